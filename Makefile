@@ -1,0 +1,68 @@
+# Everything from a fresh clone: `make run` (the default study) and `make test`.
+# Variables: PYTHON=python3.12  CORES=4  ARGS="further options of snakemake or pytest"
+
+PYTHON ?=
+CORES ?= $(shell nproc 2>/dev/null || getconf _NPROCESSORS_ONLN)
+# Jobs wait for one another rather than fill the memory.
+MEMORY_MB ?= $(shell awk '/^MemTotal/ {print int($$2 / 1024 * 0.9)}' /proc/meminfo 2>/dev/null)
+UV = uv==0.13.9
+BIN = .venv/bin
+
+.DEFAULT_GOAL := help
+.PHONY: help setup run unlock test format lint lock demo-clean
+
+help:
+	@echo 'make run         install into .venv, then run the study of config.yaml to its report'
+	@echo 'make unlock      after a crash or power cut: free the folder for the next run'
+	@echo 'make test        install into .venv, then run the tests'
+	@echo 'make test-long   whole studies: interruptions, leaks, same bytes (a quarter of an hour)'
+	@echo 'make setup       install into .venv only'
+	@echo 'make format      format Python and Snakemake files'
+	@echo 'make lint        what CI asks of the files'
+	@echo 'make lock        resolve requirements.in into requirements.lock and envs/*.yaml'
+	@echo 'make demo-clean  remove the results of the default study'
+
+# The problem goes through make's own error, so that it is the one line that is printed.
+setup:
+	$(eval PROBLEM := $(shell PYTHON="$(PYTHON)" sh envs/setup.sh check))
+	$(if $(PROBLEM),$(error $(PROBLEM)))
+	@PYTHON="$(PYTHON)" sh envs/setup.sh install
+
+run: setup
+	$(BIN)/snakemake --cores $(CORES) $(if $(MEMORY_MB),--resources mem_mb=$(MEMORY_MB)) $(ARGS)
+
+unlock: setup
+	$(BIN)/snakemake --unlock $(ARGS)
+
+test: setup
+	$(BIN)/python -m pytest $(ARGS)
+
+format: setup
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+	$(BIN)/snakefmt Snakefile workflow
+
+# The smallest study several times over: interrupted, with exchanged test labels, same bytes.
+test-long: setup
+	$(BIN)/python -m pytest -m slow -n 0 $(ARGS)
+
+lint: setup
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/snakefmt --check Snakefile workflow
+	$(BIN)/snakemake --lint
+
+# One set of versions for all supported Pythons. What is pinned stays unless ARGS=--upgrade.
+# The resolver lives in an environment of its own that goes again.
+lock:
+	@tools=$$(mktemp -d) && trap 'rm -rf "$$tools"' EXIT && \
+	"$(or $(PYTHON),python3)" -m venv "$$tools" && \
+	"$$tools/bin/python" -m pip install --quiet --disable-pip-version-check '$(UV)' && \
+	"$$tools/bin/python" -m uv pip compile requirements.in --output-file requirements.lock \
+	  --universal --python-version 3.11 --fork-strategy fewest --generate-hashes --no-header \
+	  --quiet $(ARGS) && \
+	"$$tools/bin/python" envs/update.py && \
+	git --no-pager diff --stat -- requirements.lock envs
+
+demo-clean:
+	rm -rf results/demo
