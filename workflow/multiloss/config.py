@@ -1,0 +1,284 @@
+"""The configuration: validated, completed with its defaults, and turned into lists of models.
+
+Read by the Snakefile, so nothing here imports more than Snakemake itself brings along.
+"""
+
+import copy
+import difflib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import yaml
+
+from multiloss import ensembles, layouts, losses
+from multiloss.errors import UserError
+
+SCHEMA = Path(__file__).resolve().parents[1] / "schemas" / "config.schema.yaml"
+SPLITS = ("train", "val", "ensemble", "test")
+
+
+def _with_defaults(validator: type) -> type:
+    """A validator class that fills in the schema's defaults before it looks at a value."""
+    check_properties = validator.VALIDATORS["properties"]
+
+    def fill(instance_of, properties, instance, schema):
+        if isinstance(instance, dict):
+            for key, part in properties.items():
+                if "default" in part:
+                    instance.setdefault(key, copy.deepcopy(part["default"]))
+        yield from check_properties(instance_of, properties, instance, schema)
+
+    def one_of(instance_of, alternatives, instance, schema):
+        # A trial of an alternative must leave no defaults behind unless it is the one that fits.
+        for alternative in alternatives:
+            trial = copy.deepcopy(instance)
+            if instance_of.evolve(schema=alternative).is_valid(trial):
+                if isinstance(instance, dict):
+                    instance.update(trial)
+                return
+        # A mapping was meant as the alternative that is one: say what is wrong within.
+        for alternative in alternatives:
+            if isinstance(instance, dict) and alternative.get("type") == "object":
+                yield from instance_of.descend(copy.deepcopy(instance), alternative)
+                return
+        allowed = " or ".join(
+            str(alternative.get("const", alternative.get("type"))) for alternative in alternatives
+        )
+        yield jsonschema.ValidationError(f"{instance!r} is none of: {allowed}")
+
+    return jsonschema.validators.extend(validator, {"properties": fill, "oneOf": one_of})
+
+
+def _nearest(word: str, words: list[str]) -> str:
+    close = difflib.get_close_matches(str(word), words, n=1, cutoff=0.5)
+    return f"did you mean '{close[0]}'?" if close else "known: " + ", ".join(words)
+
+
+def _message(error: jsonschema.ValidationError) -> str:
+    """One line for a schema error: the key, what is wrong, what would be right."""
+    key = ".".join(str(part) for part in error.absolute_path)
+    if error.validator == "additionalProperties":
+        known = list(error.schema.get("properties", {}))
+        unknown = [name for name in error.instance if name not in known]
+        name = ".".join(filter(None, [key, str(unknown[0])]))
+        return f"config: unknown key '{name}'; {_nearest(unknown[0], known)}"
+    if error.validator == "required":
+        missing = [name for name in error.validator_value if name not in error.instance]
+        return f"config: key '{'.'.join(filter(None, [key, missing[0]]))}' is missing"
+    if error.validator == "enum":
+        choices = [str(value) for value in error.validator_value]
+        return (
+            f"config: {key}: '{error.instance}' is not known; {_nearest(error.instance, choices)}"
+        )
+    return f"config: {key or 'file'}: {error.message.splitlines()[0][:200]}"
+
+
+def load_schema() -> dict[str, Any]:
+    """The JSON schema of the configuration."""
+    return yaml.safe_load(SCHEMA.read_text(encoding="utf-8"))
+
+
+def validate(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the configuration with all defaults filled in.
+
+    Raises UserError with one line that names the key for anything that cannot be run: an
+    unknown key, loss, parameter, layout or method, or values that contradict each other.
+    """
+    config = copy.deepcopy(dict(config))
+    validator = _with_defaults(jsonschema.Draft202012Validator)(load_schema())
+    error = jsonschema.exceptions.best_match(validator.iter_errors(config), key=_depth)
+    if error is not None:
+        raise UserError(_message(error))
+    for section, kind in (("segmentation", "segmentation"), ("classification", "classification")):
+        config[section]["losses"] = [
+            _check_loss(entry, section, kind) for entry in config[section]["losses"]
+        ]
+        names = [entry["name"] for entry in config[section]["losses"]]
+        for name in names:
+            if names.count(name) > 1:
+                raise UserError(f"config: {section}.losses: '{name}' is listed twice")
+    _check_sources(config)
+    _check_consistency(config)
+    return config
+
+
+def _depth(error: jsonschema.ValidationError) -> int:
+    return -len(error.absolute_path)
+
+
+def _check_loss(entry: str | Mapping[str, Any], section: str, kind: str) -> dict[str, Any]:
+    """A loss with all its parameters, the defaults filled in."""
+    entry = {"name": entry} if isinstance(entry, str) else dict(entry)
+    catalog = losses.catalog(kind)
+    name = entry.pop("name")
+    if name not in catalog:
+        raise UserError(
+            f"config: {section}.losses: loss '{name}' is not known; {_nearest(name, list(catalog))}"
+        )
+    for parameter in entry:
+        if parameter not in catalog[name]:
+            remedy = _nearest(parameter, list(catalog[name])) if catalog[name] else "it takes none"
+            raise UserError(
+                f"config: {section}.losses: '{name}' has no parameter '{parameter}'; {remedy}"
+            )
+    try:
+        losses.check(kind, name, entry)
+    except UserError as error:
+        raise UserError(f"config: {section}.losses: {error}") from None
+    return {"name": name, **catalog[name], **entry}
+
+
+def _check_sources(config: Mapping[str, Any]) -> None:
+    sources = config["data"]["sources"]
+    names = [source["name"] for source in sources]
+    for name in names:
+        if names.count(name) > 1:
+            raise UserError(f"config: data.sources: two sources are named '{name}'")
+    for source in sources:
+        known = list(layouts.names())
+        if source["layout"] not in known:
+            raise UserError(
+                f"config: data.sources: layout '{source['layout']}' of '{source['name']}' is not "
+                f"known; {_nearest(source['layout'], known)}"
+            )
+        if (source["layout"] == "phantom") != (source["url"] == "phantom"):
+            raise UserError(
+                f"config: data.sources: '{source['name']}': layout and url must both be 'phantom', "
+                "or neither"
+            )
+    for role in ("classification", "lungs_train", "lungs_test"):
+        if role not in [source["role"] for source in sources]:
+            raise UserError(f"config: data.sources: no source with role '{role}'")
+
+
+def _check_consistency(config: Mapping[str, Any]) -> None:
+    names = [entry["name"] for entry in config["classification"]["losses"]]
+    baseline = config["significance"]["baseline"]
+    if baseline not in names:
+        raise UserError(
+            f"config: significance.baseline: '{baseline}' is not in classification.losses; "
+            f"{_nearest(baseline, names)}"
+        )
+    for k in config["ensembles"]["top_k"]:
+        if k > len(names):
+            raise UserError(
+                f"config: ensembles.top_k: {k} members asked for, but classification.losses has "
+                f"{len(names)}"
+            )
+    known = list(ensembles.method_names())
+    for method in config["ensembles"]["methods"]:
+        if method not in known:
+            raise UserError(
+                f"config: ensembles.methods: '{method}' is not known; {_nearest(method, known)}"
+            )
+    head = config["ensembles"]["model_level"]["loss"]
+    known = list(losses.catalog("classification"))
+    if head not in known:
+        raise UserError(
+            f"config: ensembles.model_level.loss: '{head}' is not known; {_nearest(head, known)}"
+        )
+    repeated = config["ensembles"]["seed_ensemble"]["loss"]
+    if repeated is not None and repeated not in names:
+        raise UserError(
+            f"config: ensembles.seed_ensemble.loss: '{repeated}' is not in classification.losses; "
+            f"{_nearest(repeated, names)}"
+        )
+    segmenters = len(config["segmentation"]["losses"])
+    if config["segmentation"]["ensemble_size"] > segmenters:
+        raise UserError(
+            f"config: segmentation.ensemble_size: more than the {segmenters} segmentation.losses"
+        )
+    if config["classification"]["backbone"] != config["segmentation"]["backbone"]:
+        raise UserError(
+            "config: classification.backbone: must be segmentation.backbone, since the classifier "
+            "starts from the segmenter's encoder"
+        )
+    allowed = {"segmentation": "val_accuracy val_mcc", "classification": "val_dice"}
+    for section, wrong in allowed.items():
+        monitor = config[section]["training"]["monitor"]
+        if monitor in wrong.split():
+            raise UserError(f"config: {section}.training.monitor: '{monitor}' does not exist there")
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One way of training a classifier; `name` is the {loss} of its files."""
+
+    name: str
+    loss: dict[str, Any]
+    class_weights: str
+    crop: bool
+    ablation: str | None = None
+
+
+def arms(config: Mapping[str, Any]) -> dict[str, Arm]:
+    """All classifiers to train per replicate: one per loss, and the configured ablations."""
+    weights = config["classification"]["class_weights"]
+    found = {
+        entry["name"]: Arm(entry["name"], entry, weights, crop=True)
+        for entry in config["classification"]["losses"]
+    }
+    base = found[config["significance"]["baseline"]]
+    for ablation in config["ablations"]:
+        name = f"{base.name}_{ablation}"
+        found[name] = Arm(
+            name,
+            base.loss,
+            "none" if ablation == "without_class_weights" else weights,
+            crop=ablation != "without_crop",
+            ablation=ablation,
+        )
+    return found
+
+
+def models(config: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Every model of the study by name, with kind, loss, replicate, method and k.
+
+    Kinds: `single`, `ablation`, `ensemble`, and `seed_ensemble` (several seeds of one loss,
+    where there are enough replicates); an ensemble's `level` is `prediction`, `model`, or
+    `model_average` for the weighted average of the model-level ensembles.
+    """
+    return dict(_models(config))
+
+
+def _models(config: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    def entry(kind: str, **values: Any) -> dict[str, Any]:
+        return (
+            dict.fromkeys(("loss", "replicate", "method", "k", "level")) | {"kind": kind} | values
+        )
+
+    replicates = range(config["replicates"])
+    for arm in arms(config).values():
+        for replicate in replicates:
+            kind = "ablation" if arm.ablation else "single"
+            yield f"{arm.name}-r{replicate}", entry(kind, loss=arm.name, replicate=replicate)
+    chosen = config["ensembles"]["methods"]
+    for replicate in replicates:
+        for method in chosen:
+            for k in config["ensembles"]["top_k"]:
+                level = "model" if method == "model_level" else "prediction"
+                yield (
+                    f"{method}-top{k}-r{replicate}",
+                    entry("ensemble", replicate=replicate, method=method, k=k, level=level),
+                )
+        if "model_level" in chosen and "weighted_average" in chosen:
+            yield (
+                f"weighted_average-model_level-r{replicate}",
+                entry(
+                    "ensemble",
+                    replicate=replicate,
+                    method="weighted_average",
+                    k=len(config["ensembles"]["top_k"]),
+                    level="model_average",
+                ),
+            )
+    loss = config["ensembles"]["seed_ensemble"]["loss"] or config["significance"]["baseline"]
+    for k in config["ensembles"]["top_k"]:
+        if config["replicates"] >= k:
+            yield (
+                f"seed_average-{loss}-top{k}",
+                entry("seed_ensemble", loss=loss, method="seed_average", k=k),
+            )

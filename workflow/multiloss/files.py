@@ -1,0 +1,44 @@
+"""Whole files or none: everything is written under a temporary name and then renamed."""
+
+import contextlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pandas as pd
+
+# Enough digits that probabilities read back are the ones written, in both float32 and float64.
+FLOAT_FORMAT = "%.10g"
+
+
+@contextlib.contextmanager
+def atomic(path: str | Path, durable: bool = True) -> Iterator[Path]:
+    """Yield a temporary path beside `path`; rename it to `path` if the block succeeds.
+
+    The ending is kept, since libraries choose the format by it. On an error the temporary
+    file goes and an older `path` stays as it was. `durable` waits until the disk has the bytes,
+    which guards against power cuts; a killed process needs no such wait.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.stem}.{os.getpid()}.tmp{path.suffix}")
+    try:
+        yield temporary
+        if durable:
+            with open(temporary, "rb") as handle:
+                os.fsync(handle.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_csv(table: pd.DataFrame, path: str | Path) -> None:
+    """Write a table without index, with fixed digits and line ends, whole or not at all."""
+    with atomic(path) as temporary:
+        table.to_csv(temporary, index=False, float_format=FLOAT_FORMAT, lineterminator="\n")
+
+
+def write_text(text: str, path: str | Path) -> None:
+    """Write UTF-8 text, whole or not at all."""
+    with atomic(path) as temporary:
+        temporary.write_text(text, encoding="utf-8", newline="\n")

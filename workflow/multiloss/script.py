@@ -1,0 +1,50 @@
+"""The frame around every rule's script: logging, and errors that a person can read."""
+
+import logging
+import os
+import sys
+import traceback
+from collections.abc import Callable
+from typing import Any
+
+from multiloss.errors import UserError
+
+
+def run(main: Callable[[Any], None], snakemake: Any) -> None:
+    """Run `main(snakemake)`: log to the rule's log file and to stderr.
+
+    A `UserError` ends the job with its one line; any other exception leaves its traceback
+    in the log and one line that points there. Both exit with status 1.
+    """
+    if snakemake is None:
+        raise SystemExit("this script is started by Snakemake: run `snakemake` on its output")
+    log_path = str(snakemake.log[0]) if snakemake.log else os.devnull
+    os.makedirs(os.path.dirname(log_path) or ".", exist_ok=True)
+    log_file = logging.FileHandler(log_path, mode="w", encoding="utf-8")
+    log_file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    screen = logging.StreamHandler(sys.stderr)
+    label = "/".join([snakemake.rule, *(str(value) for value in snakemake.wildcards)])
+    screen.setFormatter(logging.Formatter(f"[{label}] %(message)s"))
+    logging.basicConfig(level=logging.INFO, handlers=[log_file, screen], force=True)
+    logging.captureWarnings(True)
+    try:
+        main(snakemake)
+    except UserError as error:
+        logging.getLogger("multiloss").error("Error: %s", error)
+        raise SystemExit(1) from None
+    except OSError as error:
+        log_file.stream.write(traceback.format_exc())
+        where = f" '{error.filename}'" if error.filename else ""
+        logging.getLogger("multiloss").error(
+            "Error: %s%s (free space or permissions mended, run again). Log: %s",
+            error.strerror or error,
+            where,
+            log_path,
+        )
+        raise SystemExit(1) from None
+    except Exception as error:
+        log_file.stream.write(traceback.format_exc())
+        logging.getLogger("multiloss").error(
+            "Error: %s: %s. Traceback in %s", type(error).__name__, error, log_path
+        )
+        raise SystemExit(1) from None
