@@ -1,0 +1,374 @@
+"""Fetching of data sources: resumed, retried, verified, and never half there."""
+
+import hashlib
+import json
+import logging
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+import requests
+import urllib3
+
+from multiloss.errors import UserError
+from multiloss.files import write_text
+from multiloss.progress import SECONDS_BETWEEN_LINES, clock
+
+logger = logging.getLogger(__name__)
+
+_CHUNK = 1 << 16
+_RETRIED_STATUS = {408, 425, 429, 500, 502, 503, 504}
+_LONGEST_PAUSE = 120.0
+
+
+@dataclass(frozen=True)
+class Fetched:
+    """A source that is there: `path` is a file, or a folder (then without a digest)."""
+
+    path: Path
+    sha256: str | None
+    size: int
+
+
+class _Interrupted(Exception):
+    """The transfer stopped early; the text says how. `pause` is what the server asked for."""
+
+    def __init__(self, reason: object, pause: float | None = None):
+        super().__init__(str(reason))
+        self.pause = pause
+
+
+def is_remote(url: str) -> bool:
+    """Whether the address is fetched over the network."""
+    return urlsplit(url).scheme.lower() in ("http", "https")
+
+
+def local_path(url: str, base: Path) -> Path:
+    """The path that a `file://` address or a plain path means; relative ones start at `base`.
+
+    Raises `UserError` for an address of an unknown kind.
+    """
+    parts = urlsplit(url)
+    if parts.scheme.lower() == "file":
+        if parts.netloc not in ("", "localhost"):
+            raise UserError(f"url {url}: a file address has three slashes, file:///folder/file")
+        return Path(unquote(parts.path))
+    if "://" in url:
+        raise UserError(f"url {url}: use http://, https://, file:// or a path")
+    return base / Path(url).expanduser()
+
+
+def digest_of(path: Path) -> str:
+    """The sha256 of a file, in hex."""
+    with open(path, "rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()
+
+
+def fetch(
+    url: str,
+    destination: Path,
+    sha256: str | None = None,
+    recorded: str | None = None,
+    *,
+    name: str = "",
+    base: Path = Path(),
+    attempts: int = 6,
+    back_off: float = 1.0,
+    connect_timeout: float = 15.0,
+    stall_timeout: float = 60.0,
+) -> Fetched:
+    """Make the content of `url` available and verified.
+
+    http(s): downloaded to `destination` by way of the same name with the ending `.part`, with
+    which a later call goes on (range request, guarded by ETag or date). 5xx answers, lost or
+    stalled connections (no byte for `stall_timeout` seconds) and short bodies are tried again
+    after 1, 2, 4... times `back_off` seconds, `attempts` times in a row without a new byte.
+    file:// and plain paths (relative to `base`) are used where they are, not copied.
+
+    `sha256` is the digest that the config declares, `recorded` the one seen at the first
+    download; the declared one decides where both are given.
+
+    Raises `UserError` if the source does not exist, cannot be reached or has another digest; a
+    downloaded file with wrong bytes is removed.
+    """
+    expected = (sha256 or recorded or "").lower()
+    if is_remote(url):
+        transfer = _Transfer(
+            url, destination, name, attempts, back_off, (connect_timeout, stall_timeout)
+        )
+        path = destination
+        digest = transfer.run()
+        if expected and digest != expected:
+            doubtful = transfer.doubtful
+            transfer.clear()
+            if doubtful:
+                logger.warning("%s: wrong digest of a pieced file, fetched anew in one go", name)
+                digest = transfer.run()
+                if digest != expected:
+                    transfer.clear()
+    else:
+        path = local_path(url, base)
+        if not path.exists():
+            raise UserError(
+                f"source '{name}': {path} does not exist: correct its url (relative paths start "
+                "at the folder of the Snakefile)"
+            )
+        if path.is_dir():
+            return Fetched(path, None, 0)
+        digest = digest_of(path)
+    if sha256 and digest != expected:
+        raise UserError(
+            f"source '{name}': {url} has sha256 {digest}, but the config declares {expected}: get "
+            "the declared file, or correct `sha256` if this content is meant"
+        )
+    if recorded and digest != expected:
+        raise UserError(
+            f"source '{name}': {url} has changed: its sha256 is {digest}, at the first download it "
+            f"was {expected}; if the new content is meant, delete the recorded digest in "
+            f"{destination.with_suffix('.sha256')}"
+        )
+    return Fetched(path, digest, path.stat().st_size)
+
+
+def recorded_digest(destination: Path, url: str) -> str | None:
+    """The sha256 that was seen when `url` was fetched first; None before that."""
+    path = destination.with_suffix(".sha256")
+    if not path.exists():
+        return None
+    digest, _, address = path.read_text(encoding="utf-8").rstrip("\n").partition("  ")
+    return digest if address == url else None
+
+
+def record_digest(destination: Path, url: str, sha256: str) -> None:
+    """Keep the digest beside `destination` (as `sha256sum` writes it), for `recorded_digest`."""
+    write_text(f"{sha256}  {url}\n", destination.with_suffix(".sha256"))
+
+
+def forget(destination: Path) -> None:
+    """Remove a downloaded file and all that is there of it, but not its recorded digest."""
+    for path in (destination, destination.with_suffix(".part"), _notes_path(destination)):
+        path.unlink(missing_ok=True)
+
+
+def _notes_path(destination: Path) -> Path:
+    return destination.with_suffix(".part.json")
+
+
+class _Transfer:
+    """The download of one file over http, which knows what of it is already there.
+
+    Beside the `.part` file lies `.part.json` with the address, validators (ETag, date) and
+    length of the content that the part was taken from.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        destination: Path,
+        name: str,
+        attempts: int,
+        back_off: float,
+        timeouts: tuple[float, float],
+    ):
+        self.url = url
+        self.destination = destination
+        self.part = destination.with_suffix(".part")
+        self.notes_path = _notes_path(destination)
+        self.name = name or urlsplit(url).path.rsplit("/", 1)[-1]
+        self.attempts = attempts
+        self.back_off = back_off
+        self.timeouts = timeouts
+        self.length: int | None = None
+        # Joined from several answers, or of unknown length: a wrong digest may then be an
+        # accident of the transfer and not the server's content.
+        self.doubtful = False
+        self._reported = time.monotonic()
+
+    def run(self) -> str:
+        """Download, trying again as often as allowed; the sha256 of the whole file."""
+        self.destination.parent.mkdir(parents=True, exist_ok=True)
+        if self._notes().get("url") != self.url:
+            self.clear()
+        if not self.destination.exists():
+            self._download()
+        return digest_of(self.destination)
+
+    def clear(self) -> None:
+        """Forget everything that is there of the file."""
+        forget(self.destination)
+
+    def _download(self) -> None:
+        failures = 0
+        furthest = self._present()
+        with requests.Session() as session:
+            session.headers["User-Agent"] = "multiloss (research workflow)"
+            # The bytes of the file as they are, so that ranges and lengths mean the same.
+            session.headers["Accept-Encoding"] = "identity"
+            while True:
+                try:
+                    self._attempt(session)
+                    break
+                except _Interrupted as problem:
+                    present = self._present()
+                    failures = 1 if present > furthest else failures + 1
+                    furthest = max(furthest, present)
+                    if failures >= self.attempts:
+                        raise UserError(
+                            f"source '{self.name}': {self.url} cannot be fetched ({problem}), "
+                            f"tried {failures} times: check the network and the url and run "
+                            f"again, {present / 1e6:.1f} MB are kept"
+                        ) from None
+                    pause = min(self.back_off * 2 ** (failures - 1), _LONGEST_PAUSE)
+                    if problem.pause is not None:
+                        pause = min(max(pause, problem.pause), _LONGEST_PAUSE)
+                    logger.warning(
+                        "%s: %s, %.1f MB so far; next try in %.0f s",
+                        self.name,
+                        problem,
+                        present / 1e6,
+                        pause,
+                    )
+                    time.sleep(pause)
+        self.part.replace(self.destination)
+
+    def _attempt(self, session: requests.Session) -> None:
+        """One request; returns when the part is whole, raises `_Interrupted` when not."""
+        present, notes = self._present(), self._notes()
+        headers = {}
+        if present:
+            headers["Range"] = f"bytes={present}-"
+            validator = notes.get("etag") or notes.get("modified")
+            if validator:
+                headers["If-Range"] = validator
+        try:
+            with session.get(
+                self.url, headers=headers, stream=True, timeout=self.timeouts
+            ) as answer:
+                self._receive(answer, present, notes)
+        except (requests.ConnectionError, requests.Timeout, urllib3.exceptions.HTTPError) as error:
+            raise _Interrupted(_plain(error)) from None
+        except requests.RequestException as error:
+            raise UserError(f"source '{self.name}': {self.url}: {error}") from None
+
+    def _receive(self, answer: requests.Response, present: int, notes: Mapping[str, Any]) -> None:
+        status = answer.status_code
+        if status == 416 and present:
+            if _total(answer) == present == (notes.get("length") or present):
+                return
+            self.part.unlink()
+            raise _Interrupted("the server has less of the file than is here: from the start")
+        if status in _RETRIED_STATUS:
+            raise _Interrupted(f"the server answers {status}", _retry_after(answer))
+        if status not in (200, 206):
+            raise UserError(
+                f"source '{self.name}': {self.url} answers {status} {answer.reason}: check the "
+                "url, or download the file by hand and give its path as url"
+            )
+        if status == 206:
+            total = _total(answer)
+            known = notes.get("length")
+            if (
+                _start(answer) != present
+                or (known and total and total != known)
+                or any(
+                    notes.get(key, now) != now for key, now in _validators(answer).items() if now
+                )
+            ):
+                self.part.unlink(missing_ok=True)
+                raise _Interrupted("the content changed on the server: from the start")
+            self.length = total or known
+            self.doubtful = True
+        else:
+            # No range wanted, or the server ignores ranges, or the content is another one now.
+            if present:
+                logger.info("%s: the server starts from the beginning", self.name)
+            present = 0
+            length = answer.headers.get("Content-Length", "")
+            self.length = int(length) if length.isdigit() else None
+            self.doubtful = self.length is None
+            self.part.unlink(missing_ok=True)
+            notes = {"url": self.url, "length": self.length, **_validators(answer)}
+            write_text(json.dumps(notes, indent=1) + "\n", self.notes_path)
+        began = time.monotonic()
+        received = present
+        with open(self.part, "ab") as sink:
+            # Whatever has come, at once: a stall then loses nothing.
+            while chunk := answer.raw.read1(_CHUNK, decode_content=False):
+                sink.write(chunk)
+                received += len(chunk)
+                self._report(received, present, began)
+        if self.length is not None and received != self.length:
+            if received > self.length:
+                self.part.unlink()
+            raise _Interrupted(f"{received:,} of {self.length:,} bytes arrived")
+
+    def _present(self) -> int:
+        return self.part.stat().st_size if self.part.exists() else 0
+
+    def _notes(self) -> dict[str, Any]:
+        try:
+            return json.loads(self.notes_path.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return {}
+
+    def _report(self, received: int, begun_at: int, began: float) -> None:
+        now = time.monotonic()
+        if now - self._reported < SECONDS_BETWEEN_LINES:
+            return
+        self._reported = now
+        rate = (received - begun_at) / max(now - began, 1e-9)
+        if self.length:
+            left = clock((self.length - received) / max(rate, 1.0))
+            whole = f" of {self.length / 1e6:.1f}"
+        else:
+            left, whole = "unknown time", ""
+        logger.info(
+            "%s: %.1f%s MB, %.2f MB/s, %s left", self.name, received / 1e6, whole, rate / 1e6, left
+        )
+
+
+def _validators(answer: requests.Response) -> dict[str, str]:
+    """What tells one version of the content from another, '' where the server does not say."""
+    etag = answer.headers.get("ETag", "")
+    return {
+        # A weak tag promises the same meaning, not the same bytes.
+        "etag": "" if etag.startswith("W/") else etag,
+        "modified": answer.headers.get("Last-Modified", ""),
+    }
+
+
+def _total(answer: requests.Response) -> int | None:
+    """The size of the whole content by `Content-Range: bytes 0-9/100`."""
+    total = answer.headers.get("Content-Range", "").rpartition("/")[2]
+    return int(total) if total.isdigit() else None
+
+
+def _start(answer: requests.Response) -> int | None:
+    begin = answer.headers.get("Content-Range", "").removeprefix("bytes").strip().partition("-")[0]
+    return int(begin) if begin.isdigit() else None
+
+
+def _retry_after(answer: requests.Response) -> float | None:
+    seconds = answer.headers.get("Retry-After", "")
+    return float(seconds) if seconds.isdigit() else None
+
+
+def _plain(error: Exception) -> str:
+    """What happened to the connection, without the innards of the libraries."""
+    text = repr(error)
+    for sign, reason in (
+        ("NameResolution", "the host name is unknown or there is no network"),
+        ("ConnectTimeout", "the server does not answer"),
+        ("ReadTimeout", "the transfer stalled"),
+        ("Read timed out", "the transfer stalled"),
+        ("refused", "the connection was refused"),
+        ("IncompleteRead", "the connection broke off"),
+        ("reset", "the connection was reset"),
+        ("SSL", "the certificate or encryption of the server fails"),
+    ):
+        if sign in text:
+            return reason
+    return f"connection lost ({type(error).__name__})"

@@ -1,0 +1,35 @@
+"""Chest radiographs of Shenzhen with lung masks in one file each."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from multiloss.layouts import Found, Layout
+from multiloss.layouts._scan import bundle_part, images, paired, public_patient
+
+
+class Shenzhen(Layout):
+    """`CXR_png/X.png` and masks `mask/X_mask.png` (or `masks/`, `X.png`), at any depth.
+
+    The masks may come as an archive of their own (`masks_url`), and the bundle of
+    doi:10.17632/8gf9vpkhgy.2 is understood too: of its parts (`Shenzhen/img`, `Shenzhen/mask`,
+    `Montgomery/...`, `Darwin/...`) only Shenzhen counts, since Montgomery is the usual test set
+    and Darwin holds images of the classification set. An image that is there twice is taken
+    from beside its mask.
+    """
+
+    counts = "662 images, 566 of them with a lung mask"
+    labels = "lung masks (both lungs in one file)"
+    citation = (
+        "Jaeger S, Candemir S, Antani S, Wang YXJ, Lu PX, Thoma G (2014). Two public chest X-ray "
+        "datasets for computer-aided screening of pulmonary diseases. Quant Imaging Med Surg "
+        "4(6):475-477. doi:10.3978/j.issn.2223-4292.2014.11.20. Masks: Stirenko S, Kochura Y, "
+        "Alienin O et al. (2018). Chest X-ray analysis of tuberculosis by deep learning with "
+        "segmentation and augmentation. IEEE ELNANO. doi:10.1109/ELNANO.2018.8477564"
+    )
+    license = "images: free with citation (National Library of Medicine); masks: CC BY-NC-SA 4.0"
+    homepage = "https://data.lhncbc.nlm.nih.gov/public/Tuberculosis-Chest-X-ray-Datasets/"
+
+    def lungs(self, root: Path, source: Mapping[str, Any]) -> Found:
+        paths = bundle_part(images(root), root, "shenzhen")
+        return paired(paths, root, public_patient)

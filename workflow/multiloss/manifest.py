@@ -1,0 +1,256 @@
+"""The list of all images: every file decoded once, what cannot be used named with its reason."""
+
+import hashlib
+import logging
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+
+from multiloss.errors import UserError
+from multiloss.images import (
+    ImageError,
+    decode_grey,
+    in_threads,
+    read_bytes,
+    read_mask_for,
+)
+from multiloss.layouts import Found, ImageRecord, LungRecord
+from multiloss.leakage import perceptual_hash
+from multiloss.progress import progress
+
+logger = logging.getLogger(__name__)
+
+MANIFEST_COLUMNS = [
+    "image_id",
+    "path",
+    "label",
+    "patient_id",
+    "split",
+    "width",
+    "height",
+    "sha256",
+    "source",
+    "shipped_split",
+    "group",
+    "lung_mask",
+    "lesion_mask",
+    "patient_known",
+    "phash",
+]
+LUNG_COLUMNS = [
+    "image_id",
+    "path",
+    "mask_paths",
+    "patient_id",
+    "split",
+    "width",
+    "height",
+    "sha256",
+    "source",
+    "group",
+    "phash",
+]
+REJECTED_COLUMNS = ["image_id", "path", "source", "reason"]
+# A phantom or scan smaller than this shows no lung.
+SMALLEST_SIDE = 16
+
+
+def build(
+    found: Mapping[str, Found], classes: Sequence[str], threads: int = 1
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Check every classification image of the sources, given as {source name: `Found`}.
+
+    Returns (manifest, rejected): the manifest has `MANIFEST_COLUMNS` with `split` empty, one row
+    an image, by source and image_id; `group` is the patient, or the first of several patients
+    who share a byte-identical image (all of them then stay on one side of any split). Paths are
+    relative to the working directory. Images of classes that are not asked for are left out and
+    counted in the log. A faulty mask is left out with a row in `rejected`; its image stays.
+
+    Raises `UserError` for an image_id that is there twice and for a class without images.
+    """
+    records: list[tuple[str, ImageRecord]] = []
+    rejected = _layout_rejections(found)
+    for source, own in found.items():
+        wanted = [record for record in own.records if record.label in classes]
+        others = sorted({record.label for record in own.records} - set(classes))
+        if others:
+            logger.info(
+                "%s: %d images left out, their classes are not in the config: %s",
+                source,
+                len(own.records) - len(wanted),
+                ", ".join(others),
+            )
+        records += [(source, record) for record in wanted]
+    _refuse_duplicates(records)
+    rows = []
+    checked = in_threads(lambda item: _check_image(item[1]), records, threads)
+    for (source, record), (facts, problems) in zip(
+        records, progress(checked, len(records), "images"), strict=True
+    ):
+        rejected += [_rejection(record, record.path, source, problem) for problem in problems]
+        if facts is None:
+            continue
+        rows.append(
+            {
+                "image_id": record.image_id,
+                "path": relative(record.path),
+                "label": record.label,
+                "patient_id": record.patient_id or record.image_id,
+                "split": "",
+                "source": source,
+                "shipped_split": record.shipped_split,
+                "patient_known": bool(record.patient_id),
+                **facts,
+            }
+        )
+    manifest = pd.DataFrame(rows, columns=MANIFEST_COLUMNS)
+    for name in classes:
+        if not (manifest["label"] == name).any():
+            there = sorted({record.label for own in found.values() for record in own.records})
+            raise UserError(
+                f"classes: no usable image of class '{name}' (the sources have: "
+                f"{', '.join(there) or 'none'}): correct `classes` or the data"
+            )
+    manifest["group"] = join_groups(manifest)
+    return manifest, _rejected_table(rejected)
+
+
+def build_lungs(found: Mapping[str, Found], threads: int = 1) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Check every image of the sources of lung masks, given as {source name: `Found`}.
+
+    Returns (lungs, rejected) as `build` does, with `LUNG_COLUMNS`; an image whose mask is
+    unreadable, of another size or black all over is rejected.
+    """
+    rejected = _layout_rejections(found)
+    records = [(source, record) for source, own in found.items() for record in own.records]
+    _refuse_duplicates(records)
+    rows = []
+    checked = in_threads(lambda item: _check_lungs(item[1]), records, threads)
+    for (source, record), (facts, problems) in zip(
+        records, progress(checked, len(records), "lung masks"), strict=True
+    ):
+        rejected += [_rejection(record, record.path, source, problem) for problem in problems]
+        if facts is None:
+            continue
+        rows.append(
+            {
+                "image_id": record.image_id,
+                "path": relative(record.path),
+                "mask_paths": ";".join(relative(path) for path in record.mask_paths),
+                "patient_id": record.patient_id or record.image_id,
+                "split": "",
+                "source": source,
+                **facts,
+            }
+        )
+    lungs = pd.DataFrame(rows, columns=LUNG_COLUMNS)
+    for source in found:
+        if not (lungs["source"] == source).any():
+            raise UserError(f"source '{source}': no usable pair of image and lung mask")
+    lungs["group"] = join_groups(lungs)
+    return lungs, _rejected_table(rejected)
+
+
+def relative(path: Path) -> str:
+    """The path from the working directory, with forward slashes, links kept as they are."""
+    return Path(os.path.relpath(path)).as_posix()
+
+
+def join_groups(table: pd.DataFrame) -> pd.Series:
+    """For each row the first (by name) of all patients linked to its patient by equal images.
+
+    Two patients are linked if they own images with the same `sha256`; links chain.
+    """
+    patients, patient_of = np.unique(table["patient_id"].astype(str), return_inverse=True)
+    digests, digest_of = np.unique(table["sha256"].astype(str), return_inverse=True)
+    size = len(patients) + len(digests)
+    links = coo_array(
+        (np.ones(len(table), np.int8), (patient_of, digest_of + len(patients))), (size, size)
+    )
+    _, component = connected_components(links, directed=False)
+    # Patients are sorted, so the first of each component is its smallest name.
+    _, first = np.unique(component[: len(patients)], return_index=True)
+    name_of = dict(zip(component[first], patients[first], strict=True))
+    return pd.Series([name_of[component[own]] for own in patient_of], table.index, dtype=object)
+
+
+def _check_image(record: ImageRecord) -> tuple[dict[str, Any] | None, list[str]]:
+    try:
+        facts, shape = _facts(record.path)
+    except ImageError as error:
+        return None, [str(error)]
+    problems = []
+    for kind in ("lung_mask", "lesion_mask"):
+        path = getattr(record, kind)
+        facts[kind] = ""
+        if path is not None:
+            try:
+                read_mask_for(shape, [path])
+                facts[kind] = relative(path)
+            except ImageError as error:
+                problems.append(f"image kept, {kind} not used: {error}")
+    return facts, problems
+
+
+def _check_lungs(record: LungRecord) -> tuple[dict[str, Any] | None, list[str]]:
+    try:
+        facts, shape = _facts(record.path)
+        if not read_mask_for(shape, record.mask_paths).any():
+            raise ImageError("the mask is black all over: no lung")
+    except ImageError as error:
+        return None, [str(error)]
+    return facts, []
+
+
+def _facts(path: Path) -> tuple[dict[str, Any], tuple[int, int]]:
+    content = read_bytes(path)
+    image = decode_grey(content)
+    height, width = image.shape
+    if min(height, width) < SMALLEST_SIDE:
+        raise ImageError(f"only {width}x{height} pixels")
+    facts = {
+        "width": width,
+        "height": height,
+        "sha256": hashlib.sha256(content).hexdigest(),
+        "phash": perceptual_hash(image),
+    }
+    return facts, (height, width)
+
+
+def _refuse_duplicates(records: Sequence[tuple[str, ImageRecord | LungRecord]]) -> None:
+    seen: dict[str, Path] = {}
+    for _, record in records:
+        if record.image_id in seen:
+            raise UserError(
+                f"image_id '{record.image_id}' is there twice: {relative(seen[record.image_id])} "
+                f"and {relative(record.path)}: rename one of the files"
+            )
+        seen[record.image_id] = record.path
+
+
+def _layout_rejections(found: Mapping[str, Found]) -> list[dict[str, str]]:
+    return [
+        _rejection(rejection, rejection.path, source, rejection.reason)
+        for source, own in found.items()
+        for rejection in own.rejections
+    ]
+
+
+def _rejection(owner: Any, path: Path, source: str, reason: str) -> dict[str, str]:
+    return {
+        "image_id": owner.image_id,
+        "path": relative(path),
+        "source": source,
+        "reason": reason,
+    }
+
+
+def _rejected_table(rows: list[dict[str, str]]) -> pd.DataFrame:
+    table = pd.DataFrame(rows, columns=REJECTED_COLUMNS)
+    return table.sort_values(["source", "image_id", "path"], ignore_index=True)

@@ -1,0 +1,233 @@
+"""Phantoms as archives in the layouts of the public sets, so that they take the same path."""
+
+import zipfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from multiloss.errors import UserError
+from multiloss.files import atomic
+from multiloss.phantom.acquisition import draw_acquisition
+from multiloss.phantom.anatomy import draw_anatomy
+from multiloss.phantom.pathology import KINDS, draw_finding
+from multiloss.phantom.picture import Phantom, render
+from multiloss.progress import progress
+from multiloss.seeds import derive
+
+# Images of the published set, by split and class.
+PUBLISHED = {
+    "train": {"normal": 1349, "bacterial": 2538, "viral": 1345},
+    "test": {"normal": 234, "bacterial": 242, "viral": 148},
+}
+DEFAULTS: dict[str, Any] = {
+    "train": 300,
+    "test": 120,
+    "shares": PUBLISHED,
+    "images": None,
+    "size": [192, 320],
+    "colour": 0.05,
+    "repeats": [0.7, 0.2, 0.1],
+    "severity": [0.45, 1.0],
+    "mimics": 0.12,
+    "confounders": 0.15,
+    "noise": 1.0,
+    "quality": 92,
+}
+LUNG_IMAGES = {"lungs_train": 60, "lungs_test": 24}
+# A ZIP entry needs a date; a fixed one keeps the bytes the same.
+DATE = (2018, 1, 6, 0, 0, 0)
+LITTER = b"\x00\x00\x00\x01Bud1" + bytes(56)
+
+
+@dataclass(frozen=True)
+class Patient:
+    """One child: its diagnosis, the seed of its body, and how many images there are of it."""
+
+    split: str
+    kind: str
+    seed: int
+    images: int
+
+
+def complete(options: Mapping[str, Any]) -> dict[str, Any]:
+    """`options` with defaults filled in; `UserError` names an unknown or impossible one."""
+    unknown = sorted(set(options) - set(DEFAULTS))
+    if unknown:
+        raise UserError(f"phantom: unknown option '{unknown[0]}'; known are {', '.join(DEFAULTS)}")
+    full = {**DEFAULTS, **options}
+    for key in ("train", "test", "images"):
+        if full[key] is not None and (not isinstance(full[key], int) or full[key] < 1):
+            raise UserError(f"phantom: {key} is {full[key]}; give a number of images of at least 1")
+    for key in ("colour", "mimics", "confounders"):
+        if not 0 <= full[key] <= 1:
+            raise UserError(f"phantom: {key} is {full[key]}; give a share between 0 and 1")
+    low, high = full["size"]
+    if not 64 <= low <= high:
+        raise UserError(f"phantom: size is {full['size']}; give [smallest, largest], 64 or more")
+    low, high = full["severity"]
+    if not 0 <= low <= high <= 1:
+        raise UserError(f"phantom: severity is {full['severity']}; give [low, high] within 0 to 1")
+    if full["noise"] < 0 or not 1 <= full["quality"] <= 100:
+        raise UserError("phantom: noise must be 0 or more, and quality between 1 and 100")
+    if not full["repeats"] or min(full["repeats"]) < 0 or sum(full["repeats"]) <= 0:
+        raise UserError("phantom: repeats must be shares of patients with 1, 2, ... images")
+    for split, shares in full["shares"].items():
+        if split not in PUBLISHED or set(shares) != set(KINDS) or min(shares.values()) < 0:
+            raise UserError(f"phantom: shares.{split} must give {', '.join(KINDS)}, each 0 or more")
+        if not sum(shares.values()):
+            raise UserError(f"phantom: shares.{split} are all 0; give at least one class a share")
+    full["shares"] = {**PUBLISHED, **full["shares"]}
+    return full
+
+
+def class_counts(total: int, shares: Mapping[str, float]) -> dict[str, int]:
+    """`total` divided by `shares`, whole numbers by largest remainder (ties: class order)."""
+    exact = np.array([total * shares[kind] / sum(shares.values()) for kind in KINDS])
+    counts = np.floor(exact + 1e-9).astype(int)
+    for index in np.argsort(counts - exact, kind="stable")[: total - counts.sum()]:
+        counts[index] += 1
+    return dict(zip(KINDS, counts.tolist(), strict=True))
+
+
+def _patients(
+    options: Mapping[str, Any], role: str, seed: int, counts: Mapping[str, Mapping[str, int]]
+) -> list[Patient]:
+    """Patients with the wanted numbers of images, in the order of splits and classes."""
+    chances = np.array(options["repeats"], float) / sum(options["repeats"])
+    patients = []
+    for split, by_kind in counts.items():
+        for kind, wanted in by_kind.items():
+            rng = np.random.default_rng(derive(seed, role, split, kind))
+            index = 0
+            while wanted:
+                images = min(wanted, 1 + int(rng.choice(len(chances), p=chances)))
+                body = derive(seed, role, split, kind, index)
+                patients.append(Patient(split, kind, body, images))
+                wanted -= images
+                index += 1
+    return patients
+
+
+def photograph(patient: Patient, options: Mapping[str, Any]) -> Iterator[Phantom]:
+    """The images of one patient: the same body and disease, another pose and exposure each."""
+    rng = np.random.default_rng(patient.seed)
+    anatomy = draw_anatomy(rng)
+    severity = rng.uniform(*options["severity"])
+    mimic = rng.uniform(0.4, 1.0) if rng.random() < options["mimics"] else 0.0
+    finding = draw_finding(rng, patient.kind, anatomy, severity, mimic)
+    low, high = options["size"]
+    for number in range(patient.images):
+        rng = np.random.default_rng(derive(patient.seed, number))
+        height = int(rng.integers(low, int(0.4 * low + 0.6 * high) + 1))
+        width = int(np.clip(height * rng.uniform(0.95, 1.35), low, high))
+        hard = rng.random() < options["confounders"]
+        gain = rng.uniform(1.2, 1.7) if rng.random() < options["confounders"] else 1.0
+        acquisition = draw_acquisition(rng, options["noise"], hard)
+        yield render(anatomy, finding, acquisition, rng, height, width, gain)
+
+
+def write_archive(options: Mapping[str, Any], role: str, seed: int, destination: Path) -> None:
+    """Write the phantoms of one `role` as a ZIP, whole or not at all; same input, same bytes.
+
+    Role `classification`: Kermany's layout, with `chest_xray/lung_masks/X.png` for each image
+    and `chest_xray/lesion_masks/X.png` for each pneumonia. Roles `lungs_train` and `lungs_test`:
+    Shenzhen's and Montgomery's layouts. `options` are those of `DEFAULTS`; `UserError` names
+    one that is unknown or out of range.
+    """
+    full = complete(options)
+    if role == "classification":
+        counts = {split: class_counts(full[split], full["shares"][split]) for split in PUBLISHED}
+        write = _classification
+    elif role in LUNG_IMAGES:
+        total = full["images"] or LUNG_IMAGES[role]
+        split = "train" if role == "lungs_train" else "test"
+        counts = {split: class_counts(total, full["shares"][split])}
+        write = _lungs
+    else:
+        raise UserError(f"phantom: no archive for the role '{role}'; see data.sources")
+    patients = _patients(full, role, seed, counts)
+    with (
+        atomic(destination) as temporary,
+        zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as archive,
+    ):
+        write(archive, patients, full, role, seed)
+
+
+def _classification(
+    archive: zipfile.ZipFile,
+    patients: list[Patient],
+    options: Mapping[str, Any],
+    role: str,
+    seed: int,
+) -> None:
+    rng = np.random.default_rng(derive(seed, role, "names"))
+    # One numbering for all, so that no number stands for two children.
+    numbers = rng.permutation(len(patients)) + 1
+    colour = np.random.default_rng(derive(seed, role, "colour"))
+    running = {"bacterial": 0, "viral": 0}
+    for folder in ("chest_xray", "chest_xray/train", "chest_xray/test"):
+        _add(archive, f"{folder}/.DS_Store", LITTER)
+    for patient, number in zip(
+        progress(patients, len(patients), "phantom patients"), numbers, strict=True
+    ):
+        place = "NORMAL" if patient.kind == "normal" else "PNEUMONIA"
+        for index, phantom in enumerate(photograph(patient, options)):
+            if patient.kind == "normal":
+                stem = f"{'NORMAL2-' if number % 2 else ''}IM-{number:04d}-0001"
+                stem += f"-{index + 1:04d}" if index else ""
+            else:
+                running[patient.kind] += 1
+                word = "bacteria" if patient.kind == "bacterial" else "virus"
+                stem = f"person{number}_{word}_{running[patient.kind]}"
+            name = f"chest_xray/{patient.split}/{place}/{stem}.jpeg"
+            _add(archive, name, _jpeg(phantom.image, options, colour))
+            if place == "NORMAL" and index == 0 and number <= 10:
+                _add(archive, f"__MACOSX/chest_xray/{patient.split}/NORMAL/._{stem}.jpeg", LITTER)
+            _add(archive, f"chest_xray/lung_masks/{stem}.png", _png(phantom.lungs))
+            if place == "PNEUMONIA":
+                _add(archive, f"chest_xray/lesion_masks/{stem}.png", _png(phantom.lesion))
+
+
+def _lungs(
+    archive: zipfile.ZipFile,
+    patients: list[Patient],
+    options: Mapping[str, Any],
+    role: str,
+    seed: int,
+) -> None:
+    order = np.random.default_rng(derive(seed, role, "names")).permutation(len(patients))
+    for number, chosen in enumerate(progress(order, len(order), "phantom patients"), start=1):
+        patient = patients[chosen]
+        ill = int(patient.kind != "normal")
+        for index, phantom in enumerate(photograph(patient, options)):
+            prefix = "CHNCXR" if role == "lungs_train" else "MCUCXR"
+            stem = f"{prefix}_{number:04d}_{ill}" + (f"_{index}" if index else "")
+            if role == "lungs_train":
+                _add(archive, f"ChinaSet_AllFiles/CXR_png/{stem}.png", _png(phantom.image))
+                _add(archive, f"ChinaSet_AllFiles/mask/{stem}_mask.png", _png(phantom.lungs))
+            else:
+                top = "MontgomerySet"
+                _add(archive, f"{top}/CXR_png/{stem}.png", _png(phantom.image))
+                for side, mask in (("left", phantom.lung_left), ("right", phantom.lung_right)):
+                    _add(archive, f"{top}/ManualMask/{side}Mask/{stem}.png", _png(mask))
+
+
+def _add(archive: zipfile.ZipFile, name: str, content: bytes) -> None:
+    entry = zipfile.ZipInfo(name, DATE)
+    entry.create_system = 3
+    entry.external_attr = 0o644 << 16
+    archive.writestr(entry, content)
+
+
+def _jpeg(image: np.ndarray, options: Mapping[str, Any], rng: np.random.Generator) -> bytes:
+    if rng.random() < options["colour"]:
+        image = cv2.cvtColor(image, cv2.COLOR_GRAY2BGR)
+    return cv2.imencode(".jpeg", image, [cv2.IMWRITE_JPEG_QUALITY, options["quality"]])[1].tobytes()
+
+
+def _png(image: np.ndarray) -> bytes:
+    return cv2.imencode(".png", image, [cv2.IMWRITE_PNG_COMPRESSION, 6])[1].tobytes()
