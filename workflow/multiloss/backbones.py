@@ -1,0 +1,71 @@
+"""The U-Net of segmentation-models and the loading of models that were saved with its layers.
+
+The package reads its Keras flavour from the environment when it is imported, and registers
+the activations that a saved model names: so it is imported here, and only here.
+"""
+
+import contextlib
+import io
+import os
+from pathlib import Path
+
+os.environ.setdefault("SM_FRAMEWORK", "tf.keras")
+with contextlib.redirect_stdout(io.StringIO()):  # it announces itself on import
+    import segmentation_models
+
+import keras
+
+from multiloss.errors import UserError
+
+# Where the classifier leaves the encoder: the last block of stage five, at 1/16 of the input.
+CUT_LAYER = {"efficientnetb0": "block5c_add"}
+
+
+def unet(
+    backbone: str,
+    image_size: int,
+    encoder_weights: str,
+    decoder_filters: tuple[int, ...] = (256, 128, 64, 32, 16),
+) -> keras.Model:
+    """U-Net on (S, S, 3) images in [0, 1] with one sigmoid output channel.
+
+    `encoder_weights` is `imagenet` (downloaded by the package), `none` (random) or a weights
+    file. Raises UserError when the weights cannot be had: a random start is never silent.
+    """
+    remedy = "set segmentation.encoder_weights to 'none' or to a weights file"
+    weights = {"none": None, "imagenet": "imagenet"}.get(encoder_weights, encoder_weights)
+    if weights not in (None, "imagenet") and not Path(weights).is_file():
+        raise UserError(f"segmentation.encoder_weights: no file '{weights}'; {remedy}")
+    try:
+        return segmentation_models.Unet(
+            backbone,
+            input_shape=(image_size, image_size, 3),
+            classes=1,
+            activation="sigmoid",
+            encoder_weights=weights,
+            decoder_filters=decoder_filters,
+        )
+    except Exception as error:
+        if weights is None:
+            raise
+        reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
+        raise UserError(
+            f"segmentation.encoder_weights: '{encoder_weights}' of {backbone} cannot be had "
+            f"({reason}); {remedy}"
+        ) from error
+
+
+def load_model(path: str | Path) -> keras.Model:
+    """A saved model, without compiling it and without executing code that it might carry.
+
+    Raises UserError for a file that is damaged or asks for code of its own.
+    """
+    if Path(path).suffix != ".keras":
+        raise UserError(f"{path}: models are loaded from .keras files alone")
+    try:
+        return keras.models.load_model(path, compile=False, safe_mode=True)
+    except Exception as error:
+        reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
+        raise UserError(
+            f"{path}: not a model that can be loaded safely ({reason}); delete it and run again"
+        ) from error

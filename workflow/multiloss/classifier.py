@@ -1,0 +1,108 @@
+"""The classifier: the segmenter's encoder with a small head, all layers trained."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+from sklearn.metrics import matthews_corrcoef
+
+from multiloss.augmentation import augment_images
+from multiloss.backbones import CUT_LAYER
+from multiloss.prediction import predictor
+from multiloss.training import TrainingSet
+
+# The deepest convolutional layer, where Grad-CAM looks and where model-level ensembles cut.
+DEEPEST_CONVOLUTION = "dcl"
+
+
+def build_classifier(
+    segmenter: keras.Model, backbone: str, classes: int, image_size: int, seed: int
+) -> keras.Model:
+    """Encoder of `segmenter` cut at block5c_add -> zero padding -> 3x3 convolution (512, ReLU)
+    -> global average pooling -> dense softmax over `classes`.
+
+    The encoder's weights are the trained segmenter's; the head starts from `seed`. One flat
+    functional model on (image_size, image_size, 3) inputs, as Grad-CAM needs it.
+    """
+    encoder = keras.Model(segmenter.input, segmenter.get_layer(CUT_LAYER[backbone]).output)
+    if segmenter.input_shape[1] != image_size:
+        encoder = _at_size(encoder, image_size)
+    keras.utils.set_random_seed(seed)
+    x = keras.layers.ZeroPadding2D(1, name="dcl_padding")(encoder.output)
+    x = keras.layers.Conv2D(512, 3, activation="relu", name=DEEPEST_CONVOLUTION)(x)
+    x = keras.layers.GlobalAveragePooling2D(name="pooling")(x)
+    x = keras.layers.Dense(classes, name="logits")(x)
+    outputs = keras.layers.Activation("softmax", dtype="float32", name="probabilities")(x)
+    return keras.Model(encoder.input, outputs, name="classifier")
+
+
+def _at_size(encoder: keras.Model, image_size: int) -> keras.Model:
+    """The same convolutional encoder with the same weights for another image size."""
+    resized = keras.models.clone_model(
+        encoder, input_tensors=keras.Input((image_size, image_size, 3))
+    )
+    resized.set_weights(encoder.get_weights())
+    return resized
+
+
+def class_weights(labels: np.ndarray, classes: int) -> np.ndarray:
+    """Balanced weights n / (K * n_k) as float32, as scikit-learn's `balanced` has them."""
+    counts = np.bincount(labels, minlength=classes)
+    return (len(labels) / (classes * np.maximum(counts, 1))).astype(np.float32)
+
+
+def training_set(
+    images: np.ndarray,
+    labels: np.ndarray,
+    rows: np.ndarray,
+    weights: np.ndarray,
+    augmentation: Mapping[str, Any],
+) -> TrainingSet:
+    """Crops, one-hot labels and per-image weights of the rows to learn from.
+
+    `images` is the stored uint8 (N, S, S) array; `labels` (N,) class indices, of which those
+    of `rows` alone are read; `weights` (K,) per class.
+    """
+    one_hot = np.eye(len(weights), dtype=np.float32)
+
+    def gather(batch: np.ndarray) -> tuple[np.ndarray, ...]:
+        return np.asarray(images[batch]), one_hot[labels[batch]], weights[labels[batch]]
+
+    def prepare(raw: tuple[tf.Tensor, ...], seed: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        grey = tf.cast(raw[0], tf.float32)[..., None] / 255.0
+        return tf.repeat(augment_images(grey, augmentation, seed), 3, axis=-1), raw[1]
+
+    return TrainingSet(rows, gather, prepare)
+
+
+def validation_scores(
+    probabilities: np.ndarray, labels: np.ndarray, loss: keras.losses.Loss, weights: np.ndarray
+) -> dict[str, float]:
+    """val_loss, val_accuracy and val_mcc of (N, K) probabilities.
+
+    The loss is taken once over all rows, with the class weights of training, so that a batch
+    term (the calibration gap) is that of the whole split.
+    """
+    one_hot = np.eye(len(weights), dtype=np.float32)[labels]
+    predicted = probabilities.argmax(axis=1)
+    return {
+        "val_loss": float(loss(one_hot, probabilities, sample_weight=weights[labels])),
+        "val_accuracy": float(np.mean(predicted == labels)),
+        "val_mcc": float(matthews_corrcoef(labels, predicted)),
+    }
+
+
+def validation(
+    model: keras.Model,
+    loss: keras.losses.Loss,
+    images: np.ndarray,
+    labels: np.ndarray,
+    rows: np.ndarray,
+    weights: np.ndarray,
+    batch_size: int,
+) -> Callable[[], dict[str, float]]:
+    """A function that returns the validation values of the model as it is then."""
+    predict = predictor(model, images, batch_size)
+    return lambda: validation_scores(predict(rows), labels[rows], loss, weights)

@@ -1,0 +1,83 @@
+"""Running trained networks over stored image arrays."""
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import keras
+import numpy as np
+import pandas as pd
+import tensorflow as tf
+
+from multiloss.backbones import load_model as load_model  # one place to load models from
+from multiloss.files import atomic
+
+PREDICTED_SPLITS = ("val", "ensemble", "test")
+
+
+def network_input(images: tf.Tensor) -> tf.Tensor:
+    """uint8 (B, S, S) grey images to the float32 (B, S, S, 3) in [0, 1] that networks take."""
+    scaled = tf.cast(images, tf.float32)[..., None] / 255.0
+    return tf.repeat(scaled, 3, axis=-1)
+
+
+def batches(images: np.ndarray, rows: np.ndarray, batch_size: int) -> Iterator[np.ndarray]:
+    """uint8 batches of the chosen rows of a stored (N, S, S) array, in order."""
+    for start in range(0, len(rows), batch_size):
+        yield np.asarray(images[rows[start : start + batch_size]])
+
+
+def forward(model: keras.Model, batch_size: int) -> Callable[[np.ndarray], np.ndarray]:
+    """A graph-mode function from uint8 (B, S, S) images, B <= batch_size, to model outputs.
+
+    A short last batch is padded to full size, so that the graph is traced once and each
+    image's output does not depend on how many came with it.
+    """
+
+    @tf.function(autograph=False)
+    def run(images: tf.Tensor) -> tf.Tensor:
+        return model(network_input(images), training=False)
+
+    def call(images: np.ndarray) -> np.ndarray:
+        missing = batch_size - len(images)
+        padded = np.pad(images, [(0, missing), (0, 0), (0, 0)]) if missing else images
+        return run(tf.constant(padded)).numpy()[: len(images)]
+
+    return call
+
+
+def predictor(
+    model: keras.Model, images: np.ndarray, batch_size: int = 32
+) -> Callable[[np.ndarray], np.ndarray]:
+    """A function from rows of a stored uint8 (N, S, S) array to float32 model outputs."""
+    run = forward(model, batch_size)
+
+    def predict(rows: np.ndarray) -> np.ndarray:
+        outputs = [run(batch) for batch in batches(images, rows, batch_size)]
+        return np.concatenate(outputs).astype(np.float32)
+
+    return predict
+
+
+def prediction_rows(manifest: pd.DataFrame) -> np.ndarray:
+    """Rows of the val, ensemble and test splits, split by split, in manifest order within."""
+    return np.concatenate(
+        [np.flatnonzero(manifest["split"] == split) for split in PREDICTED_SPLITS]
+    )
+
+
+def prediction_table(
+    manifest: pd.DataFrame, rows: np.ndarray, probabilities: np.ndarray, classes: Sequence[str]
+) -> pd.DataFrame:
+    """The predictions of one model as they are stored, one row per image."""
+    table = manifest.loc[rows, ["image_id", "patient_id", "split", "label"]].reset_index(drop=True)
+    columns = [f"p_{name}" for name in classes]
+    # As doubles that sum to 1 to the last digits written.
+    values = probabilities.astype(np.float64)
+    values /= values.sum(axis=1, keepdims=True)
+    return table.join(pd.DataFrame(values, columns=columns))
+
+
+def save_model(model: keras.Model, path: str | Path) -> None:
+    """Write a `.keras` file, whole or not at all."""
+    with atomic(path) as temporary:
+        model.save(temporary)

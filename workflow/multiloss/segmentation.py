@@ -1,0 +1,171 @@
+"""Lung segmentation: one U-Net per loss, scored per image, the best combined by AND."""
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import cv2
+import keras
+import numpy as np
+import pandas as pd
+import tensorflow as tf
+
+from multiloss.augmentation import augment_pairs
+from multiloss.prediction import forward, network_input
+from multiloss.seeds import derive
+from multiloss.statistics.bootstrap import patient_weights
+from multiloss.training import TrainingSet
+
+# A pixel is lung from this probability on.
+LUNG_THRESHOLD = 0.5
+
+
+def training_set(
+    images: np.ndarray, masks: np.ndarray, rows: np.ndarray, augmentation: Mapping[str, Any]
+) -> TrainingSet:
+    """uint8 (N, S, S) images with uint8 0/1 (N, S, S) masks, augmented together."""
+
+    def gather(batch: np.ndarray) -> tuple[np.ndarray, ...]:
+        return np.asarray(images[batch]), np.asarray(masks[batch])
+
+    def prepare(raw: tuple[tf.Tensor, ...], seed: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        grey = tf.cast(raw[0], tf.float32)[..., None] / 255.0
+        lung = tf.cast(raw[1], tf.float32)[..., None]
+        grey, lung = augment_pairs(grey, lung, augmentation, seed)
+        return tf.repeat(grey, 3, axis=-1), lung
+
+    return TrainingSet(rows, gather, prepare)
+
+
+def validation(
+    model: keras.Model,
+    loss: keras.losses.Loss,
+    images: np.ndarray,
+    masks: np.ndarray,
+    rows: np.ndarray,
+    batch_size: int,
+) -> Callable[[], dict[str, float]]:
+    """A function that returns val_loss and val_dice (at network size) of the model as it is."""
+
+    @tf.function(autograph=False)
+    def step(grey: tf.Tensor, lung: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        probability = model(network_input(grey), training=False)
+        target = tf.cast(lung, tf.float32)[..., None]
+        return loss(target, probability), probability
+
+    def validate() -> dict[str, float]:
+        values, scores, counts = [], [], []
+        for start in range(0, len(rows), batch_size):
+            batch = rows[start : start + batch_size]
+            truth = np.asarray(masks[batch])
+            value, probability = step(tf.constant(images[batch]), tf.constant(truth))
+            predicted = probability.numpy()[..., 0] >= LUNG_THRESHOLD
+            values.append(float(value))
+            counts.append(len(batch))
+            scores += [dice(p, t) for p, t in zip(predicted, truth > 0, strict=True)]
+        return {
+            "val_loss": float(np.average(values, weights=counts)),
+            "val_dice": float(np.mean(scores)),
+        }
+
+    return validate
+
+
+def dice(predicted: np.ndarray, truth: np.ndarray) -> float:
+    """Dice coefficient 2|A and B| / (|A| + |B|) of two boolean masks; 1 if both are empty."""
+    total = int(predicted.sum()) + int(truth.sum())
+    return 2 * int((predicted & truth).sum()) / total if total else 1.0
+
+
+def iou(predicted: np.ndarray, truth: np.ndarray) -> float:
+    """Intersection over union of two boolean masks; 1 if both are empty."""
+    union = int((predicted | truth).sum())
+    return int((predicted & truth).sum()) / union if union else 1.0
+
+
+def mask_at(probability: np.ndarray, height: int, width: int) -> np.ndarray:
+    """Boolean mask (height, width) from a float probability map of another size.
+
+    The probabilities are interpolated and then cut, which gives smoother and truer borders
+    than enlarging a mask.
+    """
+    enlarged = cv2.resize(
+        probability.astype(np.float32), (width, height), interpolation=cv2.INTER_LINEAR
+    )
+    return enlarged >= LUNG_THRESHOLD
+
+
+def combine_by_and(masks: list[np.ndarray]) -> np.ndarray:
+    """Lung where every one of the masks says lung (bitwise AND)."""
+    return np.logical_and.reduce(masks)
+
+
+class Segmenter:
+    """Several U-Nets run over images of any size."""
+
+    def __init__(self, models: Mapping[str, keras.Model], image_size: int, batch_size: int):
+        self.image_size = image_size
+        self.batch_size = batch_size
+        self._run = {name: forward(model, batch_size) for name, model in models.items()}
+
+    def probabilities(self, images: np.ndarray) -> dict[str, np.ndarray]:
+        """Per model the (B, S, S) lung probabilities of uint8 (B, S, S) images."""
+        return {name: run(images)[..., 0] for name, run in self._run.items()}
+
+    def masks(
+        self, images: np.ndarray, rows: np.ndarray, sizes: list[tuple[int, int]]
+    ) -> Iterator[tuple[int, dict[str, np.ndarray]]]:
+        """Row and, per model, the boolean mask at the image's own (height, width).
+
+        `images` is the stored uint8 (N, S, S) array, `sizes` the original sizes of all its
+        rows. One batch is in memory at a time.
+        """
+        for start in range(0, len(rows), self.batch_size):
+            batch = rows[start : start + self.batch_size]
+            found = self.probabilities(np.asarray(images[batch]))
+            for position, row in enumerate(batch):
+                yield (
+                    int(row),
+                    {name: mask_at(p[position], *sizes[row]) for name, p in found.items()},
+                )
+
+
+def score(masks: Mapping[str, np.ndarray], truth: np.ndarray) -> list[dict[str, Any]]:
+    """Rows (loss, dice, iou) of several masks of one image against its true mask."""
+    return [
+        {"loss": loss, "dice": dice(mask, truth), "iou": iou(mask, truth)}
+        for loss, mask in masks.items()
+    ]
+
+
+def choose(scores: pd.DataFrame, losses: list[str], count: int) -> list[str]:
+    """The `count` losses of largest mean Dice on validation images, ties in config order."""
+    mean = scores[scores["split"] == "val"].groupby("loss")["dice"].mean()
+    return sorted(losses, key=lambda loss: (-mean[loss], losses.index(loss)))[:count]
+
+
+def summarise(
+    scores: pd.DataFrame, chosen: list[str], resamples: int, seed: int, confidence: float
+) -> pd.DataFrame:
+    """Mean, standard deviation and patient-bootstrap interval of Dice and IoU per loss and split.
+
+    `scores` has the columns loss, split, patient_id, dice, iou; `selected` marks the chosen
+    losses.
+    """
+    tail = 100 * (1 - confidence) / 2
+    rows = []
+    for (split, loss), group in scores.groupby(["split", "loss"], sort=False):
+        row: dict[str, Any] = {"loss": loss, "split": split, "n": len(group)}
+        row["n_patients"] = group["patient_id"].nunique()
+        rng = np.random.default_rng(derive(seed, "segmentation", "interval", split))
+        weights = patient_weights(group["patient_id"], None, resamples, rng)
+        for metric in ("dice", "iou"):
+            values = group[metric].to_numpy()
+            low, high = np.percentile(weights @ values / weights.sum(axis=1), [tail, 100 - tail])
+            row |= {
+                metric: values.mean(),
+                f"{metric}_sd": values.std(ddof=1) if len(values) > 1 else 0,
+            }
+            row |= {f"{metric}_ci_low": low, f"{metric}_ci_high": high}
+        row["selected"] = loss in chosen
+        rows.append(row)
+    return pd.DataFrame(rows)
