@@ -1,0 +1,116 @@
+"""Do models err on the same images? Pairwise measures on plain arrays, and their table.
+
+For two models, a is the share of images both get right, d both wrong, b and c one alone
+right (Kuncheva & Whitaker 2003, doi:10.1023/A:1022859003006):
+
+- q_statistic (Yule's Q): (ad - bc) / (ad + bc); 0 for independent errors, 1 for errors on
+  the same images, negative for errors on different ones;
+- error_correlation: (ad - bc) / sqrt((a+b)(c+d)(a+c)(b+d)), the correlation of the errors;
+- disagreement: b + c; double_fault: d.
+"""
+
+from collections.abc import Sequence
+from itertools import combinations
+
+import numpy as np
+import pandas as pd
+
+from multiloss.ensembles.predictions import Predictions
+from multiloss.statistics.bootstrap import (
+    label_strata,
+    patient_codes,
+    patient_weights,
+    percentile_interval,
+)
+
+MEASURES = ("q_statistic", "disagreement", "double_fault", "error_correlation")
+
+
+def pairwise(
+    right: np.ndarray, pairs: Sequence[tuple[int, int]], weights: np.ndarray | None = None
+) -> np.ndarray:
+    """The four measures of P pairs of models under R weightings, (P, R, 4), as in MEASURES.
+
+    `right` (M, N) bool: does the model classify the image correctly; `weights` (R, N), unit
+    weights if None. NaN where undefined: Q if ad + bc = 0, the correlation if a model makes no
+    error or nothing else.
+    """
+    right = np.asarray(right, dtype=float)
+    weights = np.ones((1, right.shape[1])) if weights is None else np.asarray(weights, float)
+    first, second = (right[[pair[side] for pair in pairs]] for side in (0, 1))
+    # Whole weights add up exactly, so that an empty cell is 0 and not rounding noise.
+    total = weights.sum(axis=1)
+    both = (first * second) @ weights.T
+    one, other = first @ weights.T - both, second @ weights.T - both
+    neither = total - both - one - other
+    product, cross = both * neither, one * other
+    q = _divide(product - cross, product + cross)
+    spread = (both + one) * (other + neither) * (both + other) * (one + neither)
+    correlation = _divide(product - cross, np.sqrt(np.maximum(spread, 0)))
+    return np.stack([q, (one + other) / total, neither / total, correlation], axis=2)
+
+
+def _divide(numerator: np.ndarray, denominator: np.ndarray) -> np.ndarray:
+    undefined = np.full(numerator.shape, np.nan)
+    return np.divide(numerator, denominator, out=undefined, where=denominator > 0)
+
+
+def model_pairs(models: Sequence[str]) -> list[tuple[int, int, str]]:
+    """Pairs worth comparing among `{loss}-r{replicate}` models, by index, and what differs.
+
+    `losses`: two losses, same replicate; `seeds`: two replicates of one loss. Pairs in which
+    both differ say nothing that these do not.
+    """
+    parts = [model.rpartition("-r") for model in models]
+    found = []
+    for i, j in combinations(range(len(models)), 2):
+        if parts[i][2] == parts[j][2]:
+            found.append((i, j, "losses"))
+        elif parts[i][0] == parts[j][0]:
+            found.append((i, j, "seeds"))
+    return found
+
+
+def table(
+    predictions: Predictions,
+    split: str,
+    resamples: int,
+    confidence: float,
+    rng: np.random.Generator,
+) -> pd.DataFrame:
+    """Measures of all pairs of single models on one split, with patient-bootstrap intervals.
+
+    Columns: split, model_a, model_b, differs (losses|seeds), each measure with its _ci_low and
+    _ci_high, n, n_patients, reason (why a value is empty). Models without probabilities are
+    left out.
+    """
+    part = predictions.only(split)
+    usable = np.flatnonzero(np.isfinite(part.p).all(axis=(1, 2)))
+    models = [part.models[k] for k in usable]
+    y = part.y
+    right = part.p[usable].argmax(axis=2) == y
+    pairs = model_pairs(models)
+    weights = patient_weights(part.patients, label_strata(part.patients, y), resamples, rng)
+    rows = []
+    for i, j, differs in pairs:
+        values = pairwise(right, [(i, j)])[0, 0]
+        low, high = percentile_interval(pairwise(right, [(i, j)], weights)[0], confidence)
+        row = {"split": split, "model_a": models[i], "model_b": models[j], "differs": differs}
+        for column, name in enumerate(MEASURES):
+            row |= {
+                name: values[column],
+                f"{name}_ci_low": low[column] if np.isfinite(values[column]) else np.nan,
+                f"{name}_ci_high": high[column] if np.isfinite(values[column]) else np.nan,
+            }
+        row |= {"n": len(y), "n_patients": patient_codes(part.patients)[1]}
+        rows.append(row | {"reason": _reason(values)})
+    columns = ["split", "model_a", "model_b", "differs"]
+    columns += [f"{name}{end}" for name in MEASURES for end in ("", "_ci_low", "_ci_high")]
+    return pd.DataFrame(rows, columns=[*columns, "n", "n_patients", "reason"])
+
+
+def _reason(values: np.ndarray) -> str:
+    undefined = [name for name, value in zip(MEASURES, values, strict=True) if np.isnan(value)]
+    if not undefined:
+        return ""
+    return f"{' and '.join(undefined)} undefined: the four cells leave 0/0"

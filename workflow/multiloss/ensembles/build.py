@@ -1,0 +1,198 @@
+"""All ensembles of one replicate: members, weights, probabilities, and how good they look.
+
+Labels are read of the `ensemble` split only; every other image is merely predicted.
+"""
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from multiloss.ensembles import combiners, selection
+from multiloss.ensembles.crossfit import crossfit, folds
+from multiloss.ensembles.predictions import Predictions
+from multiloss.errors import UserError
+from multiloss.seeds import derive
+from multiloss.statistics.bootstrap import label_strata, patient_weights, percentile_interval
+
+logger = logging.getLogger(__name__)
+
+# Networks on features are more elaborate than any combination of probabilities.
+MODEL_LEVEL_COMPLEXITY = 10
+CANDIDATE_COLUMNS = [
+    "model", "kind", "method", "k", "replicate", "metric", "score", "ci_low", "ci_high",
+    "log_loss", "split", "folds", "n", "n_patients", "complexity",
+]  # fmt: skip
+WEIGHT_COLUMNS = ["ensemble", "replicate", "member", "weight"]
+
+
+@dataclass(frozen=True)
+class Interval:
+    """How the intervals of scores are made: patient bootstrap, percentiles."""
+
+    resamples: int = 2000
+    confidence: float = 0.95
+
+
+@dataclass(frozen=True)
+class Ensembles:
+    """Of each prediction-level ensemble the probabilities (N, K); fitted weights; candidates."""
+
+    p: dict[str, np.ndarray]
+    weights: pd.DataFrame
+    candidates: pd.DataFrame
+
+
+def make(
+    name: str, method: str, seed: int, options: Mapping[str, Mapping[str, Any]]
+) -> combiners.Combiner:
+    """The combiner of one ensemble; its random choices depend on the ensemble's name alone."""
+    return combiners.combiner(
+        method, derive(seed, "ensemble", name), **dict(options.get(method, {}))
+    )
+
+
+def build(
+    singles: Predictions,
+    ranking: pd.DataFrame,
+    model_level: Predictions | None,
+    ensembles: Mapping[str, Mapping[str, Any]],
+    options: Mapping[str, Mapping[str, Any]],
+    fold_count: int,
+    seed: int,
+    interval: Interval,
+) -> Ensembles:
+    """Fit and cross-fit the ensembles of one replicate.
+
+    `singles`: the replicate's single models, all rows; `ranking` as from `selection.rank`;
+    `model_level`: the model-level ensembles, None if there are none; `ensembles`: by name
+    `method`, `k`, `replicate` and `level`, which is `prediction`, `model` (made elsewhere, only
+    judged here) or `model_average` (of the model-level ensembles). `options`: by method.
+    Raises UserError for too few members or models on different images.
+    """
+    if model_level is not None and not model_level.rows.equals(singles.rows):
+        raise UserError(
+            f"predictions of {model_level.models[0]}: images differ from those of "
+            f"{singles.models[0]}; delete both files and run again"
+        )
+    fitting = singles.only(selection.SPLIT)
+    y, patients = fitting.y, fitting.patients
+    fold = folds(patients, y, fold_count, derive(seed, "ensemble", "folds"))
+    rng = np.random.default_rng(derive(seed, "ensemble", "interval"))
+    resamples = patient_weights(patients, label_strata(patients, y), interval.resamples, rng)
+    on_split = (singles.rows["split"] == selection.SPLIT).to_numpy()
+    combined: dict[str, np.ndarray] = {}
+    weights, candidates = [], []
+
+    def judge(model: str, p: np.ndarray, **values: Any) -> None:
+        scored = selection.scores(p[None], y)[0, 0]
+        spread = selection.scores(p[None], y, resamples)[0, :, :1]
+        low, high = (end[0] for end in percentile_interval(spread, interval.confidence))
+        candidates.append(
+            {"model": model, "metric": selection.METRIC, "score": scored[0], "ci_low": low,
+             "ci_high": high, "log_loss": scored[1], "split": selection.SPLIT, "n": len(y),
+             "n_patients": len(np.unique(patients)), **values}
+        )  # fmt: skip
+
+    for model, p in zip(fitting.models, fitting.p, strict=True):
+        replicate = int(model.rpartition("-r")[2])
+        judge(model, p, kind="single", replicate=replicate, folds=0, complexity=0)
+    for name, entry in ensembles.items():
+        about = {key: entry[key] for key in ("method", "k", "replicate")} | {"kind": "ensemble"}
+        if entry["level"] == "model":
+            p = model_level.of([name])[0, on_split]
+            judge(name, p, **about, folds=0, complexity=MODEL_LEVEL_COMPLEXITY)
+            continue
+        average = entry["level"] == "model_average"
+        members = _members(entry, ensembles, ranking)
+        p = (model_level if average else singles).of(members)
+        fitted = make(name, entry["method"], seed, options).fit(p[:, on_split], y)
+        combined[name] = fitted.predict(p)
+        if fitted.weights is not None:
+            found = zip(members, fitted.weights, strict=True)
+            weights += [(name, entry["replicate"], member, weight) for member, weight in found]
+        left_out = combined[name][on_split]
+        if fitted.fitted:
+            left_out = crossfit(
+                lambda name=name, method=entry["method"]: make(name, method, seed, options),
+                p[:, on_split],
+                y,
+                fold,
+            )
+        judge(
+            name,
+            left_out,
+            **about,
+            folds=int(fold.max()) + 1 if fitted.fitted else 0,
+            complexity=fitted.complexity + (MODEL_LEVEL_COMPLEXITY if average else 0),
+        )
+        logger.info("%s: MCC %.3f (cross-fitted)", name, candidates[-1]["score"])
+    return Ensembles(
+        combined,
+        pd.DataFrame(weights, columns=WEIGHT_COLUMNS),
+        pd.DataFrame(candidates, columns=CANDIDATE_COLUMNS),
+    )
+
+
+def _members(
+    entry: Mapping[str, Any],
+    ensembles: Mapping[str, Mapping[str, Any]],
+    ranking: pd.DataFrame,
+) -> list[str]:
+    """The members of one ensemble: the top k, or all model-level ensembles of its replicate."""
+    if entry["level"] != "model_average":
+        return selection.members(ranking, entry["k"])
+    return [
+        name
+        for name, other in ensembles.items()
+        if other["level"] == "model" and other["replicate"] == entry["replicate"]
+    ]
+
+
+MEMBER_COLUMNS = [
+    "ensemble", "method", "k", "replicate", "member", "rank", "score", "score_metric", "split",
+]  # fmt: skip
+
+
+def member_table(
+    ensembles: Mapping[str, Mapping[str, Any]],
+    rankings: pd.DataFrame,
+    candidates: pd.DataFrame,
+    seed_ensembles: Mapping[str, Mapping[str, Any]],
+) -> pd.DataFrame:
+    """Who is in which ensemble, by which score: one row for each member, best first.
+
+    `ensembles` as in `build`, of all replicates; `rankings` and `candidates` of all replicates,
+    one below the other; `seed_ensembles`: by name the `loss` and `k` of each ensemble of the
+    first k seeds of one loss, which nothing was chosen for.
+    """
+    score = candidates.set_index("model")["score"].to_dict()
+    rows = []
+    for name, entry in ensembles.items():
+        ranking = rankings[rankings["replicate"] == entry["replicate"]]
+        members = _members(entry, ensembles, ranking)
+        if entry["level"] == "model_average":
+            members = _by_score(members, score)
+        rows += [
+            (name, entry["method"], entry["k"], entry["replicate"], member, rank + 1)
+            for rank, member in enumerate(members)
+        ]
+    for name, entry in seed_ensembles.items():
+        members = _by_score([f"{entry['loss']}-r{r}" for r in range(entry["k"])], score)
+        rows += [
+            (name, "seed_average", entry["k"], None, member, rank + 1)
+            for rank, member in enumerate(members)
+        ]
+    table = pd.DataFrame(rows, columns=MEMBER_COLUMNS[:6])
+    table["replicate"] = table["replicate"].astype("Int64")
+    return table.assign(
+        score=table["member"].map(score), score_metric=selection.METRIC, split=selection.SPLIT
+    )
+
+
+def _by_score(models: list[str], score: Mapping[str, float]) -> list[str]:
+    """Best first; equal or undefined scores stay in order."""
+    return sorted(models, key=lambda model: -np.nan_to_num(score[model], nan=-np.inf))

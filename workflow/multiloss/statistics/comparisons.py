@@ -1,0 +1,305 @@
+"""Which models are compared with which, by which tests, and in which families."""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import replace
+from math import nan
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from multiloss import evaluation, metrics
+from multiloss.ensembles.predictions import Predictions
+from multiloss.evaluation import Models, Options, Resamples
+from multiloss.seeds import derive
+from multiloss.statistics import bootstrap, paired
+
+Array = npt.NDArray[np.float64]
+logger = logging.getLogger(__name__)
+
+# Two names for the same objective: such models differ by run-to-run noise alone.
+SAME_OBJECTIVE = (("kl_divergence", "cce"), ("calibrated_kl_divergence", "calibrated_cce"))
+# A loss with the calibration gap, and the nearest one without.
+CALIBRATED = {
+    "calibrated_cce": "cce",
+    "calibrated_kl_divergence": "kl_divergence",
+    "calibrated_focal": "focal",
+    "calibrated_hinge": "hinge",
+    "calibrated_negative_entropy": "cce_entropy",
+}
+PRIMARY = ("mcc", "accuracy")
+CALIBRATION = ("ece", "classwise_ece", "brier", "log_loss")
+BEST_MEMBER, SEED_ENSEMBLE = "against_best_member", "against_seed_ensemble"
+BASELINE, NOISE_FLOOR = "against_baseline", "noise_floor"
+ABLATIONS, CALIBRATION_FAMILY = "ablations", "calibrated_against_plain"
+SINGLES = "single_models"
+
+Pair = tuple[str, str, str]
+
+
+def _by_loss(models: Models, kinds: Sequence[str]) -> dict[tuple[str, int], str]:
+    return {
+        (entry["loss"], entry["replicate"]): model
+        for model, entry in models.items()
+        if entry["kind"] in kinds
+    }
+
+
+def pairs(models: Models, members: pd.DataFrame, baseline: str) -> list[Pair]:
+    """All planned comparisons (family, model_a, model_b); differences are a minus b.
+
+    `members`: ensembles/members.csv (ensemble, member, rank), where rank 1 is the best member
+    on the `ensemble` split. Losses, ablations and the baseline are paired within a replicate;
+    an ensemble without a replicate (of seeds) meets replicate 0.
+    """
+    singles = _by_loss(models, ["single"])
+    best = {}
+    for row in members.sort_values("rank", kind="stable").to_dict("records"):
+        best.setdefault(row["ensemble"], row["member"])
+    of_seeds = {
+        entry["k"]: model for model, entry in models.items() if entry["kind"] == "seed_ensemble"
+    }
+    planned: list[Pair] = []
+    for model, entry in models.items():
+        kind, replicate = entry["kind"], entry.get("replicate") or 0
+        base = singles.get((baseline, replicate))
+        if kind in ("ensemble", "seed_ensemble") and model in best:
+            planned.append((BEST_MEMBER, model, best[model]))
+        if kind == "ensemble" and entry["k"] in of_seeds:
+            planned.append((SEED_ENSEMBLE, model, of_seeds[entry["k"]]))
+        if kind != "ablation" and base not in (None, model):
+            planned.append((BASELINE, model, base))
+        if kind == "ablation" and base is not None:
+            planned.append((ABLATIONS, model, base))
+        if kind == "single":
+            for loss, other in SAME_OBJECTIVE:
+                if entry["loss"] == loss and (other, replicate) in singles:
+                    planned.append((NOISE_FLOOR, model, singles[other, replicate]))
+            plain = CALIBRATED.get(entry["loss"])
+            if (plain, replicate) in singles:
+                planned.append((CALIBRATION_FAMILY, model, singles[plain, replicate]))
+    order = [BEST_MEMBER, SEED_ENSEMBLE, BASELINE, ABLATIONS, NOISE_FLOOR, CALIBRATION_FAMILY]
+    return sorted(planned, key=lambda pair: order.index(pair[0]))
+
+
+def bootstrap_test(
+    resampled: npt.ArrayLike, estimate: float, freedom: float, options: Options
+) -> paired.Result:
+    """A difference with interval and p-value from its paired resamples (R,).
+
+    Interval methods `percentile` and `bca` take percentiles, and p by inverting them, which
+    cannot be less than 2 / (R + 1). Otherwise estimate +- t * SD and the p of that t: it does
+    not move with the bias that resampling adds to calibration errors.
+    """
+    drawn = np.asarray(resampled, dtype=np.float64)
+    drawn = drawn[~np.isnan(drawn)]
+    if len(drawn) < 2 or freedom < 1:
+        return paired.Result(estimate, nan, nan, reason="too few patients for an interval")
+    spread = float(drawn.std(ddof=1))
+    if spread < paired.TIE:
+        if abs(estimate) < paired.TIE:
+            return paired.Result(0.0, 0.0, 1.0, 0.0, 0.0, "no difference in any resample")
+        return paired.Result(estimate, nan, nan, reason="the same in every resample")
+    if options["interval"] in ("percentile", "bca"):
+        low, high = bootstrap.percentile_interval(drawn[:, None], options["confidence"])
+        p_value = paired.bootstrap_p_value(drawn)
+        return paired.Result(estimate, estimate, p_value, float(low[0]), float(high[0]))
+    from scipy.stats import t
+
+    statistic = estimate / spread
+    half = float(t.ppf((1 + options["confidence"]) / 2, freedom)) * spread
+    p_value = float(2 * t.sf(abs(statistic), freedom))
+    return paired.Result(estimate, statistic, p_value, estimate - half, estimate + half)
+
+
+class _Comparer:
+    """Everything about the test split that several comparisons share."""
+
+    def __init__(self, found: Predictions, evaluate: Options, permutations: int, seed: int) -> None:
+        self.part = found.only("test")
+        self.y, self.options, self.seed = self.part.y, evaluate, seed
+        self.permutations = permutations
+        self.place = {model: k for k, model in enumerate(self.part.models)}
+        self.resamples: Resamples = evaluation.resample(self.part, evaluate, seed, "test")
+        self.names = [*PRIMARY, *CALIBRATION]
+        self.values, self.drawn = evaluation.resampled_values(
+            self.part, self.resamples, self.names, evaluate
+        )
+        self.predicted = self.part.p.argmax(axis=2)
+
+    def failed(self, *models: str) -> str:
+        """Why a comparison cannot be made, or an empty text."""
+        for model in models:
+            if evaluation.failed(self.part.p[self.place[model]]):
+                return f"{model} has {evaluation.FAILED}"
+        return ""
+
+    def bootstrap(self, a: str, b: str, metric: str) -> paired.Result:
+        """The paired difference of one metric with its bootstrap interval and p-value."""
+        first, second, column = self.place[a], self.place[b], self.names.index(metric)
+        value = float(self.values[first, column] - self.values[second, column])
+        drawn = self.drawn[first, :, column] - self.drawn[second, :, column]
+        if np.isnan(value):
+            constant = a if np.isnan(self.values[first, column]) else b
+            sample = metrics.Sample(self.y, self.part.p[self.place[constant]])
+            why = metrics.undefined_reason(metric, sample, self.part.classes)
+            return paired.Result(nan, nan, nan, reason=f"{constant}: {why}")
+        return bootstrap_test(drawn, value, self.resamples.freedom, self.options)
+
+    def permutation(self, a: str, b: str) -> dict[str, paired.Permutation]:
+        """The primary test, with the interval of the paired bootstrap beside it."""
+        found = paired.permutation_test(
+            self.y,
+            self.predicted[self.place[a]],
+            self.predicted[self.place[b]],
+            self.part.patients,
+            len(self.part.classes),
+            self.permutations,
+            np.random.default_rng(derive(self.seed, "permutation", a, b)),
+            PRIMARY,
+        )
+        for metric, result in found.items():
+            beside = self.bootstrap(a, b, metric)
+            reason = result.reason
+            if np.isnan(beside.difference):
+                reason = f"{beside.reason}; its MCC counts as 0"
+            found[metric] = replace(
+                result, ci_low=beside.ci_low, ci_high=beside.ci_high, reason=reason
+            )
+        return found
+
+    def delong(self, a: str, b: str, k: int) -> paired.Result:
+        """Cluster-adjusted DeLong for class k against the rest."""
+        return paired.delong_test(
+            self.y == k,
+            self.part.p[self.place[a]][:, k],
+            self.part.p[self.place[b]][:, k],
+            self.part.patients,
+            self.options["confidence"],
+        )
+
+    def mcnemar(self, a: str, b: str) -> paired.Result:
+        """Exact McNemar, which takes images as independent; the row says so."""
+        right = [self.predicted[self.place[model]] == self.y for model in (a, b)]
+        found = paired.mcnemar_test(*right)
+        note = "image level: takes images as independent"
+        return replace(found, reason="; ".join(filter(None, [note, found.reason])))
+
+    def rows(self, family: str, a: str, b: str) -> list[dict[str, Any]]:
+        """All tests of one pair."""
+        why = self.failed(a, b)
+        results: list[tuple[str, str, paired.Result]] = []
+        undone = paired.Result(nan, nan, nan, reason=why)
+        if family == CALIBRATION_FAMILY:
+            for metric in CALIBRATION:
+                done = undone if why else self.bootstrap(a, b, metric)
+                results.append((metric, "bootstrap", done))
+        else:
+            primary = None if why else self.permutation(a, b)
+            for metric in PRIMARY:
+                results.append((metric, "permutation", primary[metric] if primary else undone))
+            for metric in PRIMARY:
+                done = undone if why else self.bootstrap(a, b, metric)
+                results.append((metric, "bootstrap", done))
+            for k, label in enumerate(self.part.classes):
+                done = undone if why else self.delong(a, b, k)
+                results.append((f"auroc_{label}", "delong", done))
+            results.append(("accuracy", "mcnemar", undone if why else self.mcnemar(a, b)))
+        return [self.row(family, a, b, metric, test, result) for metric, test, result in results]
+
+    def row(
+        self, family: str, a: str, b: str, metric: str, test: str, result: paired.Result
+    ) -> dict[str, Any]:
+        """One line of the table; the primary test's family has the plain name."""
+        plain = test in ("permutation", "cochran_q") or family == CALIBRATION_FAMILY
+        return {
+            "model_a": a,
+            "model_b": b,
+            "metric": metric,
+            "difference": result.difference,
+            "ci_low": result.ci_low,
+            "ci_high": result.ci_high,
+            "test": test,
+            "statistic": result.statistic,
+            "p_value": result.p_value,
+            "family": family if plain else f"{family} ({test})",
+            "reason": result.reason,
+            "permutations": getattr(result, "permutations", ""),
+            "n": len(self.y),
+            "n_patients": self.resamples.n_patients,
+        }
+
+    def cochran(self, models: Sequence[str], replicate: int) -> dict[str, Any] | None:
+        """Cochran's Q over the single models of one replicate."""
+        models = [model for model in models if not self.failed(model)]
+        if len(models) < 2:
+            return None
+        right = np.stack([self.predicted[self.place[model]] == self.y for model in models], 1)
+        rng = np.random.default_rng(derive(self.seed, "cochran", replicate))
+        found = paired.cochran_test(right, self.part.patients, self.permutations, rng)
+        reason = found.reason or f"chi-square p of independent images {found.p_image_level:.3g}"
+        result = paired.Permutation(
+            nan, found.statistic, found.p_value, reason=reason, permutations=found.permutations
+        )
+        name = f"{len(models)} single models, r{replicate}"
+        return self.row(SINGLES, name, "", "accuracy", "cochran_q", result)
+
+
+def significance_table(
+    found: Predictions,
+    models: Models,
+    members: pd.DataFrame,
+    options: Options,
+    evaluate: Options,
+    seed: int,
+) -> pd.DataFrame:
+    """All paired tests on the test split with Holm's correction: tables/significance.csv.
+
+    `options`: the config's `significance`, `evaluate`: its `evaluation`. Each value of
+    `family` is one Holm family: the primary tests (permutation, MCC and accuracy together)
+    have the plain name of the comparison, each other test a family of its own.
+    """
+    models = {model: models[model] for model in found.models}
+    planned = [
+        pair
+        for pair in pairs(models, members, options["baseline"])
+        if pair[1] in models and pair[2] in models
+    ]
+    sizes = pd.Series([family for family, _, _ in planned], dtype=str).value_counts()
+    largest = len(PRIMARY) * int(sizes.max()) if len(sizes) else 0
+    permutations = paired.permutations_needed(largest, options["alpha"], options["permutations"])
+    if permutations > options["permutations"]:
+        logger.info(
+            "Permutations raised from %d to %d, so that Holm's correction over %d tests can reject",
+            options["permutations"],
+            permutations,
+            largest,
+        )
+    comparer = _Comparer(found, evaluate, permutations, seed)
+    rows = [row for family, a, b in planned for row in comparer.rows(family, a, b)]
+    of_replicate: dict[int, list[str]] = {}
+    for model, entry in models.items():
+        if entry["kind"] == "single":
+            of_replicate.setdefault(entry["replicate"], []).append(model)
+    for replicate, names in of_replicate.items():
+        row = comparer.cochran(names, replicate)
+        if row is not None:
+            rows.append(row)
+    columns = "model_a model_b metric difference ci_low ci_high test statistic p_value p_adjusted"
+    columns += " reject family reason permutations n n_patients"
+    return adjust(pd.DataFrame(rows), options["alpha"]).reindex(columns=columns.split())
+
+
+def adjust(table: pd.DataFrame, alpha: float) -> pd.DataFrame:
+    """Add p_adjusted and reject: Holm within each value of `family`; empty where p is."""
+    if table.empty:
+        return table
+    table = table.copy()
+    table["p_adjusted"] = nan
+    for _, part in table.groupby("family", sort=False):
+        table.loc[part.index, "p_adjusted"] = paired.holm(part["p_value"].to_numpy(float))
+    known = table["p_adjusted"].notna()
+    table["reject"] = (table["p_adjusted"] <= alpha).astype(object).where(known, "")
+    return table
