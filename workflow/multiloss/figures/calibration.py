@@ -1,0 +1,177 @@
+"""Figures of calibration: reliability diagrams and the calibration error of each loss."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+from matplotlib.axes import Axes
+
+from multiloss.figures.drawing import Drawing, Inputs, message
+from multiloss.figures.performance import chosen_models, family, metrics_of, sizes
+from multiloss.figures.style import INK, MUTED, Style, interval, label, model_label, offsets, panels
+from multiloss.statistics.comparisons import CALIBRATED, CALIBRATION_FAMILY
+
+_SCALED = "-temperature"
+
+
+def reliability(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Drawing:
+    """Accuracy against confidence in bins of equal mass for the chosen models."""
+    bins = inputs.table(
+        "bins", ["confidence", "accuracy", "ci_low", "ci_high", "n"], text=["model", "split"]
+    )
+    bins = bins[bins["split"] == "test"]
+    metrics = metrics_of(inputs)
+    errors = metrics[metrics["metric"] == "ece"].set_index("model")
+    chosen = chosen_models(inputs, params, bins)
+    if not chosen:
+        return message(style, "No model has reliability bins.")
+    canvas = style.figure(style.double_column_mm / 3 + 16 + 5 * style.line_mm)
+    axes = panels(canvas, len(chosen), 3, sharex=True, sharey=True)
+    for number, (model, why) in enumerate(chosen.items()):
+        top = axes[number]
+        part = bins[bins["model"] == model].sort_values("confidence")
+        colour = style.colours[number]
+        top.plot([0, 1], [0, 1], "--", color=MUTED, linewidth=0.8, zorder=1)
+        top.vlines(part["confidence"], part["ci_low"], part["ci_high"], color=colour, linewidth=1.0)
+        top.plot(part["confidence"], part["accuracy"], "o-", color=colour, linewidth=0.8, ms=3.2)
+        scaled = bins[bins["model"] == model + _SCALED].sort_values("confidence")
+        if len(scaled):
+            look = {"color": colour, "mfc": "white", "linewidth": 0.5, "ms": 3.0, "mew": 0.7}
+            top.plot(scaled["confidence"], scaled["accuracy"], "o:", zorder=1.5, **look)
+        top.set_xlabel("confidence")
+        text = []
+        for name, short in ((model, "ECE"), (model + _SCALED, "ECE scaled")):
+            if name in errors.index:
+                row = errors.loc[name]
+                text.append(f"{short}: {interval(row['value'], row['ci_low'], row['ci_high'], 3)}")
+        head = [f"{why[0].upper()}{why[1:]}:", model_label(model)]
+        top.set_title("\n".join(head + text), loc="left")
+        top.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
+        top.set_aspect("equal")
+    axes[0].set_ylabel("share of right answers")
+    kept = metrics[metrics["model"].isin(chosen)]
+    per_bin = bins.loc[bins["model"].isin(chosen), "n"]
+    handles = [
+        axes[0].plot([], [], "o-", color=MUTED, linewidth=0.8, label="as trained")[0],
+        axes[0].plot([], [], "--", color=MUTED, linewidth=0.8, label="perfect calibration")[0],
+    ]
+    if bins["model"].isin([model + _SCALED for model in chosen]).any():
+        look = {"color": MUTED, "mfc": "white", "linewidth": 0.5}
+        scaled_line = axes[0].plot([], [], "o:", label="after temperature scaling", **look)[0]
+        handles.insert(1, scaled_line)
+    canvas.legend(handles=handles, loc="outside lower center", ncols=3)
+    spread = f"{per_bin.min():.0f} to {per_bin.max():.0f}"
+    facts = f"Test split, {sizes(kept)}; {spread} images in a bin."
+    return Drawing(canvas, facts)
+
+
+def losses(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Drawing:
+    """Expected calibration error of each loss, calibrated losses beside their parents."""
+    table = metrics_of(inputs)
+    table = table[table["metric"] == "ece"]
+    table = table.assign(scaled=table["model"].str.endswith(_SCALED))
+    single = table["family"].isin(params["losses"])
+    table = table[single & table["kind"].isin(["single", "temperature"])]
+    if table["value"].notna().sum() == 0:
+        return message(style, "The calibration error is not defined for any model.")
+    present = [loss for loss in params["losses"] if (table["family"] == loss).any()]
+    pairs = [
+        (parent, child) for child, parent in CALIBRATED.items() if {parent, child} <= set(present)
+    ]
+    paired = {loss for pair in pairs for loss in pair}
+    groups = [list(pair) for pair in pairs]
+    rest = [loss for loss in present if loss not in paired]
+    if rest:
+        groups.append(rest)
+    rows = sum(len(group) for group in groups)
+    canvas = style.figure(26 + style.line_mm * (1.5 * rows + 0.8 * len(groups)))
+    shown = canvas.subplots(
+        1, 2 if pairs else 1, squeeze=False, width_ratios=[1.6, 1][: 1 + bool(pairs)]
+    )
+    axes = shown[0, 0]
+    place, places = 0.0, {}
+    for group in groups:
+        for loss in group:
+            colour = style.colours[1] if loss in CALIBRATED else style.colours[0]
+            part = table[table["family"] == loss]
+            _mark(axes, place - 0.12, part[~part["scaled"]], colour, False)
+            _mark(axes, place + 0.24, part[part["scaled"]], colour, True)
+            places[loss] = place
+            place += 1
+        place += 0.5
+        if group is not groups[-1]:
+            for column in shown[0]:
+                column.axhline(place - 0.75, color="white", linewidth=2.5, zorder=0.5)
+    axes.set_yticks(list(places.values()), [label(name) for name in places])
+    axes.set_xlim(left=min(0.0, axes.get_xlim()[0]))
+    axes.set_xlabel("expected calibration error, ECE (0 is perfect)")
+    axes.set_title(f"test split, {sizes(table)}", loc="left")
+    facts = []
+    if pairs:
+        facts = _differences(shown[0, 1], inputs, pairs, places, style)
+    for column in shown[0]:
+        column.set_ylim(place - 0.9, -0.7)
+        column.grid(axis="y", visible=False)
+    handles = [
+        axes.plot([], [], "o-", color=style.colours[0], label="loss without calibration term")[0],
+        axes.plot([], [], "o-", color=style.colours[1], label="calibrated loss")[0],
+    ]
+    if table["scaled"].any():
+        look = {"color": MUTED, "mfc": "white"}
+        handles += axes.plot([], [], "o-", label="after temperature scaling", **look)
+    canvas.legend(handles=handles, loc="outside lower center", ncols=3)
+    facts = f" Difference in ECE: {'; '.join(facts)}." if facts else ""
+    return Drawing(canvas, f"Test split, {sizes(table)}.{facts}")
+
+
+def _differences(
+    axes: Axes,
+    inputs: Inputs,
+    pairs: Sequence[tuple[str, str]],
+    places: Mapping[str, float],
+    style: Style,
+) -> list[str]:
+    """Calibrated minus plain with paired intervals between the rows of each pair; in words."""
+    columns = ["difference", "ci_low", "ci_high", "p_adjusted"]
+    table = inputs.table("significance", columns, text=["model_a", "metric", "family"])
+    table = table[(table["family"] == CALIBRATION_FAMILY) & (table["metric"] == "ece")]
+    table = table.assign(loss=[family(model) for model in table["model_a"]])
+    axes.axvline(0, color=INK, linewidth=0.8)
+    facts = []
+    for parent, child in pairs:
+        part = table[(table["loss"] == child) & table["difference"].notna()]
+        middle = (places[parent] + places[child]) / 2
+        for offset, row in zip(offsets(len(part), 0.45), part.itertuples(), strict=True):
+            ends = [row.ci_low, row.ci_high]
+            wide = 1.3 if len(part) < 4 else 0.7
+            if row.ci_low == row.ci_low:
+                axes.plot(ends, [middle + offset] * 2, color=style.colours[1], linewidth=wide)
+            size = 4.0 if len(part) == 1 else 2.4
+            axes.plot(row.difference, middle + offset, "o", color=style.colours[1], ms=size)
+        if len(part) == 1:
+            row = part.iloc[0]
+            words = interval(row["difference"], row["ci_low"], row["ci_high"], 3)
+            p = (
+                f", adjusted p = {row['p_adjusted']:.3f}"
+                if row["p_adjusted"] == row["p_adjusted"]
+                else ""
+            )
+            facts.append(f"{label(child)} {words}{p}")
+        elif len(part):
+            mean = part["difference"].mean()
+            facts.append(f"{label(child)} {mean:+.3f} on average over {len(part)} runs")
+    axes.set_yticks([])
+    axes.locator_params(axis="x", nbins=5)
+    axes.set_xlabel("difference in ECE")
+    axes.set_title("calibrated minus plain, paired", loc="left")
+    return facts
+
+
+def _mark(axes: Axes, place: float, part: pd.DataFrame, colour: str, hollow: bool) -> None:
+    if part.empty:
+        return
+    low, high = part["ci_low"].min(), part["ci_high"].max()
+    if low == low:
+        axes.plot([low, high], [place] * 2, color=colour, linewidth=0.7 if hollow else 1.2)
+    look = {"mfc": "white", "ms": 3.2, "mew": 0.8} if hollow else {"ms": 4.0}
+    axes.plot(part["value"].mean(), place, "o", color=colour, **look)

@@ -1,0 +1,605 @@
+"""The figures of a study: what each is drawn from, by which function, and what it says.
+
+A new figure is one entry here and one function. The Snakefile imports this on every start, so
+it uses the standard library only.
+"""
+
+import functools
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+Config = Mapping[str, Any]
+Inputs = dict[str, str | list[str]]
+
+# Sections of the report, in the order of the study.
+CATEGORIES = [
+    "Data",
+    "Lung masks and crops",
+    "Training",
+    "Performance",
+    "Comparisons",
+    "Calibration",
+    "Ensembles",
+    "Grad-CAM",
+    "Cost",
+]
+
+_TABLES = {
+    name: f"tables/{name}.csv"
+    for name in (
+        "calibration",
+        "confusion",
+        "curves",
+        "diversity",
+        "localisation",
+        "metrics",
+        "optimism",
+        "rank",
+        "replicates",
+        "significance",
+    )
+}
+# The two ends of each scale of differences, in words.
+_ENDS = {"PuOr": ("orange", "purple"), "RdBu": ("red", "blue"), "BrBG": ("brown", "blue-green")}
+_MANIFEST = {"manifest": "data/manifest.csv"}
+_BOXES = {"boxes": "crops/boxes.csv"}
+_CHOSEN = {"chosen": "ensembles/chosen.csv"}
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One figure: `function` is `module.function` below multiloss.figures.
+
+    `inputs` are paths below results/STUDY; `params` is what of the config the drawing depends
+    on beside the style, so that another change redraws nothing.
+    """
+
+    name: str
+    function: str
+    inputs: Inputs
+    title: str
+    category: str
+    caption: str
+    params: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def code(self) -> list[str]:
+        """The modules that draw it, below workflow/: a change in them makes it out of date."""
+        found: set[str] = set()
+        wanted = {"figures.drawing", f"figures.{self.function.partition('.')[0]}"}
+        while wanted:
+            found |= wanted
+            wanted = {name for module in wanted for name in _imported_by(module)} - found
+        # What this file says of a figure reaches the drawing as its parameters.
+        found.discard("figures.catalog")
+        return sorted(f"multiloss/{_file_of(name)}" for name in found)
+
+
+_PACKAGE = Path(__file__).resolve().parents[1]
+
+
+def _file_of(module: str) -> str:
+    """The file of a module or package, below the package's folder."""
+    path = module.replace(".", "/")
+    return f"{path}/__init__.py" if (_PACKAGE / path).is_dir() else f"{path}.py"
+
+
+@functools.cache
+def _imported_by(module: str) -> tuple[str, ...]:
+    """Modules of the package that a module of the package imports, without importing it."""
+    text = (_PACKAGE / _file_of(module)).read_text(encoding="utf-8")
+    return tuple(re.findall(r"^from multiloss\.([\w.]+) import", text, re.MULTILINE))
+
+
+def names_of(losses: list[Any]) -> list[str]:
+    """Names of a config's list of losses, whose entries are names or mappings."""
+    return [loss if isinstance(loss, str) else loss["name"] for loss in losses]
+
+
+def gradcam_models(config: Config) -> list[str]:
+    """Models with Grad-CAM maps: every trained classifier and every model-level ensemble."""
+    if not config["gradcam"].get("enabled", True):
+        return []
+    models = []
+    losses = names_of(config["classification"]["losses"])
+    losses += [f"{config['significance']['baseline']}_{name}" for name in config["ablations"]]
+    for replicate in range(config["replicates"]):
+        models += [f"{loss}-r{replicate}" for loss in losses]
+        if "model_level" in config["ensembles"]["methods"]:
+            sizes = config["ensembles"]["top_k"]
+            models += [f"model_level-top{k}-r{replicate}" for k in sizes]
+    return models
+
+
+def figures(config: Config) -> dict[str, Figure]:
+    """Every figure of a study by name, in the order of the report.
+
+    What the config switches off has no figure: ensembles, Grad-CAM, more than one replicate.
+    """
+    found = [
+        *_data(config),
+        *_segmentation(config),
+        *_training(config),
+        *_performance(config),
+        *_comparisons(config),
+        *_calibration(config),
+        *_ensembles(config),
+        *_gradcam(config),
+        *_cost(config),
+    ]
+    return {figure.name: figure for figure in found}
+
+
+def _common(config: Config) -> dict[str, Any]:
+    return {
+        "classes": list(config["classes"]),
+        "losses": names_of(config["classification"]["losses"]),
+        "baseline": config["significance"].get("baseline", "cce"),
+        "replicates": config["replicates"],
+    }
+
+
+def _has_ensembles(config: Config) -> bool:
+    return bool(config["ensembles"]["methods"] and config["ensembles"]["top_k"])
+
+
+def _percent(config: Config) -> str:
+    return f"{100 * config['evaluation']['confidence']:g}%"
+
+
+def _runs(config: Config, many: str) -> str:
+    """A sentence that only studies with several training runs need."""
+    return f" {many}" if config["replicates"] > 1 else ""
+
+
+def _data(config: Config) -> list[Figure]:
+    classes = {"classes": list(config["classes"])}
+    return [
+        Figure(
+            "splits",
+            "data.splits",
+            dict(_MANIFEST),
+            "Images and patients of each split",
+            "Data",
+            "How many images (left) and patients (right) of each class each split has. A patient "
+            "is in one split only. The networks learn on train; val stops and picks epochs; "
+            "ensemble chooses members and fits ensemble weights; test is read once, at the end. "
+            "Bars of unequal length within a split show the class imbalance.",
+            classes,
+        ),
+        Figure(
+            "samples",
+            "data.samples",
+            dict(_MANIFEST),
+            "Examples of each class",
+            "Data",
+            "Training images as they came, one row for each class. They were drawn at random "
+            "with the study's seed, one for each patient, not picked by eye. Frames of equal "
+            "size: the pixel size differs between images.",
+            {**classes, "seed": config["seed"]},
+        ),
+    ]
+
+
+def _segmentation(config: Config) -> list[Figure]:
+    losses = names_of(config["segmentation"]["losses"])
+    return [
+        Figure(
+            "segmentation_dice",
+            "segmentation.dice",
+            {
+                "per_image": "segmentation/scores_per_image.csv",
+                "scores": "segmentation/scores.csv",
+            },
+            "Agreement of the lung masks with the drawn ones",
+            "Lung masks and crops",
+            "Dice coefficient of each image of the segmentation test set (points), for one U-Net "
+            "per loss and for the combined mask: a pixel is lung where all chosen networks say "
+            "so. Boxes span the quartiles with the median as a line, whiskers reach the last "
+            "point within 1.5 box lengths; the diamond is the mean with its "
+            f"{_percent(config)} interval. Filled boxes mark the networks that were "
+            "combined; they were chosen on validation images. 1 is perfect agreement.",
+            {"losses": losses},
+        ),
+        Figure(
+            "segmentation_overlays",
+            "segmentation.overlays",
+            {"examples": "segmentation/examples.npz", "cases": "segmentation/examples.csv"},
+            "Best, median and worst lung masks",
+            "Lung masks and crops",
+            "Images of the segmentation test set with the highest, the median and the lowest "
+            "Dice of the combined mask: the image alone, then with the drawn outline (solid) and "
+            "the predicted one (dashed). Where the two lines part, the mask is wrong.",
+        ),
+        Figure(
+            "crop_overview",
+            "data.crop_overview",
+            {**_MANIFEST, **_BOXES, "masks": "masks"},
+            "Lung masks and crop boxes",
+            "Lung masks and crops",
+            "Images with the outline of the predicted lung mask and the box that is cut out for "
+            "the classifiers. They stand at equal steps of the lungs' share of the image, from "
+            "smallest to largest, so that failures at either end are seen. Images whose mask was "
+            "empty fall back to the whole image; such cases, if any, come first and are marked.",
+        ),
+        Figure(
+            "learning_curves_segmentation",
+            "training.segmentation_curves",
+            {"histories": [f"segmentation/models/{loss}.history.csv" for loss in losses]},
+            "Training of the lung segmenters",
+            "Training",
+            "Loss of each U-Net on its training and validation images after each epoch (below) "
+            "and Dice coefficient (above). Each panel has its own loss, so the lower axes "
+            "cannot be compared between panels; the upper ones can. A validation line that "
+            "rises while the training line falls shows overfitting.",
+            {"losses": losses},
+        ),
+    ]
+
+
+def _training(config: Config) -> list[Figure]:
+    common = _common(config)
+    arms = [(loss, r) for loss in common["losses"] for r in range(config["replicates"])]
+    return [
+        Figure(
+            "learning_curves",
+            "training.classification_curves",
+            {"histories": [f"models/{loss}/{r}.history.csv" for loss, r in arms]},
+            "Training of the classifiers",
+            "Training",
+            "Each loss after each epoch: MCC and accuracy on the validation split (above; the "
+            "same axes in all panels) and the loss on training and validation images (below; "
+            "each loss has its own scale, so levels cannot be compared between panels). A "
+            "validation loss that rises while the training loss falls shows overfitting."
+            + _runs(config, "Thin lines are the single training runs."),
+            common,
+        )
+    ]
+
+
+def _chosen_text(config: Config) -> str:
+    ensemble = ", the ensemble" if _has_ensembles(config) else ""
+    return f"the single model{ensemble} chosen on the ensemble split, and the baseline"
+
+
+def _performance(config: Config) -> list[Figure]:
+    common = _common(config)
+    chosen = _chosen_text(config)
+    percent = _percent(config)
+    several = _runs(config, "Small marks are the training runs, each with its own interval; the "
+                    "diamond is their mean.")  # fmt: skip
+    forest = (
+        "of every model on the test split, with "
+        f"{percent} intervals from resampling patients. Models are grouped by kind and sorted. "
+        "The line and band are the baseline loss with its interval; overlapping intervals do "
+        "not mean that two models are equal, since they are tested on the same images: the "
+        "paired tests are in the significance figure." + several
+    )
+    result = [
+        Figure(
+            "forest_mcc",
+            "performance.forest",
+            {"metrics": _TABLES["metrics"]},
+            "MCC of all models",
+            "Performance",
+            f"Matthews correlation coefficient (1 perfect, 0 chance) {forest}",
+            {**common, "metric": "mcc"},
+        ),
+        Figure(
+            "forest_accuracy",
+            "performance.forest",
+            {"metrics": _TABLES["metrics"]},
+            "Accuracy of all models",
+            "Performance",
+            f"Share of images classified rightly {forest}",
+            {**common, "metric": "accuracy"},
+        ),
+        Figure(
+            "confusion_matrices",
+            "performance.confusion_chosen",
+            {"confusion": _TABLES["confusion"], "metrics": _TABLES["metrics"], **_CHOSEN},
+            "Confusion matrices of the chosen models",
+            "Performance",
+            f"Test images by true class (rows) and predicted class (columns) for {chosen}. "
+            "Numbers are images; the colour, and the percentage where there is room, is the "
+            "share of the true class. The diagonal is right, everything else an error.",
+            common,
+        ),
+        Figure(
+            "confusion_matrices_all",
+            "performance.confusion_all",
+            {"confusion": _TABLES["confusion"]},
+            "Confusion matrices of all models",
+            "Performance",
+            "As the confusion matrices of the chosen models, for every model: true class in "
+            "rows, predicted class in columns, both in the order given. Colour, and number "
+            "where there is room, is the percentage of the true class."
+            + _runs(config, "Images of all training runs are counted together."),
+            common,
+        ),
+    ]
+    for name, axes, meaning, chance in (
+        (
+            "roc",
+            "Receiver operating characteristic",
+            "Sensitivity against false positive rate when the threshold on a class's "
+            "probability moves",
+            "The diagonal is guessing; the closer to the upper left corner, the better.",
+        ),
+        (
+            "pr",
+            "Precision and recall",
+            "Precision against recall when the threshold on a class's probability moves",
+            "The dotted line is the class's share of the images, which guessing reaches; the "
+            "closer to the upper right corner, the better.",
+        ),
+    ):
+        result.append(
+            Figure(
+                name,
+                f"performance.{name}",
+                {
+                    "curves": _TABLES["curves"],
+                    "metrics": _TABLES["metrics"],
+                    **({"confusion": _TABLES["confusion"]} if name == "pr" else {}),
+                    **_CHOSEN,
+                },
+                axes,
+                "Performance",
+                f"{meaning}, one panel for each class against the rest, and micro: all classes "
+                f"pooled. Lines are {chosen}; bands are pointwise {percent} intervals from "
+                "resampling patients; numbers are areas under the curves with their intervals. "
+                f"Thin grey lines in the micro panel are all other models. {chance}",
+                common,
+            )
+        )
+    return result
+
+
+def _comparisons(config: Config) -> list[Figure]:
+    common = _common(config)
+    baseline = common["baseline"]
+    worse, better = _ENDS[config["figures"].get("diverging", "PuOr")]
+    result = [
+        Figure(
+            "significance_heatmap",
+            "comparisons.significance",
+            {"significance": _TABLES["significance"]},
+            "Paired comparisons",
+            "Comparisons",
+            "Each model against the baseline"
+            + (", and each ensemble against its best member" if _has_ensembles(config) else "")
+            + ", on the same test images; further blocks where the study has them. The noise "
+            "floor compares two trainings with the same objective, which differ by luck alone. "
+            "Colour: difference of the metric named above the column "
+            f"({worse}: worse, {better}: better). Number: p value of the paired test, "
+            "adjusted by Holm's method over its family; bold with a frame where it is below "
+            f"{config['significance']['alpha']:g}. McNemar's test treats images as independent "
+            "and is shown for comparison only."
+            + _runs(
+                config,
+                "With several runs the colour is the mean difference, the number tells in how "
+                "many runs the test rejects, and the frame marks those where most do.",
+            ),
+            {**common, "alpha": config["significance"]["alpha"]},
+        )
+    ]
+    if len(common["losses"]) > 1:
+        result.append(
+            Figure(
+                "rank",
+                "comparisons.rank",
+                {"rank": _TABLES["rank"]},
+                "How often each loss is best",
+                "Comparisons",
+                "Share of the resampled test sets (patients drawn with replacement) in which the "
+                "loss has the highest MCC of all single models (dark), or one of the three "
+                "highest (light). If one loss were surely best, its dark bar would reach 1; "
+                "bars of similar length mean that the test set cannot tell."
+                + _runs(config, "Bars are means over the training runs."),
+                common,
+            )
+        )
+    if config["replicates"] > 1:
+        result.append(
+            Figure(
+                "replicates",
+                "comparisons.replicates",
+                {"metrics": _TABLES["metrics"]},
+                "Spread between training runs",
+                "Comparisons",
+                "MCC on the test split of each training run (points) of each loss; the bar is "
+                "the mean and the line one standard deviation to either side. The runs of a loss "
+                f"differ by their seed alone. The band is {baseline} with one standard "
+                "deviation: differences between losses that are smaller than the spread of the "
+                "points cannot be told from luck in the seed.",
+                common,
+            )
+        )
+    return result
+
+
+def _calibration(config: Config) -> list[Figure]:
+    common = _common(config)
+    percent = _percent(config)
+    scaled = config["evaluation"].get("temperature_scaling", False)
+    hollow = (
+        " Hollow marks: after temperature scaling fitted on the ensemble split." if scaled else ""
+    )
+    return [
+        Figure(
+            "reliability",
+            "calibration.reliability",
+            {"bins": _TABLES["calibration"], "metrics": _TABLES["metrics"], **_CHOSEN},
+            "Reliability diagrams",
+            "Calibration",
+            "Share of right answers against the confidence (probability of the predicted class), "
+            f"in bins that hold the same number of test images, for {_chosen_text(config)}. "
+            f"Vertical lines are {percent} intervals. On the diagonal a model is as often right "
+            f"as it says; below it, it is overconfident.{hollow}",
+            {**common, "bins": config["evaluation"]["ece_bins"]},
+        ),
+        Figure(
+            "calibration",
+            "calibration.losses",
+            {"metrics": _TABLES["metrics"], "significance": _TABLES["significance"]},
+            "Calibration error by loss",
+            "Calibration",
+            "Expected calibration error (mean distance between confidence and share of right "
+            f"answers, 0 is perfect) on the test split with {percent} intervals. A calibrated "
+            "loss stands beside the loss it was made from. Right: the difference within each "
+            "pair on the same images, calibrated minus plain, with the interval of the paired "
+            "bootstrap; left of 0 the calibration term helps. With class weights, and with "
+            "other class shares in the test split than in training, no loss can be expected to "
+            f"reach 0.{hollow}"
+            + _runs(
+                config,
+                "On the left each mark is the mean over runs and the line spans their intervals; "
+                "on the right each run has its own.",
+            ),
+            {**common, "scaled": scaled},
+        ),
+    ]
+
+
+def _ensembles(config: Config) -> list[Figure]:
+    common = _common(config)
+    result = []
+    if len(common["losses"]) > 1:
+        result.append(
+            Figure(
+                "diversity",
+                "ensembles.diversity",
+                {"diversity": _TABLES["diversity"]},
+                "Do the single models err on the same images?",
+                "Ensembles",
+                "For each pair of single models: correlation of their errors on the test split "
+                "(lower left; 1: the same images are wrong, 0: independent errors) and share of "
+                "images where just one of the two is right (upper right). Ensembles gain from "
+                "models that err on different images."
+                + _runs(config, "Values are means over the training runs."),
+                common,
+            )
+        )
+    if _has_ensembles(config) and set(config["ensembles"]["methods"]) - {"model_level"}:
+        result.append(
+            Figure(
+                "optimism",
+                "ensembles.optimism",
+                {"optimism": _TABLES["optimism"]},
+                "Optimism of choosing on the test split",
+                "Ensembles",
+                "How much better each ensemble would have looked, had its members been chosen "
+                "and its weights been fitted on the test split as in the original publication: "
+                "as published minus ours, in MCC and accuracy, with "
+                f"{_percent(config)} intervals that repeat the selection in every resample. "
+                "This is a measure of the error, not a result.",
+                common,
+            )
+        )
+    return result
+
+
+def _gradcam(config: Config) -> list[Figure]:
+    models = gradcam_models(config)
+    if not models:
+        return []
+    classes = list(config["classes"])
+    threshold = config["gradcam"]["threshold"]
+    heat = (
+        "The heat map shows where the last convolutional layer drives the score of the "
+        "predicted class: 0 nothing, 1 the image's strongest spot. It is drawn on the original "
+        "image inside the crop box, which is all that the network saw; heat below "
+        f"{threshold:g} is not drawn. "
+    )
+    outline = "A dashed outline is the known lesion, where there is one. "
+    result = [
+        Figure(
+            f"gradcam_{model}",
+            "gradcam.model",
+            {
+                "maps": f"gradcam/{model}.npz",
+                "predictions": f"predictions/{model}.csv",
+                **_MANIFEST,
+                **_BOXES,
+            },
+            f"Grad-CAM of {model}",
+            "Grad-CAM",
+            "For each true class, test images that the model gets right (left) and wrong "
+            "(right): original, heat map, overlay. The images stand at equal steps of the "
+            "model's confidence among all right or all wrong ones of the class; none was picked "
+            f"by eye. {heat}{outline}A map without any positive value is marked flat and not "
+            "stretched to full heat.",
+            {
+                "model": model,
+                "classes": classes,
+                "images_per_outcome": config["gradcam"]["images_per_outcome"],
+                "threshold": threshold,
+                "cropped": not model.partition("-r")[0].endswith("_without_crop"),
+            },
+        )
+        for model in models
+    ]
+    first = [model for model in models if model.endswith("-r0") and "_without_crop-" not in model]
+    result.append(
+        Figure(
+            "gradcam_montage",
+            "gradcam.montage",
+            {
+                "maps": [f"gradcam/{model}.npz" for model in first],
+                "predictions": [f"predictions/{model}.csv" for model in first],
+                **_MANIFEST,
+                **_BOXES,
+            },
+            "Grad-CAM of all models on the same images",
+            "Grad-CAM",
+            "One test image of each class, drawn at random with the study's seed, and the "
+            f"overlay of every model on it. {heat}{outline}The frame and the sign tell whether "
+            "the model's class is right (solid, +) or wrong (dashed, -); below stands the class "
+            "where it is wrong, and its probability." + _runs(config, "Models of training run 0."),
+            {
+                "models": first,
+                "classes": classes,
+                "threshold": threshold,
+                "seed": config["seed"],
+            },
+        )
+    )
+    result.append(
+        Figure(
+            "localisation",
+            "gradcam.localisation",
+            {"localisation": _TABLES["localisation"]},
+            "Where the heat lies",
+            "Grad-CAM",
+            "Measures of the heat maps of the test images, one panel for each, with "
+            f"{_percent(config)} intervals from resampling patients. The share of heat inside "
+            "the lungs, and pointing game, IoU and Dice with the known lesions, are better when "
+            "larger; the dashed line is what equal heat all over the crop would reach. Insertion: "
+            "the class's probability while the hottest pixels are uncovered first in a blurred "
+            "image; deletion: while they are blurred first. Correlation with the maps of the "
+            "same network with its weights shuffled should be near 0: maps that do not change "
+            "show the image, not the model." + _runs(config, "Points are the training runs."),
+            {"losses": names_of(config["classification"]["losses"])},
+        )
+    )
+    return result
+
+
+def _cost(config: Config) -> list[Figure]:
+    return [
+        Figure(
+            "compute_cost",
+            "cost.compute_cost",
+            {"metrics": _TABLES["metrics"]},
+            "What the study cost to compute",
+            "Cost",
+            "Wall-clock time summed over the jobs of each step (left) and the largest resident "
+            "memory of any one job (right), measured while the study ran. Jobs run side by "
+            "side, so the sum exceeds the time that passed. These numbers change with the "
+            "machine and from run to run.",
+        )
+    ]

@@ -1,0 +1,250 @@
+"""Figures that compare models: paired tests, ranks, spread between training runs."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.colors import Normalize
+from matplotlib.patches import Rectangle
+
+from multiloss.figures.drawing import Drawing, Inputs, message
+from multiloss.figures.performance import family, metrics_of, run, sizes
+from multiloss.figures.style import (
+    INK,
+    MUTED,
+    Style,
+    count,
+    ink_on,
+    label,
+    model_label,
+    offsets,
+    wrap,
+)
+from multiloss.statistics import comparisons
+
+_TESTS = {
+    "permutation": "permutation",
+    "bootstrap": "bootstrap",
+    "delong": "DeLong",
+    "mcnemar": "McNemar",
+}
+
+
+def significance(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Drawing:
+    """Differences and adjusted p values of every model against the baseline and best member."""
+    table = inputs.table(
+        "significance",
+        ["difference", "p_value", "p_adjusted"],
+        text=["model_a", "model_b", "metric", "test", "reject", "family"],
+    )
+    table = table[table["model_b"] != ""]
+    table = table.assign(
+        reject=table["reject"].str.lower().isin(["true", "1", "1.0"]),
+        # Tests other than the primary one are families of their own: `name (test)`.
+        group=table["family"].str.partition(" (")[0],
+        family_a=[family(model) for model in table["model_a"]],
+        run=[run(model) for model in table["model_a"]],
+    )
+    # Compared by calibration metrics: shown beside the calibration errors, not here.
+    table = table[table["group"] != comparisons.CALIBRATION_FAMILY]
+    blocks = _blocks(table, params)
+    if not blocks:
+        return message(style, "No comparison could be made.")
+    columns = list(dict.fromkeys(zip(table["metric"], table["test"], strict=True)))
+    rows = sum(part["family_a"].nunique() for _, part in blocks)
+    step = style.line_mm * 1.35
+    header = min(24, max(len(label(metric)) for metric, _ in columns)) * 1.2 + 6
+    canvas = style.figure(rows * step + (2 * style.line_mm + 3) * len(blocks) + header + 18)
+    heights = [part["family_a"].nunique() for _, part in blocks]
+    axes = canvas.subplots(len(blocks), 1, squeeze=False, height_ratios=heights).ravel()
+    largest = max(float(table["difference"].abs().max()), 1e-3)
+    scale = Normalize(-largest, largest)
+    colours = plt.get_cmap(style.diverging)
+    for number, (place, (title, part)) in enumerate(zip(axes, blocks, strict=True)):
+        names = list(dict.fromkeys(part["family_a"]))
+        place.set(xlim=(-0.5, len(columns) - 0.5), ylim=(len(names) - 0.5, -0.5))
+        place.grid(False)
+        for spine in place.spines.values():
+            spine.set_visible(False)
+        place.tick_params(length=0)
+        place.set_title(title, loc="left", fontweight="bold")
+        place.set_yticks(range(len(names)), [_row_label(name, part) for name in names])
+        place.set_xticks([])
+        cells = part.groupby(["family_a", "metric", "test"])
+        for (name, metric, test), cell in cells:
+            x, y = columns.index((metric, test)), names.index(name)
+            mean = float(cell["difference"].mean())
+            fill = colours(scale(mean)) if mean == mean else (1, 1, 1, 1)
+            place.add_patch(Rectangle((x - 0.5, y - 0.5), 1, 1, color=fill, linewidth=0))
+            rejected = bool(cell["reject"].mean() > 0.5)
+            ink = ink_on(fill)
+            place.text(
+                x,
+                y,
+                _cell_text(cell),
+                ha="center",
+                va="center",
+                color=ink,
+                fontweight="bold" if rejected else "normal",
+                fontsize=style.font_size - 0.5,
+            )
+            if rejected:
+                frame = Rectangle((x - 0.46, y - 0.44), 0.92, 0.88, fill=False, ec=ink, lw=0.9)
+                place.add_patch(frame)
+        if number == 0:
+            place.xaxis.tick_top()
+            heads = [f"{wrap(label(m), 24)}\n({_TESTS.get(t, label(t))})" for m, t in columns]
+            turned = len(columns) > 6
+            place.set_xticks(
+                range(len(columns)),
+                heads,
+                rotation=90 if turned else 0,
+                ha="center",
+                va="bottom",
+            )
+            place.tick_params(axis="x", length=0)
+    bar = canvas.colorbar(
+        plt.cm.ScalarMappable(scale, style.diverging),
+        ax=list(axes),
+        location="bottom",
+        shrink=0.45,
+        aspect=40,
+        pad=0.01,
+    )
+    bar.set_label("difference (model minus the other)")
+    bar.outline.set_visible(False)
+    runs = table["run"].nunique()
+    rejected = int(table["reject"].sum())
+    facts = (
+        f"{count(len(table), 'test')}, of which {rejected:,} "
+        f"{'rejects' if rejected == 1 else 'reject'} at {params['alpha']:g} after Holm's correction"
+    )
+    return Drawing(canvas, facts + (f"; {runs} training runs." if runs > 1 else "."))
+
+
+def _blocks(table: pd.DataFrame, params: Mapping[str, Any]) -> list[tuple[str, pd.DataFrame]]:
+    """The comparisons in groups with titles; groups without comparisons are left out."""
+    baseline = label(params["baseline"])
+    single = table["family_a"].isin(params["losses"])
+    of = {name: table["group"] == name for name in table["group"].unique()}
+    none = pd.Series(False, index=table.index)
+    blocks = [
+        (f"single models against {baseline}", of.get(comparisons.BASELINE, none) & single),
+        (f"ensembles against {baseline}", of.get(comparisons.BASELINE, none) & ~single),
+        ("ensembles against their best member", of.get(comparisons.BEST_MEMBER, none)),
+        (f"ensembles against as many seeds of {baseline}", of.get(comparisons.SEED_ENSEMBLE, none)),
+        (
+            f"{baseline} with a step left out, against {baseline}",
+            of.get(comparisons.ABLATIONS, none),
+        ),
+        (
+            "noise floor: two trainings with the same objective",
+            of.get(comparisons.NOISE_FLOOR, none),
+        ),
+    ]
+    return [(title, table[rows]) for title, rows in blocks if rows.any()]
+
+
+def _row_label(name: str, part: pd.DataFrame) -> str:
+    """The model; and the other one too where no title can name it."""
+    rows = part[part["family_a"] == name]
+    if rows["group"].iloc[0] != comparisons.NOISE_FLOOR:
+        return model_label(name)
+    return f"{model_label(name)} against {model_label(rows['model_b'].iloc[0])}"
+
+
+def _cell_text(cell: pd.DataFrame) -> str:
+    if len(cell) > 1:
+        return f"{int(cell['reject'].sum())}/{len(cell)}"
+    p = float(cell["p_adjusted"].iloc[0])
+    if p != p:
+        return "-"
+    return "<.001" if p < 0.001 else f"{p:.3f}".removeprefix("0") if p < 0.1 else f"{p:.2f}"
+
+
+def rank(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Drawing:
+    """How often each loss is best, and in the top 3, over resampled test sets."""
+    table = inputs.table("rank", ["p_best", "p_top3"], text=["model"])
+    for column, wanted in (("metric", "mcc"), ("kind", "single"), ("split", "test")):
+        if column in table:
+            table = table[table[column] == wanted]
+    table = table.assign(family=[family(model) for model in table["model"]])
+    mean = table.groupby("family")[["p_best", "p_top3"]].mean()
+    mean = mean.sort_values(["p_best", "p_top3"], ascending=False)
+    if mean.empty:
+        return message(style, "No ranks to show.")
+    canvas = style.figure(24 + len(mean) * style.line_mm * 1.45, double=False)
+    axes = canvas.subplots()
+    places = np.arange(len(mean))
+    axes.barh(places, mean["p_top3"], 0.72, color=style.colours[4], label="in the top 3")
+    axes.barh(places, mean["p_best"], 0.72, color=style.colours[0], label="best")
+    for place, (best, top) in zip(places, mean.to_numpy(), strict=True):
+        axes.annotate(
+            f"{best:.0%} / {top:.0%}",
+            (top, place),
+            xytext=(2, 0),
+            textcoords="offset points",
+            va="center",
+            fontsize=style.font_size - 0.5,
+        )
+    axes.set_yticks(places, [model_label(name) for name in mean.index])
+    axes.invert_yaxis()
+    axes.set_xlim(0, min(1.35, float(mean["p_top3"].max()) * 1.4 + 0.02))
+    axes.set_xticks([tick for tick in axes.get_xticks() if tick <= 1])
+    axes.grid(axis="y", visible=False)
+    axes.set_xlabel("share of resampled test sets")
+    resamples = f"{int(table['resamples'].max()):,} resamples" if "resamples" in table else ""
+    axes.set_title(f"MCC, test split{', ' if resamples else ''}{resamples}", loc="left")
+    canvas.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=2)
+    first = mean.iloc[0]
+    facts = f"{model_label(mean.index[0])} is most often best: in {first['p_best']:.0%} of the "
+    return Drawing(canvas, facts + (resamples or "resamples") + ".")
+
+
+def replicates(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Drawing:
+    """MCC of each training run of each loss, with mean and standard deviation."""
+    table = metrics_of(inputs)
+    table = table[(table["metric"] == "mcc") & (table["kind"] == "single")]
+    groups = {name: part["value"].dropna() for name, part in table.groupby("family")}
+    groups = {name: values for name, values in groups.items() if len(values)}
+    order = sorted(groups, key=lambda name: -groups[name].mean())
+    if not order:
+        return message(style, "MCC is not defined for any model.")
+    canvas = style.figure(24 + len(order) * style.line_mm * 1.6, double=False)
+    axes = canvas.subplots()
+    for place, name in enumerate(order):
+        values = groups[name]
+        mean, spread = values.mean(), values.std() if len(values) > 1 else 0.0
+        colour = INK if name == params["baseline"] else style.colours[0]
+        axes.plot([mean - spread, mean + spread], [place] * 2, color=colour, linewidth=1.2)
+        axes.plot([mean] * 2, [place - 0.33, place + 0.33], color=colour, linewidth=1.6)
+        axes.plot(
+            values, place + offsets(len(values), 0.22), "o", color=colour, ms=2.6, alpha=0.55, mew=0
+        )
+        if name == params["baseline"]:
+            axes.axvspan(mean - spread, mean + spread, color=INK, alpha=0.06, linewidth=0)
+    axes.set_yticks(range(len(order)), [label(name) for name in order])
+    for tick, name in zip(axes.get_yticklabels(), order, strict=True):
+        if name == params["baseline"]:
+            tick.set_fontweight("bold")
+    axes.invert_yaxis()
+    axes.grid(axis="y", visible=False)
+    axes.set_xlabel("MCC on the test split")
+    axes.set_title(
+        wrap(f"{params['replicates']} runs of each loss; {sizes(table)}", 32), loc="left"
+    )
+    between = (
+        float(np.std([groups[name].mean() for name in order], ddof=1)) if len(order) > 1 else 0
+    )
+    within = float(
+        np.sqrt(np.mean([groups[name].var() for name in order if len(groups[name]) > 1]))
+    )
+    axes.plot([], [], color=MUTED, linewidth=1.2, label="mean, one standard deviation")
+    canvas.legend(*axes.get_legend_handles_labels(), loc="outside lower center")
+    facts = (
+        f"{params['replicates']} runs of each loss, {sizes(table)}. Standard deviation between the "
+        f"runs of a loss {within:.3f} (root mean square), between means of losses {between:.3f}."
+    )
+    return Drawing(canvas, facts)

@@ -1,0 +1,137 @@
+"""Figures of the ensembles: whether members err together, and the published way's optimism."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.colors import Normalize
+
+from multiloss.figures.drawing import Drawing, Inputs, message
+from multiloss.figures.performance import family, run
+from multiloss.figures.style import INK, Style, count, ink_on, label, model_label, offsets
+
+
+def diversity(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Drawing:
+    """Error correlation below the diagonal, disagreement above it, for all pairs of losses."""
+    table = inputs.table(
+        "diversity", ["error_correlation", "disagreement"], text=["model_a", "model_b"]
+    )
+    if "split" in table:
+        table = table[table["split"] == "test"]
+    table = table.assign(
+        a=[family(model) for model in table["model_a"]],
+        b=[family(model) for model in table["model_b"]],
+        run=[run(model) for model in table["model_a"]],
+        other=[run(model) for model in table["model_b"]],
+    )
+    table = table[(table["run"] == table["other"]) & (table["a"] != table["b"])]
+    names = [loss for loss in params["losses"] if loss in {*table["a"], *table["b"]}]
+    if len(names) < 2:
+        return message(style, "Too few single models to compare.")
+    size = len(names)
+    means = table.groupby(["a", "b"])[["error_correlation", "disagreement"]].mean()
+    correlation = np.full((size, size), np.nan)
+    disagreement = np.full((size, size), np.nan)
+    for (a, b), row in means.iterrows():
+        if a in names and b in names:
+            i, j = sorted((names.index(a), names.index(b)))
+            correlation[j, i] = row["error_correlation"]
+            disagreement[i, j] = row["disagreement"]
+    cell = min(9.5, 100 / size)
+    canvas = style.figure(max(50, cell * size + 38))
+    axes = canvas.subplots()
+    highest = max(0.05, float(np.nanmax(disagreement, initial=0)))
+    lower, upper = (
+        Normalize(min(0.0, float(np.nanmin(correlation, initial=0))), 1),
+        Normalize(0, highest),
+    )
+    first = plt.get_cmap(style.sequential)
+    second = plt.get_cmap("Oranges")
+    for values, scale, colours in (
+        (correlation, lower, first),
+        (disagreement, upper, second),
+    ):
+        axes.imshow(np.ma.masked_invalid(values), cmap=colours, norm=scale, aspect="equal")
+        for (i, j), value in np.ndenumerate(values):
+            if value == value:
+                axes.text(
+                    j,
+                    i,
+                    f"{value + 0.0:.2f}".replace("0.", ".").replace("-.00", ".00"),
+                    ha="center",
+                    va="center",
+                    color=ink_on(colours(scale(value))),
+                    fontsize=style.font_size - 0.5,
+                )
+    axes.grid(False)
+    axes.set_facecolor("white")
+    for spine in axes.spines.values():
+        spine.set_visible(False)
+    axes.tick_params(length=0)
+    labels = [label(name) for name in names]
+    axes.set_yticks(range(size), labels)
+    axes.set_xticks(range(size), labels, rotation=45, ha="right", rotation_mode="anchor")
+    for scale, colours, text in (
+        (upper, second, "share of images where just\none is right (upper right)"),
+        (lower, first, "correlation of errors\n(lower left)"),
+    ):
+        bar = canvas.colorbar(
+            plt.cm.ScalarMappable(scale, colours), ax=axes, shrink=0.45, aspect=18, pad=0.02
+        )
+        bar.set_label(text)
+        bar.outline.set_visible(False)
+    number = f"n = {count(int(table['n'].max()), 'image')}" if "n" in table else ""
+    axes.set_title(f"test split{', ' if number else ''}{number}", loc="left")
+    facts = f"Test split, {number}. " if number else ""
+    facts += f"Mean correlation of errors {np.nanmean(correlation):.2f}, mean disagreement "
+    return Drawing(canvas, facts + f"{np.nanmean(disagreement):.2f}.")
+
+
+def optimism(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Drawing:
+    """As published minus ours for each ensemble, with intervals."""
+    table = inputs.table(
+        "optimism", ["difference", "ci_low", "ci_high"], text=["ensemble", "metric"]
+    )
+    # A metric that is undefined for every ensemble has no panel.
+    table = table.dropna(subset=["difference"])
+    metrics = [metric for metric in ("mcc", "accuracy") if (table["metric"] == metric).any()]
+    table = table[table["metric"].isin(metrics)]
+    if table.empty:
+        return message(style, "No ensemble whose optimism can be told.")
+    table = table.assign(family=[family(model) for model in table["ensemble"]])
+    names = list(dict.fromkeys(table["family"]))
+    runs = int(table.groupby(["family", "metric"]).size().max())
+    canvas = style.figure(22 + len(names) * style.line_mm * (1.4 if runs < 4 else 1.9))
+    axes = canvas.subplots(1, len(metrics), squeeze=False, sharey=True).ravel()
+    for place, metric in zip(axes, metrics, strict=True):
+        place.axvline(0, color=INK, linewidth=0.8)
+        for y, name in enumerate(names):
+            part = table[(table["family"] == name) & (table["metric"] == metric)]
+            for offset, row in zip(offsets(len(part), 0.28), part.itertuples(), strict=True):
+                look = {"color": style.colours[1], "alpha": 1.0 if runs == 1 else 0.6}
+                if row.ci_low == row.ci_low:
+                    place.plot(
+                        [row.ci_low, row.ci_high],
+                        [y + offset] * 2,
+                        lw=1.1 if runs < 4 else 0.6,
+                        **look,
+                    )
+                place.plot(row.difference, y + offset, "o", ms=4.0 if runs == 1 else 2.2, **look)
+            if len(part) > 1:
+                mean = part["difference"].mean()
+                place.plot(
+                    mean, y, "D", color=style.colours[1], ms=4.0, mec="white", mew=0.6, zorder=4
+                )
+        place.set_xlabel(f"{label(metric)}: as published minus ours")
+        place.grid(axis="y", visible=False)
+        place.locator_params(axis="x", nbins=5)
+    axes[0].set_yticks(range(len(names)), [model_label(name) for name in names])
+    axes[0].invert_yaxis()
+    for other in axes[1:]:
+        other.tick_params(left=False)
+    number = f"n = {count(int(table['n'].max()), 'test image')}" if "n" in table else ""
+    axes[0].set_title(number + (f"; {runs} training runs" if runs > 1 else ""), loc="left")
+    mean = table.groupby("metric")["difference"].mean()
+    facts = ", ".join(f"{label(metric)} {mean[metric]:+.3f}" for metric in metrics)
+    return Drawing(canvas, f"{number}{'. ' if number else ''}Mean optimism: {facts}.")

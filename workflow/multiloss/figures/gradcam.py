@@ -1,0 +1,417 @@
+"""Grad-CAM on the original images, for one model, for all models, and as measured numbers."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.patches import Rectangle
+from matplotlib.pyplot import get_cmap
+
+from multiloss.errors import UserError
+from multiloss.figures.data import outline, show, shrink, steps
+from multiloss.figures.drawing import Drawing, Inputs, message
+from multiloss.figures.performance import family, run
+from multiloss.figures.style import INK, MUTED, Style, bare, count, model_label, offsets, wrap
+from multiloss.images import read_grey
+from multiloss.localisation import UNIFORM, cut, to_original
+from multiloss.seeds import derive
+
+# The overlay shows the image through the heat; where there is no heat, only the image.
+STRONGEST_TINT = 0.65
+LONGEST_SIDE = 220
+# With many classes a figure shows fewer images of each, so that it still fits a page.
+ROWS_PER_FIGURE = 8
+FOOT_MM = 15.0
+
+
+@dataclass(frozen=True)
+class Maps:
+    """Grad-CAM of one model on the test images, by image id."""
+
+    image_ids: list[str]
+    maps: np.ndarray
+    flat: np.ndarray
+
+    @cached_property
+    def rows(self) -> dict[str, int]:
+        """Row of each image."""
+        return {image_id: row for row, image_id in enumerate(self.image_ids)}
+
+
+def read_maps(path: Path, test_ids: Sequence[str]) -> Maps:
+    """The maps of one model; without ids in the file the rows are the manifest's test rows.
+
+    Raises UserError when their number is not that of the test images.
+    """
+    with np.load(path, allow_pickle=False) as stored:
+        maps = stored["maps"]
+        flat = stored["flat"]
+        ids = [str(name) for name in stored["image_id"]] if "image_id" in stored else test_ids
+    if not len(maps) == len(flat) == len(ids) == len(test_ids):
+        sizes = f"{len(maps)} maps for {len(test_ids)} test images"
+        raise UserError(f"{path}: {sizes}; remove the file and run again")
+    return Maps(list(ids), maps, flat.astype(bool))
+
+
+def _test_images(inputs: Inputs) -> pd.DataFrame:
+    """Manifest rows of the test split with their crop boxes, indexed by image id."""
+    manifest = inputs.table("manifest", text=["image_id", "path", "label", "split", "patient_id"])
+    if "lesion_mask" not in manifest:
+        manifest["lesion_mask"] = ""
+    manifest["lesion_mask"] = manifest["lesion_mask"].fillna("")
+    manifest = manifest.rename(columns={"width": "image_width", "height": "image_height"})
+    columns = ["image_id", "path", "label", "patient_id", "lesion_mask"]
+    columns += ["image_width", "image_height"]
+    boxes = inputs.table("boxes", ["xmin", "ymin", "width", "height"], text=["image_id"])
+    boxes = boxes[["image_id", "xmin", "ymin", "width", "height"]]
+    test = manifest.loc[manifest["split"] == "test", columns]
+    return test.merge(boxes, on="image_id", how="left").set_index("image_id")
+
+
+def _predictions(path: Path, classes: Sequence[str]) -> pd.DataFrame:
+    """Predicted class, its probability, and whether it is right, of each test image."""
+    table = pd.read_csv(path, dtype={"image_id": str, "label": str, "split": str})
+    table = table[table["split"] == "test"]
+    p = table[[f"p_{name}" for name in classes]].to_numpy()
+    best = p.argmax(axis=1)
+    said = np.array(classes, dtype=object)[best]
+    return pd.DataFrame(
+        {
+            "label": table["label"].to_numpy(),
+            "said": said,
+            "p": p[np.arange(len(p)), best],
+            "right": said == table["label"].to_numpy(),
+        },
+        index=table["image_id"].to_numpy(),
+    )
+
+
+def choose(table: pd.DataFrame, wanted: int) -> pd.DataFrame:
+    """Up to `wanted` images at equal steps of confidence, the rule of the caption.
+
+    Sorted from most to least confident and divided in `wanted` equal parts, the middle image of
+    each part is taken; ties are in the order of the ids.
+    """
+    ordered = table.rename_axis("image_id").reset_index()
+    ordered = ordered.sort_values(["p", "image_id"], ascending=[False, True], kind="stable")
+    return ordered.iloc[steps(len(ordered), wanted)]
+
+
+def overlay(image: np.ndarray, heat: np.ndarray, colours: str) -> np.ndarray:
+    """A grey image (H, W) tinted by its heat (H, W) in [0, 1]: float RGB (H, W, 3)."""
+    grey = np.repeat(image[..., None] / 255.0, 3, axis=2)
+    tint = get_cmap(colours)(heat)[..., :3]
+    share = STRONGEST_TINT * np.clip(heat, 0, 1)[..., None] ** 0.7
+    return grey * (1 - share) + tint * share
+
+
+class _Painter:
+    """Draws one test image with a map; every image is read once."""
+
+    def __init__(self, images: pd.DataFrame, threshold: float, style: Style) -> None:
+        self.images, self.threshold, self.style = images, threshold, style
+        self.pixels: dict[str, tuple[np.ndarray, np.ndarray | None]] = {}
+
+    def read(self, image_id: str) -> tuple[np.ndarray, np.ndarray | None]:
+        if image_id not in self.pixels:
+            row = self.images.loc[image_id]
+            lesion = read_grey(row["lesion_mask"]) if row["lesion_mask"] else None
+            self.pixels[image_id] = read_grey(row["path"]), lesion
+        return self.pixels[image_id]
+
+    def box(self, image_id: str, shape: tuple[int, int]) -> tuple[int, int, int, int]:
+        """What the network saw of the image: its crop box, or all of it where it has none."""
+        values = self.images.loc[image_id, ["xmin", "ymin", "width", "height"]]
+        if values.isna().any():
+            return 0, 0, shape[1], shape[0]
+        x, y, width, height = (int(value) for value in values)
+        return x, y, width, height
+
+    def heat(self, image_id: str, heat: np.ndarray) -> np.ndarray:
+        """Heat on the original image, (H, W) in [0, 1]; what is below the threshold is 0."""
+        image, _ = self.read(image_id)
+        return cut(to_original(heat, self.box(image_id, image.shape), image.shape), self.threshold)
+
+    def original(self, axes: Axes, image_id: str) -> None:
+        image, lesion = self.read(image_id)
+        factor = show(axes, image, LONGEST_SIDE)
+        self.marks(axes, image_id, image, lesion, factor, self.style.colours[4])
+
+    def heat_map(self, axes: Axes, image_id: str, heat: np.ndarray, flat: bool) -> None:
+        image, lesion = self.read(image_id)
+        small = shrink(self.heat(image_id, heat), LONGEST_SIDE)
+        axes.imshow(small, cmap=self.style.heat, vmin=0, vmax=1, interpolation="antialiased")
+        bare(axes)
+        axes.set_anchor("N")
+        factor = small.shape[1] / image.shape[1]
+        self.marks(axes, image_id, image, None, factor, "white")
+        if flat:
+            middle = (small.shape[1] / 2, small.shape[0] / 2)
+            axes.text(*middle, "flat map:\nno heat", ha="center", va="center", color="white")
+
+    def overlay(self, axes: Axes, image_id: str, heat: np.ndarray, flat: bool) -> None:
+        image, lesion = self.read(image_id)
+        small = shrink(image, LONGEST_SIDE)
+        size = (small.shape[1], small.shape[0])
+        shrunk = cv2.resize(self.heat(image_id, heat), size, interpolation=cv2.INTER_AREA)
+        axes.imshow(overlay(small, shrunk, self.style.heat), interpolation="antialiased")
+        bare(axes)
+        axes.set_anchor("N")
+        factor = small.shape[1] / image.shape[1]
+        self.marks(axes, image_id, image, lesion, factor, self.style.colours[4])
+        if flat:
+            axes.text(size[0] / 2, size[1] / 2, "flat", ha="center", va="center", color="white")
+
+    def marks(
+        self,
+        axes: Axes,
+        image_id: str,
+        image: np.ndarray,
+        lesion: np.ndarray | None,
+        factor: float,
+        colour: str,
+    ) -> None:
+        x, y, width, height = (value * factor for value in self.box(image_id, image.shape))
+        frame = Rectangle((x - 0.5, y - 0.5), width, height, fill=False, ec=colour, lw=0.7)
+        frame.set_clip_on(False)
+        axes.add_patch(frame)
+        if lesion is not None and lesion.shape == image.shape:
+            outline(axes, lesion, factor, color="white", linewidth=0.8, linestyle=(0, (2, 1.2)))
+
+
+def model(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Drawing:
+    """Right and wrong images of each class: original, heat map, overlay."""
+    classes = params["classes"]
+    images = _test_images(inputs)
+    if not params["cropped"]:
+        images[["xmin", "ymin", "width", "height"]] = np.nan
+    predictions = _predictions(inputs.path("predictions"), classes)
+    maps = read_maps(inputs.path("maps"), list(images.index))
+    per_outcome = min(params["images_per_outcome"], max(1, ROWS_PER_FIGURE // len(classes)))
+    chosen = {}
+    for name in classes:
+        part = predictions[predictions["label"] == name]
+        chosen[name] = [
+            choose(part[part["right"] == right], per_outcome) for right in (True, False)
+        ]
+    side = style.double_column_mm / 6 - 2.5
+    heights = [
+        style.line_mm + 3 + sum(side * shape + style.line_mm + 2.5 for shape in shapes)
+        for shapes in (_shapes(chosen[name], images, per_outcome) for name in classes)
+    ]
+    canvas = style.figure(sum(heights) + FOOT_MM)
+    *sections, foot = canvas.subfigures(
+        len(classes) + 1, 1, squeeze=False, hspace=0.0, height_ratios=[*heights, FOOT_MM]
+    ).ravel()
+    painter = _Painter(images, params["threshold"], style)
+    for section, name in zip(sections, classes, strict=True):
+        part = predictions[predictions["label"] == name]
+        _heading(
+            section, f"true class {name}: {part['right'].sum():,} of {len(part):,} right", style
+        )
+        shapes = _shapes(chosen[name], images, per_outcome)
+        axes = section.subplots(per_outcome, 6, squeeze=False, height_ratios=shapes)
+        for block, cases, none in zip(
+            (axes[:, :3], axes[:, 3:]), chosen[name], ("none right", "none wrong"), strict=True
+        ):
+            for panel, image in zip(block, cases.itertuples(), strict=False):
+                _case(panel, painter, maps, image, style)
+            for panel in block[len(cases) :]:
+                for unused in panel:
+                    bare(unused)
+            if cases.empty:
+                middle = {"ha": "center", "va": "center", "color": MUTED}
+                block[0, 1].text(0.5, 0.5, none, transform=block[0, 1].transAxes, **middle)
+    _key(foot, style, images["lesion_mask"].ne("").any())
+    flat = int(maps.flat.sum())
+    right = int(predictions["right"].sum())
+    facts = (
+        f"Test split, n = {count(len(predictions), 'image')}, {right:,} right; "
+        f"{count(flat, 'flat map')}. Shown: up to {per_outcome} right and {per_outcome} wrong "
+        "of each class."
+    )
+    return Drawing(canvas, facts)
+
+
+def _case(panel: Sequence[Axes], painter: _Painter, maps: Maps, image: Any, style: Style) -> None:
+    row = maps.rows[image.image_id]
+    heat, flat = maps.maps[row], bool(maps.flat[row])
+    painter.original(panel[0], image.image_id)
+    painter.heat_map(panel[1], image.image_id, heat, flat)
+    painter.overlay(panel[2], image.image_id, heat, flat)
+    sign, colour = ("+", style.good) if image.right else ("\N{MINUS SIGN}", style.bad)
+    text = f"{sign} predicted {image.said} {image.p:.2f}"
+    panel[0].set_title(text, loc="left", color=colour, fontsize=style.font_size - 0.5)
+
+
+def _shapes(groups: Sequence[pd.DataFrame], images: pd.DataFrame, rows: int) -> list[float]:
+    """Height over width of each row of panels: that of its tallest image, within reason."""
+    shapes = []
+    for row in range(rows):
+        ids = [group["image_id"].iloc[row] for group in groups if row < len(group)]
+        sizes = images.loc[ids]
+        tallest = (sizes["image_height"] / sizes["image_width"]).max() if ids else 0.3
+        shapes.append(float(np.clip(tallest, 0.3, 1.4)))
+    return shapes
+
+
+def _heading(section: Any, text: str, style: Style) -> None:
+    section.suptitle(text, fontweight="bold", fontsize=style.font_size, x=0.008, ha="left")
+
+
+def _key(foot: Any, style: Style, lesions: bool) -> None:
+    """What lines mean and the scale of the heat, at the foot of a figure."""
+    words, scale = foot.subplots(1, 2, width_ratios=[2.2, 1])
+    bare(words)
+    lines = [words.plot([], [], color=style.colours[4], linewidth=0.9, label="crop box")[0]]
+    if lesions:
+        look = {"color": MUTED, "linewidth": 0.9, "linestyle": (0, (2, 1.2))}
+        lines += words.plot([], [], label="known lesion (white)", **look)
+    words.legend(
+        handles=lines,
+        loc="center left",
+        ncols=2,
+        title="left to right: original, heat map, overlay;  + right, \N{MINUS SIGN} wrong",
+        title_fontsize=style.font_size - 0.5,
+        alignment="left",
+    )
+    scale.imshow(np.linspace(0, 1, 128)[None], aspect="auto", cmap=style.heat, extent=(0, 1, 0, 1))
+    scale.set(yticks=[], xticks=[0, 0.5, 1], xlabel="heat")
+    scale.set_box_aspect(0.06)
+    scale.grid(False)
+
+
+def montage(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Drawing:
+    """One random test image of each class under the heat of every model."""
+    classes, models = params["classes"], params["models"]
+    images = _test_images(inputs)
+    ids = list(images.index)
+    maps = [read_maps(path, ids) for path in inputs.paths("maps")]
+    predictions = [_predictions(path, classes) for path in inputs.paths("predictions")]
+    columns = min(8, len(models) + 1)
+    rows = math.ceil((len(models) + 1) / columns)
+    side = min(30.0, style.double_column_mm / columns - 2)
+    present = [name for name in classes if (images["label"] == name).any()]
+    chosen = {}
+    for name in present:
+        part = images.index[images["label"] == name].sort_values()
+        rng = np.random.default_rng(derive(params["seed"], "figure", "gradcam_montage", name))
+        chosen[name] = str(part[rng.integers(len(part))])
+    line, sizes = style.line_mm, images.loc[list(chosen.values())]
+    shapes = (sizes["image_height"] / sizes["image_width"]).clip(0.5, 1.4)
+    heights = [rows * (side * shape + 4.2 * line + 1) + line + 3 for shape in shapes]
+    canvas = style.figure(sum(heights))
+    sections = canvas.subfigures(
+        len(present), 1, squeeze=False, hspace=0.0, height_ratios=heights
+    ).ravel()
+    painter = _Painter(images, params["threshold"], style)
+    small = style.font_size - 0.5
+    shown = []
+    for section, name in zip(sections, present, strict=True):
+        image_id = chosen[name]
+        shown.append(f"{name}: {image_id}")
+        _heading(section, f"true class {name} ({image_id})", style)
+        axes = section.subplots(rows, columns, squeeze=False).ravel()
+        painter.original(axes[0], image_id)
+        axes[0].set_title("original", fontsize=small)
+        for place, who, heats, said in zip(axes[1:], models, maps, predictions, strict=False):
+            row = heats.rows[image_id]
+            painter.overlay(place, image_id, heats.maps[row], bool(heats.flat[row]))
+            answer = said.loc[image_id]
+            place.set_title(wrap(model_label(who), 16), fontsize=small)
+            colour = style.good if answer["right"] else style.bad
+            sign = "+" if answer["right"] else "\N{MINUS SIGN}"
+            text = f"{sign} {answer['p']:.2f}"
+            if not answer["right"]:
+                text += "\n" + wrap(answer["said"], 16)
+            place.set_xlabel(text, color=colour, fontsize=small)
+            for spine in place.spines.values():
+                spine.set(visible=True, edgecolor=colour, linewidth=1.4)
+                spine.set_linestyle("-" if answer["right"] else "--")
+        for unused in axes[1 + len(models) :]:
+            unused.set_axis_off()
+    return Drawing(canvas, f"Images: {'; '.join(shown)}. {count(len(models), 'model')}.")
+
+
+# What a reader looks for first, in this order; the table has more.
+_MEASURES = {
+    "lung_share": "share of heat in the lungs",
+    "pointing_game": "pointing game:\nhottest spot in a lesion",
+    "energy_pointing_game": "share of heat in lesions",
+    "iou": "IoU with lesions",
+    "deletion_auc": "area under deletion curve\n(small is good)",
+    "insertion_auc": "area under insertion curve\n(large is good)",
+    "randomised_head_correlation": "correlation, shuffled head\n(0 is good)",
+    "randomised_weights_correlation": "correlation, shuffled weights\n(0 is good)",
+}
+
+
+def localisation(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Drawing:
+    """Each localisation measure of each model, with intervals and the value of a uniform map."""
+    table = inputs.table("localisation", ["threshold", "value", "ci_low", "ci_high", "n"],
+                         text=["model", "metric"])  # fmt: skip
+    table = table[table["value"].notna() & table["metric"].isin(_MEASURES)]
+    if table.empty:
+        return message(style, "No heat map could be measured.")
+    table = table.assign(
+        family=[family(name) for name in table["model"]],
+        run=[run(name) for name in table["model"]],
+        threshold=table["threshold"].fillna(-1.0),
+    )
+    order = {metric: place for place, metric in enumerate(_MEASURES)}
+    arms = sorted(
+        set(zip(table["metric"], table["threshold"], strict=True)),
+        key=lambda arm: (order[arm[0]], arm[1]),
+    )
+    chance = table[table["model"] == UNIFORM].set_index(["metric", "threshold"])["value"]
+    table = table[table["model"] != UNIFORM]
+    names = list(dict.fromkeys(table["family"]))
+    runs = int(table["run"].nunique())
+    columns = min(3, len(arms))
+    rows = math.ceil(len(arms) / columns)
+    step = style.line_mm * (1.2 if runs < 4 else 1.6)
+    canvas = style.figure(rows * (len(names) * step + 4 * style.line_mm + 5) + 12)
+    axes = canvas.subplots(rows, columns, squeeze=False, sharey=True).ravel()
+    for number, (place, arm) in enumerate(zip(axes, arms, strict=False)):
+        part = table[(table["metric"] == arm[0]) & (table["threshold"] == arm[1])]
+        if arm in chance.index:
+            place.axvline(chance[arm], color=INK, linestyle="--", linewidth=0.8)
+        for y, name in enumerate(names):
+            found = part[part["family"] == name]
+            colour = style.colours[0] if name in params["losses"] else style.colours[1]
+            for offset, row in zip(offsets(len(found), 0.28), found.itertuples(), strict=True):
+                if row.ci_low == row.ci_low:
+                    ends = [row.ci_low, row.ci_high]
+                    place.plot(ends, [y + offset] * 2, color=colour, lw=1.1 if runs < 4 else 0.6)
+                size = 3.4 if runs == 1 else 2.0
+                place.plot(row.value, y + offset, "o", color=colour, ms=size)
+        text = _MEASURES[arm[0]] + ("" if arm[1] < 0 else f"\nat heat from {arm[1]:g}")
+        place.set_title(text, loc="left")
+        images = int(part["n"].max()) if len(part) else 0
+        place.set_xlabel(f"n = {count(images, 'image')}")
+        place.grid(axis="y", visible=False)
+        if number % columns:
+            place.tick_params(left=False)
+    axes[0].set_yticks(range(len(names)), [model_label(name) for name in names])
+    axes[0].set_ylim(len(names) - 0.4, -0.6)
+    for unused in axes[len(arms) :]:
+        unused.set_axis_off()
+    lines = [
+        axes[0].plot([], [], "o-", color=style.colours[0], label="single model, interval")[0],
+    ]
+    if not set(names) <= set(params["losses"]):
+        other = axes[0].plot([], [], "o-", color=style.colours[1], label="other models, interval")
+        lines += other
+    if len(chance):
+        lines += axes[0].plot([], [], "--", color=INK, lw=0.8, label="equal heat all over the crop")
+    canvas.legend(handles=lines, loc="outside lower center", ncols=3)
+    patients = count(int(table["n_patients"].max()), "patient") if "n_patients" in table else ""
+    facts = f"Up to {count(int(table['n'].max()), 'test image')}"
+    return Drawing(canvas, f"{facts} of {patients}." if patients else f"{facts}.")

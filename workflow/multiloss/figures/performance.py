@@ -1,0 +1,402 @@
+"""Figures of how well models classify: forest plots, confusion matrices, ROC and PR curves."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.colors import Normalize
+
+from multiloss.figures.drawing import Drawing, Inputs, message
+from multiloss.figures.style import (
+    INK,
+    MUTED,
+    Style,
+    count,
+    ink_on,
+    interval,
+    label,
+    model_label,
+    offsets,
+    panels,
+    wrap,
+)
+
+KINDS = {
+    "single": "single models",
+    "ensemble": "ensembles",
+    "seed_ensemble": "ensemble of seeds of the baseline",
+    "ablation": "baseline with a step left out",
+}
+_TEXT = ["model", "kind", "split", "metric", "ci_method"]
+# Matrices with more classes than this have no room for percentages beside the counts.
+_CLASSES_WITH_PERCENT = 4
+_PAPER_INTERVAL = "binomial"
+
+
+def metrics_of(inputs: Inputs, split: str = "test") -> pd.DataFrame:
+    """The metrics table of one split, with the resampled interval of each value."""
+    table = inputs.table("metrics", ["value", "ci_low", "ci_high", "n"], text=_TEXT)
+    table = table[(table["split"] == split) & (table["ci_method"] != _PAPER_INTERVAL)]
+    return table.assign(
+        family=[family(model) for model in table["model"]],
+        run=[run(model) for model in table["model"]],
+    )
+
+
+def family(model: str) -> str:
+    """A model's name without its replicate: `focal-r0` -> focal."""
+    head, _, tail = model.removesuffix("-temperature").rpartition("-r")
+    return head if head and tail.isdigit() else model
+
+
+def run(model: str) -> int:
+    """A model's replicate; 0 where it has none."""
+    tail = model.removesuffix("-temperature").rpartition("-r")[2]
+    return int(tail) if tail.isdigit() else 0
+
+
+def sizes(table: pd.DataFrame) -> str:
+    """The number of images, and of patients where it is known: 'n = 240 images of 210 patients'."""
+    if table.empty:
+        return "n = 0 images"
+    text = f"n = {count(int(table['n'].max()), 'image')}"
+    if "n_patients" in table and table["n_patients"].notna().any():
+        text += f" of {count(int(table['n_patients'].max()), 'patient')}"
+    return text
+
+
+def chosen_models(inputs: Inputs, params: Mapping[str, Any], table: pd.DataFrame) -> dict[str, str]:
+    """Models to show in detail and why: the chosen single, the chosen ensemble, the baseline."""
+    chosen = inputs.table("chosen", text=["what", "model"])
+    present = set(table["model"])
+    wanted = [
+        (row.model, f"chosen {'single model' if row.what == 'single' else row.what}")
+        for row in chosen.itertuples()
+        if row.what in ("single", "ensemble")
+    ]
+    wanted.append((f"{params['baseline']}-r0", "baseline"))
+    found: dict[str, str] = {}
+    for model, why in wanted:
+        if model in present:
+            found[model] = f"{found[model]} and {why}" if model in found else why
+    return found
+
+
+def forest(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Drawing:
+    """One metric of every model with its interval, grouped by kind, and the baseline as a band."""
+    metric = params["metric"]
+    table = metrics_of(inputs)
+    table = table[(table["metric"] == metric) & table["kind"].isin(KINDS)]
+    if table["value"].notna().sum() == 0:
+        return message(style, f"{label(metric)} is not defined for any model.")
+    runs = int(table.groupby(["kind", "family"])["run"].nunique().max())
+    rows: list[tuple[str, str, pd.DataFrame]] = []
+    for kind in KINDS:
+        groups = [(name, part) for name, part in table[table["kind"] == kind].groupby("family")]
+        groups.sort(key=lambda pair: -pair[1]["value"].fillna(-9.0).mean())
+        rows += [(kind, name, part.sort_values("run")) for name, part in groups]
+    step = style.line_mm * (1.25 if runs < 4 else 1.6)
+    canvas = style.figure(20 + step * (len(rows) + 1.4 * table["kind"].nunique()))
+    axes = canvas.subplots()
+    place, places, names, last = 0.0, [], [], ""
+    for kind, name, part in rows:
+        if kind != last:
+            place += 1.4 if last else 0.4
+            axes.annotate(
+                KINDS[kind],
+                (0, place - 0.75),
+                xycoords=("axes fraction", "data"),
+                xytext=(3, 0),
+                textcoords="offset points",
+                va="center",
+                color=MUTED,
+                fontstyle="italic",
+            )
+            last = kind
+        _forest_row(axes, place, part, kind, name == params["baseline"], style)
+        places.append(place)
+        names.append(name)
+        place += 1
+    baseline = table[(table["kind"] == "single") & (table["family"] == params["baseline"])]
+    if len(baseline):
+        middle = baseline["value"].mean()
+        axes.axvline(middle, color=INK, linewidth=0.8, linestyle="--", zorder=1)
+        low, high = baseline["ci_low"].mean(), baseline["ci_high"].mean()
+        if low == low:
+            axes.axvspan(low, high, color=INK, alpha=0.06, linewidth=0, zorder=0)
+    axes.set_yticks(places, [model_label(name) for name in names])
+    for tick, name in zip(axes.get_yticklabels(), names, strict=True):
+        if name == params["baseline"]:
+            tick.set_fontweight("bold")
+    axes.set_ylim(place - 0.3, -1.0)
+    axes.grid(axis="y", visible=False)
+    axes.set_xlabel(f"{label(metric)} on the test split")
+    _values_at_the_right(axes, places, [part for _, _, part in rows])
+    facts = f"Test split, {sizes(table)}"
+    title = facts if runs == 1 else f"{facts}; {runs} runs of each loss"
+    axes.set_title(title, loc="left")
+    best = max(rows, key=lambda row: row[2]["value"].fillna(-9.0).mean())
+    return Drawing(
+        canvas,
+        f"{title}. Highest: {model_label(best[1])}, {_summary(best[2])}"
+        + (
+            f"; baseline {label(params['baseline'])} {_summary(baseline)}."
+            if len(baseline)
+            else "."
+        ),
+    )
+
+
+def _forest_row(
+    axes: Axes, place: float, part: pd.DataFrame, kind: str, is_baseline: bool, style: Style
+) -> None:
+    colour = {"single": style.colours[0], "ensemble": style.colours[1]}.get(kind, style.colours[2])
+    colour = INK if is_baseline else colour
+    number = len(part)
+    for offset, row in zip(offsets(number, 0.3), part.itertuples(), strict=True):
+        wide = {"linewidth": 1.3 if number == 1 else 0.7, "alpha": 1.0 if number == 1 else 0.55}
+        if row.ci_low == row.ci_low:
+            axes.plot([row.ci_low, row.ci_high], [place + offset] * 2, color=colour, **wide)
+        size = 4.0 if number == 1 else 2.2
+        axes.plot(row.value, place + offset, "o", color=colour, ms=size, alpha=wide["alpha"])
+    if number > 1:
+        mean = part["value"].mean()
+        axes.plot(mean, place, "D", color=colour, ms=4.2, mec="white", mew=0.6, zorder=4)
+
+
+def _summary(part: pd.DataFrame) -> str:
+    if len(part) == 1:
+        row = part.iloc[0]
+        return interval(row["value"], row["ci_low"], row["ci_high"], 3)
+    return f"{part['value'].mean():.3f} \N{PLUS-MINUS SIGN} {part['value'].std():.3f}"
+
+
+def _values_at_the_right(
+    axes: Axes, places: Sequence[float], parts: Sequence[pd.DataFrame]
+) -> None:
+    twin = axes.twinx()
+    twin.set_ylim(axes.get_ylim())
+    twin.set_yticks(places, [_summary(part) for part in parts])
+    twin.tick_params(length=0)
+    twin.grid(False)
+
+
+def _matrix(table: pd.DataFrame, classes: Sequence[str]) -> np.ndarray:
+    counts = table.pivot_table(
+        index="label", columns="predicted", values="count", aggfunc="sum", fill_value=0
+    )
+    return counts.reindex(index=classes, columns=classes, fill_value=0).to_numpy(dtype=float)
+
+
+def _shares(counts: np.ndarray) -> np.ndarray:
+    total = counts.sum(axis=1, keepdims=True)
+    return np.divide(counts, total, out=np.zeros_like(counts), where=total > 0)
+
+
+def _draw_matrix(axes: Axes, counts: np.ndarray, style: Style, write: str) -> None:
+    shares = _shares(counts)
+    axes.imshow(shares, cmap=style.sequential, vmin=0, vmax=1, aspect="equal")
+    axes.grid(False)
+    for spine in axes.spines.values():
+        spine.set_visible(False)
+    axes.tick_params(length=0)
+    colours = plt.get_cmap(style.sequential)
+    for (i, j), share in np.ndenumerate(shares):
+        text = {
+            "both": f"{counts[i, j]:.0f}\n{share:.0%}",
+            # Many empty cells with a 0 in each would hide where the errors are.
+            "count": f"{counts[i, j]:.0f}" if counts[i, j] else "",
+            "percent": f"{100 * share:.0f}",
+            "": "",
+        }[write]
+        ink = ink_on(colours(share))
+        axes.text(j, i, text, ha="center", va="center", color=ink, fontsize=style.font_size - 0.5)
+
+
+def _share_bar(canvas: Any, axes: Any, style: Style, **options: Any) -> None:
+    scale = plt.cm.ScalarMappable(Normalize(0, 100), style.sequential)
+    bar = canvas.colorbar(scale, ax=axes, **options)
+    bar.set_label("% of the true class")
+    bar.outline.set_visible(False)
+
+
+def confusion_chosen(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Drawing:
+    """Confusion matrices of the chosen models with counts, side by side."""
+    table = inputs.table("confusion", ["count"], text=["model", "split", "label", "predicted"])
+    table = table[table["split"] == "test"]
+    metrics = metrics_of(inputs)
+    metrics = metrics[metrics["metric"] == "mcc"].set_index("model")
+    classes = params["classes"]
+    chosen = chosen_models(inputs, params, table)
+    small = len(classes) <= _CLASSES_WITH_PERCENT
+    columns = 3 if small else 2
+    columns = min(columns, len(chosen))
+    rows = -(-len(chosen) // columns)
+    labels = [wrap(name, 12) for name in classes]
+    lines = max(text.count("\n") + 1 for text in labels)
+    canvas = style.figure(rows * ((54 if small else 82) + (lines + 3) * style.line_mm))
+    places = panels(canvas, len(chosen), columns)
+    for number, (axes, (model, why)) in enumerate(zip(places, chosen.items(), strict=True)):
+        _draw_matrix(
+            axes,
+            _matrix(table[table["model"] == model], classes),
+            style,
+            "both" if small else "count",
+        )
+        turned = {"rotation": 45, "ha": "right", "rotation_mode": "anchor"}
+        axes.set_xticks(range(len(classes)), labels, **({} if small else turned))
+        first = number % columns == 0
+        axes.set_yticks(range(len(classes)), labels if first else [""] * len(classes))
+        if first:
+            axes.set_ylabel("true class")
+        axes.set_xlabel("predicted class")
+        title = f"{why[0].upper()}{why[1:]}:\n{model_label(model)}"
+        if model in metrics.index:
+            row = metrics.loc[model]
+            title += f"\nMCC {interval(row['value'], row['ci_low'], row['ci_high'])}"
+        axes.set_title(title, loc="left")
+    _share_bar(canvas, places, style, shrink=0.6, aspect=25)
+    total = int(table.loc[table["model"] == next(iter(chosen)), "count"].sum()) if chosen else 0
+    return Drawing(canvas, f"Test split, n = {count(total, 'image')}.")
+
+
+def confusion_all(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Drawing:
+    """Confusion matrices of all models in small; runs of a loss are counted together."""
+    table = inputs.table("confusion", ["count"], text=["model", "split", "label", "predicted"])
+    table = table[(table["split"] == "test") & ~table["model"].str.endswith("-temperature")]
+    table = table.assign(family=[family(model) for model in table["model"]])
+    names = list(dict.fromkeys(table["family"]))
+    names.sort(key=lambda name: params["losses"].index(name) if name in params["losses"] else 99)
+    classes = params["classes"]
+    columns = min(6, max(3, len(names)))
+    rows = -(-len(names) // columns)
+    canvas = style.figure(rows * (27 + 3.3 * style.line_mm) + 4 + 2 * style.line_mm)
+    places = panels(canvas, len(names), columns)
+    write = "percent" if len(classes) <= _CLASSES_WITH_PERCENT else ""
+    letters = [str(k + 1) for k in range(len(classes))]
+    for number, (axes, name) in enumerate(zip(places, names, strict=True)):
+        counts = _matrix(table[table["family"] == name], classes)
+        _draw_matrix(axes, counts, style, write)
+        axes.set_xticks(range(len(classes)), letters)
+        axes.set_yticks(range(len(classes)), letters if number % columns == 0 else [])
+        axes.set_title(wrap(model_label(name), 19), fontsize=style.font_size - 0.5)
+    _share_bar(canvas, places, style, shrink=0.5, aspect=30)
+    pairs = zip(letters, classes, strict=True)
+    key = "; ".join(f"{letter}:\N{NO-BREAK SPACE}{name}" for letter, name in pairs)
+    # A matrix is read with its key at hand, so the key is part of the picture.
+    canvas.supxlabel(
+        wrap(f"rows true, columns predicted class. {key}", 120), fontsize=style.font_size
+    )
+    total = int(table.groupby("family")["count"].sum().max()) if len(table) else 0
+    models = count(table["model"].nunique(), "model")
+    return Drawing(canvas, f"{models}, n = {count(total, 'image')} each. Classes: {key}.")
+
+
+def roc(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Drawing:
+    """ROC curves of the chosen models per class and micro, with bands."""
+    return _curves(inputs, params, style, "roc", "auroc")
+
+
+def pr(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Drawing:
+    """Precision-recall curves of the chosen models per class and micro, with bands."""
+    return _curves(inputs, params, style, "pr", "auprc")
+
+
+def _curves(
+    inputs: Inputs, params: Mapping[str, Any], style: Style, curve: str, area: str
+) -> Drawing:
+    table = inputs.table(
+        "curves", ["x", "y", "y_low", "y_high"], text=["model", "split", "curve", "class"]
+    )
+    table = table[(table["split"] == "test") & (table["curve"] == curve)]
+    metrics = metrics_of(inputs)
+    chosen = chosen_models(inputs, params, table)
+    classes = ["micro", *params["classes"]]
+    shares = _shares_of_classes(inputs, params["classes"]) if curve == "pr" else {}
+    columns = min(4, len(classes)) if len(classes) != 3 else 3
+    rows = -(-len(classes) // columns)
+    side = style.double_column_mm / columns - 3
+    canvas = style.figure(rows * (side + 6) + 14)
+    others = max(1, table["model"].nunique() - len(chosen))
+    looks = dict(zip(chosen, zip(style.colours, ("-", "--", "-."), strict=False), strict=False))
+    places = panels(canvas, len(classes), columns, sharex=True, sharey=True)
+    lines = []
+    for number, (axes, name) in enumerate(zip(places, classes, strict=True)):
+        part = table[table["class"] == name]
+        if name == "micro":
+            faint = {"color": MUTED, "linewidth": 0.5, "alpha": max(0.05, min(0.3, 6 / others))}
+            for model, points in part.groupby("model", sort=False):
+                if model not in chosen:
+                    axes.plot(points["x"], points["y"], **faint)
+        texts = []
+        for model, (colour, line) in looks.items():
+            points = part[part["model"] == model]
+            if points["y_low"].notna().any():
+                axes.fill_between(
+                    points["x"],
+                    points["y_low"],
+                    points["y_high"],
+                    color=colour,
+                    alpha=0.15,
+                    linewidth=0,
+                )
+            drawn = axes.plot(points["x"], points["y"], line, color=colour, linewidth=1.1)[0]
+            if number == 0:
+                drawn.set_label(f"{model_label(model)} ({chosen[model]})")
+                lines.append(drawn)
+            metric = area if name == "micro" else f"{area}_{name}"
+            row = metrics[(metrics["model"] == model) & (metrics["metric"] == metric)]
+            if len(row):
+                first = row.iloc[0]
+                texts.append((colour, interval(first["value"], first["ci_low"], first["ci_high"])))
+        _guess(axes, shares, name, curve)
+        for k, (colour, text) in enumerate(reversed(texts)):
+            axes.annotate(
+                text,
+                (0.97, 0.03) if curve == "roc" else (0.03, 0.03),
+                xycoords="axes fraction",
+                xytext=(0, k * style.font_size * 1.2),
+                textcoords="offset points",
+                ha="right" if curve == "roc" else "left",
+                color=colour,
+                fontsize=style.font_size - 0.5,
+                bbox={"facecolor": style.background, "alpha": 0.75, "linewidth": 0, "pad": 0.5},
+            )
+        axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), aspect="equal")
+        axes.set_xticks([0, 0.5, 1], ["0", "0.5", "1"])
+        axes.set_yticks([0, 0.5, 1], ["0", "0.5", "1"])
+        title = "micro (all classes pooled)" if name == "micro" else name
+        axes.set_title(title, loc="left", fontweight="bold")
+        axes.tick_params(labelbottom=True)
+        x, y = ("false positive rate", "sensitivity") if curve == "roc" else ("recall", "precision")
+        if number + columns >= len(classes):
+            axes.set_xlabel(x)
+        if number % columns == 0:
+            axes.set_ylabel(y)
+    if table["model"].nunique() > len(chosen):
+        grey = places[0].plot([], [], color=MUTED, alpha=0.6, linewidth=0.6)[0]
+        grey.set_label(f"{others} other models (micro only)")
+        lines.append(grey)
+    canvas.legend(handles=lines, loc="outside lower center", ncols=2)
+    kept = metrics[metrics["model"].isin(chosen)]
+    return Drawing(canvas, f"Test split, {sizes(kept)}. Numbers: {label(area)} with its interval.")
+
+
+def _shares_of_classes(inputs: Inputs, classes: Sequence[str]) -> dict[str, float]:
+    """Share of the test images in each class, and micro: one of as many classes as there are."""
+    table = inputs.table("confusion", ["count"], text=["model", "split", "label", "predicted"])
+    table = table[(table["split"] == "test") & (table["model"] == table["model"].iloc[0])]
+    counts = table.groupby("label")["count"].sum()
+    shares = {name: float(counts.get(name, 0)) / max(counts.sum(), 1) for name in classes}
+    return {**shares, "micro": 1 / len(classes)}
+
+
+def _guess(axes: Axes, shares: Mapping[str, float], name: str, curve: str) -> None:
+    """What guessing reaches: the diagonal of a ROC curve, the share of the class in PR."""
+    if curve == "roc":
+        axes.plot([0, 1], [0, 1], ":", color=MUTED, linewidth=0.8, zorder=1)
+    else:
+        axes.axhline(shares[name], linestyle=":", color=MUTED, linewidth=0.8, zorder=1)

@@ -1,0 +1,276 @@
+"""One look for every figure: sizes of a printed column, colours that colour-blind readers
+tell apart, and files whose bytes depend on the data alone."""
+
+import dataclasses
+import textwrap
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import numpy as np
+
+matplotlib.use("agg")
+import matplotlib.pyplot as plt
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure, SubFigure
+from matplotlib.transforms import Bbox
+
+from multiloss.files import atomic
+
+MM = 1 / 25.4
+INK = "#222222"
+MUTED = "#6b6b6b"
+GRID = "#dddddd"
+
+# Okabe & Ito (2008), "Color Universal Design"; Tol (2021), "Colour schemes", set bright. The
+# yellow of either is too faint for thin lines and is left out.
+PALETTES = {
+    "okabe_ito": ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000"],
+    "tol_bright": ["#4477AA", "#EE6677", "#228833", "#AA3377", "#66CCEE", "#BBBBBB", "#000000"],
+}
+
+# Words of names that are not English ones; everything else loses its underscores.
+_WORDS = {
+    "auroc": "AUROC",
+    "auprc": "AUPRC",
+    "ece": "ECE",
+    "cce": "CCE",
+    "kl": "KL",
+    "bce": "BCE",
+    "and": "AND",
+    "mcc": "MCC",
+    "iou": "IoU",
+    "tversky": "Tversky",
+}
+_NAMES = {
+    "and_top3": "AND of the top 3",
+    "cce_entropy": "CCE + entropy",
+    "bce_dice": "BCE + Dice",
+    "f1": "F1",
+    "mcc": "MCC",
+}
+_OF_A_CLASS = ("auroc", "auprc", "precision", "recall", "f1", "sensitivity", "specificity")
+
+
+@dataclasses.dataclass(frozen=True)
+class Style:
+    """The `figures` part of the config."""
+
+    dpi: int = 200
+    font_size: float = 7.5
+    single_column_mm: float = 85.0
+    double_column_mm: float = 180.0
+    palette: str = "okabe_ito"
+    sequential: str = "cividis"
+    diverging: str = "PuOr"
+    heat: str = "inferno"
+    background: str = "#f7f7f7"
+
+    @classmethod
+    def of(cls, options: Mapping[str, Any]) -> "Style":
+        """The style of a config's `figures` mapping; what it leaves out has its default."""
+        known = {field.name for field in dataclasses.fields(cls)}
+        return cls(**{key: value for key, value in options.items() if key in known})
+
+    @property
+    def colours(self) -> list[str]:
+        """Seven colours for categories, strongest first."""
+        return PALETTES[self.palette]
+
+    @property
+    def good(self) -> str:
+        """Colour of what is right, selected or true."""
+        return self.colours[2]
+
+    @property
+    def bad(self) -> str:
+        """Colour of what is wrong, marked or predicted."""
+        return self.colours[1]
+
+    def apply(self) -> None:
+        """Make this style matplotlib's own."""
+        size = self.font_size
+        plt.rcdefaults()
+        plt.rcParams.update(
+            {
+                "font.family": "DejaVu Sans",  # comes with matplotlib: the same on any machine
+                "font.size": size,
+                "axes.titlesize": size,
+                "axes.labelsize": size,
+                "xtick.labelsize": size - 0.5,
+                "ytick.labelsize": size - 0.5,
+                "legend.fontsize": size - 0.5,
+                "figure.titlesize": size + 1,
+                "axes.titlepad": 3.0,
+                "axes.labelpad": 2.0,
+                "axes.linewidth": 0.6,
+                "axes.edgecolor": MUTED,
+                "axes.facecolor": self.background,
+                "axes.labelcolor": INK,
+                "axes.titlecolor": INK,
+                "text.color": INK,
+                "xtick.color": INK,
+                "ytick.color": INK,
+                "xtick.major.size": 2.0,
+                "ytick.major.size": 2.0,
+                "xtick.major.width": 0.6,
+                "ytick.major.width": 0.6,
+                "xtick.major.pad": 2.0,
+                "ytick.major.pad": 2.0,
+                "axes.spines.top": False,
+                "axes.spines.right": False,
+                "axes.grid": True,
+                "axes.axisbelow": True,
+                "grid.color": GRID,
+                "grid.linewidth": 0.5,
+                "lines.linewidth": 1.2,
+                "lines.markersize": 3.0,
+                "legend.frameon": False,
+                "legend.handlelength": 1.4,
+                "legend.handletextpad": 0.5,
+                "legend.borderaxespad": 0.2,
+                "legend.labelspacing": 0.3,
+                "figure.facecolor": "white",
+                "figure.dpi": self.dpi,
+                "savefig.dpi": self.dpi,
+                "image.interpolation": "nearest",
+                "axes.prop_cycle": matplotlib.cycler(color=self.colours),
+                # Same input, same bytes: ids of clip paths and glyphs come from this salt.
+                "svg.hashsalt": "multiloss",
+                "svg.fonttype": "path",
+            }
+        )
+
+    def figure(self, height_mm: float, double: bool = True) -> Figure:
+        """An empty figure of one or two columns' width, laid out without overlaps."""
+        width = self.double_column_mm if double else self.single_column_mm
+        figure = plt.figure(figsize=(width * MM, height_mm * MM), layout="constrained")
+        figure.get_layout_engine().set(w_pad=1.2 * MM, h_pad=1.2 * MM, wspace=0.01, hspace=0.01)
+        return figure
+
+    @property
+    def line_mm(self) -> float:
+        """Height of a line of text."""
+        return self.font_size * 1.25 * 25.4 / 72
+
+
+def freeze(figure: Figure) -> None:
+    """Find the layout once, not for each file, and round it.
+
+    The solver's last digits depend on where objects lie in memory, and ids in the SVG are
+    made of all digits.
+    """
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")
+    for part in figure.findobj(SubFigure):
+        part.bbox_relative.set_points(np.round(part.bbox_relative.get_points(), 6))
+    for axes in figure.findobj(Axes):
+        axes.set_position(Bbox(np.round(axes.get_position(original=True).get_points(), 6)))
+
+
+def save(figure: Figure, png: str | Path, svg: str | Path) -> None:
+    """Write the figure as PNG and SVG, without dates or versions in them."""
+    freeze(figure)
+    with atomic(svg) as temporary:
+        figure.savefig(temporary, metadata={"Date": None, "Creator": None})
+    with atomic(png) as temporary:
+        figure.savefig(temporary, metadata={"Software": None})
+    plt.close(figure)
+
+
+def label(name: str) -> str:
+    """A loss, method or metric as a reader sees it.
+
+    `label_smoothed_cce` -> label smoothed CCE; of a metric of one class, such as
+    `auroc_Large_mass`, the class stands as it is: AUROC, Large_mass.
+    """
+    if name in _NAMES:
+        return _NAMES[name]
+    metric, _, subject = name.partition("_")
+    if metric in _OF_A_CLASS and subject not in ("", "macro"):
+        return f"{label(metric)}, {subject}"
+    return " ".join(_WORDS.get(word, word) for word in name.split("_"))
+
+
+def model_label(model: str, replicate: bool = False) -> str:
+    """A model as a reader sees it; `replicate` adds which run it is.
+
+    `focal-r0` -> focal; `stacking-top3-r1` -> stacking, top 3 (run 1);
+    `seed_average-cce-top3` -> 3 seeds of CCE averaged
+    """
+    scaled = model.endswith("-temperature")
+    model = model.removesuffix("-temperature")
+    family, dash, run = model.rpartition("-r")
+    if not (dash and run.isdigit()):
+        family, run = model, ""
+    method, _, members = family.partition("-")
+    if members == "model_level":
+        text = f"{label(method)} of model level"
+    elif method == "best_single":
+        text = "best single model"
+    elif method == "seed_average":
+        loss, _, size = members.partition("-top")
+        text = f"{size} seeds of {label(loss)} averaged"
+    elif members.startswith("top"):
+        # The non-breaking space keeps the number beside its word when a line is broken.
+        text = f"{label(method)}, top\N{NO-BREAK SPACE}{members[3:]}"
+    else:
+        text = label(family)
+    if replicate and run:
+        text += f" (run {run})"
+    return text + (" + temperature" if scaled else "")
+
+
+def wrap(text: str, width: int) -> str:
+    """Text in lines of at most `width` letters; longer words stay whole."""
+    return "\n".join(textwrap.wrap(text, width, break_long_words=False)) or text
+
+
+def interval(value: float, low: float, high: float, digits: int = 2) -> str:
+    """A value with its interval, as in 0.91 (0.88 to 0.93); the value alone where none exists."""
+    if value != value:
+        return "not defined"
+    if low != low or high != high:
+        return f"{value:.{digits}f}"
+    return f"{value:.{digits}f} ({low:.{digits}f} to {high:.{digits}f})"
+
+
+def count(number: int, noun: str) -> str:
+    """A count with its noun: 1 image, 4,000 images."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def ink_on(colour: Sequence[float]) -> str:
+    """Black or white, whichever stands out more on a colour (r, g, b in [0, 1]).
+
+    By relative luminance as in WCAG 2.1: at 0.179 both have the same contrast.
+    """
+    red, green, blue = (
+        value / 12.92 if value <= 0.03928 else ((value + 0.055) / 1.055) ** 2.4
+        for value in colour[:3]
+    )
+    return "black" if 0.2126 * red + 0.7152 * green + 0.0722 * blue > 0.179 else "white"
+
+
+def offsets(number: int, reach: float) -> np.ndarray:
+    """Places of the runs of one row, from -reach to reach; a single run stands at 0."""
+    return np.linspace(-reach, reach, number) if number > 1 else np.zeros(number)
+
+
+def panels(figure: Figure, number: int, columns: int, **options: Any) -> list[Axes]:
+    """The first `number` axes of a grid with `columns` columns; unused cells stay empty."""
+    rows = -(-number // columns)
+    axes = figure.subplots(rows, columns, squeeze=False, **options).ravel()
+    for unused in axes[number:]:
+        unused.set_axis_off()
+    return list(axes[:number])
+
+
+def bare(axes: Axes) -> None:
+    """Axes for a picture: no frame, ticks or grid."""
+    axes.set(xticks=[], yticks=[])
+    axes.grid(False)
+    for spine in axes.spines.values():
+        spine.set_visible(False)
+    axes.set_facecolor("white")

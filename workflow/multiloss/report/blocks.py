@@ -1,0 +1,268 @@
+"""The building blocks of the page: paragraphs, tables, figures, and notes on what is missing."""
+
+import math
+import re
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import pandas as pd
+from markupsafe import Markup, escape
+
+from multiloss.report.results import Image
+
+# A table longer than this is folded away below its first rows.
+ROWS_SHOWN = 12
+# Digests and paths.
+LONG_NAME = 56
+MINUS = "\N{MINUS SIGN}"
+DASH = "\N{EN DASH}"
+
+
+def number(value: Any, digits: int = 3) -> str:
+    """A number for reading: fixed digits, a true minus sign, a dash for nothing."""
+    if value is None or (isinstance(value, float) and math.isnan(value)) or value is pd.NA:
+        return DASH
+    if isinstance(value, str):
+        return value
+    if math.isinf(value):
+        return "infinite" if value > 0 else f"{MINUS}infinite"
+    text = f"{value:.{digits}f}"
+    if float(text) == 0:
+        text = text.lstrip("-")
+    return text.replace("-", MINUS)
+
+
+def signed(value: float, digits: int = 3) -> str:
+    """A difference: its sign is always shown."""
+    text = number(value, digits)
+    return text if text == DASH or text[0] == MINUS or float(text) == 0 else f"+{text}"
+
+
+def count(value: Any) -> str:
+    """A whole number, a dash for nothing."""
+    return DASH if value is None or pd.isna(value) else f"{int(value)}"
+
+
+def p_value(value: Any) -> str:
+    """A p value: three digits, never 0."""
+    if value is None or pd.isna(value):
+        return DASH
+    return "< 0.001" if value < 0.001 else f"{value:.3f}"
+
+
+def interval(low: Any, high: Any, digits: int = 3) -> str:
+    """The ends of an interval, or nothing when there is none."""
+    if pd.isna(low) or pd.isna(high):
+        return ""
+    # Spaces that do not break: the two ends stay on one line.
+    return f"{number(low, digits)}\N{NO-BREAK SPACE}to\N{NO-BREAK SPACE}{number(high, digits)}"
+
+
+def yes(value: Any) -> str:
+    """A truth value in words."""
+    return DASH if pd.isna(value) else "yes" if is_true(value) else "no"
+
+
+def is_true(value: Any) -> bool:
+    """True for True and 'True', as CSV columns with gaps hold them."""
+    return str(value).strip().lower() in ("true", "1", "1.0")
+
+
+def plural(amount: int, noun: str, nouns: str | None = None) -> str:
+    """'1 image', '2 images'."""
+    return f"{amount} {noun if amount == 1 else nouns or noun + 's'}"
+
+
+def listed(items: Sequence[str]) -> str:
+    """'a', 'a and b', 'a, b and c'."""
+    items = [str(item) for item in items]
+    if len(items) < 2:
+        return "".join(items)
+    return f"{', '.join(items[:-1])} and {items[-1]}"
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One cell: what is read and, if that does not sort, what it is sorted by."""
+
+    text: str | Markup
+    sort: str | None = None
+
+
+@dataclass(frozen=True)
+class Column:
+    """How one column of a frame is shown."""
+
+    key: str
+    label: str
+    show: Callable[[Any], str] | None = None  # None: text as it is
+    code: bool = False  # names that the machine knows, set in a fixed-width face
+    help: str = ""
+
+    @property
+    def numeric(self) -> bool:
+        return self.show is not None and self.show is not yes
+
+
+@dataclass
+class Table:
+    """A table with its caption. `rows` hold cells in the order of `columns`."""
+
+    id: str
+    title: str
+    caption: str | Markup
+    columns: list[Column]
+    rows: list[list[Cell]]
+    source: str = ""  # file the numbers come from, below the results folder
+    shown: int = ROWS_SHOWN
+    kind: str = "table"
+    folded: bool = False  # wholly inside a fold, whatever its length
+
+    @property
+    def long(self) -> bool:
+        return len(self.rows) > self.shown
+
+
+@dataclass
+class Figure:
+    """An inlined picture with its caption."""
+
+    id: str
+    title: str
+    caption: str | Markup
+    image: Image
+    source: str
+    kind: str = "figure"
+
+
+@dataclass
+class Gallery:
+    """Many figures of one kind: a few are shown, the others are folded away."""
+
+    title: str
+    shown: list[Figure]
+    folded: list[Figure]
+    kind: str = "gallery"
+
+
+@dataclass
+class Text:
+    """Paragraphs."""
+
+    paragraphs: list[str | Markup]
+    kind: str = "text"
+
+
+@dataclass
+class Heading:
+    """A heading inside a section."""
+
+    title: str
+    kind: str = "heading"
+
+
+@dataclass
+class Bullets:
+    """A list; `ordered` for references."""
+
+    entries: list[str | Markup]
+    ordered: bool = False
+    kind: str = "bullets"
+
+
+@dataclass
+class Note:
+    """A boxed remark: 'missing' for a step that this study leaves out, 'warning', 'verdict'."""
+
+    text: str | Markup
+    level: str = "missing"
+    kind: str = "note"
+
+
+@dataclass
+class Code:
+    """Text in a fixed-width face, folded away."""
+
+    title: str
+    text: str
+    kind: str = "code"
+
+
+@dataclass
+class Drawing:
+    """SVG of our own making."""
+
+    id: str
+    title: str
+    caption: str
+    svg: Markup
+    kind: str = "drawing"
+
+
+Block = Table | Figure | Gallery | Text | Heading | Bullets | Note | Code | Drawing
+
+
+@dataclass
+class Section:
+    """One part of the page. `exempt` marks content that differs from run to run."""
+
+    id: str
+    title: str
+    blocks: list[Block] = field(default_factory=list)
+    exempt: bool = False
+
+
+def sort_key(value: Any) -> str:
+    """What a script sorts a numeric cell by; empty for nothing, which sorts last."""
+    if value is None or pd.isna(value):
+        return ""
+    return f"{float(value):.10g}"
+
+
+def code(name: str) -> Markup:
+    """A name that the machine knows; it may break after its punctuation, long ones anywhere."""
+    if len(name) > LONG_NAME:
+        return Markup('<code class="long">{}</code>').format(name)
+    pieces = [escape(piece) for piece in re.split(r"(?<=[_/-])", name)]
+    return Markup("<code>{}</code>").format(Markup("<wbr>").join(pieces))
+
+
+def value_cell(found: Any, show: Callable[[Any], str] = number) -> Cell:
+    """A cell with a value and its interval that sorts by the value."""
+    ends = interval(found.low, found.high)
+    text = Markup(' <span class="ci">({})</span>').format(ends) if ends else Markup("")
+    return Cell(escape(show(found.value)) + text, sort_key(found.value))
+
+
+def table(
+    id: str,
+    title: str,
+    caption: str | Markup,
+    frame: pd.DataFrame,
+    columns: Iterable[Column],
+    **options: Any,
+) -> Table:
+    """A table of those columns that the frame has, in the order given.
+
+    Columns of the frame that hold nothing at all are left out.
+    """
+    kept = [
+        column
+        for column in columns
+        if column.key in frame.columns and (len(frame) == 0 or frame[column.key].notna().any())
+    ]
+    rows = []
+    for record in frame.to_dict("records"):
+        cells = []
+        for column in kept:
+            value = record[column.key]
+            if isinstance(value, Cell):
+                cells.append(value)
+            elif column.show is None or column.show is yes:
+                shown = column.show(value) if column.show else "" if pd.isna(value) else str(value)
+                cells.append(Cell(code(shown) if column.code and shown else shown))
+            else:
+                cells.append(Cell(column.show(value), sort_key(value)))
+        rows.append(cells)
+    return Table(id, title, caption, kept, rows, **options)

@@ -1,0 +1,57 @@
+"""The study's figures with their captions, each handed out once, in the catalogue's order."""
+
+from collections.abc import Sequence
+
+from multiloss.figures import catalog
+from multiloss.report.blocks import Block, Figure, Gallery
+from multiloss.report.facts import Facts
+from multiloss.report.results import MAX_WIDTH
+
+# Grad-CAM figures beyond these are folded away.
+SHOWN_PER_GALLERY = 2
+# Beyond so many folded figures each is packed with fewer pixels across.
+MANY, NARROW = 30, 1000
+
+
+class Figures:
+    """Figures that the study makes and that are there; a figure is shown in one section."""
+
+    def __init__(self, facts: Facts) -> None:
+        self._results = facts.results
+        self._catalogue = catalog.figures(facts.config)
+        self._left = [name for name in self._catalogue if facts.results.path(f"figures/{name}.png")]
+        self.absent = [name for name in self._catalogue if name not in self._left]
+
+    def _figure(self, name: str, max_width: int = MAX_WIDTH) -> Figure:
+        entry = self._catalogue[name]
+        record = self._results.json(f"figures/{name}.json")
+        image = self._results.image(f"figures/{name}.png", max_width)
+        assert image is not None  # `_left` holds only what is there
+        facts = str(record.get("facts", "")).strip()
+        caption = f"{entry.caption} {facts}".strip()
+        return Figure(f"figure-{name}", entry.title, caption, image, f"figures/{name}.png")
+
+    def take(self, *names: str) -> list[Block]:
+        """Those of the figures that are there and not shown yet."""
+        taken = [name for name in names if name in self._left]
+        self._left = [name for name in self._left if name not in taken]
+        return [self._figure(name) for name in taken]
+
+    def gallery(self, title: str, prefix: str, first: Sequence[str] = ()) -> list[Block]:
+        """All figures whose name begins with the prefix; `first` are shown, the others folded."""
+        names = [name for name in self._left if name.startswith(prefix)]
+        if not names:
+            return []
+        self._left = [name for name in self._left if name not in names]
+        front = [name for name in first if name in names] or names[:SHOWN_PER_GALLERY]
+        shown = [self._figure(name) for name in front]
+        rest = [name for name in names if name not in front]
+        width = NARROW if len(rest) > MANY else MAX_WIDTH
+        folded = [self._figure(name, width) for name in rest]
+        return [Gallery(title, shown, folded)]
+
+    def rest(self, category: str) -> list[Block]:
+        """Figures of the category that no section has asked for by name."""
+        return self.take(
+            *(name for name in self._left if self._catalogue[name].category == category)
+        )

@@ -1,0 +1,475 @@
+"""A methods paragraph ready for a paper, with its references, from the config and the tables."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from multiloss import __version__
+from multiloss.report import words
+from multiloss.report.blocks import Block, Bullets, Heading, Section, Text, listed, number, plural
+from multiloss.report.facts import Facts, loss_name
+
+REFERENCES: dict[str, str] = {
+    "rajaraman2021": (
+        "Rajaraman S, Zamzmi G, Antani SK. Novel loss functions for ensemble-based medical image "
+        "classification. PLoS ONE 2021;16(12):e0261307. doi:10.1371/journal.pone.0261307"
+    ),
+    "kermany2018": (
+        "Kermany D, Zhang K, Goldbaum M. Labeled Optical Coherence Tomography (OCT) and Chest "
+        "X-Ray Images for Classification. Mendeley Data 2018, version 2. "
+        "doi:10.17632/rscbjbr9sj.2"
+    ),
+    "jaeger2014": (
+        "Jaeger S, Candemir S, Antani S, Wáng Y-XJ, Lu P-X, Thoma G. Two public chest X-ray "
+        "datasets for computer-aided screening of pulmonary diseases. Quant Imaging Med Surg "
+        "2014;4(6):475-477. doi:10.3978/j.issn.2223-4292.2014.11.20"
+    ),
+    "stirenko2018": (
+        "Stirenko S, Kochura Y, Alienin O, et al. Chest X-ray analysis of tuberculosis by deep "
+        "learning with segmentation and augmentation. IEEE ELNANO 2018:422-428. "
+        "doi:10.1109/ELNANO.2018.8477564"
+    ),
+    "ronneberger2015": (
+        "Ronneberger O, Fischer P, Brox T. U-Net: convolutional networks for biomedical image "
+        "segmentation. MICCAI 2015, LNCS 9351:234-241. doi:10.1007/978-3-319-24574-4_28"
+    ),
+    "tan2019": (
+        "Tan M, Le QV. EfficientNet: rethinking model scaling for convolutional neural networks. "
+        "ICML 2019. arXiv:1905.11946"
+    ),
+    "kingma2015": (
+        "Kingma DP, Ba J. Adam: a method for stochastic optimization. ICLR 2015. arXiv:1412.6980"
+    ),
+    "milletari2016": (
+        "Milletari F, Navab N, Ahmadi S-A. V-Net: fully convolutional neural networks for "
+        "volumetric medical image segmentation. 3DV 2016:565-571. doi:10.1109/3DV.2016.79"
+    ),
+    "salehi2017": (
+        "Salehi SSM, Erdogmus D, Gholipour A. Tversky loss function for image segmentation using "
+        "3D fully convolutional deep networks. MLMI 2017, LNCS 10541:379-387. "
+        "doi:10.1007/978-3-319-67389-9_44"
+    ),
+    "abraham2019": (
+        "Abraham N, Khan NM. A novel focal Tversky loss function with improved attention U-Net "
+        "for lesion segmentation. IEEE ISBI 2019:683-687. doi:10.1109/ISBI.2019.8759329"
+    ),
+    "lin2017": (
+        "Lin T-Y, Goyal P, Girshick R, He K, Dollár P. Focal loss for dense object detection. "
+        "ICCV 2017:2999-3007. doi:10.1109/ICCV.2017.324"
+    ),
+    "pereyra2017": (
+        "Pereyra G, Tucker G, Chorowski J, Kaiser Ł, Hinton G. Regularizing neural networks by "
+        "penalizing confident output distributions. 2017. arXiv:1701.06548"
+    ),
+    "szegedy2016": (
+        "Szegedy C, Vanhoucke V, Ioffe S, Shlens J, Wojna Z. Rethinking the Inception "
+        "architecture for computer vision. CVPR 2016:2818-2826. doi:10.1109/CVPR.2016.308"
+    ),
+    "liang2020": (
+        "Liang G, Zhang Y, Wang X, Jacobs N. Improved trainable calibration method for neural "
+        "networks on medical imaging classification. BMVC 2020. arXiv:2009.04057"
+    ),
+    "wolpert1992": (
+        "Wolpert DH. Stacked generalization. Neural Networks 1992;5(2):241-259. "
+        "doi:10.1016/S0893-6080(05)80023-1"
+    ),
+    "kraft1988": (
+        "Kraft D. A software package for sequential quadratic programming. DFVLR-FB 88-28, "
+        "Köln, 1988"
+    ),
+    "gorodkin2004": (
+        "Gorodkin J. Comparing two K-category assignments by a K-category correlation "
+        "coefficient. Comput Biol Chem 2004;28(5-6):367-374. "
+        "doi:10.1016/j.compbiolchem.2004.09.006"
+    ),
+    "field2007": (
+        "Field CA, Welsh AH. Bootstrapping clustered data. J R Stat Soc B 2007;69(3):369-390. "
+        "doi:10.1111/j.1467-9868.2007.00593.x"
+    ),
+    "efron1987": (
+        "Efron B. Better bootstrap confidence intervals. J Am Stat Assoc 1987;82(397):171-185. "
+        "doi:10.1080/01621459.1987.10478410"
+    ),
+    "holm1979": (
+        "Holm S. A simple sequentially rejective multiple test procedure. Scand J Stat "
+        "1979;6(2):65-70"
+    ),
+    "mcnemar1947": (
+        "McNemar Q. Note on the sampling error of the difference between correlated proportions "
+        "or percentages. Psychometrika 1947;12(2):153-157. doi:10.1007/BF02295996"
+    ),
+    "delong1988": (
+        "DeLong ER, DeLong DM, Clarke-Pearson DL. Comparing the areas under two or more "
+        "correlated receiver operating characteristic curves: a nonparametric approach. "
+        "Biometrics 1988;44(3):837-845. doi:10.2307/2531595"
+    ),
+    "obuchowski1997": (
+        "Obuchowski NA. Nonparametric analysis of clustered ROC curve data. Biometrics "
+        "1997;53(2):567-578. doi:10.2307/2533958"
+    ),
+    "cochran1950": (
+        "Cochran WG. The comparison of percentages in matched samples. Biometrika "
+        "1950;37(3-4):256-266. doi:10.1093/biomet/37.3-4.256"
+    ),
+    "guo2017": (
+        "Guo C, Pleiss G, Sun Y, Weinberger KQ. On calibration of modern neural networks. ICML "
+        "2017. arXiv:1706.04599"
+    ),
+    "brier1950": (
+        "Brier GW. Verification of forecasts expressed in terms of probability. Mon Weather Rev "
+        "1950;78(1):1-3"
+    ),
+    "youden1950": "Youden WJ. Index for rating diagnostic tests. Cancer 1950;3(1):32-35",
+    "kuncheva2003": (
+        "Kuncheva LI, Whitaker CJ. Measures of diversity in classifier ensembles and their "
+        "relationship with the ensemble accuracy. Mach Learn 2003;51(2):181-207. "
+        "doi:10.1023/A:1022859003006"
+    ),
+    "selvaraju2017": (
+        "Selvaraju RR, Cogswell M, Das A, Vedantam R, Parikh D, Batra D. Grad-CAM: visual "
+        "explanations from deep networks via gradient-based localization. ICCV 2017:618-626. "
+        "doi:10.1109/ICCV.2017.74"
+    ),
+    "adebayo2018": (
+        "Adebayo J, Gilmer J, Muelly M, Goodfellow I, Hardt M, Kim B. Sanity checks for saliency "
+        "maps. NeurIPS 2018. arXiv:1810.03292"
+    ),
+    "petsiuk2018": (
+        "Petsiuk V, Das A, Saenko K. RISE: randomized input sampling for explanation of "
+        "black-box models. BMVC 2018. arXiv:1806.07421"
+    ),
+    "zhang2018": (
+        "Zhang J, Bargal SA, Lin Z, Brandt J, Shen X, Sclaroff S. Top-down neural attention by "
+        "excitation backprop. Int J Comput Vis 2018;126(10):1084-1102. "
+        "doi:10.1007/s11263-017-1059-x"
+    ),
+    "wang2020": (
+        "Wang H, Wang Z, Du M, et al. Score-CAM: score-weighted visual explanations for "
+        "convolutional neural networks. CVPR Workshops 2020:111-119. "
+        "doi:10.1109/CVPRW50498.2020.00020"
+    ),
+    "molder2021": (
+        "Mölder F, Jablonski KP, Letcher B, et al. Sustainable data analysis with Snakemake. "
+        "F1000Research 2021;10:33. doi:10.12688/f1000research.29032.2"
+    ),
+    "mongan2020": (
+        "Mongan J, Moy L, Kahn CE Jr. Checklist for Artificial Intelligence in Medical Imaging "
+        "(CLAIM): a guide for authors and reviewers. Radiol Artif Intell 2020;2(2):e200029. "
+        "doi:10.1148/ryai.2020200029"
+    ),
+    "collins2024": (
+        "Collins GS, Moons KGM, Dhiman P, et al. TRIPOD+AI statement: updated guidance for "
+        "reporting clinical prediction models that use regression or machine learning methods. "
+        "BMJ 2024;385:e078378. doi:10.1136/bmj-2023-078378"
+    ),
+}
+
+SEGMENTATION_SOURCES = {
+    "bce_dice": ("milletari2016",),
+    "focal": ("lin2017",),
+    "tversky": ("salehi2017",),
+    "focal_tversky": ("abraham2019",),
+}
+
+
+class Citer:
+    """Numbers references in the order in which the text cites them."""
+
+    def __init__(self) -> None:
+        self.keys: list[str] = []
+
+    def __call__(self, *keys: str) -> str:
+        for key in keys:
+            if key not in self.keys:
+                self.keys.append(key)
+        return "[" + ", ".join(str(self.keys.index(key) + 1) for key in keys) + "]"
+
+    @property
+    def references(self) -> list[str]:
+        return [REFERENCES[key] for key in self.keys]
+
+
+def _network_training(settings: Mapping[str, Any], cite: Citer) -> str:
+    """How one kind of network was trained, in one or two sentences."""
+    training = settings.get("training") or {}
+    optimizer = training.get("optimizer") or {}
+    said = []
+    name = optimizer.get("name", "adam")
+    rate = optimizer.get("learning_rate")
+    text = {"adam": f"Adam {cite('kingma2015')}", "sgd": "stochastic gradient descent"}.get(
+        name, str(name)
+    )
+    if rate is not None:
+        text += f" (learning rate {rate:g}"
+        if name == "sgd" and optimizer.get("momentum"):
+            nesterov = "Nesterov " if optimizer.get("nesterov") else ""
+            text += f", {nesterov}momentum {optimizer['momentum']:g}"
+        text += ")"
+    said.append(f"with {text}")
+    if "batch_size" in training:
+        said.append(f"in batches of {training['batch_size']}")
+    if "epochs" in training:
+        said.append(f"for at most {plural(training['epochs'], 'epoch')}")
+    result = " ".join(said)
+    extras = []
+    if training.get("schedule", "constant") != "constant":
+        extras.append(f"a {training['schedule']} schedule of the learning rate")
+    plateau = training.get("reduce_on_plateau")
+    if plateau:
+        extras.append(
+            f"the learning rate multiplied by {plateau.get('factor', 0.5):g} after "
+            f"{plural(plateau.get('patience', 5), 'epoch')} without improvement"
+        )
+    stopping = training.get("early_stopping")
+    if stopping:
+        extras.append(
+            f"early stopping after {plural(stopping.get('patience', 5), 'epoch')} without "
+            "improvement"
+        )
+    if extras:
+        result += f", {listed(extras)}"
+    monitor = str(training.get("monitor", "val_loss")).removeprefix("val_")
+    monitor = {"mcc": "validation MCC", "dice": "validation Dice"}.get(
+        monitor, f"validation {monitor}"
+    )
+    if training.get("keep", "best") == "best":
+        result += f"; the weights of the epoch with the best {monitor} were kept"
+    else:
+        result += "; the weights of the last epoch were kept"
+    changes = [
+        "mirroring"
+        if isinstance(value, bool)
+        else f"rotation up to {value:g} degrees"
+        if key == "rotation_degrees"
+        else f"{key.replace('_', ' ')} up to {value:g}"
+        for key, value in (settings.get("augmentation") or {}).items()
+        if value
+    ]
+    if changes:
+        result += f". Training images were changed at random ({', '.join(changes)})"
+    return result
+
+
+def _loss_sources(losses: list[str], cite: Citer) -> str:
+    keys = []
+    for marker, key in (
+        ("focal", "lin2017"),
+        ("entropy", "pereyra2017"),
+        ("smoothed", "szegedy2016"),
+        ("calibrated", "liang2020"),
+    ):
+        if any(marker in loss for loss in losses):
+            keys.append(key)
+    return f" {cite(*keys)}" if keys else ""
+
+
+def paragraphs(facts: Facts) -> tuple[list[str], list[str]]:
+    """Methods in paragraphs, and the references they cite by number."""
+    cite = Citer()
+    config = facts.config
+    found = [_data(facts, cite)]
+    seg, cls = config["segmentation"], config["classification"]
+    names = [loss_name(entry) for entry in seg["losses"]]
+    sources = [key for name in names for key in SEGMENTATION_SOURCES.get(name, ())]
+    found.append(
+        f"Lungs were segmented by a U-Net {cite('ronneberger2015')} with an "
+        f"{str(seg.get('backbone', 'efficientnetb0')).replace('efficientnetb', 'EfficientNet-B')} "
+        f"encoder {cite('tan2019')} at {seg['image_size']} x {seg['image_size']} pixels, one for "
+        f"each of {plural(len(names), 'loss', 'losses')} ({listed(names)})"
+        f"{' ' + cite(*dict.fromkeys(sources)) if sources else ''}, trained "
+        f"{_network_training(seg, cite)}. The {seg['ensemble_size']} with the best mean Dice on "
+        f"validation images ({number(100 * seg.get('val_fraction', 0.15), 0)}% of the patients) "
+        "were combined by a pixel-wise AND. Images were cropped to the bounding box of the "
+        f"lungs, widened by {number(100 * config.get('crop', {}).get('margin', 0.05), 0)}% on "
+        "each side; an image with an empty mask was used whole."
+    )
+    weights = "balanced class weights" if cls.get("class_weights") == "balanced" else "no weights"
+    found.append(
+        "Classifiers consisted of the encoder of the best segmenter, a 3 x 3 convolution with 512 "
+        "filters, global average pooling and a softmax layer, at "
+        f"{cls['image_size']} x {cls['image_size']} pixels. One was trained for each of "
+        f"{plural(len(facts.losses), 'loss', 'losses')} ({listed(facts.losses)})"
+        f"{_loss_sources(facts.losses, cite)}"
+        + (f" and each of {facts.replicates} seeds" if facts.replicates > 1 else "")
+        + f", with {weights}, {_network_training(cls, cite)}. The design follows "
+        f"{cite('rajaraman2021')}, with the choice of members and the fit of ensemble weights "
+        "moved from the test split to a split of their own."
+    )
+    ensembles = config["ensembles"]
+    if ensembles.get("methods") and ensembles.get("top_k"):
+        said = []
+        for method in ensembles["methods"]:
+            text = words.METHODS.get(method, method.replace("_", " "))
+            if method == "weighted_average":
+                text += f" by sequential least squares programming {cite('kraft1988')}"
+            if method == "stacking":
+                text += f" {cite('wolpert1992')}"
+            head = ensembles.get("model_level") or {}
+            if method == "model_level" and "filters" in head:
+                text += (
+                    f" (a 1 x 1 convolution with {head['filters']} filters, global average "
+                    f"pooling, softmax), trained {_network_training(head, cite)}"
+                )
+            said.append(text)
+        sizes = listed([str(k) for k in ensembles["top_k"]])
+        found.append(
+            f"Ensembles were built from the {sizes} single models with the highest Matthews "
+            f"correlation coefficient (MCC) on the ensemble split, by {'; '.join(said)}. The best "
+            "ensemble was chosen there by cross-fitting over folds of patients."
+        )
+    found.append(_statistics(facts, cite))
+    if config.get("gradcam", {}).get("enabled", True):
+        text = (
+            f"Class activation maps were computed by Grad-CAM {cite('selvaraju2017')} for the "
+            "predicted class at the deepest convolutional layer, and judged by the share of heat "
+            "inside the lungs"
+        )
+        measured = facts.results.table("tables/localisation.csv")
+        metrics = set(measured["metric"].astype(str)) if "metric" in measured else set()
+        if any("pointing" in metric for metric in metrics):
+            text += (
+                f", by the pointing game {cite('zhang2018')} and its energy-based form "
+                f"{cite('wang2020')} on known lesions"
+            )
+        if any("deletion" in metric for metric in metrics):
+            text += f", by deletion and insertion curves {cite('petsiuk2018')}"
+        if any("random" in metric for metric in metrics):
+            text += f", and against networks with random weights {cite('adebayo2018')}"
+        found.append(text + ".")
+    found.append(
+        f"The study was run with Snakemake {cite('molder2021')} and multiloss {__version__}; all "
+        f"random numbers derive from the seed {config['seed']}."
+    )
+    return found, cite.references
+
+
+def _data(facts: Facts, cite: Citer) -> str:
+    names = {"classification": "Images to classify", "lungs_train": "lung masks for training",
+             "lungs_test": "lung masks for testing"}  # fmt: skip
+    said = []
+    for role, label in names.items():
+        for source in map(facts.provenance, facts.sources(role)):
+            if source["layout"] == "phantom":
+                origin = "a generator of phantom radiographs"
+            else:
+                origin = source["name"]
+                key = {
+                    "kermany": "kermany2018",
+                    "montgomery": "jaeger2014",
+                    "shenzhen": "jaeger2014",
+                }.get(source["layout"])
+                if key:
+                    keys = [key]
+                    if source["layout"] == "shenzhen":
+                        keys.append("stirenko2018")
+                    origin += f" (layout of {cite(*keys)})"
+                elif source.get("citation"):
+                    origin += f" ({source['citation']})"
+            said.append(f"{label} came from {origin}")
+    text = "; ".join(said) + "."
+    manifest = facts.manifest
+    if not manifest.empty:
+        counts = [
+            f"{split} {facts.images(split)} images of {plural(facts.patients(split), 'patient')}"
+            for split in words.SPLITS
+        ]
+        text += (
+            f" {plural(len(manifest), 'image')} of "
+            f"{plural(manifest['patient_id'].nunique(), 'patient')} in "
+            f"{plural(len(facts.classes), 'class', 'classes')} ({listed(facts.classes)}) were "
+            f"divided by patient, stratified by class: {listed(counts)}."
+        )
+        rejected = facts.results.table("data/rejected.csv")
+        dropped = facts.results.table("data/dropped.csv")
+        if len(rejected):
+            text += f" {plural(len(rejected), 'file')} could not be used."
+        if len(dropped):
+            text += (
+                f" {plural(len(dropped), 'training image')} of patients whose number recurs in "
+                "the shipped test folder "
+                f"{'was' if len(dropped) == 1 else 'were'} left out."
+            )
+    return text
+
+
+def _statistics(facts: Facts, cite: Citer) -> str:
+    settings = facts.config.get("evaluation", {})
+    tests = facts.config.get("significance", {})
+    text = f"The primary metric was the multi-class MCC {cite('gorodkin2004')} on the test split, "
+    source = f" {cite('efron1987')}" if "accelerated" in facts.interval_method else ""
+    text += (
+        f"with {facts.confidence} intervals by {facts.interval_method}{source} that resamples "
+        f"patients {cite('field2007')}"
+    )
+    if settings.get("resamples"):
+        text += f" ({settings['resamples']} resamples)"
+    text += (
+        f". Calibration was measured by the expected calibration error {cite('guo2017')}, the "
+        f"Brier score {cite('brier1950')} and the log loss."
+    )
+    if settings.get("operating_point") == "youden":
+        text += (
+            " Sensitivity and specificity were taken at the threshold with the largest Youden "
+            f"index {cite('youden1950')} on the ensemble split."
+        )
+    text += (
+        " Each model was compared with the baseline "
+        f"{facts.baseline_loss}, and each ensemble with its best member, by sign-flip permutation "
+        "by patient"
+    )
+    if tests.get("permutations"):
+        text += f" ({tests['permutations']} permutations)"
+    used = facts.significance
+    names = set(used["test"].astype(str).str.lower()) if "test" in used else set()
+    others = []
+    if any("boot" in name for name in names):
+        others.append("the paired patient bootstrap")
+    if any("delong" in name for name in names):
+        others.append(
+            f"DeLong's test {cite('delong1988')} adjusted for clusters {cite('obuchowski1997')}"
+        )
+    if any("mcnemar" in name for name in names):
+        others.append(f"McNemar's exact test {cite('mcnemar1947')} at the level of images")
+    if any("cochran" in name for name in names):
+        others.append(f"Cochran's Q {cite('cochran1950')} over all single models")
+    if others:
+        text += f"; {listed(others)} were computed beside it"
+    text += f". p values were corrected within each family {cite('holm1979')}"
+    text += f" at a level of {facts.alpha:g}."
+    if not facts.results.table("tables/diversity.csv").empty:
+        text += (
+            " Diversity of the single models was measured by disagreement and the Q statistic "
+            f"{cite('kuncheva2003')}."
+        )
+    return text
+
+
+def section(facts: Facts) -> Section:
+    """The paragraph and its references."""
+    text, references = paragraphs(facts)
+    blocks: list[Block] = [
+        Text(
+            [
+                "Ready for a paper: generated from the config and the tables, so it says what was "
+                "done. Numbers in brackets are the references below."
+            ]
+        ),
+        Text(list(text)),
+        Heading("References"),
+        Bullets(list(references), ordered=True),
+    ]
+    return Section("methods", "Methods paragraph", blocks)
+
+
+def citation(facts: Facts) -> Section:
+    """What to cite when results of this page are used."""
+    items = [
+        f"This workflow: multiloss, version {__version__}, with the name of the study "
+        f"({facts.config['study']}) and its seed ({facts.config['seed']}).",
+        f"The study it follows: {REFERENCES['rajaraman2021']}",
+        f"The workflow engine: {REFERENCES['molder2021']}",
+    ]
+    for source in map(facts.provenance, facts.sources()):
+        if source.get("citation") and source["layout"] != "phantom":
+            terms = f" Licence: {source['license']}." if source.get("license") else ""
+            items.append(f"The data source {source['name']}: {source['citation']}.{terms}")
+    return Section("cite", "How to cite", [Bullets(list(items))])

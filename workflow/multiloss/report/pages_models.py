@@ -1,0 +1,673 @@
+"""Sections on the models: training, results, ensembles."""
+
+import math
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import pandas as pd
+from markupsafe import Markup
+
+from multiloss import losses as loss_catalog
+from multiloss.report import words
+from multiloss.report.answer import listed_codes
+from multiloss.report.blocks import (
+    Block,
+    Column,
+    Heading,
+    Note,
+    Section,
+    Text,
+    code,
+    count,
+    interval,
+    number,
+    p_value,
+    plural,
+    signed,
+    table,
+    value_cell,
+    yes,
+)
+from multiloss.report.facts import (
+    ENSEMBLE_KINDS,
+    FEW_SEEDS,
+    PUBLISHED_INTERVAL,
+    Estimate,
+    Facts,
+    loss_name,
+)
+from multiloss.report.figures import Figures
+
+MAIN_METRICS = (
+    "mcc",
+    "accuracy",
+    "balanced_accuracy",
+    "auroc",
+    "auprc",
+    "precision",
+    "recall",
+    "f1",
+    "kappa",
+    "log_loss",
+    "brier",
+    "ece",
+)
+MACRO_METRICS = ("auroc_macro", "auprc_macro", "precision_macro", "recall_macro", "f1_macro")
+CLASS_METRICS = ("auroc", "auprc", "precision", "recall", "f1", "sensitivity", "specificity")
+
+
+def training(facts: Facts, figures: Figures) -> Section:
+    """Which losses, with which parameters, and how the trainings went."""
+    settings = facts.config["classification"]
+    blocks: list[Block] = [
+        Text(
+            [
+                "One classifier was trained for each of "
+                f"{plural(len(facts.losses), 'loss', 'losses')}"
+                + (f" and each of {facts.replicates} seeds" if facts.replicates > 1 else "")
+                + ". They differ by the loss and the random numbers of the run; data, steps and "
+                "network are the same."
+            ]
+        )
+    ]
+    defaults = loss_catalog.catalog("classification")
+    same = {name: other for pair in words.SAME_OBJECTIVE for name, other in (pair, pair[::-1])}
+    rows = []
+    for entry in settings["losses"]:
+        name = loss_name(entry)
+        given = {} if isinstance(entry, str) else {k: v for k, v in entry.items() if k != "name"}
+        used = {**defaults.get(name, {}), **given}
+        other = same.get(name)
+        rows.append(
+            {
+                "loss": name,
+                "what": words.CLASSIFICATION_LOSSES.get(name, "not described here"),
+                "parameters": ", ".join(f"{k} {_plain(v)}" for k, v in used.items()) or "none",
+                "note": f"the same objective as {other}" if other in facts.losses else "",
+            }
+        )
+    frame = pd.DataFrame(rows)
+    frame["note"] = frame["note"].replace("", pd.NA)
+    blocks.append(
+        table(
+            "losses",
+            "Losses",
+            "What each loss asks of the network, with the parameters that were used. Losses "
+            "marked as the same objective are equal for labels that name one class, so they "
+            "differ by the training run alone. Class weights act on the part of each image, not "
+            "on the calibration term of the batch.",
+            frame,
+            [
+                Column("loss", "Loss", code=True),
+                Column("what", "What it is"),
+                Column("parameters", "Parameters"),
+                Column("note", "Note"),
+            ],
+            shown=20,
+        )
+    )
+    histories = _histories(facts)
+    if len(histories):
+        blocks.append(
+            table(
+                "trainings",
+                "Trainings",
+                "Each training run: epochs run, the epoch with the best validation MCC, that MCC, "
+                "and the losses in the last epoch. Losses of different kinds have different "
+                "scales and cannot be compared between rows.",
+                histories,
+                [
+                    Column("loss", "Loss", code=True),
+                    Column("replicate", "Seed", count),
+                    Column("epochs", "Epochs", count),
+                    Column("best", "Best epoch", count),
+                    Column("val_mcc", "Validation MCC, best", number),
+                    Column("loss_last", "Training loss, last", number),
+                    Column("val_loss_last", "Validation loss, last", number),
+                ],
+                source="models/",
+            )
+        )
+    if facts.missing_models:
+        blocks.append(Note(_gap_text(facts.missing_models), "warning"))
+    blocks += figures.take("learning_curves")
+    blocks += figures.rest("Training")
+    return Section("training", "Losses and training", blocks)
+
+
+def _gap_text(names: list[str]) -> Markup:
+    return Markup(
+        "{} no results, because a training stopped (a loss that is not a number ends its run) "
+        "or a step was not done: {}."
+    ).format(plural(len(names), "model has", "models have"), listed_codes(names))
+
+
+def _plain(value: Any) -> str:
+    return (
+        "as derived" if value is None else f"{value:g}" if isinstance(value, float) else f"{value}"
+    )
+
+
+def _histories(facts: Facts) -> pd.DataFrame:
+    rows = []
+    for name in facts.results.names("models/*/*.history.csv"):
+        loss, file = name.split("/")[1:]
+        history = facts.results.table(name)
+        if history.empty or "epoch" not in history:
+            continue
+        row: dict[str, Any] = {"loss": loss, "replicate": int(file.split(".")[0])}
+        row["epochs"] = len(history)
+        if "val_mcc" in history and history["val_mcc"].notna().any():
+            best = history["val_mcc"].idxmax()
+            row |= {"best": history.at[best, "epoch"], "val_mcc": history.at[best, "val_mcc"]}
+        for column in ("loss", "val_loss"):
+            if column in history:
+                row[f"{column}_last"] = history[column].iloc[-1]
+        rows.append(row)
+    order = {loss: position for position, loss in enumerate(facts.losses)}
+    rows.sort(key=lambda row: (order.get(row["loss"], len(order)), row["loss"], row["replicate"]))
+    return pd.DataFrame(rows)
+
+
+def metrics_table(
+    facts: Facts,
+    models: Iterable[str],
+    id: str,
+    title: str,
+    caption: str,
+    split: str = "test",
+    metrics: Iterable[str] = MAIN_METRICS,
+    extra: Mapping[str, Mapping[str, Any]] | None = None,
+    published: bool = False,
+    **options: Any,
+) -> Block:
+    """Models in rows, metrics with their intervals in columns."""
+    metrics = list(metrics)
+    binomial: dict[str, str] = {}
+    if published:
+        table_ = facts.all_metrics
+        keep = (
+            (table_["ci_method"] == PUBLISHED_INTERVAL)
+            & (table_["metric"] == "mcc")
+            & (table_["split"] == split)
+        )
+        binomial = {
+            row["model"]: interval(row["ci_low"], row["ci_high"])
+            for row in table_[keep].to_dict("records")
+        }
+    rows = []
+    for model in models:
+        row: dict[str, Any] = {"model": model, **(extra or {}).get(model, {})}
+        for metric in metrics:
+            found = facts.value(model, metric, split)
+            row[metric] = pd.NA if math.isnan(found.value) else value_cell(found)
+        row["binomial"] = binomial.get(model, pd.NA)
+        rows.append(row)
+    columns = [Column("model", "Model", code=True)]
+    columns += [Column(name, label) for name, label in (("kind", "Kind"), ("members", "Members"))]
+    for metric in metrics:
+        help_text = words.metric_help(metric)
+        columns.append(Column(metric, words.metric_label(metric), number, help=help_text))
+        if metric == "mcc" and published:
+            columns.append(
+                Column(
+                    "binomial",
+                    "MCC, interval as published",
+                    help="binomial normal approximation, for comparison with the original only",
+                )
+            )
+    frame = pd.DataFrame(rows, columns=["model", *dict.fromkeys(c.key for c in columns[1:])])
+    return table(id, title, caption, frame, columns, source="tables/metrics.csv", **options)
+
+
+def class_table(
+    facts: Facts, models: Iterable[str], id: str, title: str, caption: str, **options: Any
+) -> Block | None:
+    """One row per model and class."""
+    rows = []
+    for model in models:
+        for name in facts.classes:
+            row: dict[str, Any] = {"model": model, "class": name}
+            for metric in CLASS_METRICS:
+                found = facts.value(model, f"{metric}_{name}")
+                row[metric] = pd.NA if math.isnan(found.value) else value_cell(found)
+            rows.append(row)
+    frame = pd.DataFrame(rows)
+    if frame.empty or not frame[list(CLASS_METRICS)].notna().any(axis=None):
+        return None
+    columns = [Column("model", "Model", code=True), Column("class", "Class")]
+    columns += [
+        Column(metric, words.metric_label(metric), number, help=words.metric_help(metric))
+        for metric in CLASS_METRICS
+    ]
+    return table(id, title, caption, frame, columns, source="tables/metrics.csv", **options)
+
+
+def _how(facts: Facts, split: str = "test") -> str:
+    settings = facts.config.get("evaluation", {})
+    resamples = settings.get("resamples", "")
+    return (
+        f"n = {facts.images(split)} images of {facts.patients(split)} patients; "
+        f"{facts.confidence} intervals by {facts.interval_method} over patients"
+        + (f" ({resamples} resamples)" if resamples else "")
+    )
+
+
+def _reasons(facts: Facts, kinds: Iterable[str]) -> list[Block]:
+    """Values that are undefined, with the reason that the table gives."""
+    metrics = facts.all_metrics
+    if "reason" not in metrics.columns:
+        return []
+    part = metrics[
+        metrics["value"].isna()
+        & metrics["reason"].notna()
+        & metrics["kind"].isin(list(kinds))
+        & (metrics["split"] == "test")
+    ]
+    if part.empty:
+        return []
+    grouped = part.groupby(["metric", "reason"], sort=True)["model"].nunique().reset_index()
+    grouped["metric"] = grouped["metric"].map(words.metric_label)
+    return [
+        table(
+            f"undefined-{next(iter(kinds))}",
+            "Values that are not defined",
+            "A metric that cannot be computed stays empty; it is never counted as 0. For each "
+            "metric and reason: in how many models.",
+            grouped,
+            [
+                Column("metric", "Metric"),
+                Column("reason", "Reason"),
+                Column("model", "Models", count),
+            ],
+            source="tables/metrics.csv",
+        )
+    ]
+
+
+def singles(facts: Facts, figures: Figures) -> Section:
+    """Every single model on the test split."""
+    blocks: list[Block] = []
+    if not facts.singles:
+        blocks.append(Note("No single model has been evaluated yet."))
+        return Section("singles", "Single models", blocks + figures.rest("Performance"))
+    chosen = facts.chosen("single")
+    text = f"{plural(len(facts.singles), 'single model')} on the test split, best MCC first."
+    paragraphs: list[Any] = [text]
+    if chosen:
+        paragraphs = [
+            Markup("{} The one chosen on the ensemble split is {}.").format(text, code(chosen))
+        ]
+    blocks.append(Text(paragraphs))
+    blocks.append(
+        metrics_table(
+            facts,
+            facts.singles,
+            "singles-test",
+            "Single models on the test split",
+            f"{_how(facts)}. Precision, recall and F1 are weighted by class size, AUROC and AUPRC "
+            "pool all classes (micro). Log loss, Brier score and ECE are better when smaller. The "
+            "interval as published is the original paper's formula, kept to check its figures; it "
+            "takes images for independent. Differences between rows need the paired tests below.",
+            published=True,
+        )
+    )
+    blocks += figures.take("forest_mcc")
+    blocks.append(
+        metrics_table(
+            facts,
+            facts.singles,
+            "singles-macro",
+            "Single models: means over the classes",
+            f"{_how(facts)}. Macro averages count each class alike, however rare it is.",
+            metrics=MACRO_METRICS,
+            folded=True,
+        )
+    )
+    per_class = class_table(
+        facts,
+        facts.singles,
+        "singles-classes",
+        "Single models, class by class",
+        f"{_how(facts)}. Each class against the rest. Sensitivity and specificity are taken at "
+        "the operating point that was chosen on the ensemble split.",
+    )
+    if per_class is not None:
+        blocks.append(per_class)
+    for split in ("val", "ensemble"):
+        if facts.metrics["split"].eq(split).any():
+            blocks.append(
+                metrics_table(
+                    facts,
+                    facts.singles,
+                    f"singles-{split}",
+                    f"Single models on the {split} split",
+                    f"{_how(facts, split)}. Not a result: this split {words.SPLITS[split]}.",
+                    split=split,
+                    folded=True,
+                )
+            )
+    blocks += _reasons(facts, ["single"])
+    blocks += figures.take("confusion_matrices", "roc", "pr", "forest_accuracy")
+    blocks += figures.rest("Performance")
+    blocks += _ablations(facts)
+    return Section("singles", "Single models", blocks)
+
+
+def _ablations(facts: Facts) -> list[Block]:
+    models = facts.models("ablation")
+    if not models:
+        return []
+    full = [f"{facts.baseline_loss}-r{r}" for r in range(facts.replicates)]
+    return [
+        Heading("Ablations"),
+        metrics_table(
+            facts,
+            [*[name for name in full if name in facts.singles], *models],
+            "ablations",
+            "What one step contributes",
+            f"{_how(facts)}. The baseline as it is, and trained again with one step left out: "
+            "without the crop to the lungs, or without class weights.",
+        ),
+    ]
+
+
+def ensembles(facts: Facts, figures: Figures) -> Section:
+    """Which members, how combined, and how they do on the test split."""
+    blocks: list[Block] = []
+    if not facts.ensembles:
+        blocks.append(Note("Ensembles are switched off in this study's config, or not made yet."))
+        return Section("ensembles", "Ensembles", blocks)
+    settings = facts.config["ensembles"]
+    said = [
+        f"{name.replace('_', ' ')} ({words.METHODS.get(name, 'not described here')})"
+        for name in settings["methods"]
+    ]
+    sizes = " and ".join(str(k) for k in settings["top_k"])
+    blocks.append(
+        Text(
+            [
+                f"The {sizes} single models with the highest MCC on the ensemble split were "
+                f"combined by {'; '.join(said)}. The test split had no part in choosing members "
+                "or fitting weights."
+            ]
+        )
+    )
+    members = facts.members
+    extra: dict[str, dict[str, Any]] = {
+        name: {"kind": words.kind_label(kind)}
+        for name, kind in facts.metrics.drop_duplicates("model").set_index("model")["kind"].items()
+    }
+    blocks.append(
+        metrics_table(
+            facts,
+            [*facts.ensembles, *facts.seed_ensembles],
+            "ensembles-test",
+            "Ensembles on the test split",
+            f"{_how(facts)}. Best MCC first. An ensemble is called better only where its paired "
+            "test against its best member says so (see Significance). The ensemble of seeds is "
+            "the same compute spent on the baseline loss alone.",
+            extra=extra,
+            published=True,
+        )
+    )
+    per_class = class_table(
+        facts,
+        facts.ensembles,
+        "ensembles-classes",
+        "Ensembles, class by class",
+        f"{_how(facts)}. Each class against the rest, sensitivity and specificity at the operating "
+        "point chosen on the ensemble split.",
+        folded=True,
+    )
+    if per_class is not None:
+        blocks.append(per_class)
+    if len(members):
+        blocks.append(
+            table(
+                "members",
+                "Members",
+                "Which models form each ensemble, by what score on which split they were chosen, "
+                "and their rank by it.",
+                members,
+                [
+                    Column("ensemble", "Ensemble", code=True),
+                    Column("member", "Member", code=True),
+                    Column("rank", "Rank", count),
+                    Column("score", "Score", number),
+                    Column("score_metric", "Score is", code=True),
+                    Column("split", "On split", code=True),
+                ],
+                source="ensembles/members.csv",
+                folded=True,
+            )
+        )
+    weights = facts.results.table("ensembles/weights.csv")
+    if len(weights):
+        blocks.append(
+            table(
+                "weights",
+                "Fitted weights",
+                "Weights of the weighted averages (not negative, sum 1), fitted by log loss on "
+                "the ensemble split. A weight of 0 means that the member adds nothing there.",
+                weights,
+                [
+                    Column("ensemble", "Ensemble", code=True),
+                    Column("member", "Member", code=True),
+                    Column("weight", "Weight", number),
+                ],
+                source="ensembles/weights.csv",
+                folded=True,
+            )
+        )
+    chosen = facts.chosen_table
+    if len(chosen):
+        frame = chosen.copy()
+        frame["interval"] = [
+            interval(row.get("ci_low", math.nan), row.get("ci_high", math.nan)) or pd.NA
+            for row in frame.to_dict("records")
+        ]
+        blocks.append(
+            table(
+                "chosen",
+                "What was chosen on the ensemble split",
+                "The single model, the ensemble and the overall choice with their score on the "
+                "ensemble split. Ensembles that are fitted there are scored by cross-fitting over "
+                "folds of patients, so that no image is scored by weights it has shaped.",
+                frame,
+                [
+                    Column("what", "Choice"),
+                    Column("model", "Model", code=True),
+                    Column("metric", "By", code=True),
+                    Column("score", "Score", number),
+                    Column("interval", "Interval"),
+                    Column("rule", "Rule"),
+                ],
+                source="ensembles/chosen.csv",
+            )
+        )
+    blocks += _reasons(facts, ENSEMBLE_KINDS)
+    return Section("ensembles", "Ensembles", blocks)
+
+
+def diversity(facts: Facts, figures: Figures) -> Section:
+    """Whether the single models err on the same images."""
+    pairs = facts.results.table("tables/diversity.csv")
+    blocks: list[Block] = []
+    if pairs.empty:
+        blocks.append(Note("The diversity of the single models was not computed in this study."))
+    else:
+        pairs = pairs[pairs["split"] == "test"] if "split" in pairs else pairs
+        pairs = pairs.sort_values("disagreement", ascending=False, kind="stable")
+        said = []
+        for what, label in (("losses", "different losses"), ("seeds", "different seeds")):
+            part = pairs[pairs["differs"] == what] if "differs" in pairs else pairs[:0]
+            if len(part):
+                share = number(100 * part["disagreement"].mean(), 1)
+                said.append(f"{share}% of the test images for {label}")
+        if said:
+            text = f"Just one of two models is right on {' and on '.join(said)}, on average. "
+        else:
+            text = ""
+        text += "The less two models err on the same images, the more an ensemble of them can gain."
+        blocks.append(Text([text]))
+        for measure in ("disagreement", "q_statistic", "error_correlation"):
+            ends = [measure, f"{measure}_ci_low", f"{measure}_ci_high"]
+            if set(ends) <= set(pairs.columns):
+                triples = zip(*(pairs[name] for name in ends), strict=True)
+                cells = [value_cell(Estimate(*triple)) for triple in triples]
+                pairs[measure] = pd.Series(cells, pairs.index, dtype=object)
+        blocks.append(
+            table(
+                "diversity",
+                "Pairs of single models",
+                f"n = {facts.images('test')} test images. Disagreement: share of images where "
+                "just one of the two is right. Q statistic: 1 when both are right and wrong "
+                "together, 0 when independent, negative when they err on different images.",
+                pairs,
+                [
+                    Column("model_a", "Model", code=True),
+                    Column("model_b", "and", code=True),
+                    Column("differs", "They differ in"),
+                    Column("disagreement", "Disagreement", number),
+                    Column("q_statistic", "Q statistic", number),
+                    Column("error_correlation", "Correlation of errors", number),
+                ],
+                source="tables/diversity.csv",
+            )
+        )
+    blocks += figures.take("diversity")
+    return Section("diversity", "Diversity", blocks)
+
+
+def replicates(facts: Facts, figures: Figures) -> Section:
+    """Runs with different seeds, and whether losses differ by more than they do."""
+    blocks: list[Block] = []
+    spread = facts.results.table("tables/replicates.csv")
+    parts = facts.seed_spread()
+    if parts is not None:
+        seed, loss = parts
+        text = (
+            f"Between seeds of one loss, test MCC has a standard deviation of {number(seed)}; "
+            f"between the losses, after taking out what the seeds explain, one of {number(loss)}."
+        )
+        if seed > loss:
+            text += (
+                " A single run says more about its seed than about its loss: rankings of single "
+                "runs mean little here."
+            )
+        blocks.append(Note(text, "warning" if seed > loss else "verdict"))
+    if facts.replicates == 1:
+        blocks.append(
+            Note(
+                "Each loss was trained once, so the spread between seeds is not known. Set "
+                f"replicates to {FEW_SEEDS} or more to separate the loss from the seed.",
+                "warning",
+            )
+        )
+    elif facts.replicates < FEW_SEEDS:
+        blocks.append(
+            Note(
+                f"{facts.replicates} seeds give a poor estimate of the spread between seeds; "
+                f"{FEW_SEEDS} or more are needed to rely on it.",
+                "warning",
+            )
+        )
+    floor = facts.noise_floor()
+    if floor:
+        rows = [
+            {
+                "pair": f"{a} and {b}",
+                "difference": value_cell(
+                    Estimate(difference, t.low if t else math.nan, t.high if t else math.nan),
+                    show=signed,
+                ),
+                "p": t.p_value if t else math.nan,
+                "holm": t.p_adjusted if t else math.nan,
+            }
+            for a, b, difference, t in floor
+        ]
+        blocks.append(
+            table(
+                "noise-floor",
+                "Noise floor: pairs of the same objective",
+                "Two names for the same function: the models of a pair differ by the random "
+                "course of their training alone. Differences between other losses that are no "
+                "larger than these cannot be told from luck. A test that rejects here says that "
+                "two runs of one loss differ, not that two losses do.",
+                pd.DataFrame(rows),
+                [
+                    Column("pair", "Pair", code=True),
+                    Column("difference", "Difference in test MCC", signed),
+                    Column("p", "p", p_value),
+                    Column("holm", "p, Holm", p_value),
+                ],
+                source="tables/significance.csv",
+            )
+        )
+    if len(spread) and facts.replicates > 1:
+        frame = spread[spread["metric"] == "mcc"]
+        frame = frame.sort_values("mean", ascending=False, kind="stable")
+        blocks.append(
+            table(
+                "replicates",
+                "Test MCC over seeds",
+                f"Mean, standard deviation and range over {facts.replicates} seeds of each family "
+                "of models, and each run in the order of its seed. The standard deviation is "
+                "between seeds; it does not hold the uncertainty from the choice of patients.",
+                frame.assign(runs=frame["runs"].map(_runs)) if "runs" in frame else frame,
+                [
+                    Column("family", "Models", code=True),
+                    Column("kind", "Kind"),
+                    Column("replicates", "Seeds", count),
+                    Column("mean", "Mean", number),
+                    Column("sd", "SD between seeds", number),
+                    Column("minimum", "Lowest", number),
+                    Column("maximum", "Highest", number),
+                    Column("runs", "Each run"),
+                ],
+                source="tables/replicates.csv",
+            )
+        )
+    if facts.crossed:
+        rows = [
+            {
+                "loss": test.a,
+                "difference": value_cell(
+                    Estimate(test.difference, test.low, test.high), show=signed
+                ),
+                "p": test.p_value,
+                "holm": test.p_adjusted,
+                "reject": test.reject,
+            }
+            for test in facts.crossed
+        ]
+        blocks.append(
+            table(
+                "crossed",
+                f"Each loss against {facts.baseline_loss}, seeds and patients as chance",
+                f"Difference of the mean test MCC over {facts.replicates} seeds, with a "
+                f"{facts.confidence} interval that counts both the choice of patients and the "
+                "choice of seeds, and p values before and after Holm correction. This is the "
+                "comparison to trust when there are enough seeds: it is about the loss, not about "
+                "one run of it.",
+                pd.DataFrame(rows),
+                [
+                    Column("loss", "Loss", code=True),
+                    Column("difference", "Difference in mean MCC", signed),
+                    Column("p", "p", p_value),
+                    Column("holm", "p, Holm", p_value),
+                    Column("reject", "Rejects", yes),
+                ],
+                source="tables/replicate_comparisons.csv",
+            )
+        )
+    blocks += figures.take("replicates", "rank")
+    if not blocks:
+        blocks.append(Note("This study has neither repeated trainings nor pairs of equal losses."))
+    return Section("replicates", "Seeds and run-to-run noise", blocks)
+
+
+def _runs(text: Any) -> str:
+    """'0.8123;0.79' -> '0.812, 0.790'."""
+    return ", ".join(number(float(run)) if run else "failed" for run in str(text).split(";"))

@@ -1,0 +1,446 @@
+"""Sections on how sure the results are: paired tests, calibration, optimism, heat maps."""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import pandas as pd
+
+from multiloss.report import words
+from multiloss.report.blocks import (
+    Block,
+    Cell,
+    Column,
+    Heading,
+    Note,
+    Section,
+    Text,
+    count,
+    is_true,
+    number,
+    p_value,
+    plural,
+    signed,
+    table,
+    value_cell,
+    yes,
+)
+from multiloss.report.facts import Estimate, Facts
+from multiloss.report.figures import Figures
+from multiloss.statistics import paired
+
+COMPARISON_COLUMNS = [
+    Column("model_a", "Model", code=True),
+    Column("model_b", "against", code=True),
+    Column("metric", "Metric"),
+    Column("difference", "Difference", signed),
+    Column("test", "Test"),
+    Column("statistic", "Statistic", number),
+    Column("p_value", "p", p_value),
+    Column("p_adjusted", "p, Holm", p_value),
+    Column("reject", "Rejects", yes),
+    Column("reason", "Remark"),
+]
+
+
+def significance(facts: Facts, figures: Figures) -> Section:
+    """Every paired test, family by family."""
+    tests = facts.significance
+    blocks: list[Block] = []
+    if tests.empty:
+        blocks.append(Note("The paired tests of this study are not there."))
+        return Section("significance", "Significance", blocks)
+    flips = pd.to_numeric(tests.get("permutations", pd.Series(dtype=float)), errors="coerce").max()
+    blocks.append(
+        Text(
+            [
+                "All tests compare two models on the same test images. The primary one flips the "
+                "sign of each patient's contribution to the difference"
+                + (
+                    ""
+                    if pd.isna(flips)
+                    else f" (up to {flips:.0f} times, or in all ways there are)"
+                )
+                + ", so that several images of one patient count as what they are. McNemar's test "
+                "takes images for independent and is shown for comparison only. Within each "
+                "family, p values are corrected by Holm's method; a test rejects where the "
+                f"corrected value is below {facts.alpha:g}."
+            ]
+        )
+    )
+    ensemble_tests = facts.against_best_member()
+    if ensemble_tests:
+        blocks.append(Heading("Ensembles against their best member"))
+        rows = [
+            {
+                "ensemble": test.a,
+                "member": test.b,
+                "difference": value_cell(
+                    Estimate(test.difference, test.low, test.high), show=signed
+                ),
+                "p": test.p_value,
+                "holm": test.p_adjusted,
+                "verdict": {"better": "better", "worse": "worse", "open": "not shown"}[
+                    test.verdict
+                ],
+            }
+            for test in ensemble_tests
+        ]
+        blocks.append(
+            table(
+                "ensemble-verdicts",
+                "Is the ensemble better than its best member?",
+                f"n = {facts.images('test')} images of {facts.patients('test')} patients. "
+                "Difference in MCC on the test split (ensemble minus member) with its "
+                f"{facts.confidence} interval, the p value of the permutation test by patient, and "
+                "the same after Holm correction. 'Not shown' means that the data cannot tell, not "
+                "that the two are equal.",
+                pd.DataFrame(rows),
+                [
+                    Column("ensemble", "Ensemble", code=True),
+                    Column("member", "Best member", code=True),
+                    Column("difference", "Difference in MCC", signed),
+                    Column("p", "p", p_value),
+                    Column("holm", "p, Holm", p_value),
+                    Column("verdict", "Better?"),
+                ],
+                source="tables/significance.csv",
+            )
+        )
+    blocks += figures.take("significance_heatmap")
+    frame = tests.copy()
+    if "family" not in frame:
+        frame["family"] = "all tests"
+    frame["difference"] = [_difference_cell(row) for row in frame.to_dict("records")]
+    frame["family"] = frame["family"].astype(str).str.replace("_", " ")
+    frame["metric"] = frame["metric"].map(words.metric_label)
+    frame["test"] = frame["test"].astype(str).str.replace("_", " ")
+    blocks.append(Heading("All tests"))
+    for position, (family, part) in enumerate(frame.groupby("family", sort=False, dropna=False)):
+        rejected = int(part["reject"].map(is_true).sum())
+        blocks.append(
+            table(
+                f"family-{position}",
+                f"Family: {family}",
+                f"{plural(len(part), 'test')}, of which {rejected} reject after Holm correction "
+                "within this family. Differences are of the first model minus the second; a row "
+                "without a second model compares all models at once.",
+                part.sort_values("p_value", kind="stable"),
+                COMPARISON_COLUMNS,
+                source="tables/significance.csv",
+                folded=True,
+            )
+        )
+    blocks += figures.rest("Comparisons")
+    return Section("significance", "Significance", blocks)
+
+
+CALIBRATION_METRICS = ("ece", "classwise_ece", "brier", "log_loss")
+BRIER_PARTS = ("brier", "brier_reliability", "brier_resolution", "brier_uncertainty")
+VERSIONS = {
+    "temperature": "ECE, temperature-scaled",
+    "prior_corrected": "ECE, class shares corrected",
+    "temperature_prior_corrected": "ECE, both",
+}
+
+
+def calibration(facts: Facts, figures: Figures) -> Section:
+    """Whether probabilities can be believed, and whether the calibrated losses help."""
+    blocks: list[Block] = []
+    if not facts.singles:
+        blocks.append(Note("No model has been evaluated yet."))
+        return Section("calibration", "Calibration", blocks)
+    blocks += _calibration_answer(facts)
+    blocks.append(
+        Note(
+            "Two things besides the loss move calibration. Class weights make rare classes count "
+            "more in training, so probabilities are tilted towards them by design. And the class "
+            "shares of the test split differ from those that training saw. Values that are "
+            "corrected for the class shares therefore stand beside the raw ones; the correction "
+            "uses the test split's own shares, so it describes and is no result.",
+            "warning",
+        )
+    )
+    scores = facts.results.table("tables/calibration_scores.csv")
+    versions: dict[tuple[str, str], Cell] = {}
+    if "version" in scores.columns:
+        for row in scores[scores["metric"] == "ece"].to_dict("records"):
+            found = Estimate(row["value"], row["ci_low"], row["ci_high"])
+            versions[row["model"], row["version"]] = value_cell(found)
+    models = [*facts.singles, *facts.ensembles, *facts.seed_ensembles]
+    rows = []
+    for model in models:
+        row: dict[str, Any] = {"model": model, "order": facts.value(model, "ece").value}
+        for metric in CALIBRATION_METRICS:
+            found = facts.value(model, metric)
+            row[metric] = pd.NA if math.isnan(found.value) else value_cell(found)
+        row |= {version: versions.get((model, version), pd.NA) for version in VERSIONS}
+        rows.append(row)
+    frame = pd.DataFrame(rows).sort_values("order", kind="stable", na_position="last")
+    columns = [Column("model", "Model", code=True)]
+    columns += [
+        Column(metric, words.metric_label(metric), number, help=words.metric_help(metric))
+        for metric in CALIBRATION_METRICS
+    ]
+    columns += [Column(version, label, number) for version, label in VERSIONS.items()]
+    bins = facts.config.get("evaluation", {}).get("ece_bins", "")
+    blocks.append(
+        table(
+            "calibration",
+            "Calibration on the test split",
+            f"n = {facts.images('test')} images of {facts.patients('test')} patients; "
+            f"{facts.confidence} intervals over patients. ECE is the mean distance between "
+            "confidence and share of right answers"
+            + (f" over {bins} bins with equal numbers of images" if bins else "")
+            + "; in a finite sample it is never 0, even for a perfectly calibrated model. "
+            "Temperatures are fitted on the ensemble split. All columns are better when smaller. "
+            "Lowest raw ECE first.",
+            frame,
+            columns,
+            source="tables/calibration_scores.csv",
+        )
+    )
+    blocks += figures.take("reliability", "calibration")
+    blocks.append(_brier(facts, models))
+    blocks += figures.rest("Calibration")
+    return Section("calibration", "Calibration", blocks)
+
+
+def _brier(facts: Facts, models: list[str]) -> Block:
+    rows = []
+    for model in models:
+        row: dict[str, Any] = {"model": model}
+        for metric in BRIER_PARTS:
+            found = facts.value(model, metric)
+            row[metric] = pd.NA if math.isnan(found.value) else value_cell(found)
+        rows.append(row)
+    return table(
+        "brier",
+        "Parts of the Brier score",
+        "Brier score = reliability (miscalibration, lower is better) - resolution (how far the "
+        "model tells cases apart, higher is better) + uncertainty (of the classes themselves, the "
+        "same for all models), up to a small rest within bins.",
+        pd.DataFrame(rows),
+        [
+            Column("model", "Model", code=True),
+            *(Column(metric, words.metric_label(metric), number) for metric in BRIER_PARTS),
+        ],
+        source="tables/metrics.csv",
+        folded=True,
+    )
+
+
+def _calibration_answer(facts: Facts) -> list[Block]:
+    """'Are the calibrated losses better calibrated?' by pairs of a loss and its plain form."""
+    pairs = facts.results.table("tables/calibration_comparisons.csv")
+    if pairs.empty:
+        return [
+            Note(
+                "This study compares no loss with its calibrated form, so it cannot say whether "
+                "the calibration term helps."
+            )
+        ]
+    ece = pairs[pairs["metric"] == "ece"]
+    # With several seeds there is a row for their mean, which is the one to judge.
+    mean = ece["replicate"].astype(str) == "mean"
+    ece = ece[mean | ~ece["loss"].isin(ece.loc[mean, "loss"])]
+    raw = ece[ece["version"] == "raw"].set_index("loss")
+    corrected = ece[ece["version"] == "prior_corrected"].set_index("loss")
+    adjusted = paired.holm(raw["p_value"].to_numpy(float))
+    rejects = adjusted <= facts.alpha
+    helps = int((rejects & (raw["difference"] < 0)).sum())
+    harms = int((rejects & (raw["difference"] > 0)).sum())
+    losses = plural(len(raw), "calibrated loss", "calibrated losses")
+    if helps == len(raw):
+        verdict = f"Yes, all {losses} are shown to have a lower calibration error"
+    elif helps:
+        verdict = f"In part: {helps} of {losses} are shown to have a lower calibration error"
+    else:
+        verdict = f"That is not shown for any of {losses}"
+    if harms:
+        verdict += f"; {harms} are shown to have a higher one"
+    text = (
+        f"Are the calibrated losses better calibrated than their plain forms? {verdict} (ECE on "
+        f"the test split, paired over patients, Holm-corrected over the {len(raw)})."
+    )
+    if len(corrected):
+        below = int((corrected["ci_high"] < 0).sum())
+        above = int((corrected["ci_low"] > 0).sum())
+        text += (
+            " With probabilities corrected for the class shares the interval of the difference "
+            f"lies below 0 for {below} and above 0 for {above} of {len(corrected)}."
+        )
+    rows = [
+        {
+            "loss": loss,
+            "plain": row["plain"],
+            "difference": _difference_cell(row),
+            "p": row["p_value"],
+            "holm": holm,
+            "corrected": _difference_cell(corrected.loc[loss])
+            if loss in corrected.index
+            else pd.NA,
+        }
+        for (loss, row), holm in zip(raw.iterrows(), adjusted, strict=True)
+    ]
+    return [
+        Note(text, "verdict"),
+        table(
+            "calibration-pairs",
+            "Each calibrated loss against its plain form",
+            f"n = {facts.images('test')} images of {facts.patients('test')} patients. Difference "
+            f"in ECE, calibrated minus plain, with its paired {facts.confidence} interval: "
+            "negative where the calibration term helps."
+            + (" Means over the seeds." if facts.replicates > 1 else "")
+            + " On the right the same for probabilities that were corrected for the class shares.",
+            pd.DataFrame(rows),
+            [
+                Column("loss", "Loss", code=True),
+                Column("plain", "Plain form", code=True),
+                Column("difference", "Difference in ECE", number),
+                Column("p", "p", p_value),
+                Column("holm", "p, Holm", p_value),
+                Column("corrected", "Difference, class shares corrected", number),
+            ],
+            source="tables/calibration_comparisons.csv",
+        ),
+    ]
+
+
+def _difference_cell(row: Mapping[str, Any]) -> Cell:
+    return value_cell(Estimate(row["difference"], row["ci_low"], row["ci_high"]), show=signed)
+
+
+def optimism(facts: Facts, figures: Figures) -> Section:
+    """How much the published way of choosing would have flattered the ensembles."""
+    title = "Optimism of the published protocol (not a result)"
+    rows = facts.results.table("tables/optimism.csv")
+    if rows.empty:
+        note = Note("Optimism was not computed: it needs prediction-level ensembles.")
+        return Section("optimism", title, [note])
+    mcc = rows[(rows["metric"] == "mcc") & (rows["method"] != "best_single")]
+    blocks: list[Block] = [
+        Note(
+            "These numbers are not results. In the original publication members were chosen and "
+            "weights fitted on the test split itself; here the same predictions are treated that "
+            "way, only to measure by how much it flatters.",
+            "warning",
+        )
+    ]
+    if len(mcc):
+        blocks.append(
+            Text(
+                [
+                    "Done the published way, the MCC of an ensemble looks better by "
+                    f"{number(mcc['difference'].mean())} on average over "
+                    f"{plural(len(mcc), 'ensemble')} (from {signed(mcc['difference'].min())} to "
+                    f"{signed(mcc['difference'].max())})."
+                ]
+            )
+        )
+    frame = rows.copy()
+    triples = zip(frame["difference"], frame["ci_low"], frame["ci_high"], strict=True)
+    frame["difference"] = [value_cell(Estimate(*triple)) for triple in triples]
+    frame["metric"] = frame["metric"].map(words.metric_label)
+    blocks.append(
+        table(
+            "optimism",
+            "As published minus as done here",
+            f"n = {facts.images('test')} test images. For each prediction-level ensemble: the "
+            "metric when members and weights come from the test split, the metric when they come "
+            "from the ensemble split, and the difference, with an interval that repeats the "
+            "selection in every resample. Positive values are flattery.",
+            frame,
+            [
+                Column("ensemble", "Ensemble", code=True),
+                Column("metric", "Metric"),
+                Column("as_published", "Chosen on test (flattered)", number),
+                Column("ours", "Chosen on ensemble split", number),
+                Column("difference", "Optimism", number),
+                Column("reason", "Remark"),
+            ],
+            source="tables/optimism.csv",
+        )
+    )
+    blocks += figures.take("optimism")
+    return Section("optimism", title, blocks)
+
+
+def gradcam(facts: Facts, figures: Figures) -> Section:
+    """Heat maps, and measures of where the heat lies."""
+    measures = facts.results.table("tables/localisation.csv")
+    blocks: list[Block] = []
+    front = [name for name in (facts.chosen("single"), facts.baseline) if name]
+    gallery = figures.take("gradcam_montage")
+    if measures.empty and not gallery:
+        gallery += figures.gallery("Heat maps", "gradcam_", [f"gradcam_{n}" for n in front])
+        if not gallery:
+            blocks.append(Note("Grad-CAM is switched off in this study's config, or not done yet."))
+            return Section("gradcam", "Grad-CAM and localisation", blocks)
+    if len(measures):
+        frame = measures.copy()
+        # The same measures over the rightly classified images alone are in the table's file.
+        frame = frame[~frame["metric"].astype(str).str.endswith("_correct")]
+        triples = zip(frame["value"], frame["ci_low"], frame["ci_high"], strict=True)
+        frame["cell"] = [value_cell(Estimate(*triple)) for triple in triples]
+        frame["measure"] = [
+            words.metric_label(metric)
+            + ("" if pd.isna(threshold) else f", heat above {number(threshold, 2)}")
+            for metric, threshold in zip(
+                frame["metric"], frame.get("threshold", pd.Series(math.nan, frame.index)),
+                strict=True,
+            )
+        ]  # fmt: skip
+        wide = frame.pivot_table(
+            index="model", columns="measure", values="cell", aggfunc="first", sort=False
+        ).reset_index()
+        numbers = frame.drop_duplicates("model").set_index("model")
+        if "n_flat" in numbers:
+            wide["n_flat"] = wide["model"].map(numbers["n_flat"])
+        order = {name: place for place, name in enumerate([*facts.singles, *facts.ensembles])}
+        wide["order"] = wide["model"].map(order).fillna(len(order))
+        wide = wide.sort_values(["order", "model"], kind="stable")
+        measured = [name for name in dict.fromkeys(frame["measure"]) if name in wide]
+        explained = numbers.drop(index="uniform", errors="ignore")
+        flat = int(explained["n_flat"].fillna(0).sum()) if "n_flat" in explained else 0
+        images = len(explained) * facts.images("test")
+        text = (
+            "A heat map shows where the last convolutional layer speaks for the predicted class. "
+            "It shows what the model looked at, not whether that was right."
+        )
+        if images:
+            text += (
+                f" {plural(flat, 'map')} of {images} over all models are flat: no place spoke for "
+                "the class. They are marked, not stretched to full heat."
+            )
+        blocks.append(Text([text]))
+        blocks.append(
+            table(
+                "localisation",
+                "Where the heat lies",
+                "Measures of the heat maps of the test images for each model, with "
+                f"{facts.confidence} intervals over patients. Heat inside the lungs can be "
+                "measured in any study; pointing game, IoU and Dice need known lesions. Under "
+                "deletion low is good, under insertion high. Similarity to the maps of a network "
+                "with random weights should be low. The row uniform is a map of the same heat "
+                "everywhere: what chance gives. Models in the order of their test MCC.",
+                wide,
+                [
+                    Column("model", "Model", code=True),
+                    *(Column(name, name, number) for name in measured),
+                    Column("n_flat", "Flat maps", count),
+                ],
+                source="tables/localisation.csv",
+            )
+        )
+        if not measures["metric"].astype(str).str.contains("pointing").any():
+            blocks.append(
+                Note("Lesion masks are not known in this study, so nothing was scored on them.")
+            )
+    blocks += figures.take("localisation")
+    blocks += gallery
+    blocks += figures.gallery(
+        "Heat maps of each model", "gradcam_", [f"gradcam_{name}" for name in front]
+    )
+    blocks += figures.rest("Grad-CAM")
+    return Section("gradcam", "Grad-CAM and localisation", blocks)

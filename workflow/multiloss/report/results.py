@@ -1,0 +1,120 @@
+"""Reading a results folder: tables and images, each only if this study declares it."""
+
+import base64
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pandas as pd
+
+from multiloss.errors import UserError
+
+# An image in the page has at most this many pixels across: twice the width of the text column.
+MAX_WIDTH = 1800
+# Larger files are packed again as WebP, so that the page of a study of 100 models still opens.
+MAX_PNG_BYTES = 120_000
+WEBP_QUALITY = 82
+
+
+@dataclass(frozen=True)
+class Image:
+    """An image ready for the page: its data URI and its size in pixels."""
+
+    uri: str
+    width: int
+    height: int
+
+
+class Results:
+    """Tables and figures of one study.
+
+    With `declared`, files outside that list do not exist for the report: what an earlier
+    config left in the folder must not slip into the page.
+    """
+
+    def __init__(self, root: Path, declared: Iterable[str | Path] | None = None) -> None:
+        self.root = Path(root)
+        self._declared: set[Path] | None = None
+        if declared is not None:
+            self._declared = {Path(path) for path in declared}
+            # The facts of a figure are written with it.
+            self._declared |= {path.with_suffix(".json") for path in self._declared
+                               if path.suffix == ".png"}  # fmt: skip
+
+    def path(self, name: str) -> Path | None:
+        """The file's path, or None when the study does not make it or it is not there."""
+        path = self.root / name
+        if self._declared is not None and path not in self._declared:
+            return None
+        return path if path.is_file() else None
+
+    def names(self, pattern: str) -> list[str]:
+        """Names below the folder that match the pattern, sorted."""
+        if self._declared is None:
+            paths = [path for path in self.root.glob(pattern) if path.is_file()]
+        else:
+            paths = [
+                path
+                for path in self._declared
+                if path.is_relative_to(self.root)
+                and path.relative_to(self.root).match(pattern)
+                and len(path.relative_to(self.root).parts) == len(Path(pattern).parts)
+                and path.is_file()
+            ]
+        return sorted(path.relative_to(self.root).as_posix() for path in paths)
+
+    def table(self, name: str) -> pd.DataFrame:
+        """The table, or an empty frame without columns. Raises UserError if it is damaged."""
+        path = self.path(name)
+        if path is None or path.stat().st_size == 0:
+            return pd.DataFrame()
+        try:
+            return pd.read_csv(path, keep_default_na=False, na_values=[""], low_memory=False)
+        except (ValueError, UnicodeDecodeError) as error:
+            raise UserError(
+                f"{path} is not a readable table ({error}); delete it and run again"
+            ) from None
+
+    def json(self, name: str) -> dict[str, Any]:
+        """The JSON object, or an empty one. Raises UserError if it is damaged."""
+        path = self.path(name)
+        if path is None:
+            return {}
+        try:
+            return json.loads(path.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise UserError(
+                f"{path} is not readable JSON ({error}); delete it and run again"
+            ) from None
+
+    def image(self, name: str, max_width: int = MAX_WIDTH) -> Image | None:
+        """The picture as a data URI, packed smaller if it is large; None when it is absent."""
+        path = self.path(name)
+        return None if path is None else inline(path, max_width)
+
+
+def inline(path: Path, max_width: int = MAX_WIDTH) -> Image:
+    """A PNG as it is, or as WebP of at most `max_width` pixels across if it is large.
+
+    Raises UserError for a file that is no image.
+    """
+    raw = path.read_bytes()
+    pixels = cv2.imdecode(np.frombuffer(raw, np.uint8), cv2.IMREAD_UNCHANGED) if raw else None
+    if pixels is None:
+        raise UserError(f"{path} is not a readable image; delete it and run again")
+    height, width = pixels.shape[:2]
+    kind = "png"
+    if len(raw) > MAX_PNG_BYTES or width > max_width:
+        if width > max_width:
+            size = (max_width, max(1, round(height * max_width / width)))
+            pixels = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)
+        good, packed = cv2.imencode(".webp", pixels, [cv2.IMWRITE_WEBP_QUALITY, WEBP_QUALITY])
+        if good and (len(packed) < len(raw) or width > max_width):
+            raw, kind = packed.tobytes(), "webp"
+            height, width = pixels.shape[:2]
+    text = base64.b64encode(raw).decode("ascii")
+    return Image(f"data:image/{kind};base64,{text}", width, height)
