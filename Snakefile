@@ -1,0 +1,38 @@
+# From chest X-rays to the question: which loss function, and is an ensemble really better?
+from snakemake.utils import min_version
+
+min_version("9.0")
+
+
+configfile: f"{workflow.basedir}/config.yaml"
+
+
+include: "workflow/rules/common.smk"
+include: "workflow/rules/inputs.smk"
+include: "workflow/rules/data.smk"
+include: "workflow/rules/segmentation.smk"
+include: "workflow/rules/crops.smk"
+include: "workflow/rules/classification.smk"
+include: "workflow/rules/ensembles.smk"
+include: "workflow/rules/evaluation.smk"
+include: "workflow/rules/gradcam.smk"
+include: "workflow/rules/figures.smk"
+include: "workflow/rules/report.smk"
+
+
+report: "workflow/report/workflow.rst"
+
+
+rule all:
+    default_target: True
+    input:
+        RESULTS / "report.html",
+        all_outputs,
+
+
+onsuccess:
+    print(success_message(RESULTS, time.monotonic() - STARTED))
+
+
+onerror:
+    print(failure_message(log))

@@ -1,0 +1,109 @@
+# What every stage shares: the validated configuration, names, and paths.
+import hashlib
+import os
+import re
+import shlex
+import sys
+import time
+from pathlib import Path
+
+WORKFLOW = Path(workflow.basedir) / "workflow"
+sys.path.insert(0, str(WORKFLOW))
+# Scripts find the package in the jobs' own processes too, also where a site sets the variable.
+os.environ.update(
+    PYTHONPATH=os.pathsep.join(filter(None, [str(WORKFLOW), os.getenv("PYTHONPATH")]))
+)
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+# Snakemake puts the interpreter into shell commands as it is, which a space in its path breaks.
+sys.executable = shlex.quote(sys.executable)
+
+from multiloss import config as configuration
+from multiloss.errors import UserError
+from multiloss.figures import catalog
+from multiloss.summary import failure_message, success_message
+
+STARTED = time.monotonic()
+
+try:
+    config.update(configuration.validate(config))
+except UserError as error:
+    sys.exit(f"Error: {error}")
+
+RESULTS = Path("results", config["study"])
+LOGS = RESULTS / "logs"
+BENCHMARKS = RESULTS / "benchmarks"
+
+SOURCES = {source["name"]: source for source in config["data"]["sources"]}
+REPLICATES = range(config["replicates"])
+SEGMENTATION_LOSSES = [loss["name"] for loss in config["segmentation"]["losses"]]
+ARMS = configuration.arms(config)
+MODELS = configuration.models(config)
+TOP_K = config["ensembles"]["top_k"]
+
+
+def models_of(kinds, replicate=None, levels=(None, "prediction", "model", "model_average")):
+    """Names of the study's models of some kinds, in the order of the config."""
+    return [
+        name
+        for name, model in MODELS.items()
+        if model["kind"] in kinds
+        and model["level"] in levels
+        and (replicate is None or model["replicate"] == int(replicate))
+    ]
+
+
+TRAINED = models_of(["single", "ablation"])
+MODEL_LEVEL = models_of(["ensemble"], levels=["model"])
+FIGURES = catalog.figures(config)
+
+
+def alternatives(names):
+    """A pattern that matches these names and nothing else, so that a misspelt target says so."""
+    return "|".join(re.escape(str(name)) for name in names) or "(?!)"
+
+
+wildcard_constraints:
+    source=alternatives(SOURCES),
+    segmentation_loss=alternatives(SEGMENTATION_LOSSES),
+    loss=alternatives(ARMS),
+    replicate=alternatives(REPLICATES),
+    k=alternatives(TOP_K),
+    figure=alternatives(FIGURES),
+
+
+def threads_of(step):
+    """Threads come from the config, not from --cores: the numbers depend on them."""
+    return config["resources"][step]["threads"]
+
+
+def memory_of(step):
+    """Memory in MB, more with each retry of a job."""
+    return lambda wildcards, attempt: config["resources"][step]["mem_mb"] * attempt
+
+
+def runtime_of(step):
+    """Minutes, more with each retry of a job."""
+    return lambda wildcards, attempt: config["resources"][step]["runtime"] * attempt
+
+
+def gpus_of(step):
+    """GPUs of a job."""
+    return config["resources"][step]["gpu"]
+
+
+def trained_model(model):
+    """The file of a trained classifier by its name, such as `cce-r0`."""
+    loss, replicate = model.rsplit("-r", 1)
+    return f"{RESULTS}/models/{loss}/{replicate}.keras"
+
+
+def model_file(model):
+    """The file of a trained classifier or of a model-level ensemble."""
+    if model in MODEL_LEVEL:
+        return f"{RESULTS}/ensembles/models/{model}.keras"
+    return trained_model(model)
+
+
+def predictions_of(models):
+    """The prediction files of some models."""
+    return [f"{RESULTS}/predictions/{model}.csv" for model in models]

@@ -1,0 +1,59 @@
+# Lung masks of the classification images, and the crops that the classifiers see.
+
+
+rule mask:
+    input:
+        manifest=rules.splits.output.manifest,
+        scores=rules.score_segmenters.output.scores,
+        models=rules.score_segmenters.input.models,
+    output:
+        masks=directory(RESULTS / "masks"),
+    log:
+        LOGS / "mask.log",
+    benchmark:
+        BENCHMARKS / "mask.tsv"
+    conda:
+        "../../envs/tensorflow.yaml"
+    threads: threads_of("prediction")
+    resources:
+        mem_mb=memory_of("prediction"),
+        runtime=runtime_of("prediction"),
+        gpu=gpus_of("prediction"),
+    params:
+        losses=SEGMENTATION_LOSSES,
+        image_size=config["segmentation"]["image_size"],
+        batch_size=config["segmentation"]["training"]["batch_size"],
+        tensorflow_threads=threads_of("prediction"),
+    message:
+        "Masking the lungs of all classification images"
+    script:
+        "../scripts/mask.py"
+
+
+rule crop:
+    input:
+        manifest=rules.splits.output.manifest,
+        masks=rules.mask.output.masks,
+    output:
+        boxes=RESULTS / "crops/boxes.csv",
+        images=RESULTS / "crops/images.npy",
+        whole=RESULTS / "crops/whole_images.npy",
+    log:
+        LOGS / "crop.log",
+    benchmark:
+        BENCHMARKS / "crop.tsv"
+    conda:
+        "../../envs/data.yaml"
+    threads: threads_of("data")
+    resources:
+        mem_mb=memory_of("data"),
+        runtime=runtime_of("data"),
+    params:
+        margin=config["crop"]["margin"],
+        png_size=config["crop"]["png_size"],
+        image_size=config["classification"]["image_size"],
+        keep_whole=any(not arm.crop for arm in ARMS.values()),
+    message:
+        "Cropping all images to their lungs"
+    script:
+        "../scripts/crop.py"

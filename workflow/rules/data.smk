@@ -1,0 +1,88 @@
+# Download each source, list and check its images, divide the patients.
+
+
+rule download:
+    output:
+        folder=directory(RESULTS / "data/sources/{source}"),
+        record=RESULTS / "data/downloads/{source}.json",
+    log:
+        LOGS / "download/{source}.log",
+    benchmark:
+        BENCHMARKS / "download/{source}.tsv"
+    conda:
+        "../../envs/data.yaml"
+    threads: threads_of("data")
+    resources:
+        mem_mb=memory_of("data"),
+        runtime=runtime_of("data"),
+    params:
+        source=lambda wildcards: SOURCES[wildcards.source],
+        base=workflow.basedir,
+        # Only generated images depend on the seed; another one downloads nothing again.
+        seed=lambda wildcards: (
+            config["seed"] if SOURCES[wildcards.source]["layout"] == "phantom" else None
+        ),
+    message:
+        "Fetching and unpacking {wildcards.source}"
+    script:
+        "../scripts/download.py"
+
+
+rule splits:
+    input:
+        sources=expand(rules.download.output.folder, source=SOURCES),
+    output:
+        manifest=RESULTS / "data/manifest.csv",
+        lungs=RESULTS / "data/lungs.csv",
+        rejected=RESULTS / "data/rejected.csv",
+        dropped=RESULTS / "data/dropped.csv",
+    log:
+        LOGS / "splits.log",
+    benchmark:
+        BENCHMARKS / "splits.tsv"
+    conda:
+        "../../envs/data.yaml"
+    threads: threads_of("data")
+    resources:
+        mem_mb=memory_of("data"),
+        runtime=runtime_of("data"),
+    params:
+        sources=list(SOURCES.values()),
+        classes=config["classes"],
+        splits=config["splits"],
+        val_fraction=config["segmentation"]["val_fraction"],
+        seed=config["seed"],
+    message:
+        "Checking all images and dividing the patients"
+    script:
+        "../scripts/splits.py"
+
+
+rule leakage:
+    input:
+        manifest=rules.splits.output.manifest,
+        dropped=rules.splits.output.dropped,
+        lungs=rules.splits.output.lungs,
+    output:
+        table=report(
+            RESULTS / "tables/leakage.csv",
+            caption="../report/leakage.rst",
+            category="Tables",
+            labels={"table": "Leakage audit"},
+        ),
+    log:
+        LOGS / "leakage.log",
+    benchmark:
+        BENCHMARKS / "leakage.tsv"
+    conda:
+        "../../envs/data.yaml"
+    threads: threads_of("data")
+    resources:
+        mem_mb=memory_of("data"),
+        runtime=runtime_of("data"),
+    params:
+        strict=config["data"]["strict_leakage"],
+    message:
+        "Looking for patients and images on two sides"
+    script:
+        "../scripts/leakage.py"

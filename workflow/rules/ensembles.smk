@@ -1,0 +1,185 @@
+# Rank the single models, build the ensembles, choose: all on the `ensemble` split.
+
+
+rule rank:
+    input:
+        predictions=of_replicate(["single"]),
+    output:
+        ranking=RESULTS / "ensembles/r{replicate}/ranking.csv",
+    log:
+        LOGS / "rank/r{replicate}.log",
+    benchmark:
+        BENCHMARKS / "rank/r{replicate}.tsv"
+    conda:
+        "../../envs/analysis.yaml"
+    threads: threads_of("analysis")
+    resources:
+        mem_mb=memory_of("analysis"),
+        runtime=runtime_of("analysis"),
+    params:
+        classes=config["classes"],
+    message:
+        "Ranking the single models of replicate {wildcards.replicate} on the ensemble split"
+    script:
+        "../scripts/rank.py"
+
+
+rule features:
+    input:
+        images=rules.crop.output.images,
+        ranking=rules.rank.output.ranking,
+        models=lambda wildcards: [
+            trained_model(model) for model in models_of(["single"], wildcards.replicate)
+        ],
+    output:
+        features=temp(directory(RESULTS / "ensembles/r{replicate}/features")),
+    log:
+        LOGS / "features/r{replicate}.log",
+    benchmark:
+        BENCHMARKS / "features/r{replicate}.tsv"
+    conda:
+        "../../envs/tensorflow.yaml"
+    threads: threads_of("prediction")
+    resources:
+        mem_mb=memory_of("prediction"),
+        runtime=runtime_of("prediction"),
+        gpu=gpus_of("prediction"),
+    params:
+        models=lambda wildcards: models_of(["single"], wildcards.replicate),
+        largest_k=max(TOP_K, default=0),
+        batch_size=config["classification"]["training"]["batch_size"],
+        tensorflow_threads=threads_of("prediction"),
+    message:
+        "Computing the features of the best models of replicate {wildcards.replicate} once"
+    script:
+        "../scripts/features.py"
+
+
+rule model_level:
+    input:
+        manifest=rules.splits.output.manifest,
+        ranking=rules.rank.output.ranking,
+        features=rules.features.output.features,
+        models=rules.features.input.models,
+    output:
+        model=RESULTS / "ensembles/models/model_level-top{k}-r{replicate}.keras",
+        history=RESULTS / "ensembles/models/model_level-top{k}-r{replicate}.history.csv",
+        predictions=RESULTS / "predictions/model_level-top{k}-r{replicate}.csv",
+    log:
+        LOGS / "model_level/top{k}-r{replicate}.log",
+    benchmark:
+        BENCHMARKS / "model_level/top{k}-r{replicate}.tsv"
+    conda:
+        "../../envs/tensorflow.yaml"
+    threads: threads_of("training")
+    resources:
+        mem_mb=memory_of("training"),
+        runtime=runtime_of("training"),
+        gpu=gpus_of("training"),
+    params:
+        models=lambda wildcards: models_of(["single"], wildcards.replicate),
+        k=lambda wildcards: int(wildcards.k),
+        loss={"name": config["ensembles"]["model_level"]["loss"]},
+        filters=config["ensembles"]["model_level"]["filters"],
+        training=config["ensembles"]["model_level"]["training"],
+        class_weights=config["classification"]["class_weights"],
+        classes=config["classes"],
+        seed=config["seed"],
+        tensorflow_threads=threads_of("training"),
+    message:
+        "Training the model-level ensemble of {wildcards.k}, replicate {wildcards.replicate}"
+    script:
+        "../scripts/model_level.py"
+
+
+rule ensemble:
+    input:
+        predictions=of_replicate(["single"]),
+        ranking=rules.rank.output.ranking,
+        model_level=of_replicate(["ensemble"], levels=["model"]),
+    output:
+        predictions=expand(
+            RESULTS / "predictions/{ensemble}-r{{replicate}}.csv",
+            ensemble=[
+                name.removesuffix("-r0")
+                for name in models_of(["ensemble"], 0, levels=["prediction", "model_average"])
+            ],
+        ),
+        weights=RESULTS / "ensembles/r{replicate}/weights.csv",
+        candidates=RESULTS / "ensembles/r{replicate}/candidates.csv",
+    log:
+        LOGS / "ensemble/r{replicate}.log",
+    benchmark:
+        BENCHMARKS / "ensemble/r{replicate}.tsv"
+    conda:
+        "../../envs/analysis.yaml"
+    threads: threads_of("analysis")
+    resources:
+        mem_mb=memory_of("analysis"),
+        runtime=runtime_of("analysis"),
+    params:
+        classes=config["classes"],
+        ensembles=lambda wildcards: ensembles_of(wildcards.replicate),
+        options=config["ensembles"]["options"],
+        folds=config["ensembles"]["folds"],
+        resamples=config["evaluation"]["resamples"],
+        confidence=config["evaluation"]["confidence"],
+        seed=config["seed"],
+    message:
+        "Combining the models of replicate {wildcards.replicate}"
+    script:
+        "../scripts/ensemble.py"
+
+
+rule seed_ensemble:
+    input:
+        predictions=lambda wildcards: predictions_of(
+            f"{wildcards.loss}-r{replicate}" for replicate in range(int(wildcards.k))
+        ),
+    output:
+        predictions=RESULTS / "predictions/seed_average-{loss}-top{k}.csv",
+    log:
+        LOGS / "seed_ensemble/{loss}-top{k}.log",
+    benchmark:
+        BENCHMARKS / "seed_ensemble/{loss}-top{k}.tsv"
+    conda:
+        "../../envs/analysis.yaml"
+    threads: threads_of("analysis")
+    resources:
+        mem_mb=memory_of("analysis"),
+        runtime=runtime_of("analysis"),
+    params:
+        classes=config["classes"],
+    message:
+        "Averaging {wildcards.k} seeds of {wildcards.loss}"
+    script:
+        "../scripts/seed_ensemble.py"
+
+
+rule ensemble_tables:
+    input:
+        rankings=expand(rules.rank.output.ranking, replicate=REPLICATES),
+        weights=expand(rules.ensemble.output.weights, replicate=REPLICATES),
+        candidates=expand(rules.ensemble.output.candidates, replicate=REPLICATES),
+    output:
+        members=RESULTS / "ensembles/members.csv",
+        weights=RESULTS / "ensembles/weights.csv",
+        candidates=RESULTS / "ensembles/candidates.csv",
+        chosen=RESULTS / "ensembles/chosen.csv",
+    log:
+        LOGS / "ensemble_tables.log",
+    benchmark:
+        BENCHMARKS / "ensemble_tables.tsv"
+    conda:
+        "../../envs/analysis.yaml"
+    threads: threads_of("analysis")
+    resources:
+        mem_mb=memory_of("analysis"),
+        runtime=runtime_of("analysis"),
+    params:
+        ensembles={name: MODELS[name] for name in models_of(["ensemble"])},
+        seed_ensembles={name: MODELS[name] for name in models_of(["seed_ensemble"])},
+    message:
+        "Choosing the best single model and the best ensemble on the ensemble split"
+    script:
+        "../scripts/ensemble_tables.py"

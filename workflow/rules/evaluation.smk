@@ -1,0 +1,198 @@
+# Metrics with intervals, paired tests, calibration: from the stored predictions alone.
+
+
+rule evaluate:
+    input:
+        predictions=predictions_of(MODELS),
+    output:
+        metrics=report(
+            RESULTS / "tables/metrics.csv",
+            caption="../report/metrics.rst",
+            category="Tables",
+            labels={"table": "All metrics with intervals"},
+        ),
+        operating_points=RESULTS / "tables/operating_points.csv",
+        confusion=RESULTS / "tables/confusion.csv",
+        curves=RESULTS / "tables/curves.csv",
+        rank=RESULTS / "tables/rank.csv",
+    log:
+        LOGS / "evaluate.log",
+    benchmark:
+        BENCHMARKS / "evaluate.tsv"
+    conda:
+        "../../envs/analysis.yaml"
+    threads: threads_of("analysis")
+    resources:
+        mem_mb=memory_of("analysis"),
+        runtime=runtime_of("analysis"),
+    params:
+        models=MODELS,
+        classes=config["classes"],
+        evaluation=config["evaluation"],
+        seed=config["seed"],
+    message:
+        "Judging every model, with intervals by patient"
+    script:
+        "../scripts/evaluate.py"
+
+
+rule significance:
+    input:
+        predictions=predictions_of(MODELS),
+        members=rules.ensemble_tables.output.members,
+    output:
+        significance=report(
+            RESULTS / "tables/significance.csv",
+            caption="../report/significance.rst",
+            category="Tables",
+            labels={"table": "Paired tests"},
+        ),
+    log:
+        LOGS / "significance.log",
+    benchmark:
+        BENCHMARKS / "significance.tsv"
+    conda:
+        "../../envs/analysis.yaml"
+    threads: threads_of("analysis")
+    resources:
+        mem_mb=memory_of("analysis"),
+        runtime=runtime_of("analysis"),
+    params:
+        models=MODELS,
+        classes=config["classes"],
+        evaluation=config["evaluation"],
+        significance=config["significance"],
+        seed=config["seed"],
+    message:
+        "Testing the differences between models, paired and by patient"
+    script:
+        "../scripts/significance.py"
+
+
+rule calibration:
+    input:
+        predictions=predictions_of(MODELS),
+        manifest=rules.splits.output.manifest,
+    output:
+        calibration=RESULTS / "tables/calibration.csv",
+        calibration_scores=RESULTS / "tables/calibration_scores.csv",
+        calibration_comparisons=RESULTS / "tables/calibration_comparisons.csv",
+    log:
+        LOGS / "calibration.log",
+    benchmark:
+        BENCHMARKS / "calibration.tsv"
+    conda:
+        "../../envs/analysis.yaml"
+    threads: threads_of("analysis")
+    resources:
+        mem_mb=memory_of("analysis"),
+        runtime=runtime_of("analysis"),
+    params:
+        models=MODELS,
+        classes=config["classes"],
+        class_weights=config["classification"]["class_weights"],
+        evaluation=config["evaluation"],
+        seed=config["seed"],
+    message:
+        "Measuring how far probabilities can be trusted"
+    script:
+        "../scripts/calibration.py"
+
+
+rule replicates:
+    input:
+        predictions=predictions_of(MODELS),
+    output:
+        replicates=report(
+            RESULTS / "tables/replicates.csv",
+            caption="../report/replicates.rst",
+            category="Tables",
+            labels={"table": "Spread between training runs"},
+        ),
+        replicate_comparisons=RESULTS / "tables/replicate_comparisons.csv",
+    log:
+        LOGS / "replicates.log",
+    benchmark:
+        BENCHMARKS / "replicates.tsv"
+    conda:
+        "../../envs/analysis.yaml"
+    threads: threads_of("analysis")
+    resources:
+        mem_mb=memory_of("analysis"),
+        runtime=runtime_of("analysis"),
+    params:
+        models=MODELS,
+        classes=config["classes"],
+        evaluation=config["evaluation"],
+        significance=config["significance"],
+        seed=config["seed"],
+    message:
+        "Separating losses from seeds"
+    script:
+        "../scripts/replicates.py"
+
+
+rule diversity:
+    input:
+        predictions=predictions_of(models_of(["single"])),
+    output:
+        table=report(
+            RESULTS / "tables/diversity.csv",
+            caption="../report/diversity.rst",
+            category="Tables",
+            labels={"table": "Agreement of errors"},
+        ),
+    log:
+        LOGS / "diversity.log",
+    benchmark:
+        BENCHMARKS / "diversity.tsv"
+    conda:
+        "../../envs/analysis.yaml"
+    threads: threads_of("analysis")
+    resources:
+        mem_mb=memory_of("analysis"),
+        runtime=runtime_of("analysis"),
+    params:
+        classes=config["classes"],
+        resamples=config["evaluation"]["resamples"],
+        confidence=config["evaluation"]["confidence"],
+        seed=config["seed"],
+    message:
+        "Measuring whether the models err on the same images"
+    script:
+        "../scripts/diversity.py"
+
+
+rule optimism:
+    input:
+        predictions=predictions_of(models_of(["single"])),
+    output:
+        table=report(
+            RESULTS / "tables/optimism.csv",
+            caption="../report/optimism.rst",
+            category="Tables",
+            labels={"table": "Optimism of the published protocol"},
+        ),
+    log:
+        LOGS / "optimism.log",
+    benchmark:
+        BENCHMARKS / "optimism.tsv"
+    conda:
+        "../../envs/analysis.yaml"
+    threads: threads_of("analysis")
+    resources:
+        mem_mb=memory_of("analysis"),
+        runtime=runtime_of("analysis"),
+    params:
+        classes=config["classes"],
+        ensembles={name: MODELS[name] for name in models_of(["ensemble"], levels=["prediction"])},
+        options=config["ensembles"]["options"],
+        replicates=list(REPLICATES),
+        resamples=config["evaluation"]["optimism_resamples"],
+        stacking_resamples=config["evaluation"]["optimism_stacking_resamples"],
+        confidence=config["evaluation"]["confidence"],
+        seed=config["seed"],
+    message:
+        "Measuring how much the published protocol flatters (not a result)"
+    script:
+        "../scripts/optimism.py"

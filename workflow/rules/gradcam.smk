@@ -1,0 +1,83 @@
+# Heat maps of every single model and model-level ensemble, and how well they point.
+
+EXPLAINED = catalog.gradcam_models(config)
+UNCROPPED = [model for model in TRAINED if not ARMS[model.rsplit("-r", 1)[0]].crop]
+
+
+rule gradcam:
+    input:
+        manifest=rules.splits.output.manifest,
+        images=explained_images,
+        model=lambda wildcards: model_file(wildcards.model),
+    output:
+        maps=RESULTS / "gradcam/{model}.npz",
+    log:
+        LOGS / "gradcam/{model}.log",
+    benchmark:
+        BENCHMARKS / "gradcam/{model}.tsv"
+    wildcard_constraints:
+        model=alternatives(EXPLAINED),
+    conda:
+        "../../envs/tensorflow.yaml"
+    threads: threads_of("prediction")
+    resources:
+        mem_mb=memory_of("prediction"),
+        runtime=runtime_of("prediction"),
+        gpu=gpus_of("prediction"),
+    params:
+        layer=lambda wildcards: "ensemble_conv" if wildcards.model in MODEL_LEVEL else "dcl",
+        # Only what the maps depend on: a changed threshold of a figure must not rerun them.
+        gradcam={
+            key: config["gradcam"][key]
+            for key in (
+                "batch_size",
+                "faithfulness_images",
+                "faithfulness_steps",
+                "randomised_images",
+            )
+        },
+        seed=config["seed"],
+        tensorflow_threads=threads_of("prediction"),
+    message:
+        "Explaining {wildcards.model} on the test images"
+    script:
+        "../scripts/gradcam.py"
+
+
+rule localisation:
+    input:
+        manifest=rules.splits.output.manifest,
+        masks=rules.mask.output.masks,
+        boxes=rules.crop.output.boxes,
+        maps=expand(rules.gradcam.output.maps, model=EXPLAINED),
+    output:
+        table=report(
+            RESULTS / "tables/localisation.csv",
+            caption="../report/localisation.rst",
+            category="Tables",
+            labels={"table": "Where the heat lies"},
+        ),
+    log:
+        LOGS / "localisation.log",
+    benchmark:
+        BENCHMARKS / "localisation.tsv"
+    conda:
+        "../../envs/analysis.yaml"
+    threads: threads_of("analysis")
+    resources:
+        mem_mb=memory_of("analysis"),
+        runtime=runtime_of("analysis"),
+    params:
+        models={model: MODELS[model]["kind"] for model in EXPLAINED},
+        uncropped=UNCROPPED,
+        classes=config["classes"],
+        gradcam={
+            key: config["gradcam"][key]
+            for key in ("localisation_thresholds", "pointing_tolerance")
+        },
+        evaluation={key: config["evaluation"][key] for key in ("resamples", "confidence")},
+        seed=config["seed"],
+    message:
+        "Measuring where the heat lies"
+    script:
+        "../scripts/localisation.py"

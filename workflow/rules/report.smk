@@ -1,0 +1,88 @@
+# Everything on one page.
+
+# What a study makes beside the report; each file is there when the report is.
+TABLES = [
+    rules.splits.output,
+    rules.leakage.output,
+    rules.score_segmenters.output.scores,
+    rules.crop.output.boxes,
+    rules.ensemble_tables.output,
+    rules.evaluate.output,
+    rules.significance.output,
+    rules.calibration.output,
+    rules.replicates.output,
+    rules.diversity.output,
+    rules.optimism.output if models_of(["ensemble"], levels=["prediction"]) else [],
+    rules.localisation.output if EXPLAINED else [],
+    expand(rules.download.output.record, source=SOURCES),
+]
+
+# Which stage takes what from which; the test suite compares it with Snakemake's own rule graph.
+RULE_EDGES = [
+    ("splits", "download"),
+    ("leakage", "splits"),
+    ("lungs", "splits"),
+    ("train_segmenter", "lungs"),
+    ("score_segmenters", "train_segmenter"),
+    ("mask", "score_segmenters"),
+    ("crop", "mask"),
+    ("train", "crop"),
+    ("predict", "train"),
+    ("rank", "predict"),
+    ("features", "rank"),
+    ("model_level", "features"),
+    ("ensemble", "rank"),
+    ("ensemble", "model_level"),
+    ("ensemble_tables", "ensemble"),
+    ("evaluate", "ensemble"),
+    ("significance", "ensemble_tables"),
+    ("calibration", "ensemble"),
+    ("replicates", "ensemble"),
+    ("diversity", "predict"),
+    ("optimism", "predict"),
+    ("gradcam", "train"),
+    ("gradcam", "model_level"),
+    ("localisation", "gradcam"),
+    ("figure", "evaluate"),
+    ("figure", "significance"),
+    ("figure", "calibration"),
+    ("figure", "localisation"),
+    ("figure", "optimism"),
+    ("figure", "diversity"),
+    ("report", "figure"),
+    ("report", "leakage"),
+    ("report", "replicates"),
+]
+
+
+rule report:
+    input:
+        tables=TABLES,
+        figures=expand(
+            RESULTS / "figures/{figure}.{ending}", figure=FIGURES, ending=["png", "json"]
+        ),
+    output:
+        report(
+            RESULTS / "report.html",
+            caption="../report/report.rst",
+            category="Report",
+            labels={"page": "The study on one page"},
+        ),
+    log:
+        LOGS / "report.log",
+    benchmark:
+        BENCHMARKS / "report.tsv"
+    conda:
+        "../../envs/analysis.yaml"
+    threads: threads_of("analysis")
+    resources:
+        mem_mb=memory_of("analysis"),
+        runtime=runtime_of("analysis"),
+    params:
+        config=config,
+        rule_edges=RULE_EDGES,
+        versions=locked_versions(),
+    message:
+        "Writing the report"
+    script:
+        "../scripts/report.py"

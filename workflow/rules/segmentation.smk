@@ -1,0 +1,101 @@
+# One lung segmenter per loss, scored on images of their own.
+
+
+rule lungs:
+    input:
+        lungs=rules.splits.output.lungs,
+    output:
+        images=RESULTS / "segmentation/images.npy",
+        masks=RESULTS / "segmentation/masks.npy",
+    log:
+        LOGS / "lungs.log",
+    benchmark:
+        BENCHMARKS / "lungs.tsv"
+    conda:
+        "../../envs/data.yaml"
+    threads: threads_of("data")
+    resources:
+        mem_mb=memory_of("data"),
+        runtime=runtime_of("data"),
+    params:
+        size=config["segmentation"]["image_size"],
+    message:
+        "Decoding the lung images and masks once"
+    script:
+        "../scripts/lungs.py"
+
+
+rule train_segmenter:
+    input:
+        lungs=rules.splits.output.lungs,
+        images=rules.lungs.output.images,
+        masks=rules.lungs.output.masks,
+    output:
+        model=RESULTS / "segmentation/models/{segmentation_loss}.keras",
+        history=RESULTS / "segmentation/models/{segmentation_loss}.history.csv",
+    log:
+        LOGS / "train_segmenter/{segmentation_loss}.log",
+    benchmark:
+        BENCHMARKS / "train_segmenter/{segmentation_loss}.tsv"
+    priority: 20
+    conda:
+        "../../envs/tensorflow.yaml"
+    threads: threads_of("training")
+    resources:
+        mem_mb=memory_of("training"),
+        runtime=runtime_of("training"),
+        gpu=gpus_of("training"),
+    params:
+        loss=lambda wildcards: next(
+            loss
+            for loss in config["segmentation"]["losses"]
+            if loss["name"] == wildcards.segmentation_loss
+        ),
+        backbone=config["segmentation"]["backbone"],
+        encoder_weights=config["segmentation"]["encoder_weights"],
+        decoder_filters=config["segmentation"]["decoder_filters"],
+        image_size=config["segmentation"]["image_size"],
+        training=config["segmentation"]["training"],
+        augmentation=config["segmentation"]["augmentation"],
+        seed=config["seed"],
+        tensorflow_threads=threads_of("training"),
+    message:
+        "Training the lung segmenter with loss {wildcards.segmentation_loss}"
+    script:
+        "../scripts/train_segmenter.py"
+
+
+rule score_segmenters:
+    input:
+        lungs=rules.splits.output.lungs,
+        images=rules.lungs.output.images,
+        models=expand(rules.train_segmenter.output.model, segmentation_loss=SEGMENTATION_LOSSES),
+    output:
+        scores=RESULTS / "segmentation/scores.csv",
+        per_image=RESULTS / "segmentation/scores_per_image.csv",
+        examples=RESULTS / "segmentation/examples.csv",
+        example_arrays=RESULTS / "segmentation/examples.npz",
+    log:
+        LOGS / "score_segmenters.log",
+    benchmark:
+        BENCHMARKS / "score_segmenters.tsv"
+    conda:
+        "../../envs/tensorflow.yaml"
+    threads: threads_of("prediction")
+    resources:
+        mem_mb=memory_of("prediction"),
+        runtime=runtime_of("prediction"),
+        gpu=gpus_of("prediction"),
+    params:
+        losses=SEGMENTATION_LOSSES,
+        ensemble_size=config["segmentation"]["ensemble_size"],
+        batch_size=config["segmentation"]["training"]["batch_size"],
+        examples=2,
+        resamples=config["evaluation"]["resamples"],
+        confidence=config["evaluation"]["confidence"],
+        seed=config["seed"],
+        tensorflow_threads=threads_of("prediction"),
+    message:
+        "Scoring the lung segmenters and choosing the best"
+    script:
+        "../scripts/score_segmenters.py"

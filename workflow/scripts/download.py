@@ -1,0 +1,95 @@
+"""Fetch one data source, verify it, and unpack it (or link to it, if it is a folder)."""
+
+import json
+import logging
+import os
+from pathlib import Path
+
+from multiloss import archives, download, layouts
+from multiloss.download import Fetched
+from multiloss.errors import UserError
+from multiloss.files import write_text
+from multiloss.script import run
+from multiloss.seeds import derive
+
+logger = logging.getLogger(__name__)
+
+
+def main(snakemake) -> None:
+    source = snakemake.params.source
+    folder, record = Path(snakemake.output.folder), Path(snakemake.output.record)
+    # A '+' is in no source's name, so these files are no other source's.
+    stems = [record.stem] + [f"{record.stem}+masks"] * bool(source.get("masks_url"))
+    wanted = [record.with_name(f"{stem}.archive") for stem in stems]
+    urls = [source["url"], source.get("masks_url")]
+    digests = [source.get("sha256"), source.get("masks_sha256")]
+    parts = []
+    for destination, url, sha256 in zip(wanted, urls, digests, strict=False):
+        if source["layout"] == "phantom":
+            parts.append(generated(source, snakemake.params.seed, destination))
+            continue
+        if source["layout"] == "table" and not download.is_remote(url) and url.endswith(".csv"):
+            url = str(Path(url).parent)
+        recorded = download.recorded_digest(destination, url)
+        base = Path(snakemake.params.base)
+        parts.append(
+            download.fetch(url, destination, sha256, recorded, name=source["name"], base=base)
+        )
+    try:
+        place(source["name"], parts, folder)
+    except archives.ArchiveError:
+        # Kept, it would fail each further run too.
+        for destination in wanted:
+            download.forget(destination)
+        raise
+    provenance = {key: source[key] for key in ("name", "role", "layout")}
+    layout = layouts.get(source["layout"])
+    for key in ("license", "citation", "homepage"):
+        provenance[key] = source.get(key) or getattr(layout, key)
+    for prefix, destination, url, sha256, part in zip(
+        ("", "masks_"), wanted, urls, digests, parts, strict=False
+    ):
+        verified = "folder" if part.path.is_dir() else "known" if sha256 else "recorded"
+        if source["layout"] == "phantom":
+            verified = "generated"
+        if verified == "recorded":
+            download.record_digest(destination, url, part.sha256)
+        provenance |= {
+            f"{prefix}url": url,
+            f"{prefix}sha256": part.sha256,
+            f"{prefix}size": part.size,
+            f"{prefix}verified": verified,
+        }
+    write_text(json.dumps(provenance, indent=2, ensure_ascii=False) + "\n", record)
+    for destination in wanted:
+        download.forget(destination)
+
+
+def generated(source: dict, seed: int, destination: Path) -> Fetched:
+    """An archive from the phantom generator, made like any other source's."""
+    from multiloss.phantom import write_archive
+
+    destination.parent.mkdir(parents=True, exist_ok=True)
+    seed = derive(seed, "phantom", source["name"])
+    write_archive(source["phantom"], source["role"], seed, destination)
+    return Fetched(destination, download.digest_of(destination), destination.stat().st_size)
+
+
+def place(name: str, parts: list[Fetched], folder: Path) -> None:
+    """Unpack archives, or link to folders that stay where they are."""
+    folders = [part.path for part in parts if part.path.is_dir()]
+    if not folders:
+        archives.unpack([part.path for part in parts], folder)
+        return
+    if len(folders) < len(parts):
+        raise UserError(
+            f"source '{name}': `url` and `masks_url` must both be archives or both be folders"
+        )
+    folder.mkdir(parents=True, exist_ok=True)
+    for link, target in zip(("linked", "linked_masks"), folders, strict=False):
+        (folder / link).unlink(missing_ok=True)
+        os.symlink(target.resolve(), folder / link, target_is_directory=True)
+        logger.info("%s: linked to the folder %s", name, target)
+
+
+run(main, globals().get("snakemake"))

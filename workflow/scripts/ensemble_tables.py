@@ -1,0 +1,27 @@
+"""Gather members, weights and scores of all replicates, and choose on the `ensemble` split."""
+
+import pandas as pd
+from multiloss.ensembles import build, crossfit
+from multiloss.files import write_csv
+from multiloss.script import run
+
+
+def main(snakemake) -> None:
+    rankings, weights, candidates = (
+        pd.concat([pd.read_csv(path) for path in paths], ignore_index=True)
+        for paths in (
+            snakemake.input.rankings,
+            snakemake.input.weights,
+            snakemake.input.candidates,
+        )
+    )
+    members = build.member_table(
+        snakemake.params.ensembles, rankings, candidates, snakemake.params.seed_ensembles
+    )
+    write_csv(members, snakemake.output.members)
+    write_csv(weights, snakemake.output.weights)
+    write_csv(candidates, snakemake.output.candidates)
+    write_csv(crossfit.choose(candidates), snakemake.output.chosen)
+
+
+run(main, globals().get("snakemake"))

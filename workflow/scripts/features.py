@@ -1,0 +1,36 @@
+"""Features of the members of model-level ensembles, computed once for all of them."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from multiloss import model_level, prediction, training
+from multiloss.ensembles import selection
+from multiloss.files import atomic
+from multiloss.progress import progress
+from multiloss.script import run
+
+
+def main(snakemake) -> None:
+    params = snakemake.params
+    training.configure_tensorflow(params.tensorflow_threads)
+    images = np.load(snakemake.input.images, mmap_mode="r")
+    ranking = pd.read_csv(snakemake.input.ranking)
+    paths = dict(zip(params.models, snakemake.input.models, strict=True))
+    folder = Path(snakemake.output.features)
+    folder.mkdir(parents=True, exist_ok=True)
+    for member in selection.members(ranking, params.largest_k):
+        extractor = model_level.feature_extractor(prediction.load_model(paths[member]))
+        with atomic(folder / f"{member}.npy") as temporary:
+            features = np.lib.format.open_memmap(
+                temporary, "w+", np.float16, (len(images), *extractor.output_shape[1:])
+            )
+            run_batch = prediction.forward(extractor, params.batch_size)
+            starts = range(0, len(images), params.batch_size)
+            for start in progress(starts, len(starts), f"features of {member}, batches"):
+                batch = np.asarray(images[start : start + params.batch_size])
+                features[start : start + len(batch)] = run_batch(batch)
+            features.flush()
+
+
+run(main, globals().get("snakemake"))

@@ -1,0 +1,39 @@
+"""Measure where the heat of every model's Grad-CAM maps lies."""
+
+from pathlib import Path
+
+import pandas as pd
+from multiloss import localisation
+from multiloss.files import write_csv
+from multiloss.script import run
+
+
+def main(snakemake) -> None:
+    params = snakemake.params
+    manifest = pd.read_csv(snakemake.input.manifest, dtype=str, keep_default_na=False)
+    images = manifest[manifest["split"] == "test"].reset_index(drop=True)
+    boxes = pd.read_csv(snakemake.input.boxes, dtype={"image_id": str})
+    models = [
+        localisation.load(path, name, kind, cropped=name not in params.uncropped)
+        for path, (name, kind) in zip(snakemake.input.maps, params.models.items(), strict=True)
+    ]
+    options = localisation.Options(
+        params.gradcam["localisation_thresholds"],
+        params.gradcam["pointing_tolerance"],
+        params.evaluation["resamples"],
+        params.evaluation["confidence"],
+    )
+    table = localisation.table(
+        models,
+        images,
+        boxes,
+        Path(snakemake.input.masks),
+        params.classes,
+        options,
+        params.seed,
+        snakemake.threads,
+    )
+    write_csv(table, snakemake.output.table)
+
+
+run(main, globals().get("snakemake"))

@@ -1,0 +1,34 @@
+"""Decode and resize the lung images and masks once, into arrays that training streams."""
+
+import logging
+
+import numpy as np
+import pandas as pd
+from multiloss.files import atomic
+from multiloss.images import read_grey, read_mask, resize
+from multiloss.progress import progress
+from multiloss.script import run
+
+logger = logging.getLogger(__name__)
+
+
+def main(snakemake) -> None:
+    lungs = pd.read_csv(snakemake.input.lungs, dtype=str)
+    size = snakemake.params.size
+    with (
+        atomic(snakemake.output.images) as images_path,
+        atomic(snakemake.output.masks) as masks_path,
+    ):
+        shape = (len(lungs), size, size)
+        images = np.lib.format.open_memmap(images_path, "w+", np.uint8, shape)
+        masks = np.lib.format.open_memmap(masks_path, "w+", np.uint8, shape)
+        rows = lungs[["path", "mask_paths"]].itertuples()
+        for row in progress(rows, len(lungs), "decoding lung images"):
+            images[row.Index] = resize(read_grey(row.path), size)
+            mask = read_mask(row.mask_paths.split(";")).astype(np.uint8)
+            masks[row.Index] = resize(mask * 255, size) > 127
+        images.flush()
+        masks.flush()
+
+
+run(main, globals().get("snakemake"))

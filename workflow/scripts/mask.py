@@ -1,0 +1,44 @@
+"""Lung masks of all classification images: the best segmenters, combined by AND."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from multiloss import prediction, segmentation, training
+from multiloss.images import read_grey, resize, write_png
+from multiloss.progress import progress
+from multiloss.script import run
+
+
+def main(snakemake) -> None:
+    params = snakemake.params
+    training.configure_tensorflow(params.tensorflow_threads)
+    manifest = pd.read_csv(snakemake.input.manifest, dtype={"image_id": str})
+    scores = pd.read_csv(snakemake.input.scores)
+    chosen = sorted(set(scores.loc[scores["selected"], "loss"]), key=params.losses.index)
+    paths = dict(zip(params.losses, snakemake.input.models, strict=True))
+    models = {loss: prediction.load_model(paths[loss]) for loss in chosen}
+    segmenter = segmentation.Segmenter(models, params.image_size, params.batch_size)
+
+    folder = Path(snakemake.output.masks)
+    temporary = folder.with_name(f".{folder.name}.tmp")
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir(parents=True)
+    starts = range(0, len(manifest), params.batch_size)
+    for start in progress(starts, len(starts), "lung masks, batches"):
+        rows = manifest.iloc[start : start + params.batch_size]
+        images = np.stack([resize(read_grey(path), params.image_size) for path in rows["path"]])
+        found = segmenter.probabilities(images)
+        for position, row in enumerate(rows.itertuples()):
+            masks = [
+                segmentation.mask_at(probability[position], row.height, row.width)
+                for probability in found.values()
+            ]
+            mask = segmentation.combine_by_and(masks)
+            write_png(mask.astype(np.uint8) * 255, temporary / f"{row.image_id}.png")
+    shutil.rmtree(folder, ignore_errors=True)
+    temporary.rename(folder)
+
+
+run(main, globals().get("snakemake"))

@@ -1,0 +1,67 @@
+"""Train the head of one model-level ensemble on stored features; save and run the ensemble."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from multiloss import classifier, model_level, prediction, training
+from multiloss.ensembles import selection
+from multiloss.files import write_csv
+from multiloss.losses import classification_loss
+from multiloss.script import run
+from multiloss.seeds import derive
+
+
+def main(snakemake) -> None:
+    params = snakemake.params
+    options = params.training
+    training.configure_tensorflow(params.tensorflow_threads, options["mixed_precision"])
+    manifest = pd.read_csv(snakemake.input.manifest, dtype=str, keep_default_na=False)
+    known = manifest["split"].isin(["train", "val"])
+    labels = manifest["label"].where(known).map(params.classes.index, na_action="ignore")
+    labels = labels.fillna(-1).astype(int).to_numpy()
+    train, val = (np.flatnonzero(manifest["split"] == split) for split in ("train", "val"))
+    weights = np.ones(len(params.classes), np.float32)
+    if params.class_weights == "balanced":
+        weights = classifier.class_weights(labels[train], len(params.classes))
+
+    ranking = pd.read_csv(snakemake.input.ranking)
+    members = selection.members(ranking, params.k)
+    folder = Path(snakemake.input.features)
+    features = [np.load(folder / f"{member}.npy", mmap_mode="r") for member in members]
+    seed = derive(params.seed, "model_level", params.k, snakemake.wildcards.replicate)
+    head = model_level.build_head(
+        [array.shape[1:] for array in features], params.filters, len(params.classes), seed
+    )
+    loss = classification_loss(**params.loss)
+    identity = training.fingerprint(
+        params.loss, options, params.class_weights, params.filters, seed, members,
+        *((array, rows) for array in features for rows in (train, val)), labels[train], labels[val],
+    )  # fmt: skip
+    output = Path(snakemake.output.model)
+    checkpoint = training.Checkpoint(output.with_suffix(".checkpoint.npz"), identity)
+    name = output.stem
+    training.fit(
+        head,
+        loss,
+        model_level.training_set(features, labels, train, weights),
+        model_level.validation(head, loss, features, labels, val, weights, options["batch_size"]),
+        options,
+        seed,
+        checkpoint,
+        name,
+    ).pipe(write_csv, snakemake.output.history)
+
+    paths = dict(zip(params.models, snakemake.input.models, strict=True))
+    networks = [prediction.load_model(paths[member]) for member in members]
+    prediction.save_model(model_level.assemble(networks, members, head), output)
+    rows = prediction.prediction_rows(manifest)
+    probabilities = model_level.predictor(head, features, options["batch_size"])(rows)
+    write_csv(
+        prediction.prediction_table(manifest, rows, probabilities, params.classes),
+        snakemake.output.predictions,
+    )
+    checkpoint.remove()
+
+
+run(main, globals().get("snakemake"))

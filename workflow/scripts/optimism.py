@@ -1,0 +1,28 @@
+"""Measure how much choosing and fitting on the test split, as published, would flatter."""
+
+import pandas as pd
+from multiloss import optimism
+from multiloss.ensembles import predictions
+from multiloss.files import write_csv
+from multiloss.script import run
+
+
+def main(snakemake) -> None:
+    params = snakemake.params
+    singles = predictions.read(
+        snakemake.input.predictions, params.classes, splits=["ensemble", "test"]
+    )
+    settings = optimism.Settings(params.resamples, params.stacking_resamples, params.confidence)
+    tables = []
+    for replicate in params.replicates:
+        ensembles = {
+            name: entry
+            for name, entry in params.ensembles.items()
+            if entry["replicate"] == replicate and entry["level"] == "prediction"
+        }
+        part = singles.subset([m for m in singles.models if m.endswith(f"-r{replicate}")])
+        tables.append(optimism.table(part, ensembles, params.options, params.seed, settings))
+    write_csv(pd.concat(tables, ignore_index=True), snakemake.output.table)
+
+
+run(main, globals().get("snakemake"))

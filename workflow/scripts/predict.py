@@ -1,0 +1,24 @@
+"""Class probabilities of one trained classifier for the val, ensemble and test splits."""
+
+import numpy as np
+import pandas as pd
+from multiloss import prediction, training
+from multiloss.files import write_csv
+from multiloss.script import run
+
+
+def main(snakemake) -> None:
+    params = snakemake.params
+    training.configure_tensorflow(params.tensorflow_threads)
+    manifest = pd.read_csv(snakemake.input.manifest, dtype=str, keep_default_na=False)
+    images = np.load(snakemake.input.images, mmap_mode="r")
+    model = prediction.load_model(snakemake.input.model)
+    rows = prediction.prediction_rows(manifest)
+    probabilities = prediction.predictor(model, images, params.batch_size)(rows)
+    write_csv(
+        prediction.prediction_table(manifest, rows, probabilities, params.classes),
+        snakemake.output.predictions,
+    )
+
+
+run(main, globals().get("snakemake"))

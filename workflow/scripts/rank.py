@@ -1,0 +1,15 @@
+"""Rank the single models of one replicate by MCC on the `ensemble` split."""
+
+from multiloss.ensembles import predictions, selection
+from multiloss.files import write_csv
+from multiloss.script import run
+
+
+def main(snakemake) -> None:
+    singles = predictions.read(
+        snakemake.input.predictions, snakemake.params.classes, splits=[selection.SPLIT]
+    )
+    write_csv(selection.rank(singles), snakemake.output.ranking)
+
+
+run(main, globals().get("snakemake"))

@@ -1,0 +1,25 @@
+"""Rule `report`: one page from the study's tables and figures."""
+
+import platform
+from pathlib import Path
+from typing import Any
+
+from multiloss import report
+from multiloss.files import write_text
+from multiloss.script import run
+
+
+def main(snakemake: Any) -> None:
+    page = Path(snakemake.output[0])
+    files = [*snakemake.input.get("tables", []), *snakemake.input.get("figures", [])]
+    text = report.build(
+        page.parent,
+        snakemake.params.config,
+        files=files,
+        rule_edges=[(rule, dependency) for rule, dependency in snakemake.params.rule_edges],
+        versions={"python": platform.python_version(), **snakemake.params.versions},
+    )
+    write_text(text, page)
+
+
+run(main, globals().get("snakemake"))

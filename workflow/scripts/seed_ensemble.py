@@ -1,0 +1,15 @@
+"""Average several seeds of one loss: the ensemble that costs the same and mixes no losses."""
+
+from multiloss.ensembles import combiners, predictions
+from multiloss.files import write_csv
+from multiloss.script import run
+
+
+def main(snakemake) -> None:
+    classes = snakemake.params.classes
+    seeds = predictions.read(snakemake.input.predictions, classes)
+    p = combiners.SimpleAverage().predict(seeds.p)
+    write_csv(predictions.table(seeds.rows, p, classes), snakemake.output.predictions)
+
+
+run(main, globals().get("snakemake"))

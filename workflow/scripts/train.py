@@ -1,0 +1,72 @@
+"""Train one classifier: one loss, one replicate."""
+
+from pathlib import Path
+
+import keras
+import numpy as np
+import pandas as pd
+from multiloss import classifier, prediction, training
+from multiloss.files import write_csv
+from multiloss.losses import classification_loss
+from multiloss.script import run
+from multiloss.seeds import derive
+
+
+def main(snakemake) -> None:
+    params = snakemake.params
+    options = params.training
+    training.configure_tensorflow(params.tensorflow_threads, options["mixed_precision"])
+    manifest = pd.read_csv(
+        snakemake.input.manifest, usecols=["label", "split"], dtype=str, keep_default_na=False
+    )
+    images = np.load(snakemake.input.images, mmap_mode="r")
+    # Rows of other splits get no label at all: nothing here can learn from them.
+    known = manifest["split"].isin(["train", "val"])
+    labels = manifest["label"].where(known).map(params.classes.index, na_action="ignore")
+    labels = labels.fillna(-1).astype(int).to_numpy()
+    train, val = (np.flatnonzero(manifest["split"] == split) for split in ("train", "val"))
+
+    arm = snakemake.wildcards.loss
+    name = f"{arm}-r{snakemake.wildcards.replicate}"
+    seed = derive(params.seed, "classification", arm, snakemake.wildcards.replicate)
+    weights = np.ones(len(params.classes), np.float32)
+    if params.class_weights == "balanced":
+        weights = classifier.class_weights(labels[train], len(params.classes))
+    # Before loading: the encoder's dropout layers draw their seeds when they are made.
+    keras.utils.set_random_seed(seed)
+    segmenter = prediction.load_model(_best(snakemake))
+    model = classifier.build_classifier(
+        segmenter, params.backbone, len(params.classes), images.shape[1], seed
+    )
+    loss = classification_loss(**params.loss)
+    identity = training.fingerprint(
+        params.loss, options, params.augmentation, params.class_weights, seed,
+        (images, train), labels[train], (images, val), labels[val], *segmenter.get_weights(),
+    )  # fmt: skip
+    del segmenter
+    output = Path(snakemake.output.model)
+    checkpoint = training.Checkpoint(output.with_suffix(".checkpoint.npz"), identity)
+    history = training.fit(
+        model,
+        loss,
+        classifier.training_set(images, labels, train, weights, params.augmentation),
+        classifier.validation(model, loss, images, labels, val, weights, options["batch_size"]),
+        options,
+        seed,
+        checkpoint,
+        name,
+    )
+    prediction.save_model(model, output)
+    write_csv(history, snakemake.output.history)
+    checkpoint.remove()
+
+
+def _best(snakemake) -> str:
+    """The segmenter of largest mean Dice on validation images gives its encoder."""
+    scores = pd.read_csv(snakemake.input.scores)
+    rows = scores[(scores["split"] == "val") & scores["selected"]]
+    best = rows.loc[rows["dice"].idxmax(), "loss"]
+    return snakemake.input.segmenters[snakemake.params.segmentation_losses.index(best)]
+
+
+run(main, globals().get("snakemake"))

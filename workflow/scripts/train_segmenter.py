@@ -1,0 +1,53 @@
+"""Train the lung segmenter of one loss."""
+
+from pathlib import Path
+
+import keras
+import numpy as np
+import pandas as pd
+from multiloss import backbones, prediction, segmentation, training
+from multiloss.files import write_csv
+from multiloss.losses import segmentation_loss
+from multiloss.script import run
+from multiloss.seeds import derive
+
+
+def main(snakemake) -> None:
+    params = snakemake.params
+    options = params.training
+    training.configure_tensorflow(params.tensorflow_threads, options["mixed_precision"])
+    lungs = pd.read_csv(snakemake.input.lungs)
+    images = np.load(snakemake.input.images, mmap_mode="r")
+    masks = np.load(snakemake.input.masks, mmap_mode="r")
+    train, val = (np.flatnonzero(lungs["split"] == split) for split in ("train", "val"))
+
+    name = params.loss["name"]
+    seed = derive(params.seed, "segmentation", name)
+    keras.utils.set_random_seed(seed)
+    model = backbones.unet(
+        params.backbone, params.image_size, params.encoder_weights, tuple(params.decoder_filters)
+    )
+    loss = segmentation_loss(**params.loss)
+    identity = training.fingerprint(
+        params.loss, options, params.augmentation, seed, params.encoder_weights,
+        list(params.decoder_filters),
+        *((array, rows) for array in (images, masks) for rows in (train, val)),
+    )  # fmt: skip
+    output = Path(snakemake.output.model)
+    checkpoint = training.Checkpoint(output.with_suffix(".checkpoint.npz"), identity)
+    history = training.fit(
+        model,
+        loss,
+        segmentation.training_set(images, masks, train, params.augmentation),
+        segmentation.validation(model, loss, images, masks, val, options["batch_size"]),
+        options,
+        seed,
+        checkpoint,
+        f"segmenter {name}",
+    )
+    prediction.save_model(model, output)
+    write_csv(history, snakemake.output.history)
+    checkpoint.remove()
+
+
+run(main, globals().get("snakemake"))
