@@ -1,0 +1,86 @@
+"""Made-up studies whose statistics are computed by the real modules, for tests of the report."""
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from multiloss import config as study_config
+from multiloss import diversity, evaluation
+from multiloss.ensembles import predictions
+from multiloss.files import write_csv
+from multiloss.statistics import comparisons, replicates
+from synthetic_results import Study
+
+EDGES = [
+    ("splits", "download"),
+    ("train_segmenter", "splits"),
+    ("mask", "train_segmenter"),
+    ("crop", "mask"),
+    ("train", "crop"),
+    ("train", "train_segmenter"),
+    ("predict", "train"),
+    ("ensemble", "predict"),
+    ("evaluate", "ensemble"),
+    ("evaluate", "predict"),
+    ("significance", "evaluate"),
+    ("gradcam", "train"),
+    ("figure", "evaluate"),
+    ("figure", "gradcam"),
+    ("report", "figure"),
+    ("report", "significance"),
+]
+VERSIONS = {"python": "3.11.7", "numpy": "2.3.1"}
+
+
+def statistics(study: Study, config: dict[str, Any]) -> dict[str, Any]:
+    """Replace the made-up statistics by real ones; returns the config with its defaults."""
+    # How the made-up study was made is no key of the config.
+    gradcam = {key: value for key, value in config["gradcam"].items() if key != "lesions"}
+    config = study_config.validate(config | {"gradcam": gradcam})
+    options = config["evaluation"] | {"resamples": 100}
+    tests = config["significance"] | {"permutations": 1000}
+    results, seed = study.results, config["seed"]
+    models = study_config.models(config)
+    paths = {name: results / "predictions" / f"{name}.csv" for name in models}
+    models = {
+        name: entry
+        for name, entry in models.items()
+        if paths[name].is_file() or entry["kind"] == "seed_ensemble"
+    }
+    members = pd.read_csv(results / "ensembles" / "members.csv")
+    for name, entry in models.items():
+        if entry["kind"] == "seed_ensemble":
+            names = [f"{entry['loss']}-r{replicate}" for replicate in range(entry["k"])]
+            found = predictions.read([paths[member] for member in names], config["classes"])
+            averaged = predictions.table(found.rows, found.p.mean(axis=0), found.classes)
+            write_csv(averaged, paths[name])
+            rows = {"ensemble": name, "method": "seed_average", "k": entry["k"], "member": names}
+            more = pd.DataFrame(rows).assign(rank=range(1, len(names) + 1))
+            members = pd.concat([members, more])
+    write_csv(members, results / "ensembles" / "members.csv")
+    found = predictions.read([paths[name] for name in models], config["classes"])
+    scaled, entries, _ = evaluation.with_temperatures(found, models)
+    everything, entries = evaluation.join(found, scaled), models | entries
+    points, thresholds = evaluation.operating_points(everything, entries, options)
+    uniform = np.full(len(config["classes"]), 1 / len(config["classes"]))
+    scores, calibrated = evaluation.calibration_tables(
+        found, models, options, seed, "balanced", uniform, comparisons.CALIBRATED
+    )
+    spread, crossed = replicates.tables(found, models, tests, options, seed)
+    singles = found.subset([name for name in models if models[name]["kind"] == "single"])
+    tables = {
+        "metrics": evaluation.metrics_table(everything, entries, options, seed, thresholds),
+        "operating_points": points,
+        "rank": evaluation.rank_table(found, models, options, seed),
+        "significance": comparisons.significance_table(
+            found, models, members, tests, options, seed
+        ),
+        "calibration_scores": scores,
+        "calibration_comparisons": calibrated,
+        "replicates": spread,
+        "replicate_comparisons": crossed,
+        "diversity": diversity.table(singles, "test", 100, 0.95, np.random.default_rng(0)),
+    }
+    for name, table in tables.items():
+        write_csv(table, results / "tables" / f"{name}.csv")
+    return config

@@ -1,0 +1,539 @@
+"""Fetching of sources, against a server that does everything wrong that servers do."""
+
+import hashlib
+import http.server
+import json
+import os
+import re
+import resource
+import runpy
+import signal
+import subprocess
+import sys
+import threading
+import time
+import zipfile
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from multiloss import download, layouts
+from multiloss.errors import UserError
+
+CONTENT = bytes(range(256)) * 2000  # 512,000 bytes
+DIGEST = hashlib.sha256(CONTENT).hexdigest()
+
+
+class Server:
+    """Serves `content` at any path; `faults` are used up, one a request, before it behaves."""
+
+    def __init__(self):
+        self.content = CONTENT
+        self.etag = '"one"'
+        self.ranges = True
+        self.tell_length = True
+        self.chunked = False
+        self.faults: list[str] = []
+        self.requests: list[dict[str, str]] = []
+        server = self
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def log_message(self, *arguments):
+                pass
+
+            def do_GET(self):
+                server.requests.append({key.lower(): text for key, text in self.headers.items()})
+                fault = server.faults.pop(0) if server.faults else ""
+                self.close_connection = True
+                status, _, extra = fault.partition(" ")
+                if status.isdigit():
+                    self.send_response(int(status))
+                    if extra:
+                        self.send_header("Retry-After", extra)
+                    self.send_header("Content-Length", "0")
+                    self.end_headers()
+                    return
+                server.answer(self, fault)
+
+        self.http = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.http.daemon_threads = True
+        # Clients that break off are the point of these tests.
+        self.http.handle_error = lambda request, address: None
+        threading.Thread(target=self.http.serve_forever, args=(0.02,), daemon=True).start()
+        self.url = f"http://127.0.0.1:{self.http.server_port}/set/data.zip"
+
+    def answer(self, handler, fault: str) -> None:
+        content, start = self.content, 0
+        wanted = re.fullmatch(r"bytes=(\d+)-", handler.headers.get("Range", ""))
+        unchanged = handler.headers.get("If-Range", self.etag) == self.etag or fault == "careless"
+        if wanted and self.ranges and unchanged:
+            start = int(wanted[1])
+            if start >= len(content):
+                handler.send_response(416)
+                handler.send_header("Content-Range", f"bytes */{len(content)}")
+                handler.send_header("Content-Length", "0")
+                handler.end_headers()
+                return
+            handler.send_response(206)
+            handler.send_header("Content-Range", f"bytes {start}-{len(content) - 1}/{len(content)}")
+        else:
+            handler.send_response(200)
+        if self.etag:
+            handler.send_header("ETag", self.etag)
+        if self.chunked:
+            handler.send_header("Transfer-Encoding", "chunked")
+        elif self.tell_length:
+            handler.send_header("Content-Length", str(len(content) - start))
+        handler.end_headers()
+        body = content[start:]
+        if self.chunked:
+            handler.wfile.write(b"%x\r\n" % len(body))
+        if fault == "truncate":
+            handler.wfile.write(body[: len(body) // 2])
+            return
+        handler.wfile.write(body[: len(body) // 2])
+        handler.wfile.flush()
+        if fault == "stall":
+            time.sleep(1.5)
+            return
+        if fault == "slow":
+            for piece in range(len(body) // 2, len(body), 16384):
+                handler.wfile.write(body[piece : piece + 16384])
+                handler.wfile.flush()
+                time.sleep(0.05)
+            return
+        handler.wfile.write(body[len(body) // 2 :])
+        if self.chunked:
+            handler.wfile.write(b"\r\n0\r\n\r\n")
+
+
+@pytest.fixture
+def server():
+    running = Server()
+    yield running
+    running.http.shutdown()
+    running.http.server_close()
+
+
+@pytest.fixture
+def target(tmp_path) -> Path:
+    return tmp_path / "downloads" / "set.archive"
+
+
+def fetch(server, target, **options):
+    settings = {"name": "set", "back_off": 0.01, "stall_timeout": 0.5, "attempts": 4} | options
+    return download.fetch(server.url, target, **settings)
+
+
+def left_over(target: Path) -> list[str]:
+    return sorted(path.name for path in target.parent.iterdir())
+
+
+def test_whole_file_in_one_request(server, target):
+    fetched = fetch(server, target, sha256=DIGEST)
+    assert fetched == download.Fetched(target, DIGEST, len(CONTENT))
+    assert target.read_bytes() == CONTENT
+    assert len(server.requests) == 1 and "range" not in server.requests[0]
+    assert not target.with_suffix(".part").exists()
+
+
+def test_second_call_uses_what_is_there(server, target):
+    fetch(server, target)
+    fetch(server, target)
+    assert len(server.requests) == 1
+
+
+def test_truncated_bodies_are_continued_by_range_requests(server, target):
+    server.faults = ["truncate", "truncate"]
+    assert fetch(server, target, sha256=DIGEST).size == len(CONTENT)
+    assert [request.get("range") for request in server.requests] == [
+        None,
+        "bytes=256000-",
+        "bytes=384000-",
+    ]
+    assert server.requests[1]["if-range"] == '"one"'
+
+
+def test_truncation_as_often_as_there_is_progress(server, target):
+    server.faults = ["truncate"] * 8
+    assert fetch(server, target, sha256=DIGEST, attempts=2).size == len(CONTENT)
+
+
+def test_stall_ends_after_the_timeout_and_is_continued(server, target):
+    server.faults = ["stall"]
+    start = time.monotonic()
+    fetch(server, target, sha256=DIGEST)
+    assert time.monotonic() - start < 1.4
+    assert server.requests[1]["range"] == "bytes=256000-"
+
+
+def test_busy_server_is_asked_again(server, target):
+    server.faults = ["503", "500", "429"]
+    fetch(server, target, sha256=DIGEST)
+    assert len(server.requests) == 4
+
+
+def test_pauses_double_and_obey_the_server(server, target, monkeypatch):
+    pauses = []
+    monkeypatch.setattr(download.time, "sleep", pauses.append)
+    server.faults = ["503", "503", "503 7"]
+    fetch(server, target, back_off=1.0)
+    assert pauses == [1.0, 2.0, 7.0]
+
+
+def test_attempts_end_and_keep_the_part(server, target):
+    server.faults = ["truncate"] + ["503"] * 9
+    with pytest.raises(UserError, match=r"source 'set'.*answers 503.*tried 3 times.*0\.3 MB"):
+        fetch(server, target, attempts=3)
+    assert target.with_suffix(".part").stat().st_size == 256_000
+    server.faults = []
+    fetch(server, target, sha256=DIGEST)
+    assert server.requests[-1]["range"] == "bytes=256000-"
+
+
+@pytest.mark.parametrize("status", ["404", "403", "401"])
+def test_refusals_are_not_repeated(server, target, status):
+    server.faults = [status]
+    with pytest.raises(UserError, match=f"answers {status}"):
+        fetch(server, target)
+    assert len(server.requests) == 1 and not target.exists()
+
+
+def test_server_without_ranges_starts_from_the_beginning(server, target):
+    server.ranges = False
+    server.faults = ["truncate"]
+    fetch(server, target, sha256=DIGEST)
+    assert target.read_bytes() == CONTENT
+
+
+def test_server_without_ranges_that_always_breaks_off_is_given_up(server, target):
+    server.ranges = False
+    server.faults = ["truncate"] * 20
+    with pytest.raises(UserError, match="tried 3 times"):
+        fetch(server, target, attempts=3)
+    assert len(server.requests) == 3
+
+
+def test_content_that_changes_between_two_calls_is_taken_whole(server, target):
+    server.faults = ["truncate", "404"]
+    with pytest.raises(UserError):
+        fetch(server, target)
+    server.content, server.etag = CONTENT[::-1], '"two"'
+    fetched = fetch(server, target)
+    assert target.read_bytes() == CONTENT[::-1]
+    assert fetched.sha256 == hashlib.sha256(CONTENT[::-1]).hexdigest()
+
+
+def test_changed_content_is_seen_though_the_server_ignores_if_range(server, target):
+    server.faults = ["truncate", "404"]
+    with pytest.raises(UserError):
+        fetch(server, target)
+    server.content, server.etag = CONTENT[::-1], '"two"'
+    server.faults = ["careless"]
+    fetch(server, target)
+    assert target.read_bytes() == CONTENT[::-1]
+
+
+def test_changed_length_is_seen_without_etag(server, target):
+    server.etag = ""
+    server.faults = ["truncate", "404"]
+    with pytest.raises(UserError):
+        fetch(server, target)
+    server.content = CONTENT + b"more"
+    fetch(server, target)
+    assert target.read_bytes() == CONTENT + b"more"
+
+
+def test_part_that_is_already_whole(server, target):
+    fetch(server, target)
+    target.rename(target.with_suffix(".part"))
+    assert fetch(server, target, sha256=DIGEST).size == len(CONTENT)
+    assert len(server.requests) == 2  # answered 416
+
+
+def test_part_longer_than_the_content_is_thrown_away(server, target):
+    fetch(server, target)
+    target.unlink()
+    target.with_suffix(".part").write_bytes(CONTENT + b"rest of something else")
+    fetch(server, target, sha256=DIGEST)
+    assert target.read_bytes() == CONTENT
+
+
+def test_part_of_another_address_is_not_continued(server, target):
+    server.faults = ["truncate", "404"]
+    with pytest.raises(UserError):
+        fetch(server, target)
+    other = server.url.replace("data.zip", "other.zip")
+    download.fetch(other, target, name="set")
+    assert "range" not in server.requests[-1]
+
+
+def test_spoiled_part_is_found_by_the_digest_and_fetched_anew(server, target):
+    server.faults = ["truncate", "404"]
+    with pytest.raises(UserError):
+        fetch(server, target)
+    part = target.with_suffix(".part")
+    part.write_bytes(b"\0" * part.stat().st_size)
+    fetch(server, target, sha256=DIGEST)
+    assert target.read_bytes() == CONTENT
+    assert "range" not in server.requests[-1]
+
+
+def test_wrong_bytes_are_named_and_removed(server, target):
+    wanted = "0" * 64
+    with pytest.raises(UserError) as caught:
+        fetch(server, target, sha256=wanted)
+    message = str(caught.value)
+    assert "'set'" in message and DIGEST in message and wanted in message and "sha256" in message
+    assert left_over(target) == []
+
+
+def test_changed_source_is_refused_and_says_how_to_accept_it(server, target):
+    first = fetch(server, target)
+    download.record_digest(target, server.url, first.sha256)
+    download.forget(target)
+    server.content, server.etag = CONTENT[::-1], '"two"'
+    recorded = download.recorded_digest(target, server.url)
+    assert recorded == DIGEST
+    with pytest.raises(UserError, match=r"has changed.*set\.sha256"):
+        fetch(server, target, recorded=recorded)
+    assert left_over(target) == ["set.sha256"]
+    # A digest that the config declares decides over the recorded one.
+    declared = hashlib.sha256(CONTENT[::-1]).hexdigest()
+    assert fetch(server, target, sha256=declared, recorded=recorded).sha256 == declared
+
+
+def test_recorded_digest_is_in_the_form_of_sha256sum_and_of_one_address(tmp_path):
+    target = tmp_path / "a.b.archive"
+    download.record_digest(target, "http://somewhere/x y.zip", DIGEST)
+    assert (tmp_path / "a.b.sha256").read_text() == f"{DIGEST}  http://somewhere/x y.zip\n"
+    assert download.recorded_digest(target, "http://somewhere/x y.zip") == DIGEST
+    assert download.recorded_digest(target, "http://elsewhere/x y.zip") is None
+    assert download.recorded_digest(tmp_path / "other.archive", "http://somewhere") is None
+
+
+def test_body_of_unknown_length(server, target):
+    server.tell_length = False
+    assert fetch(server, target, sha256=DIGEST).size == len(CONTENT)
+
+
+def test_short_body_of_unknown_length_is_fetched_again_where_a_digest_tells(server, target):
+    server.tell_length = False
+    server.faults = ["truncate"]
+    assert fetch(server, target, sha256=DIGEST).size == len(CONTENT)
+
+
+def test_broken_chunked_body_is_continued(server, target):
+    server.chunked = True
+    server.faults = ["truncate"]
+    assert fetch(server, target, sha256=DIGEST).size == len(CONTENT)
+    assert server.requests[1]["range"] == "bytes=256000-"
+
+
+def test_no_server(target):
+    with pytest.raises(UserError, match="refused|does not answer"):
+        download.fetch("http://127.0.0.1:9/x.zip", target, name="set", attempts=2, back_off=0.01)
+
+
+def test_progress_has_an_estimate(server, target, monkeypatch, caplog):
+    monkeypatch.setattr(download, "SECONDS_BETWEEN_LINES", 0.1)
+    server.faults = ["slow"]
+    with caplog.at_level("INFO", logger="multiloss"):
+        fetch(server, target)
+    assert re.search(r"set: 0\.\d of 0\.5 MB, \d+\.\d\d MB/s, 0:0\d left", caplog.text)
+
+
+def test_killed_in_flight_and_continued(server, target):
+    server.faults = ["slow"]
+    code = (
+        "import sys; sys.path.insert(0, sys.argv[1]); from pathlib import Path;"
+        "from multiloss import download; download.fetch(sys.argv[2], Path(sys.argv[3]))"
+    )
+    package = Path(download.__file__).parents[1]
+    child = subprocess.Popen([sys.executable, "-c", code, package, server.url, target])
+    part = target.with_suffix(".part")
+    deadline = time.monotonic() + 20
+    while not (part.exists() and part.stat().st_size > 200_000) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    os.kill(child.pid, signal.SIGKILL)
+    child.wait()
+    assert not target.exists() and 0 < part.stat().st_size < len(CONTENT)
+    kept = part.stat().st_size
+    fetch(server, target, sha256=DIGEST)
+    assert server.requests[-1]["range"] == f"bytes={kept}-"
+
+
+def test_full_disk_is_an_error_that_leaves_a_part_to_continue(server, target):
+    # A limit on the size of files stands in for the full disk: the same failing write.
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, limits[1]))
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            fetch(server, target)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert not target.exists()
+    kept = target.with_suffix(".part").stat().st_size
+    fetch(server, target, sha256=DIGEST)
+    assert server.requests[-1]["range"] == f"bytes={kept}-"
+
+
+def test_file_addresses_and_paths_are_used_in_place(tmp_path, target):
+    source = tmp_path / "mit Leerzeichen ä.zip"
+    source.write_bytes(CONTENT)
+    for url in (source.as_uri(), str(source), source.name, f"./{source.name}"):
+        fetched = download.fetch(url, target, DIGEST.upper(), base=tmp_path)
+        assert fetched == download.Fetched(source, DIGEST, len(CONTENT))
+    assert not target.parent.exists()
+
+
+def test_folder_has_no_digest(tmp_path, target):
+    fetched = download.fetch(str(tmp_path), target)
+    assert fetched.path == tmp_path and fetched.sha256 is None
+
+
+def test_wrong_local_file_stays(tmp_path, target):
+    source = tmp_path / "x.zip"
+    source.write_bytes(b"other")
+    with pytest.raises(UserError, match="declares"):
+        download.fetch(str(source), target, DIGEST)
+    assert source.exists()
+
+
+@pytest.mark.parametrize(
+    ("url", "words"),
+    [
+        ("missing.zip", "does not exist"),
+        ("ftp://host/x.zip", "use http"),
+        ("s3://bucket/x.zip", "use http"),
+        ("file://host/x.zip", "three slashes"),
+    ],
+)
+def test_bad_addresses(tmp_path, target, url, words):
+    with pytest.raises(UserError, match=words):
+        download.fetch(url, target, name="set", base=tmp_path)
+
+
+def zipped(path: Path, *names: str) -> Path:
+    with zipfile.ZipFile(path, "w") as archive:
+        for name in names:
+            archive.writestr(name, name)
+    return path
+
+
+@pytest.fixture
+def run_script(root, tmp_path, monkeypatch):
+    """Runs the rule's script on a source, in an empty folder; returns the record."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(**source) -> dict:
+        source = {"name": "own", "role": "classification", "layout": "kermany"} | source
+        snakemake = SimpleNamespace(
+            rule="download",
+            wildcards=[source["name"]],
+            log=["download.log"],
+            params=SimpleNamespace(source=source, base=str(tmp_path), seed=1),
+            output=SimpleNamespace(
+                folder=f"data/sources/{source['name']}",
+                record=f"data/downloads/{source['name']}.json",
+            ),
+        )
+        script = root / "workflow" / "scripts" / "download.py"
+        runpy.run_path(str(script), {"snakemake": snakemake})
+        return json.loads(Path(snakemake.output.record).read_text(encoding="utf-8"))
+
+    return run
+
+
+def test_script_with_an_address(server, run_script, tmp_path):
+    archive = zipped(tmp_path / "x.zip", "set/train/a.png", "__MACOSX/b")
+    server.content = archive.read_bytes()
+    server.faults = ["truncate", "503"]
+    record = run_script(url=server.url, citation="Somebody (2020)")
+    assert record["verified"] == "recorded" and record["url"] == server.url
+    assert record["sha256"] == hashlib.sha256(server.content).hexdigest()
+    assert record["size"] == len(server.content)
+    assert record["citation"] == "Somebody (2020)"
+    assert record["license"] == "CC BY 4.0"  # the layout's, as the config has none
+    files = sorted(path.as_posix() for path in Path("data").rglob("*") if path.is_file())
+    assert files == [
+        "data/downloads/own.json",
+        "data/downloads/own.sha256",
+        "data/sources/own/set/train/a.png",
+    ]
+    # From then on that content is expected.
+    server.content = zipped(tmp_path / "x.zip", "set/train/other.png").read_bytes()
+    server.etag = '"two"'
+    with pytest.raises(SystemExit):
+        run_script(url=server.url)
+    assert "has changed" in Path("download.log").read_text()
+    declared = hashlib.sha256(server.content).hexdigest()
+    assert run_script(url=server.url, sha256=declared)["verified"] == "known"
+    assert Path("data/sources/own/set/train/other.png").exists()
+
+
+def test_script_with_an_address_that_gives_no_archive(server, run_script, tmp_path):
+    server.content = b"<html>log in</html>"
+    with pytest.raises(SystemExit):
+        run_script(url=server.url)
+    assert "neither a zip nor a tar" in Path("download.log").read_text()
+    assert not list(Path("data/downloads").iterdir()) and not Path("data/sources/own").exists()
+    # Once the site answers rightly, the next run goes through.
+    server.content = zipped(tmp_path / "x.zip", "set/train/a.png").read_bytes()
+    run_script(url=server.url)
+
+
+def test_script_with_a_path_and_masks_apart(run_script, tmp_path):
+    zipped(tmp_path / "images.zip", "CXR_png/a.png")
+    zipped(tmp_path / "masks.zip", "mask/a_mask.png")
+    record = run_script(
+        url="images.zip", masks_url="masks.zip", layout="shenzhen", role="lungs_train"
+    )
+    assert record["masks_sha256"] == download.digest_of(tmp_path / "masks.zip")
+    assert record["masks_verified"] == record["verified"] == "recorded"
+    assert Path("data/sources/own/part2/mask/a_mask.png").exists()
+    assert (tmp_path / "images.zip").exists()
+    zipped(tmp_path / "masks.zip", "mask/b_mask.png")
+    with pytest.raises(SystemExit):
+        run_script(url="images.zip", masks_url="masks.zip", layout="shenzhen", role="lungs_train")
+    assert "own+masks.sha256" in Path("download.log").read_text()
+
+
+def test_script_with_a_folder(run_script, tmp_path):
+    (tmp_path / "set" / "x").mkdir(parents=True)
+    (tmp_path / "set" / "x" / "a.png").touch()
+    for _ in range(2):
+        record = run_script(url="set", layout="folders")
+    assert (record["verified"], record["sha256"]) == ("folder", None)
+    assert Path("data/sources/own/linked").readlink() == tmp_path / "set"
+    assert (tmp_path / "set" / "x" / "a.png").exists()
+
+
+def test_script_with_a_table(run_script, tmp_path):
+    (tmp_path / "set").mkdir()
+    (tmp_path / "set" / "all.csv").write_text("path,label,patient\n")
+    run_script(url="set/all.csv", layout="table")
+    assert Path("data/sources/own/linked/all.csv").exists()
+
+
+def test_script_with_an_archive_and_a_folder(run_script, tmp_path):
+    zipped(tmp_path / "images.zip", "CXR_png/a.png")
+    (tmp_path / "mask").mkdir()
+    with pytest.raises(SystemExit):
+        run_script(url="images.zip", masks_url="mask", layout="shenzhen", role="lungs_train")
+    assert "both be archives or both be folders" in Path("download.log").read_text()
+
+
+def test_script_generates_phantoms_the_same_each_time(run_script):
+    options = {"images": 4, "size": [128, 160]}
+    records = [
+        run_script(url="phantom", layout="phantom", role="lungs_train", phantom=options)
+        for _ in range(2)
+    ]
+    assert records[0] == records[1] and records[0]["verified"] == "generated"
+    found = layouts.records(
+        Path("data/sources/own"), {"name": "own", "layout": "phantom", "role": "lungs_train"}
+    )
+    assert len(found.records) == 4 and not found.rejections

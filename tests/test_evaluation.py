@@ -1,0 +1,312 @@
+"""The tables: their columns, their numbers against direct computation, and awkward input."""
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from multiloss import evaluation, metrics
+from multiloss.ensembles.predictions import Predictions
+from multiloss.errors import UserError
+from multiloss.statistics import comparisons
+from sklearn.metrics import matthews_corrcoef, precision_recall_curve, roc_curve
+
+CLASSES = ["normal", "bacterial", "viral"]
+OPTIONS = {
+    "resamples": 200,
+    "interval": "auto",
+    "confidence": 0.95,
+    "ece_bins": 10,
+    "operating_point": "youden",
+    "temperature_scaling": True,
+}
+
+
+def study(
+    losses: tuple[str, ...] = ("cce", "focal"),
+    sizes: tuple[int, int, int] = (30, 40, 60),
+    seed: int = 0,
+    skill: float = 1.5,
+) -> tuple[Predictions, dict[str, dict[str, Any]]]:
+    """Predictions of some single models on three splits, two images for each patient."""
+    rng = np.random.default_rng(seed)
+    n = sum(sizes)
+    split = np.repeat(evaluation.SPLITS, sizes)
+    y = np.arange(n) // 2 % 3
+    rows = pd.DataFrame(
+        {
+            "image_id": [f"i{k}" for k in range(n)],
+            "patient_id": [f"p{k // 2}" for k in range(n)],
+            "split": split,
+            "label": [CLASSES[k] for k in y],
+        }
+    )
+    scores = rng.normal(size=(len(losses), n, 3)) + skill * np.eye(3)[y]
+    p = np.exp(scores)
+    models = {
+        f"{loss}-r0": {"kind": "single", "loss": loss, "replicate": 0, "method": None, "k": None}
+        for loss in losses
+    }
+    return Predictions(rows, list(models), CLASSES, p / p.sum(axis=2, keepdims=True)), models
+
+
+def row(table: pd.DataFrame, **wanted: Any) -> pd.Series:
+    part = table
+    for key, value in wanted.items():
+        part = part[part[key] == value]
+    assert len(part) == 1, (wanted, len(part))
+    return part.iloc[0]
+
+
+def test_metrics_table_has_every_metric_of_every_model_and_split() -> None:
+    found, models = study()
+    points, thresholds = evaluation.operating_points(found, models, OPTIONS)
+    table = evaluation.metrics_table(found, models, OPTIONS, 1, thresholds)
+    keys = table[table["ci_method"] != "binomial"][["model", "split", "metric"]]
+    assert not keys.duplicated().any()
+    assert len(keys) == 2 * 3 * len(metrics.names(CLASSES))
+    test = found.only("test")
+    for model, p in zip(test.models, test.p, strict=True):
+        values = row(table, model=model, split="test", metric="accuracy")
+        assert values["value"] == pytest.approx((p.argmax(1) == test.y).mean())
+        assert values["ci_low"] < values["value"] < values["ci_high"]
+        assert (values["n"], values["n_patients"]) == (60, 30)
+        both = table[(table["model"] == model) & (table["split"] == "test")]
+        both = both[both["metric"] == "mcc"]
+        assert list(both["ci_method"]) == ["transformed", "binomial"]
+        assert both["value"].nunique() == 1
+        assert both["value"].iloc[0] == pytest.approx(matthews_corrcoef(test.y, p.argmax(1)))
+        point = row(points, model=model, **{"class": "viral"})
+        called = p[:, 2] >= point["threshold"]
+        sensitivity = row(table, model=model, split="test", metric="sensitivity_viral")["value"]
+        assert sensitivity == pytest.approx(called[test.y == 2].mean())
+    assert (points["split"] == "ensemble").all() and (points["n"] == 40).all()
+
+
+def test_published_interval_of_mcc() -> None:
+    """Rajaraman et al. (2021), table of the best ensemble: 0.9068 (0.8839, 0.9297), n = 624."""
+    low, high = evaluation.binomial_interval(0.9068, 624)
+    assert (round(low, 4), round(high, 4)) == (0.8840, 0.9296)
+    assert low == pytest.approx(0.8839, abs=1.5e-4) and high == pytest.approx(0.9297, abs=1.5e-4)
+    assert np.isnan(evaluation.binomial_interval(-0.1, 624)[0])
+
+
+@pytest.mark.parametrize("method", ["percentile", "bca", "auto"])
+def test_interval_methods(method: str) -> None:
+    found, models = study()
+    table = evaluation.metrics_table(found.only("test"), models, OPTIONS | {"interval": method}, 1)
+    part = table[table["metric"].isin(["accuracy", "mcc", "auroc"])]
+    part = part[part["ci_method"] != "binomial"]
+    assert (part["ci_method"] == ("transformed" if method == "auto" else method)).all()
+    width = part["ci_high"] - part["ci_low"]
+    assert width.between(0.05, 0.5).all()
+
+
+def test_threads_and_other_models_do_not_change_a_row() -> None:
+    found, models = study(("cce", "focal", "hinge"))
+    alone = evaluation.metrics_table(found.subset(["focal-r0"]), models, OPTIONS, 1)
+    among = evaluation.metrics_table(found, models, OPTIONS, 1, threads=3)
+    among = among[among["model"] == "focal-r0"]
+    pd.testing.assert_frame_equal(alone.reset_index(drop=True), among.reset_index(drop=True))
+    other = evaluation.metrics_table(found.subset(["focal-r0"]), models, OPTIONS, 2)
+    assert (other["value"].fillna(-1) == alone["value"].fillna(-1)).all()
+    assert not np.array_equal(other["ci_low"], alone["ci_low"], equal_nan=True)
+
+
+def test_awkward_models_have_values_or_reasons() -> None:
+    found, models = study(("cce", "constant", "failed", "perfect"))
+    found.p[1] = [0.5, 0.3, 0.2]
+    found.p[2] = np.nan
+    found.p[3] = 0.02 + 0.94 * np.eye(3)[found.y]
+    points, thresholds = evaluation.operating_points(found, models, OPTIONS)
+    table = evaluation.metrics_table(found, models, OPTIONS, 1, thresholds)
+    table = table[table["split"] == "test"]
+    assert (table[table["value"].isna()]["reason"] != "").all()
+    assert (table[table["ci_low"].isna()]["reason"] != "").all()
+    constant = table[table["model"] == "constant-r0"].set_index("metric")
+    assert constant.loc["mcc", "reason"] == "one class only is predicted"
+    assert constant.loc["auroc_viral", "value"] == 0.5
+    assert constant.loc["f1_viral", "value"] == 0.0
+    assert constant.loc["precision", "reason"] == "class 'bacterial' is never predicted"
+    assert (table.loc[table["model"] == "failed-r0", "reason"] == evaluation.FAILED).all()
+    assert (points.loc[points["model"] == "failed-r0", "reason"] == evaluation.FAILED).all()
+    perfect = table[(table["model"] == "perfect-r0") & (table["ci_method"] != "binomial")]
+    perfect = perfect.set_index("metric")
+    assert perfect.loc["accuracy", "ci_method"] == "wilson"
+    # 30 patients, all right: Wilson's lower end is n / (n + z^2).
+    assert perfect.loc["accuracy", "ci_low"] == pytest.approx(30 / (30 + 1.959964**2))
+    assert perfect.loc["mcc", "value"] == 1.0 and "no interval" in perfect.loc["mcc", "reason"]
+    rank = evaluation.rank_table(found, models, OPTIONS, 1)
+    assert list(rank["model"]) == ["cce-r0", "perfect-r0"]
+    assert list(rank["p_best"]) == [0.0, 1.0]
+    curves = evaluation.curves_table(found, OPTIONS, 1)
+    assert set(curves["model"]) == {"cce-r0", "constant-r0", "perfect-r0"}
+    assert set(evaluation.confusion_table(found)["model"]) == set(curves["model"])
+
+
+def test_class_absent_from_the_test_split() -> None:
+    found, models = study()
+    gone = (found.rows["split"] == "test") & (found.rows["label"] == "viral")
+    keep = ~gone.to_numpy()
+    part = Predictions(
+        found.rows[keep].reset_index(drop=True), found.models, CLASSES, found.p[:, keep]
+    )
+    table = evaluation.metrics_table(part, models, OPTIONS, 1)
+    for metric in ("recall_viral", "auroc_viral", "balanced_accuracy"):
+        values = row(table, model="cce-r0", split="test", metric=metric)
+        assert np.isnan(values["value"]) and values["reason"] == "no image of class 'viral'"
+    assert row(table, model="cce-r0", split="test", metric="accuracy")["value"] > 0
+    curves = evaluation.curves_table(part, OPTIONS, 1)
+    assert set(curves["class"]) == {"micro", "normal", "bacterial"}
+
+
+def test_one_patient_has_values_without_intervals() -> None:
+    found, models = study()
+    found.rows.loc[found.rows["split"] == "test", "patient_id"] = "only"
+    table = evaluation.metrics_table(found.only("test"), models, OPTIONS, 1)
+    table = table[table["ci_method"] != "binomial"]
+    assert table["ci_low"].isna().all()
+    assert (table.loc[table["metric"] == "mcc", "reason"] == "one patient: no interval").all()
+
+
+def test_a_missing_split_is_a_clear_error() -> None:
+    found, models = study()
+    with pytest.raises(UserError, match="no image in split 'test'"):
+        evaluation.curves_table(found.only("val"), OPTIONS, 1)
+
+
+def test_curves_pass_through_the_points_of_scikit_learn() -> None:
+    found, _ = study()
+    curves, test = evaluation.curves_table(found, OPTIONS, 1), found.only("test")
+    for k, label in enumerate(CLASSES):
+        part = curves[(curves["model"] == "cce-r0") & (curves["class"] == label)]
+        roc = part[part["curve"] == "roc"].set_index("x")["y"]
+        fall_out, recall, _ = roc_curve(test.y == k, test.p[0][:, k], drop_intermediate=False)
+        for x in (0.0, 0.1, 0.25, 0.5, 1.0):
+            expected = max(recall[fall_out <= x + 1e-12])
+            below = fall_out <= x + 1e-12
+            if not below.all() and abs(fall_out[below][-1] - x) > 1e-9:
+                expected = np.interp(x, np.r_[fall_out[below][-1], fall_out[~below][0]],
+                                     np.r_[expected, recall[~below][0]])  # fmt: skip
+            assert roc[x] == pytest.approx(expected)
+        pr = part[part["curve"] == "pr"].set_index("x")["y"]
+        precision, recall, _ = precision_recall_curve(test.y == k, test.p[0][:, k])
+        for x in (0.1, 0.5, 0.9, 1.0):
+            assert pr[x] == pytest.approx(precision[np.flatnonzero(recall >= x - 1e-9)[-1]])
+    assert (curves["y_low"] <= curves["y_high"]).all() and curves["y"].between(0, 1).all()
+
+
+def test_ranks_share_ties() -> None:
+    values = np.array([[0.5, 0.9, 0.9, 0.1]])
+    assert evaluation.rank_shares(values, 1).tolist() == [[0.0, 0.5, 0.5, 0.0]]
+    assert evaluation.rank_shares(values, 3).tolist() == [[1.0, 1.0, 1.0, 0.0]]
+    found, models = study(("cce", "twin"))
+    found.p[1] = found.p[0]
+    rank = evaluation.rank_table(found, models, OPTIONS, 1)
+    assert list(rank["p_best"]) == [0.5, 0.5] and list(rank["rank"]) == [1.5, 1.5]
+
+
+def test_confusion_counts() -> None:
+    found, _ = study()
+    table = evaluation.confusion_table(found)
+    test = found.only("test")
+    part = table[(table["model"] == "cce-r0") & (table["split"] == "test")]
+    assert part["count"].sum() == 60
+    cell = row(part, label="normal", predicted="viral")["count"]
+    assert cell == ((test.y == 0) & (test.p[0].argmax(1) == 2)).sum()
+
+
+def test_temperature_rows_improve_the_log_loss_where_they_are_fitted() -> None:
+    found, models = study(seed=3)
+    found.p[:] = found.p**4 / (found.p**4).sum(axis=2, keepdims=True)
+    scaled, entries, temperatures = evaluation.with_temperatures(found, models)
+    assert list(entries) == ["cce-r0-temperature", "focal-r0-temperature"]
+    assert all(entry["kind"] == "temperature" for entry in entries.values())
+    assert all(t > 1 for t in temperatures.values())
+    before, after = found.only("ensemble"), scaled.only("ensemble")
+    for p, q in zip(before.p, after.p, strict=True):
+        losses = [metrics.compute("log_loss", before.y, values) for values in (p, q)]
+        assert losses[1] < losses[0]
+
+
+def test_test_labels_do_not_reach_what_is_chosen_before() -> None:
+    found, models = study()
+    shuffled = found.rows.copy()
+    test = shuffled["split"] == "test"
+    shuffled.loc[test, "label"] = shuffled.loc[test, "label"].to_numpy()[::-1]
+    other = Predictions(shuffled, found.models, CLASSES, found.p)
+    one, two = (evaluation.operating_points(each, models, OPTIONS)[0] for each in (found, other))
+    pd.testing.assert_frame_equal(one, two)
+    assert (
+        evaluation.with_temperatures(found, models)[2]
+        == (evaluation.with_temperatures(other, models)[2])
+    )
+
+
+def test_calibration_tables_answer_whether_calibrated_losses_are() -> None:
+    found, models = study(("cce", "calibrated_cce"), sizes=(30, 200, 400))
+    sharp = found.p[0] ** 4
+    found.p[0] = sharp / sharp.sum(axis=1, keepdims=True)
+    train = np.array([0.2, 0.5, 0.3])
+    scores, compared = evaluation.calibration_tables(
+        found, models, OPTIONS, 1, "balanced", train, comparisons.CALIBRATED
+    )
+    assert set(scores["version"]) == {
+        "raw",
+        "temperature",
+        "prior_corrected",
+        "temperature_prior_corrected",
+    }
+    raw = row(compared, version="raw", metric="ece", loss="calibrated_cce")
+    values = {
+        model: row(scores, model=model, version="raw", metric="ece")["value"]
+        for model in ("cce-r0", "calibrated_cce-r0")
+    }
+    assert raw["difference"] == pytest.approx(values["calibrated_cce-r0"] - values["cce-r0"])
+    assert raw["ci_high"] < 0
+    scaled = row(scores, model="cce-r0", version="temperature", metric="log_loss")["value"]
+    assert scaled < row(scores, model="cce-r0", version="raw", metric="log_loss")["value"]
+    parts = scores[(scores["model"] == "cce-r0") & (scores["version"] == "raw")]
+    parts = parts.set_index("metric")["value"]
+    assert parts["brier"] == pytest.approx(
+        parts["brier_reliability"]
+        - parts["brier_resolution"]
+        + parts["brier_uncertainty"]
+        + parts["brier_within_bin"]
+    )
+    bins = evaluation.reliability_table(found, models, OPTIONS)
+    assert bins.groupby("model")["n"].sum().eq(400).all()
+
+
+def test_shares_that_training_saw() -> None:
+    train, chosen = np.array([0.2, 0.8]), np.array([0.4, 0.6])
+
+    def of(weights: str, **entry: Any) -> list[float]:
+        return evaluation.trained_shares(entry, weights, train, chosen).tolist()
+
+    assert of("balanced", loss="cce") == [0.5, 0.5]
+    assert of("none", loss="cce") == [0.2, 0.8]
+    assert of("balanced", loss="cce_without_class_weights") == [0.2, 0.8]
+    assert of("balanced", loss=None, method="stacking") == [0.4, 0.6]
+
+
+def test_speed_and_no_tensorflow() -> None:
+    """25 models, 624 images, 2,000 resamples, all metrics: at most 60 s on two cores."""
+    found, models = study(tuple(f"loss{k}" for k in range(3)), sizes=(9, 30, 624))
+    start = time.process_time()
+    evaluation.metrics_table(found.only("test"), models, OPTIONS | {"resamples": 2000}, 1)
+    assert (time.process_time() - start) / 3 * 25 < 2 * 60
+    code = "import sys, multiloss.evaluation, multiloss.statistics.replicates; "
+    code += "print([m for m in ('tensorflow', 'keras', 'torch') if m in sys.modules])"
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=Path(evaluation.__file__).parents[1],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.strip() == "[]"

@@ -1,0 +1,509 @@
+"""Figures: the catalogue, what is drawn, and whether a reader can read it."""
+
+import json
+import subprocess
+import sys
+
+import cv2
+import matplotlib
+import numpy as np
+import pandas as pd
+import pytest
+import synthetic_results
+import yaml
+from matplotlib import pyplot as plt
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.text import Text
+from multiloss import diversity, evaluation
+from multiloss.ensembles import predictions
+from multiloss.errors import UserError
+from multiloss.figures import catalog, drawing, gradcam, performance, style
+from multiloss.figures.data import steps
+from multiloss.localisation import cut, to_original
+from multiloss.statistics import comparisons
+
+# Few losses where only their number of classes matters, all of them in one study.
+STUDIES = {
+    "two": {"classes": 2, "losses": ["cce", "focal", "calibrated_cce"], "lesions": False},
+    "three": {"classes": 3, "ablations": ("without_crop", "without_class_weights")},
+    "seven": {
+        "classes": 7,
+        "losses": ["cce", "calibrated_cce", "kl_divergence", "calibrated_negative_entropy"],
+        "replicates": 10,
+    },
+}
+
+
+@pytest.fixture(scope="module", params=STUDIES)
+def study(request, tmp_path_factory) -> synthetic_results.Study:
+    folder = tmp_path_factory.mktemp(request.param)
+    return synthetic_results.make(folder, test_images=60, **STUDIES[request.param])
+
+
+@pytest.fixture(scope="module")
+def three(tmp_path_factory) -> synthetic_results.Study:
+    folder = tmp_path_factory.mktemp("values")
+    losses = ["cce", "focal", "calibrated_cce"]
+    return synthetic_results.make(folder, test_images=60, losses=losses)
+
+
+def inputs_of(study: synthetic_results.Study, figure: catalog.Figure) -> dict:
+    def below(paths):
+        if isinstance(paths, str):
+            return str(study.results / paths)
+        return [str(study.results / path) for path in paths]
+
+    return {name: below(paths) for name, paths in figure.inputs.items()}
+
+
+def paint(study: synthetic_results.Study, name: str, monkeypatch) -> drawing.Drawing:
+    """The canvas of one figure, laid out but not written."""
+    import importlib
+
+    monkeypatch.chdir(study.folder)
+    figure = catalog.figures(study.config)[name]
+    module, _, function = figure.function.partition(".")
+    look = style.Style.of(study.config["figures"])
+    look.apply()
+    painter = getattr(importlib.import_module(f"multiloss.figures.{module}"), function)
+    result = painter(drawing.Inputs(inputs_of(study, figure)), figure.params, look)
+    result.canvas.draw_without_rendering()
+    return result
+
+
+def few(figures: dict[str, catalog.Figure]) -> list[str]:
+    """One figure of each function: what differs between the others are their numbers."""
+    return list({figure.function: name for name, figure in reversed(figures.items())}.values())
+
+
+# -- catalogue ---------------------------------------------------------------------------
+
+
+def test_the_catalogue_needs_the_standard_library_only(root):
+    code = (
+        "import sys; from multiloss.figures import catalog; "
+        "print(*{name.partition('.')[0] for name in sys.modules} - set(sys.stdlib_module_names))"
+    )
+    run = subprocess.run(
+        [sys.executable, "-I", "-c", f"import sys; sys.path.insert(0, 'workflow'); {code}"],
+        cwd=root,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert set(run.stdout.split()) <= {"multiloss", "__main__", "_distutils_hack"}
+
+
+@pytest.mark.parametrize("options", STUDIES.values(), ids=STUDIES)
+def test_every_entry_is_complete(root, options):
+    import importlib
+
+    config = synthetic_results.configuration(**options)
+    for name, figure in catalog.figures(config).items():
+        assert figure.name == name
+        assert figure.category in catalog.CATEGORIES
+        assert len(figure.caption.split()) > 15 and figure.caption.endswith(".")
+        assert "  " not in figure.caption and not figure.title.endswith(".")
+        assert all((root / "workflow" / path).is_file() for path in figure.code)
+        module, _, function = figure.function.partition(".")
+        assert callable(getattr(importlib.import_module(f"multiloss.figures.{module}"), function))
+        assert f"multiloss/figures/{module}.py" in figure.code
+        json.dumps(vars(figure))  # what Snakemake stores as a parameter
+
+
+def test_code_holds_what_the_drawing_imports():
+    figures = catalog.figures(synthetic_results.configuration())
+    assert "multiloss/localisation.py" in figures["gradcam_montage"].code
+    assert "multiloss/figures/style.py" in figures["rank"].code
+    assert "multiloss/figures/gradcam.py" not in figures["rank"].code
+
+
+def test_switched_off_steps_have_no_figures():
+    full = catalog.figures(synthetic_results.configuration(replicates=2))
+    assert {"replicates", "optimism", "gradcam_cce-r1", "gradcam_model_level-top5-r0"} <= set(full)
+    plain = catalog.figures(synthetic_results.configuration(gradcam=False, ensembles=False))
+    missing = {"replicates", "optimism", "localisation", "gradcam_montage", "gradcam_cce-r0"}
+    assert not missing & set(plain)
+    assert {"forest_mcc", "roc", "segmentation_overlays", "compute_cost"} <= set(plain)
+    for figure in plain.values():
+        assert "ensemble," not in figure.caption.replace("ensemble split", "")
+        assert not any("gradcam" in str(path) for path in figure.inputs.values())
+    one = catalog.figures(synthetic_results.configuration(losses=["cce"], ensembles=False))
+    assert not {"rank", "diversity"} & set(one)
+
+
+def test_a_changed_loss_parameter_leaves_other_models_figures_alone():
+    before = synthetic_results.configuration()
+    after = synthetic_results.configuration()
+    after["classification"]["losses"][3]["gamma"] = 3.0
+    assert catalog.figures(before) == catalog.figures(after)
+
+
+def test_a_model_trained_without_crop_has_its_heat_on_the_whole_image():
+    figures = catalog.figures(synthetic_results.configuration(ablations=("without_crop",)))
+    assert not figures["gradcam_cce_without_crop-r0"].params["cropped"]
+    assert figures["gradcam_cce-r0"].params["cropped"]
+
+
+def test_style_defaults_are_the_schemas(root):
+    schema = yaml.safe_load((root / "workflow/schemas/config.schema.yaml").read_text())
+    keys = schema["properties"]["figures"]["properties"]
+    assert {key: entry["default"] for key, entry in keys.items()} == vars(style.Style())
+
+
+# -- every figure, drawn -----------------------------------------------------------------
+
+
+def overlaps(texts: list[Text]) -> list[tuple[str, str]]:
+    """Pairs of upright texts that lie on each other by more than a hair."""
+    boxes = [(text.get_text(), text.get_window_extent()) for text in texts]
+    found = []
+    for number, (first, a) in enumerate(boxes):
+        for second, b in boxes[number + 1 :]:
+            width = min(a.x1, b.x1) - max(a.x0, b.x0)
+            height = min(a.y1, b.y1) - max(a.y0, b.y0)
+            if width > 2 and height > 2:
+                found.append((first, second))
+    return found
+
+
+def test_all_figures_are_readable(study, monkeypatch):
+    """At final size: nothing cut off, no text on another, no letters below 7 points."""
+    names = few(catalog.figures(study.config))
+    for name in names:
+        result = paint(study, name, monkeypatch)
+        canvas = result.canvas
+        drawn, page = drawn_texts(canvas), canvas.bbox
+        for text in drawn:
+            assert text.get_fontsize() >= 7, f"{name}: {text.get_text()!r} is too small"
+            box = text.get_window_extent()
+            inside = box.x0 > -2 and box.y0 > -2 and box.x1 < page.x1 + 2 and box.y1 < page.y1 + 2
+            assert inside, f"{name}: {text.get_text()!r} is cut off"
+        assert not overlaps(drawn), f"{name}: {overlaps(drawn)[:3]}"
+        millimetres = canvas.get_size_inches()[0] * 25.4
+        assert round(millimetres) in (85, 180), name
+        assert result.facts or name == "localisation", name
+        plt.close(canvas)
+
+
+def drawn_texts(canvas: Figure) -> list[Text]:
+    """Upright texts on the page; matplotlib also keeps labels of ticks beyond the limits."""
+    hidden = set()
+    for axes in canvas.findobj(Axes):
+        for axis in (axes.xaxis, axes.yaxis):
+            low, high = sorted(axis.get_view_interval())
+            for tick in [*axis.get_major_ticks(), *axis.get_minor_ticks()]:
+                if not (axes.axison and low - 1e-9 <= tick.get_loc() <= high + 1e-9):
+                    hidden |= {tick.label1, tick.label2}
+    return [
+        text
+        for text in canvas.findobj(Text)
+        if text.get_text().strip()
+        and text.get_visible()
+        and text.get_rotation() % 90 == 0
+        and text not in hidden
+    ]
+
+
+def test_draw_writes_picture_vector_and_facts(three, monkeypatch, tmp_path):
+    monkeypatch.chdir(three.folder)
+    figure = catalog.figures(three.config)["segmentation_dice"]
+    paths = [tmp_path / f"dice.{end}" for end in ("png", "svg", "json")]
+    drawing.draw(figure, inputs_of(three, figure), {"dpi": 150}, *paths)
+    image = cv2.imread(str(paths[0]))
+    assert image.shape[1] == pytest.approx(85 / 25.4 * 150, abs=1)
+    assert b"<dc:date>" not in paths[1].read_bytes()
+    record = json.loads(paths[2].read_text(encoding="utf-8"))
+    assert record["caption"] == figure.caption and record["title"] == figure.title
+    assert "n = 20 images" in record["facts"]
+
+
+def test_the_same_input_gives_the_same_bytes(three, tmp_path, root):
+    """In another process, with other hashes of strings."""
+    code = """
+import json, sys
+from multiloss.figures import catalog, drawing
+for entry, inputs in json.loads(sys.argv[1]):
+    figure = catalog.Figure(**entry)
+    outputs = [f"{sys.argv[2]}/{figure.name}.{end}" for end in ("png", "svg", "json")]
+    drawing.draw(figure, inputs, {}, *outputs)
+"""
+    figures = [catalog.figures(three.config)[name] for name in ("splits", "gradcam_cce-r0")]
+    jobs = json.dumps([[vars(figure), inputs_of(three, figure)] for figure in figures])
+    written = []
+    for number in (1, 2):
+        out = tmp_path / str(number)
+        out.mkdir()
+        environment = {"PYTHONHASHSEED": str(number), "PYTHONPATH": str(root / "workflow")}
+        command = [sys.executable, "-c", code, jobs, str(out)]
+        subprocess.run(command, cwd=three.folder, env=environment, check=True)
+        written.append({path.name: path.read_bytes() for path in out.iterdir()})
+    assert len(written[0]) == 6 and written[0].keys() == written[1].keys()
+    assert [name for name in written[0] if written[0][name] != written[1][name]] == []
+
+
+def test_a_table_without_its_column_is_named(three, monkeypatch, tmp_path):
+    figure = catalog.figures(three.config)["forest_mcc"]
+    broken = tmp_path / "metrics.csv"
+    pd.read_csv(three.results / "tables/metrics.csv").drop(columns="ci_low").to_csv(broken)
+    outputs = [tmp_path / f"x.{end}" for end in ("png", "svg", "json")]
+    with pytest.raises(UserError, match=r"metrics\.csv: no column 'ci_low'"):
+        drawing.draw(figure, {"metrics": str(broken)}, {}, *outputs)
+    assert not any(path.exists() for path in outputs)
+
+
+# -- numbers in the pictures -------------------------------------------------------------
+
+
+def test_confusion_matrix_shows_the_counts_of_the_table(three, monkeypatch):
+    result = paint(three, "confusion_matrices", monkeypatch)
+    table = pd.read_csv(three.results / "tables/confusion.csv")
+    chosen = pd.read_csv(three.results / "ensembles/chosen.csv").set_index("what")["model"]
+    part = table[(table["model"] == chosen["single"]) & (table["split"] == "test")]
+    axes = result.canvas.axes[0]
+    shown = [int(text.get_text().split("\n")[0]) for text in axes.texts]
+    assert shown == part["count"].tolist()
+    counts = np.array(shown).reshape(3, 3)
+    percent = [text.get_text().split("\n")[1] for text in axes.texts]
+    assert percent[0] == f"{counts[0, 0] / counts[0].sum():.0%}"
+
+
+def test_forest_shows_each_value_with_its_interval(three, monkeypatch):
+    result = paint(three, "forest_mcc", monkeypatch)
+    table = pd.read_csv(three.results / "tables/metrics.csv")
+    table = table[(table["metric"] == "mcc") & (table["split"] == "test")]
+    table = table[(table["ci_method"] != "binomial") & (table["kind"] == "single")]
+    lines = [line.get_xydata() for line in result.canvas.axes[0].lines]
+    for row in table.itertuples():
+        assert any(len(p) == 1 and p[0, 0] == pytest.approx(row.value) for p in lines)
+        ends = [row.ci_low, row.ci_high]
+        assert any(len(p) == 2 and p[:, 0] == pytest.approx(ends) for p in lines)
+    best = table.sort_values("value").iloc[-1]
+    assert f"{best['value']:.3f}" in str([t.get_text() for t in result.canvas.findobj(Text)])
+
+
+def test_a_failed_model_is_shown_as_a_gap(three, monkeypatch, tmp_path):
+    table = pd.read_csv(three.results / "tables/metrics.csv")
+    table.loc[table["model"] == "focal-r0", ["value", "ci_low", "ci_high"]] = np.nan
+    path = tmp_path / "metrics.csv"
+    table.to_csv(path, index=False)
+    look = style.Style()
+    look.apply()
+    params = catalog.figures(three.config)["forest_mcc"].params
+    canvas = performance.forest(drawing.Inputs({"metrics": str(path)}), params, look).canvas
+    labels = [tick.get_text() for tick in canvas.axes[0].get_yticklabels()]
+    values = [tick.get_text() for tick in canvas.axes[1].get_yticklabels()]
+    assert values[labels.index("focal")] == "not defined"
+    # The failed model comes last of its kind.
+    assert labels.index("focal") == 2
+
+
+def test_learning_curves_hold_the_histories(three, monkeypatch):
+    result = paint(three, "learning_curves", monkeypatch)
+    history = pd.read_csv(three.results / "models/cce/0.history.csv")
+    lines = [line.get_ydata() for line in result.canvas.axes[0].lines]
+    assert any(np.array_equal(line, history["val_mcc"]) for line in lines)
+
+
+def test_rank_says_who_is_best_most_often(three, monkeypatch):
+    table = pd.read_csv(three.results / "tables/rank.csv")
+    table = table[table["kind"] == "single"].sort_values("p_best")
+    result = paint(three, "rank", monkeypatch)
+    name = style.model_label(table.iloc[-1]["model"])
+    assert result.canvas.axes[0].get_yticklabels()[0].get_text() == name
+    assert result.facts.startswith(f"{name} is most often best")
+
+
+def test_significance_marks_what_holm_rejects(three, monkeypatch):
+    table = pd.read_csv(three.results / "tables/significance.csv")
+    table = table[(table["family"] != "calibrated_against_plain") & table["model_b"].notna()]
+    result = paint(three, "significance_heatmap", monkeypatch)
+    cells = [t for axes in result.canvas.axes for t in axes.texts]
+    bold = [t for t in cells if t.get_fontweight() == "bold"]
+    assert len(cells) == len(table)
+    assert len(bold) == table["reject"].sum() > 0
+
+
+def test_splits_count_patients_once(three, monkeypatch):
+    manifest = pd.read_csv(three.results / "data/manifest.csv")
+    result = paint(three, "splits", monkeypatch)
+    right = [int(text.get_text()) for text in result.canvas.axes[1].texts]
+    train = manifest[(manifest["split"] == "train") & (manifest["label"] == "normal")]
+    assert right[0] == train["patient_id"].nunique() < len(train)
+
+
+# -- images ------------------------------------------------------------------------------
+
+
+def test_heat_lies_in_the_box_of_the_original(three, monkeypatch):
+    heat = np.array([[0.0, 1.0]], np.float16)
+    whole = to_original(heat, (10, 20, 8, 4), (50, 60))
+    assert whole.shape == (50, 60) and whole[20:24, 17].min() == 1.0
+    whole[20:24, 10:18] = 0
+    assert whole.max() == 0
+    assert cut(np.array([0.1, 0.2, 0.9], np.float32), 0.2).tolist() == pytest.approx([0, 0.2, 0.9])
+
+
+def test_overlay_leaves_pixels_without_heat_as_they_are():
+    image = np.full((2, 2), 100, np.uint8)
+    heat = np.array([[0.0, 1.0], [0.0, 0.0]], np.float32)
+    shown = gradcam.overlay(image, heat, "inferno")
+    assert shown[0, 0] == pytest.approx([100 / 255] * 3)
+    tint = np.array(plt.get_cmap("inferno")(1.0)[:3])
+    share = gradcam.STRONGEST_TINT
+    assert shown[0, 1] == pytest.approx((1 - share) * 100 / 255 + share * tint)
+
+
+def test_images_are_chosen_by_the_rule_of_the_caption():
+    table = pd.DataFrame({"p": np.arange(8) / 10}, index=list("abcdefgh"))
+    # From most to least confident h..a, in two halves: the middle of each.
+    assert gradcam.choose(table, 2)["image_id"].tolist() == ["f", "b"]
+    assert gradcam.choose(table, 9)["image_id"].tolist() == list("hgfedcba")
+    assert gradcam.choose(table.iloc[:0], 2).empty
+    same = pd.DataFrame({"p": [0.5] * 3}, index=["b", "c", "a"])
+    assert gradcam.choose(same, 1)["image_id"].tolist() == ["b"]
+
+
+def test_steps():
+    assert steps(8, 2) == [2, 6]
+    assert steps(3, 5) == [0, 1, 2]
+    assert steps(100, 3, ends=True) == [0, 50, 99]
+    assert steps(0, 4) == []
+
+
+def test_gradcam_shows_right_and_wrong_of_each_class_and_marks_flat_maps(three, monkeypatch):
+    result = paint(three, "gradcam_cce-r0", monkeypatch)
+    texts = [text.get_text() for text in result.canvas.findobj(Text)]
+    predictions = pd.read_csv(three.results / "predictions/cce-r0.csv")
+    test = predictions[predictions["split"] == "test"]
+    columns = [f"p_{name}" for name in three.config["classes"]]
+    said = np.array(three.config["classes"])[test[columns].to_numpy().argmax(axis=1)]
+    for name in three.config["classes"]:
+        right, total = (said[test["label"] == name] == name).sum(), (test["label"] == name).sum()
+        assert f"true class {name}: {right} of {total} right" in texts
+        assert sum(t.startswith(f"+ predicted {name} ") for t in texts) == min(2, right)
+    wrong = sum(t.startswith("\N{MINUS SIGN} predicted") for t in texts)
+    expected = [(said[test["label"] == name] != name).sum() for name in three.config["classes"]]
+    assert wrong == sum(min(2, int(number)) for number in expected)
+
+
+def test_a_flat_map_is_marked_and_not_stretched(three, monkeypatch, tmp_path):
+    flat = tmp_path / "flat.npz"
+    with np.load(three.results / "gradcam/cce-r0.npz") as stored:
+        ids = stored["image_id"]
+    maps = np.zeros((len(ids), 4, 4), np.float16)
+    np.savez(flat, maps=maps, flat=np.ones(len(ids), bool), image_id=ids)
+    monkeypatch.chdir(three.folder)
+    figure = catalog.figures(three.config)["gradcam_cce-r0"]
+    files = {**inputs_of(three, figure), "maps": str(flat)}
+    look = style.Style()
+    look.apply()
+    result = gradcam.model(drawing.Inputs(files), figure.params, look)
+    assert f"{len(ids)} flat maps" in result.facts
+    marks = [t for t in result.canvas.findobj(Text) if t.get_text().startswith("flat map")]
+    shown = [t for t in result.canvas.findobj(Text) if " predicted " in t.get_text()]
+    assert len(marks) == len(shown) > 0
+    plt.close(result.canvas)
+
+
+def test_maps_of_other_images_are_refused(tmp_path):
+    path = tmp_path / "maps.npz"
+    np.savez(path, maps=np.zeros((2, 4, 4)), flat=np.zeros(2, bool), image_id=np.array(["a", "b"]))
+    with pytest.raises(UserError, match=r"maps\.npz: 2 maps for 3 test images"):
+        gradcam.read_maps(path, ["a", "b", "c"])
+
+
+def test_crop_overview_marks_fallbacks_first(three, monkeypatch):
+    boxes = pd.read_csv(three.results / "crops/boxes.csv")
+    result = paint(three, "crop_overview", monkeypatch)
+    titles = [axes.get_title() for axes in result.canvas.axes]
+    failed = int(boxes["fallback"].sum())
+    assert failed > 0
+    marked = ["no lung found" in title for title in titles]
+    assert marked[: min(4, failed)] == [True] * min(4, failed) and sum(marked) == min(4, failed)
+    assert f"of which {failed}" in result.facts
+
+
+# -- the made-up results are like real ones ----------------------------------------------
+
+
+def test_made_up_tables_have_the_columns_of_real_ones(three):
+    """Else these tests would go on to pass when a table changes."""
+    config = three.config
+    options = config["evaluation"] | {"resamples": 20}
+    models = {}
+    for name in three.singles:
+        loss, _, replicate = name.rpartition("-r")
+        entry = {"kind": "single", "loss": loss, "replicate": int(replicate), "k": None}
+        models[name] = entry
+    paths = [three.results / f"predictions/{name}.csv" for name in models]
+    found = predictions.read(paths, config["classes"])
+    rng = np.random.default_rng(0)
+    real = {
+        "metrics": evaluation.metrics_table(found, models, options, 0),
+        "confusion": evaluation.confusion_table(found),
+        "curves": evaluation.curves_table(found, options, 0),
+        "rank": evaluation.rank_table(found, models, options, 0),
+        "calibration": evaluation.reliability_table(found, models, options),
+        "diversity": diversity.table(found, "test", 20, 0.95, rng),
+        "significance": comparisons.significance_table(
+            found,
+            models,
+            pd.DataFrame(columns=["ensemble", "member", "rank"]),
+            config["significance"] | {"permutations": 99},
+            options,
+            0,
+        ),
+    }
+    for name, table in real.items():
+        made_up = pd.read_csv(three.results / f"tables/{name}.csv")
+        assert set(made_up) <= set(table), name
+        for column in {"curve", "test", "ci_method"} & set(made_up):
+            known = {"percentile", "bca", *table[column].unique()}
+            assert set(made_up[column].dropna()) <= known, (name, column)
+    families = set(pd.read_csv(three.results / "tables/significance.csv")["family"])
+    assert set(real["significance"]["family"]) <= families
+    assert set(comparisons.CALIBRATED) == {
+        loss for loss in synthetic_results.LOSSES if loss.startswith("calibrated")
+    }
+
+
+# -- names -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("colours", ["cividis", "PuOr", "Oranges", "viridis", "Greys"])
+def test_numbers_stand_out_on_every_colour(colours):
+    """Contrast of at least 4.5 to 1 (WCAG 2.1), by an independent formula for sRGB."""
+
+    def luminance(colour):
+        values = np.array(matplotlib.colors.to_rgb(colour))
+        linear = np.where(values <= 0.04045, values / 12.92, ((values + 0.055) / 1.055) ** 2.4)
+        return linear @ [0.2126, 0.7152, 0.0722]
+
+    for value in np.linspace(0, 1, 101):
+        ground = plt.get_cmap(colours)(value)
+        pair = sorted([luminance(ground[:3]), luminance(style.ink_on(ground))])
+        assert (pair[1] + 0.05) / (pair[0] + 0.05) >= 4.5
+
+
+@pytest.mark.parametrize(
+    ("model", "shown"),
+    [
+        ("cce-r0", "CCE"),
+        ("label_smoothed_focal-r11", "label smoothed focal"),
+        ("stacking-top3-r0", "stacking, top\N{NO-BREAK SPACE}3"),
+        ("weighted_average-model_level-r2", "weighted average of model level"),
+        ("seed_average-cce-top5", "5 seeds of CCE averaged"),
+        ("cce-r0-temperature", "CCE + temperature"),
+        ("cce_without_crop-r0", "CCE without crop"),
+    ],
+)
+def test_model_names(model, shown):
+    assert style.model_label(model) == shown
+
+
+def test_class_names_stand_verbatim_in_metric_names():
+    assert style.label("auroc_Large_mass") == "AUROC, Large_mass"
+    assert style.label("auroc_macro") == "AUROC macro"
+    assert style.label("balanced_accuracy") == "balanced accuracy"

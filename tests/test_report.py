@@ -1,0 +1,605 @@
+"""The report: what it says is what the tables say, and nothing is needed that is not there."""
+
+import copy
+import html.parser
+import json
+import math
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from multiloss import report
+from multiloss.errors import UserError
+from multiloss.report import answer, blocks, checklist, methods, rulegraph
+from multiloss.report.facts import Comparison, Facts
+from multiloss.report.results import MAX_PNG_BYTES, MAX_WIDTH, Results, inline
+from report_studies import EDGES, VERSIONS, statistics
+from synthetic_results import Study, make
+
+LOSSES = [
+    "cce",
+    "kl_divergence",
+    "focal",
+    "calibrated_cce",
+    "calibrated_kl_divergence",
+    "calibrated_focal",
+]
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory: pytest.TempPathFactory) -> tuple[Study, dict[str, Any]]:
+    """Three seeds of six losses, with the statistics of the workflow's own modules."""
+    made = make(
+        tmp_path_factory.mktemp("study"),
+        losses=LOSSES,
+        replicates=3,
+        ablations=("without_crop",),
+        save_images=False,
+        placeholder_figures=True,
+    )
+    return made, statistics(made, made.config)
+
+
+@pytest.fixture
+def changed(study: tuple[Study, dict[str, Any]], tmp_path: Path) -> tuple[Path, dict[str, Any]]:
+    """A copy of its results folder, free to be changed."""
+    made, config = study
+    results = tmp_path / "results" / "fake"
+    shutil.copytree(made.results, results)
+    return results, copy.deepcopy(config)
+
+
+@pytest.fixture(scope="module")
+def page(study: tuple[Study, dict[str, Any]]) -> str:
+    made, config = study
+    return report.build(made.results, config, rule_edges=EDGES, versions=VERSIONS)
+
+
+class _Text(html.parser.HTMLParser):
+    """The words of a page by section, with blanks made plain."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sections: dict[str, list[str]] = {}
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self._current: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        if tag == "section":
+            self._current = self.sections.setdefault(str(dict(attrs)["id"]), [])
+
+    def handle_data(self, data: str) -> None:
+        self._current.append(data)
+
+
+def parsed(page: str) -> _Text:
+    reader = _Text()
+    reader.feed(page)
+    return reader
+
+
+def words_of(page: str, section: str) -> str:
+    return " ".join("".join(parsed(page).sections[section]).split())
+
+
+def facts_of(results: Path, config: dict[str, Any]) -> Facts:
+    return Facts(Results(results), config)
+
+
+def rewrite(results: Path, name: str, change: Any) -> None:
+    """Change one table in place."""
+    table = pd.read_csv(results / name, keep_default_na=False, na_values=[""])
+    change(table).to_csv(results / name, index=False)
+
+
+# ---- the page as a whole ------------------------------------------------------------------
+ORDER = [
+    "answer", "data", "segmentation", "crops", "training", "singles", "ensembles", "significance",
+    "calibration", "optimism", "replicates", "diversity", "gradcam", "configuration", "versions",
+    "rules", "times", "checklist", "methods", "cite",
+]  # fmt: skip
+
+
+def test_sections_stand_in_the_order_of_the_study(page: str) -> None:
+    assert list(parsed(page).sections) == ORDER
+
+
+def test_page_needs_nothing_from_outside(page: str) -> None:
+    for tag, attributes in parsed(page).tags:
+        for key in ("src", "href", "srcset", "data", "action"):
+            value = attributes.get(key) or ""
+            assert value.startswith(("data:", "#")) or not value, (tag, key, value[:80])
+    assert "default-src 'none'" in page
+    style = page[page.index("<style>") : page.index("</style>")]
+    assert "url(" not in style and "@import" not in style
+
+
+def test_every_image_and_table_is_described(page: str) -> None:
+    tags = parsed(page).tags
+    ids = {attributes["id"] for _, attributes in tags if "id" in attributes}
+    images = [attributes for tag, attributes in tags if tag == "img"]
+    assert len(images) > 20
+    for image in images:
+        assert image["alt"] and image["aria-describedby"] in ids
+        assert int(image["width"] or 0) > 0 and int(image["height"] or 0) > 0
+    regions = [attributes for _, attributes in tags if attributes.get("class") == "scroll"]
+    assert regions
+    for region in regions:
+        assert region["tabindex"] == "0" and region["aria-labelledby"] in ids
+    all_ids = [attributes["id"] for _, attributes in tags if "id" in attributes]
+    assert len(all_ids) == len(set(all_ids))
+    links = {a["href"][1:] for tag, a in tags if tag == "a" and a.get("href")}
+    assert links <= ids
+
+
+def test_every_figure_of_the_catalogue_is_shown_once(
+    page: str, study: tuple[Study, dict[str, Any]]
+) -> None:
+    made, _ = study
+    names = sorted(path.stem for path in (made.results / "figures").glob("*.png"))
+    shown = re.findall(r'<figure id="figure-([^"]+)"', page)
+    assert sorted(shown) == names
+
+
+def test_captions_hold_the_facts_of_the_data(page: str) -> None:
+    assert page.count("n = 120 images of 103 patients.") >= 20
+
+
+def test_same_inputs_same_bytes(study: tuple[Study, dict[str, Any]], page: str) -> None:
+    made, config = study
+    again = report.build(made.results, config, rule_edges=EDGES[::-1], versions=VERSIONS)
+    assert again == page
+
+
+def test_run_times_are_the_only_part_that_varies(
+    changed: tuple[Path, dict[str, Any]], page: str
+) -> None:
+    results, config = changed
+    for path in (results / "benchmarks").rglob("*.tsv"):
+        path.write_text("s\tmax_rss\n12.5\t99\n")
+    again = report.build(results, config, rule_edges=EDGES, versions=VERSIONS)
+    assert again != page
+
+    def without(text: str) -> str:
+        return re.sub(r'<section [^>]*data-varies="yes".*?</section>', "", text, flags=re.S)
+
+    assert without(again) == without(page)
+
+
+def test_markup_in_names_is_shown_not_run(changed: tuple[Path, dict[str, Any]]) -> None:
+    results, config = changed
+    config["data"]["sources"][0]["citation"] = "<script>alert(1)</script>"
+    rewrite(
+        results,
+        "data/rejected.csv",
+        lambda table: table.assign(reason="<img src=x onerror=alert(2)>"),
+    )
+    text = report.build(results, config)
+    assert "<script>alert(1)" not in text and "<img src=x" not in text
+    assert "&lt;img src=x onerror=alert(2)&gt;" in text
+
+
+def test_files_of_an_older_config_stay_out(changed: tuple[Path, dict[str, Any]]) -> None:
+    results, config = changed
+    declared = [
+        results / "data/manifest.csv",
+        results / "tables/metrics.csv",
+        results / "figures/forest_mcc.png",
+    ]
+    text = report.build(results, config, files=declared)
+    assert re.findall(r'<figure id="figure-([^"]+)"', text) == ["forest_mcc"]
+    assert "n = 120 images of 103 patients." in text
+    assert "Optimism was not computed" in text
+    assert "The paired tests of this study are not there." in text
+
+
+# ---- the answer ---------------------------------------------------------------------------
+def test_answer_names_the_choice_of_the_ensemble_split(
+    page: str, study: tuple[Study, dict[str, Any]]
+) -> None:
+    made, _ = study
+    chosen = pd.read_csv(made.results / "ensembles/chosen.csv").set_index("what")["model"]
+    metrics = pd.read_csv(made.results / "tables/metrics.csv")
+    said = words_of(page, "answer")
+    for what in ("single", "ensemble"):
+        row = metrics[
+            (metrics["model"] == chosen[what])
+            & (metrics["split"] == "test")
+            & (metrics["metric"] == "mcc")
+            & (metrics["ci_method"] != "binomial")
+        ].iloc[0]
+        low, high = (f"{row[end]:.3f}" for end in ("ci_low", "ci_high"))
+        name = "single model" if what == "single" else "ensemble"
+        assert (
+            f"The {name} chosen on the ensemble split is {chosen[what]}, with a test MCC of "
+            f"{row['value']:.3f} (95% interval {low} to {high})" in said
+        )
+
+
+def decide(results: Path, config: dict[str, Any], **values: Any) -> str:
+    """The headline after the primary test of the chosen ensemble was given these values."""
+    facts = facts_of(results, config)
+    chosen = facts.chosen("ensemble")
+    member = facts.best_member(str(chosen))
+
+    def change(table: pd.DataFrame) -> pd.DataFrame:
+        rows = (
+            (table["family"] == "against_best_member")
+            & (table["model_a"] == chosen)
+            & (table["model_b"] == member)
+            & (table["metric"] == "mcc")
+            & (table["test"] == "permutation")
+        )
+        assert rows.sum() == 1
+        for column, value in values.items():
+            table[column] = table[column].astype(object)
+            table.loc[rows, column] = value
+        return table
+
+    rewrite(results, "tables/significance.csv", change)
+    found = answer.answer(facts_of(results, config))
+    return " ".join(str(found.headline[1]).replace("<wbr>", "").split())
+
+
+def test_ensemble_is_better_only_when_the_paired_test_rejects(
+    changed: tuple[Path, dict[str, Any]],
+) -> None:
+    results, config = changed
+    said = decide(results, config, difference=0.2, p_value=0.004, p_adjusted=0.09, reject=False)
+    assert "It is not shown to be better than its best member" in said
+    assert "+0.200" in said and "p 0.004, 0.090 after Holm" in said
+    said = decide(results, config, difference=0.2, p_adjusted=0.01, reject=True)
+    assert "It is better than its best member" in said
+    said = decide(results, config, difference=-0.2, p_adjusted=0.01, reject=True)
+    assert "It is worse than its best member" in said
+
+
+def test_best_member_test_is_taken_from_its_own_family(
+    changed: tuple[Path, dict[str, Any]],
+) -> None:
+    """The best member can be the baseline; Holm then differs between the two families."""
+    results, config = changed
+    facts = facts_of(results, config)
+    chosen = str(facts.chosen("ensemble"))
+    replicate = chosen.rpartition("-r")[2]
+
+    def cce_first(table: pd.DataFrame) -> pd.DataFrame:
+        first = (table["ensemble"] == chosen) & (table["rank"] == 1)
+        table.loc[first, "member"] = f"cce-r{replicate}"
+        return table
+
+    def two_families(table: pd.DataFrame) -> pd.DataFrame:
+        primary = (
+            (table["model_a"] == chosen)
+            & (table["model_b"] == f"cce-r{replicate}")
+            & (table["metric"] == "mcc")
+            & (table["test"] == "permutation")
+        )
+        row = table[primary].iloc[[0]]
+        ours = row.assign(family="against_best_member", p_adjusted=0.2, reject=False)
+        theirs = row.assign(family="against_baseline", p_adjusted=0.001, reject=True)
+        return pd.concat([theirs, ours, table[~primary]])
+
+    rewrite(results, "ensembles/members.csv", cce_first)
+    rewrite(results, "tables/significance.csv", two_families)
+    said = str(answer.answer(facts_of(results, config)).headline[1])
+    assert "not shown to be better" in said and "0.200 after Holm" in said
+
+
+def test_same_objective_as_the_baseline_is_noise_not_a_finding(
+    changed: tuple[Path, dict[str, Any]],
+) -> None:
+    results, config = changed
+
+    def chosen(table: pd.DataFrame) -> pd.DataFrame:
+        table.loc[table["what"] == "single", "model"] = "kl_divergence-r1"
+        return table
+
+    def rejects(table: pd.DataFrame) -> pd.DataFrame:
+        table["reject"] = table["loss_a"] == "kl_divergence"
+        return table
+
+    rewrite(results, "ensembles/chosen.csv", chosen)
+    rewrite(results, "tables/replicate_comparisons.csv", rejects)
+    found = answer.answer(facts_of(results, config))
+    assert "is the same objective as the baseline" in str(found.headline[0])
+    assert "better than the baseline" not in str(found.headline[0])
+    assert "none rejects" in str(found.loss[0])
+
+
+def test_noise_floor_is_the_difference_of_the_pairs(
+    page: str, study: tuple[Study, dict[str, Any]]
+) -> None:
+    made, config = study
+    facts = facts_of(made.results, config)
+    pairs = facts.noise_floor()
+    assert [(a, b) for a, b, _, _ in pairs][:2] == [
+        ("kl_divergence-r0", "cce-r0"),
+        ("kl_divergence-r1", "cce-r1"),
+    ]
+    for a, b, difference, test in pairs:
+        assert difference == pytest.approx(facts.value(a).value - facts.value(b).value)
+        assert test is not None and test.difference == pytest.approx(difference, abs=1e-9)
+    largest = max(abs(difference) for _, _, difference, _ in pairs)
+    assert f"no larger than the largest of these ({largest:.3f})" in words_of(page, "answer")
+
+
+def test_caveats_follow_from_the_study(page: str, changed: tuple[Path, dict[str, Any]]) -> None:
+    said = words_of(page, "answer")
+    assert "Phantom images are not patients." in said
+    assert "trained with 3 seeds only; fewer than 5" in said
+    assert "With 120 images of" in said
+    results, config = changed
+    for source in config["data"]["sources"]:
+        source["layout"] = "kermany"
+    config["replicates"] = 1
+    found = " ".join(answer.answer(facts_of(results, config)).caveats)
+    assert "Phantom" not in found
+    assert "Each loss was trained once." in found
+
+    def nearly_perfect(table: pd.DataFrame) -> pd.DataFrame:
+        table.loc[table["metric"] == "accuracy", "value"] = 0.985
+        return table
+
+    rewrite(results, "tables/metrics.csv", nearly_perfect)
+    found = " ".join(answer.answer(facts_of(results, config)).caveats)
+    assert "Accuracy is close to 1." in found
+
+
+def test_a_failed_training_is_a_gap_that_the_page_names(
+    changed: tuple[Path, dict[str, Any]],
+) -> None:
+    results, config = changed
+
+    def fail(table: pd.DataFrame) -> pd.DataFrame:
+        rows = table["model"] == "focal-r1"
+        table.loc[rows, ["value", "ci_low", "ci_high"]] = np.nan
+        table.loc[rows, "reason"] = "no probabilities: its training failed"
+        return table
+
+    rewrite(results, "tables/metrics.csv", fail)
+    facts = facts_of(results, config)
+    assert facts.missing_models == ["focal-r1"]
+    assert "focal-r1" not in facts.singles
+    text = report.build(results, config)
+    assert "1 model is without results: focal-r1." in words_of(text, "answer")
+    assert "1 model has no results" in words_of(text, "training")
+    assert "its training failed" in words_of(text, "singles")
+
+
+# ---- other sections -----------------------------------------------------------------------
+def test_calibration_answer_counts_what_holm_rejects(
+    changed: tuple[Path, dict[str, Any]],
+) -> None:
+    results, config = changed
+
+    def two_of_three(table: pd.DataFrame) -> pd.DataFrame:
+        rows = (table["metric"] == "ece") & (table["version"] == "raw")
+        rows &= table["replicate"].astype(str) == "mean"
+        assert rows.sum() == 3
+        table.loc[rows, "difference"] = [-0.1, -0.1, 0.1]
+        table.loc[rows, "p_value"] = [0.001, 0.2, 0.002]
+        return table
+
+    rewrite(results, "tables/calibration_comparisons.csv", two_of_three)
+    said = words_of(report.build(results, config), "calibration")
+    assert "In part: 1 of 3 calibrated losses are shown to have a lower calibration error" in said
+    assert "1 are shown to have a higher one" in said
+
+
+def test_optimism_is_labelled_no_result(page: str) -> None:
+    said = words_of(page, "optimism")
+    assert "(not a result)" in said and "These numbers are not results." in said
+
+
+def test_leaks_are_told_loudly(changed: tuple[Path, dict[str, Any]]) -> None:
+    results, config = changed
+    rows = [("patients_in_two_splits", "patient", 3, 100, "patients: p-1", "leak")]
+    columns = ["check", "level", "count", "n", "detail", "verdict"]
+    pd.DataFrame(rows, columns=columns).to_csv(results / "tables/leakage.csv", index=False)
+    said = words_of(report.build(results, config), "data")
+    assert "The audit found a leak (patients in two splits)" in said
+
+
+def test_provenance_shows_digest_licence_and_where_it_is_from(
+    changed: tuple[Path, dict[str, Any]],
+) -> None:
+    results, config = changed
+    config["data"]["sources"][0] |= {"layout": "kermany", "license": "", "citation": ""}
+    record = {
+        "url": "https://example.org/a.zip",
+        "sha256": "ab" * 32,
+        "size": 1235512464,
+        "verified": "recorded",
+        "license": "CC BY 4.0",
+        "citation": "Kermany 2018",
+        "masks_url": "https://example.org/masks.zip",
+        "masks_sha256": "cd" * 32,
+        "masks_size": 7,
+        "masks_verified": "known",
+    }
+    (results / "data/downloads/phantom-cxr.json").write_text(json.dumps(record))
+    said = words_of(report.build(results, config), "data")
+    for text in ("https://example.org/a.zip", "ab" * 32, "1235512464", "CC BY 4.0", "cd" * 32):
+        assert text in said
+    assert "digest recorded at the first download" in said
+
+
+def test_configuration_is_whole_and_readable_back(
+    page: str, study: tuple[Study, dict[str, Any]]
+) -> None:
+    import html as entities
+
+    import yaml
+
+    text = re.search(r'<section id="configuration".*?<pre[^>]*>(.*?)</pre>', page, re.S)
+    assert text is not None
+    assert yaml.safe_load(entities.unescape(text[1])) == study[1]
+
+
+def test_methods_cite_in_order_and_follow_the_config(
+    study: tuple[Study, dict[str, Any]],
+) -> None:
+    made, config = study
+    text, references = methods.paragraphs(facts_of(made.results, config))
+    cited = [int(n) for group in re.findall(r"\[([\d, ]+)\]", " ".join(text))
+             for n in group.split(", ")]  # fmt: skip
+    first_seen = list(dict.fromkeys(cited))
+    assert first_seen == list(range(1, len(references) + 1))
+    joined = " ".join(text)
+    assert "each of 3 seeds" in joined and "6 losses" in joined
+    assert "480 images of" in joined
+    assert any("Grad-CAM" in reference for reference in references)
+    off = copy.deepcopy(config)
+    off["gradcam"]["enabled"] = False
+    off["ensembles"]["methods"] = []
+    text, references = methods.paragraphs(facts_of(made.results, off))
+    assert not any("Selvaraju" in reference for reference in references)
+    assert "Ensembles were built" not in " ".join(text)
+
+
+def test_checklist_covers_both_lists(study: tuple[Study, dict[str, Any]]) -> None:
+    made, config = study
+    found = checklist.items(facts_of(made.results, config))
+    claim = {int(n) for item in found for n in re.findall(r"\d+", item.claim)}
+    assert claim == set(range(1, 43))
+    tripod = {int(n) for item in found for n in re.findall(r"\d+", item.tripod)}
+    assert tripod == set(range(1, 28))
+    anchors = {item.anchor for item in found if item.anchor}
+    assert anchors <= set(ORDER)
+
+
+# ---- studies of other shapes ----------------------------------------------------------------
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"classes": 2, "losses": ["cce", "focal"], "ensembles": False, "gradcam": False},
+        {"classes": 7, "losses": ["cce", "hinge", "focal"], "lesions": False, "test_images": 210},
+        {"replicates": 10, "losses": ["cce", "focal"]},
+        {"losses": ["cce"], "ensembles": False, "gradcam": False},
+    ],
+    ids=["two-classes-no-options", "seven-classes", "ten-replicates", "one-loss"],
+)
+def test_other_studies(tmp_path: Path, options: dict[str, Any]) -> None:
+    options = {"save_images": False, "placeholder_figures": True} | options
+    made = make(tmp_path, **options)
+    text = report.build(made.results, made.config)
+    assert list(parsed(text).sections) == ORDER
+    for section, said in parsed(text).sections.items():
+        if section == "configuration":
+            continue
+        joined = "".join(said)
+        for bad in ("nan", "None", "<NA>", "NaT", "{}"):
+            assert not re.search(rf"(?<![\w-]){re.escape(bad)}(?![\w-])", joined), (section, bad)
+    if not options.get("gradcam", True):
+        assert "Grad-CAM is switched off" in text
+    if not options.get("ensembles", True):
+        assert "Ensembles are switched off" in text
+    if options.get("classes") == 7:
+        assert "Lesion masks are not known" in text
+        assert "tuberculosis" in words_of(text, "singles")
+    if options.get("replicates") == 10:
+        assert "10 seeds" in words_of(text, "answer") + words_of(text, "training")
+
+
+def test_an_empty_results_folder_gives_a_page_that_says_so(tmp_path: Path) -> None:
+    config = make(tmp_path / "other", losses=["cce"], save_images=False).config
+    text = report.build(tmp_path / "nothing", config)
+    assert list(parsed(text).sections) == ORDER
+    assert "This study has no evaluated models yet" in text
+
+
+def test_damaged_files_are_named(changed: tuple[Path, dict[str, Any]]) -> None:
+    results, config = changed
+    (results / "data/downloads/phantom-cxr.json").write_text("{")
+    with pytest.raises(UserError, match=r"phantom-cxr\.json is not readable JSON"):
+        report.build(results, config)
+    shutil.rmtree(results / "data/downloads")
+    (results / "figures/splits.png").write_bytes(b"no picture")
+    with pytest.raises(UserError, match=r"splits\.png is not a readable image"):
+        report.build(results, config)
+    (results / "figures/splits.png").unlink()
+    (results / "tables/rank.csv").write_bytes(b'a,b\n"1\n')
+    with pytest.raises(UserError, match=r"rank\.csv is not a readable table"):
+        report.build(results, config)
+
+
+# ---- parts ----------------------------------------------------------------------------------
+def test_long_tables_show_the_first_rows_and_fold_the_rest(page: str) -> None:
+    top = re.search(r'<table id="top-diversity".*?</table>', page, re.S)
+    everything = re.search(r'<table id="all-diversity".*?</table>', page, re.S)
+    assert top and everything
+    assert top[0].count("<tr>") == blocks.ROWS_SHOWN + 1
+    assert everything[0].count("<tr>") > blocks.ROWS_SHOWN + 1
+    assert everything[0].splitlines()[6:9] == top[0].splitlines()[6:9]
+
+
+def test_numbers_for_reading() -> None:
+    assert blocks.number(-0.1234) == "\N{MINUS SIGN}0.123"
+    assert blocks.number(-0.0001) == "0.000"
+    assert blocks.number(math.nan) == "\N{EN DASH}"
+    assert blocks.signed(0.05) == "+0.050"
+    assert blocks.signed(0.0) == "0.000"
+    assert blocks.p_value(0.0001) == "< 0.001"
+    assert blocks.p_value(0.04) == "0.040"
+    assert blocks.interval(math.nan, 1) == ""
+    assert blocks.interval(0.1, 0.2).split() == ["0.100", "to", "0.200"]
+    assert blocks.listed(["a"]) == "a" and blocks.listed(["a", "b", "c"]) == "a, b and c"
+
+
+def test_comparison_verdict_needs_a_rejection() -> None:
+    def verdict(difference: float, reject: bool) -> str:
+        return Comparison("a", "b", "mcc", difference, 0, 1, 0.01, 0.01, reject, "x").verdict
+
+    assert [verdict(0.1, True), verdict(-0.1, True), verdict(0.1, False), verdict(0, True)] == [
+        "better",
+        "worse",
+        "open",
+        "open",
+    ]
+
+
+def test_large_images_are_packed_and_small_ones_kept(tmp_path: Path) -> None:
+    import cv2
+
+    noise = np.random.default_rng(0).integers(0, 255, (900, 2 * MAX_WIDTH, 3), np.uint8)
+    cv2.imwrite(str(tmp_path / "big.png"), noise)
+    cv2.imwrite(str(tmp_path / "small.png"), noise[:20, :20])
+    big, small = inline(tmp_path / "big.png"), inline(tmp_path / "small.png")
+    assert (tmp_path / "big.png").stat().st_size > MAX_PNG_BYTES
+    assert big.uri.startswith("data:image/webp;base64,") and big.width == MAX_WIDTH
+    assert big.height == 450
+    assert small.uri.startswith("data:image/png;base64,") and small.width == 20
+
+
+def test_rule_graph_reduces_layers_and_refuses_circles() -> None:
+    edges = [("c", "b"), ("b", "a"), ("c", "a"), ("d", "c"), ("a", "a")]
+    assert rulegraph.reduced(edges) == [("b", "a"), ("c", "b"), ("d", "c")]
+    drawing = rulegraph.draw(edges)
+    heights = dict(
+        zip(
+            re.findall(r">(\w)</text>", drawing),
+            [float(y) for y in re.findall(r'<text x="[\d.]+" y="([\d.]+)"', drawing)],
+            strict=True,
+        )
+    )
+    assert heights["a"] < heights["b"] < heights["c"] < heights["d"]
+    assert rulegraph.draw([]) == ""
+    with pytest.raises(ValueError, match="circle"):
+        rulegraph.draw([("a", "b"), ("b", "a")])
+
+
+def test_rule_graph_boxes_do_not_overlap() -> None:
+    drawing = rulegraph.draw(EDGES)
+    boxes: dict[float, list[tuple[float, float]]] = {}
+    for x, y, width in re.findall(r'<rect x="([\d.]+)" y="([\d.]+)" width="([\d.]+)"', drawing):
+        boxes.setdefault(float(y), []).append((float(x), float(x) + float(width)))
+    assert sum(map(len, boxes.values())) == len({name for edge in EDGES for name in edge})
+    for row in boxes.values():
+        row.sort()
+        assert all(left[1] < right[0] for left, right in zip(row, row[1:], strict=False))

@@ -1,0 +1,68 @@
+"""Scores of masks by hand, the choice of segmenters, and AND."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from multiloss import segmentation
+
+
+def test_dice_and_iou_by_hand():
+    a = np.array([[1, 1, 0], [0, 0, 0]], bool)
+    b = np.array([[1, 0, 0], [1, 0, 0]], bool)
+    assert segmentation.dice(a, b) == pytest.approx(2 * 1 / 4)
+    assert segmentation.iou(a, b) == pytest.approx(1 / 3)
+    assert segmentation.dice(a, a) == segmentation.iou(a, a) == 1.0
+    empty = np.zeros_like(a)
+    assert segmentation.dice(empty, empty) == segmentation.iou(empty, empty) == 1.0
+    assert segmentation.dice(a, empty) == segmentation.iou(a, empty) == 0.0
+
+
+def test_iou_follows_from_dice():
+    rng = np.random.default_rng(3)
+    a, b = rng.random((2, 20, 20)) < 0.4
+    d = segmentation.dice(a, b)
+    assert segmentation.iou(a, b) == pytest.approx(d / (2 - d))
+
+
+def test_and_is_lung_only_where_all_agree():
+    masks = [np.array([True, True, False]), np.array([True, False, False]), np.ones(3, bool)]
+    np.testing.assert_array_equal(segmentation.combine_by_and(masks), [True, False, False])
+
+
+def test_probabilities_are_enlarged_before_they_are_cut():
+    probability = np.array([[0.0, 1.0]], np.float32)
+    np.testing.assert_array_equal(
+        segmentation.mask_at(probability, 1, 4), [[False, False, True, True]]
+    )
+
+
+def scores(**dice_of):
+    rows = []
+    for loss, values in dice_of.items():
+        for split, patients in (("val", "abc"), ("test", "xyz")):
+            for patient, value in zip(patients, values[split], strict=True):
+                rows.append((loss, split, patient, value, value / (2 - value)))
+    return pd.DataFrame(rows, columns=["loss", "split", "patient_id", "dice", "iou"])
+
+
+def test_choice_looks_at_validation_images_only():
+    table = scores(
+        bce={"val": [0.5, 0.5, 0.5], "test": [1, 1, 1]},
+        focal={"val": [0.75, 0.75, 0.75], "test": [0, 0, 0]},
+        tversky={"val": [0.5, 0.75, 1.0], "test": [0, 0, 0]},
+    )
+    # Equal means stay in the order of the config.
+    assert segmentation.choose(table, ["bce", "focal", "tversky"], 2) == ["focal", "tversky"]
+    assert segmentation.choose(table, ["bce", "tversky", "focal"], 2) == ["tversky", "focal"]
+
+
+def test_summary_by_hand():
+    table = scores(bce={"val": [0.5, 0.7, 0.9], "test": [0.6, 0.6, 0.6]})
+    summary = segmentation.summarise(table, ["bce"], 500, seed=1, confidence=0.95)
+    summary = summary.set_index("split")
+    assert summary.loc["val", "dice"] == pytest.approx(0.7)
+    assert summary.loc["val", "dice_sd"] == pytest.approx(0.2)
+    assert summary.loc["val", "dice_ci_low"] < 0.7 < summary.loc["val", "dice_ci_high"]
+    assert summary.loc["val", "dice_ci_low"] >= 0.5
+    assert summary.loc["test", "dice_ci_low"] == pytest.approx(0.6)
+    assert list(summary["n"]) == [3, 3] and summary["selected"].all()

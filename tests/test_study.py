@@ -1,0 +1,186 @@
+"""The smallest study end to end: same bytes twice, whatever interrupts it, and no leak.
+
+The first test runs it straight through. The others run it again in ways that must not change
+its results: killed at several moments and taken up again, and with the labels of all test
+images exchanged.
+"""
+
+import hashlib
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+pytestmark = pytest.mark.slow
+STUDY = "tests/studies/smallest.yaml"
+
+
+def command(root: Path, folder: Path, *targets: str) -> list[str]:
+    return [
+        sys.executable, "-m", "snakemake", "--snakefile", str(root / "Snakefile"),
+        "--configfile", str(root / STUDY), "--directory", str(folder), "--cores", "2",
+        "--quiet", "rules", "--rerun-incomplete", *targets,
+    ]  # fmt: skip
+
+
+def snakemake(root: Path, folder: Path, *targets: str) -> Path:
+    """Run the study to its end in a folder of its own; returns its results."""
+    folder.mkdir(parents=True, exist_ok=True)
+    done = subprocess.run(
+        command(root, folder, *targets), capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    return folder / "results" / "smallest"
+
+
+def weights(path: Path) -> str:
+    """Digest of a model's weights; the file around them holds its date."""
+    with zipfile.ZipFile(path) as archive, archive.open("model.weights.h5") as stored:
+        import h5py
+
+        digest = hashlib.sha256()
+        with h5py.File(stored, "r") as file:
+            file.visititems(
+                lambda name, item: (
+                    digest.update(name.encode() + np.asarray(item).tobytes())
+                    if isinstance(item, h5py.Dataset)
+                    else None
+                )
+            )
+        return digest.hexdigest()
+
+
+def digests(results: Path, *folders: str) -> dict[str, str]:
+    """Digest of every file that must be the same twice, by its path below the results."""
+    found = {}
+    for folder in folders:
+        for path in sorted((results / folder).rglob("*")):
+            if not path.is_file() or path.name.startswith("compute_cost"):
+                continue
+            whole = weights(path) if path.suffix == ".keras" else None
+            name = path.relative_to(results).as_posix()
+            found[name] = whole or hashlib.sha256(path.read_bytes()).hexdigest()
+    return found
+
+
+REPRODUCIBLE = (
+    "data", "segmentation", "masks", "crops", "models", "ensembles", "predictions", "gradcam",
+    "tables", "figures",
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def straight(root, tmp_path_factory) -> Path:
+    """The results of an undisturbed run."""
+    return snakemake(root, tmp_path_factory.mktemp("straight"))
+
+
+def test_every_output_of_the_contract_is_there(straight):
+    manifest = pd.read_csv(straight / "data/manifest.csv")
+    assert set(manifest["split"]) == {"train", "val", "ensemble", "test"}
+    for image_id in manifest["image_id"]:
+        assert (straight / f"masks/{image_id}.png").exists()
+        assert (straight / f"crops/{image_id}.png").exists()
+    boxes = pd.read_csv(straight / "crops/boxes.csv")
+    columns = ["image_id", "xmin", "ymin", "width", "height", "lung_fraction", "fallback"]
+    assert list(boxes) == columns and list(boxes["image_id"]) == list(manifest["image_id"])
+    models = [f"{loss}-r0" for loss in ("cce", "focal", "calibrated_cce")]
+    methods = ["majority_vote", "simple_average", "weighted_average", "stacking", "model_level"]
+    ensembles = [f"{method}-top2-r0" for method in methods] + ["weighted_average-model_level-r0"]
+    for model in models + ensembles:
+        table = pd.read_csv(straight / f"predictions/{model}.csv")
+        probabilities = table[["p_normal", "p_bacterial", "p_viral"]]
+        np.testing.assert_allclose(probabilities.sum(axis=1), 1, atol=1e-8)
+        assert set(table["split"]) == {"val", "ensemble", "test"}
+    metrics = pd.read_csv(straight / "tables/metrics.csv")
+    assert set(models + ensembles) <= set(metrics["model"])
+    # After two epochs a model may predict one class only, and its MCC is then undefined.
+    binomial = metrics[metrics["ci_method"] == "binomial"]
+    assert set(binomial["metric"]) <= {"mcc"}
+    undefined = metrics[metrics["value"].isna()]
+    assert undefined["reason"].notna().all() and not (undefined["reason"] == "").any()
+    for model in [*models, "model_level-top2-r0"]:
+        assert (straight / f"figures/gradcam_{model}.png").stat().st_size > 5000
+    report = (straight / "report.html").read_text(encoding="utf-8")
+    assert all(model in report for model in models)
+    assert not list(straight.rglob(".*.tmp*")), "temporary files left behind"
+
+
+def test_one_image_has_one_patient_in_one_split(straight):
+    manifest = pd.read_csv(straight / "data/manifest.csv", dtype=str)
+    assert manifest.groupby("patient_id")["split"].nunique().max() == 1
+    assert manifest["image_id"].is_unique
+    assert manifest.groupby("sha256")["split"].nunique().max() == 1
+
+
+def test_killed_at_any_moment_the_study_ends_with_the_same_bytes(root, straight, tmp_path):
+    """SIGKILL to Snakemake and all its jobs, several times, then one run to the end."""
+    seen = []
+    for seconds in (9, 14, 20, 26, 33):
+        process = subprocess.Popen(
+            command(root, tmp_path),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        time.sleep(seconds)
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        seen.append(len(list(tmp_path.rglob("*"))))
+        unlock = [*command(root, tmp_path), "--unlock"]
+        subprocess.run(unlock, capture_output=True, check=True)
+    assert seen[0] < seen[-1], "the kills hit nothing"
+    again = snakemake(root, tmp_path)
+    assert digests(straight, *REPRODUCIBLE) == digests(again, *REPRODUCIBLE)
+
+
+def test_labels_of_test_images_reach_nothing_but_the_evaluation(root, straight, tmp_path):
+    """With the test labels exchanged, models, members, weights and probabilities stay."""
+    manifest_file = "results/smallest/data/manifest.csv"
+    snakemake(root, tmp_path, manifest_file)
+    path = tmp_path / manifest_file
+    manifest = pd.read_csv(path, dtype=str, keep_default_na=False)
+    test = manifest["split"] == "test"
+    turned = manifest.loc[test, "label"].map(
+        {"normal": "viral", "viral": "bacterial", "bacterial": "normal"}
+    )
+    assert (turned != manifest.loc[test, "label"]).all()
+    manifest.loc[test, "label"] = turned
+    manifest.to_csv(path, index=False, lineterminator="\n")
+    results = snakemake(root, tmp_path, "results/smallest/ensembles/chosen.csv")
+    same = ("segmentation", "masks", "crops", "models", "ensembles")
+    ours, theirs = digests(straight, *same), digests(results, *same)
+    assert theirs and theirs == {name: ours[name] for name in theirs}
+    assert pd.read_csv(path)["label"].tolist() == manifest["label"].tolist()
+    for file in sorted((results / "predictions").glob("*.csv")):
+        mine, other = (
+            pd.read_csv(folder / "predictions" / file.name) for folder in (straight, results)
+        )
+        assert not mine["label"].equals(other["label"])
+        pd.testing.assert_frame_equal(mine.drop(columns="label"), other.drop(columns="label"))
+
+
+def test_one_figure_again_is_one_job(root, straight, tmp_path):
+    folder = tmp_path / "copy"
+    shutil.copytree(straight.parents[1], folder, symlinks=True)
+    figure = folder / "results/smallest/figures/forest_mcc.png"
+    before = figure.read_bytes()
+    figure.unlink()
+    dry = subprocess.run(
+        [*command(root, folder, "results/smallest/figures/forest_mcc.png"), "--dry-run"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "figure         1" in " ".join(dry.stdout.split("\n")) or "total" in dry.stdout
+    snakemake(root, folder, "results/smallest/figures/forest_mcc.png")
+    assert figure.read_bytes() == before
