@@ -279,14 +279,18 @@ def test_config_and_schema_know_the_same_keys() -> None:
     assert {path for path in known if "." not in path} <= listed
 
 
-def test_reading_a_config_loads_nothing_heavy() -> None:
+def test_planning_a_study_needs_nothing_beyond_what_snakemake_brings() -> None:
     code = (
-        "import sys; from multiloss import config;"
-        "print(sorted({'tensorflow', 'keras', 'matplotlib', 'scipy'} & set(sys.modules)))"
+        "import sys, yaml; from multiloss import config; from multiloss.figures import catalog;"
+        "study = config.validate(yaml.safe_load(open('config.yaml')));"
+        "assert config.models(study) and catalog.figures(study);"
+        "heavy = {'numpy', 'pandas', 'tensorflow', 'keras', 'matplotlib', 'scipy', 'sklearn'};"
+        "print(sorted(heavy & set(sys.modules)))"
     )
     done = subprocess.run(
         [sys.executable, "-c", code],
         env={"PYTHONPATH": str(ROOT / "workflow")},
+        cwd=ROOT,
         capture_output=True,
         text=True,
         check=True,

@@ -1,8 +1,6 @@
 """Choosing, combining and cross-fitting on the `ensemble` split, and nothing but that split."""
 
 import itertools
-import subprocess
-import sys
 import types
 
 import numpy as np
@@ -38,17 +36,6 @@ def test_names_and_kinds_in_the_order_of_the_study():
         "stacking": "prediction-level",
         "model_level": "model-level",
     }
-
-
-def test_listing_the_names_imports_nothing_heavy(root):
-    code = (
-        "import sys; from multiloss import ensembles; ensembles.method_names(); "
-        "print([m for m in ('scipy', 'sklearn', 'tensorflow', 'pandas') if m in sys.modules])"
-    )
-    out = subprocess.run(
-        [sys.executable, "-c", code], cwd=root / "workflow", capture_output=True, text=True
-    )
-    assert out.stdout.strip() == "[]", out.stderr
 
 
 def test_an_unknown_method_is_named():

@@ -10,7 +10,6 @@ import tensorflow as tf
 from hypothesis import given
 from hypothesis import strategies as st
 from multiloss import training
-from multiloss.errors import UserError
 
 OPTIONS = {
     "epochs": 4,
@@ -58,14 +57,15 @@ def run(problem, folder, options=OPTIONS, interrupt_after=None, seed=1, loss=Non
     """Train; with `interrupt_after` the process 'dies' after that many validations."""
     x, y, data = problem
     model = network()
-    loss = loss or keras.losses.CategoricalCrossentropy()
+    score = keras.losses.CategoricalCrossentropy()
+    loss = loss or score
     calls = []
 
     def validate():
         calls.append(1)
         if interrupt_after is not None and len(calls) > interrupt_after:
             raise KeyboardInterrupt
-        return {"val_loss": float(loss(y, model(x, training=False)))}
+        return {"val_loss": float(score(y, model(x, training=False)))}
 
     checkpoint = training.Checkpoint(folder / "model.checkpoint.npz", "this training")
     history = training.fit(model, loss, data, validate, options, seed, checkpoint, "test")
@@ -122,13 +122,37 @@ def test_other_seed_gives_other_weights(problem, tmp_path):
     assert not np.array_equal(one.get_weights()[0], two.get_weights()[0])
 
 
-def test_nan_loss_is_named_and_stopped(problem, tmp_path):
+def test_nan_loss_is_named_and_stopped(problem, tmp_path, caplog):
     class Broken(keras.losses.Loss):
         def call(self, y_true, y_pred):
             return keras.ops.log(keras.ops.sum(y_pred, axis=-1) - 2.0)
 
-    with pytest.raises(UserError, match=r"test: the loss became nan in epoch 1, step 1"):
-        run(problem, tmp_path, loss=Broken())
+    _, history, epochs_run = run(problem, tmp_path, loss=Broken())
+    assert "Error: test: the loss became nan in epoch 1, step 1" in caplog.text
+    assert training.diverged(history) and len(history) == 1 and epochs_run == 0
+
+
+def test_training_that_diverges_late_keeps_the_last_whole_epoch(problem, tmp_path):
+    class Later(keras.losses.Loss):
+        """Cross-entropy for the four steps of the first epoch and one more, then NaN."""
+
+        def __init__(self):
+            super().__init__()
+            self.calls = keras.Variable(0.0, trainable=False)
+
+        def call(self, y_true, y_pred):
+            self.calls.assign_add(1.0)
+            good = keras.losses.categorical_crossentropy(y_true, y_pred)
+            return keras.ops.where(self.calls > 5, np.nan, good)
+
+    # A constant rate makes the first epoch the same in both.
+    options = OPTIONS | {"schedule": "constant", "warmup_fraction": 0.0, "keep": "last"}
+    one_epoch, first, _ = run(problem, tmp_path / "one", options | {"epochs": 1})
+    model, history, epochs_run = run(problem, tmp_path / "late", options, loss=Later())
+    assert epochs_run == 1 and list(history["epoch"]) == [1, 2] and training.diverged(history)
+    assert not training.diverged(first)
+    for a, b in zip(one_epoch.get_weights(), model.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
 
 
 def test_keep_best_restores_the_epoch_of_the_smallest_validation_loss(problem, tmp_path):

@@ -55,6 +55,11 @@ class Heatmaps(NamedTuple):
     flat: np.ndarray
 
 
+def no_evidence(found: Heatmaps) -> Heatmaps:
+    """The maps of a model whose training failed: all flat, since it decides nothing."""
+    return Heatmaps(np.zeros_like(found.maps), found.class_index, np.ones_like(found.flat))
+
+
 class Faithfulness(NamedTuple):
     """Probability of the explained class while pixels go or come, each float32 (n, steps + 1).
 

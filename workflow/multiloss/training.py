@@ -9,6 +9,7 @@ import hashlib
 import json
 import logging
 import math
+import os
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ import numpy as np
 import pandas as pd
 import tensorflow as tf
 
+from multiloss import devices
 from multiloss.errors import UserError
 from multiloss.files import atomic
 from multiloss.progress import clock
@@ -63,20 +65,36 @@ class Progress:
     stopped: bool = False
 
 
-def configure_tensorflow(threads: int, mixed_precision: bool = False) -> None:
-    """Fix thread counts, deterministic kernels and precision; use a GPU without taking it all.
+def configure_tensorflow(threads: int, gpus: int, mixed_precision: bool = False) -> None:
+    """Fix thread counts, deterministic kernels, precision and device.
 
-    `threads` comes from the config, since the weights a training ends with depend on it. Must
-    be called before TensorFlow runs its first operation.
+    `threads` comes from the config, since the weights a training ends with depend on it. With
+    `gpus` one GPU of its own is taken where there is one, and its memory only as needed; with
+    0 none is touched. Must be called before TensorFlow runs its first operation. Raises
+    UserError when other jobs hold all GPUs of this machine.
     """
     tf.config.threading.set_intra_op_parallelism_threads(threads)
     tf.config.threading.set_inter_op_parallelism_threads(threads)
     tf.config.experimental.enable_op_determinism()
-    devices = tf.config.list_physical_devices("GPU")
-    for device in devices:
-        tf.config.experimental.set_memory_growth(device, True)
+    present = tf.config.list_physical_devices("GPU")
+    used = []
+    if present and gpus:
+        index = devices.claim(devices.names(len(present), os.getenv("CUDA_VISIBLE_DEVICES")))
+        if index is None:
+            raise UserError(
+                f"all {len(present)} GPUs of this machine are taken by other jobs of multiloss; "
+                f"give Snakemake their number: --resources gpu={len(present)}"
+            )
+        used = [present[index]]
+        tf.config.experimental.set_memory_growth(present[index], True)
+    if present:
+        tf.config.set_visible_devices(used, "GPU")
     keras.mixed_precision.set_global_policy("mixed_float16" if mixed_precision else "float32")
-    where = ", ".join(device.name for device in devices) or f"CPU, {threads} thread(s)"
+    where = used[0].name if used else f"CPU, {threads} thread(s)"
+    if gpus and not present:
+        where += ": a GPU was asked for, but TensorFlow finds none"
+    if present and not gpus:
+        where += ": the config asks for no GPU in `resources`"
     logger.info("computing on %s%s", where, ", mixed precision" if mixed_precision else "")
 
 
@@ -229,7 +247,10 @@ def fit(
     `options` is a `training` mapping of the config; `validate()` returns the validation values
     of an epoch, among them the monitored one. At the end the model has the weights of the best
     epoch by the monitored value, or with `keep: last` those of the last. `name` names the
-    training in messages. Raises UserError when the loss is no longer finite.
+    training in messages.
+
+    When the loss is no longer finite the training stops: an error names it, the last row has
+    an empty loss (`diverged` tells), and the weights are those of the last whole epoch kept.
     """
     batch_size = min(options["batch_size"], len(data.rows))
     steps_per_epoch = len(data.rows) // batch_size
@@ -289,14 +310,20 @@ def fit(
             optimizer.learning_rate = rate
             value = float(train_step(raw, tf.constant([augment_seed, step], tf.int32)))
             if not math.isfinite(value):
-                raise UserError(
-                    f"{name}: the loss became {value} in epoch {progress.epoch + 1}, step "
-                    f"{step + 1}; lower its learning rate or change its parameters in the config"
+                logger.error(
+                    "Error: %s: the loss became %s in epoch %d, step %d; this training stops "
+                    "without a result. Lower its learning rate or change its parameters in "
+                    "the config",
+                    *(name, value, progress.epoch + 1, step + 1),
                 )
+                break
             total += value
             progress.step += 1
-        row = {"epoch": progress.epoch + 1, "loss": total / steps_per_epoch}
-        row |= validate() | {"learning_rate": rate}
+        row = {"epoch": progress.epoch + 1, "learning_rate": rate}
+        if not math.isfinite(value):
+            history.append(row | {"loss": math.nan})
+            break
+        row |= {"loss": total / steps_per_epoch} | validate()
         history.append(row)
         is_best = _update_counters(progress, row[options["monitor"]], options)
         progress.epoch += 1
@@ -321,3 +348,8 @@ def fit(
         )
     model.set_weights(best_weights)
     return pd.DataFrame(history)
+
+
+def diverged(history: pd.DataFrame) -> bool:
+    """Whether a training stopped because its loss was no longer finite."""
+    return bool(history["loss"].isna().iloc[-1])

@@ -43,6 +43,7 @@ rule predict:
         manifest=rules.splits.output.manifest,
         images=training_images,
         model=rules.train.output.model,
+        history=rules.train.output.history,
     output:
         predictions=RESULTS / "predictions/{loss}-r{replicate}.csv",
     log:

@@ -13,7 +13,6 @@ sys.path.insert(0, str(WORKFLOW))
 os.environ.update(
     PYTHONPATH=os.pathsep.join(filter(None, [str(WORKFLOW), os.getenv("PYTHONPATH")]))
 )
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 # Snakemake puts the interpreter into shell commands as it is, which a space in its path breaks.
 sys.executable = shlex.quote(sys.executable)
 
@@ -32,6 +31,10 @@ except UserError as error:
 RESULTS = Path("results", config["study"])
 LOGS = RESULTS / "logs"
 BENCHMARKS = RESULTS / "benchmarks"
+
+# Without a GPU to use, TensorFlow's errors about not finding one only frighten.
+WANTS_GPU = any(step.get("gpu") for step in config["resources"].values())
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2" if WANTS_GPU else "3")
 
 SOURCES = {source["name"]: source for source in config["data"]["sources"]}
 REPLICATES = range(config["replicates"])
@@ -102,6 +105,11 @@ def model_file(model):
     if model in MODEL_LEVEL:
         return f"{RESULTS}/ensembles/models/{model}.keras"
     return trained_model(model)
+
+
+def history_file(model):
+    """The epoch log of a trained classifier or of a model-level ensemble."""
+    return model_file(model).removesuffix(".keras") + ".history.csv"
 
 
 def predictions_of(models):

@@ -9,6 +9,7 @@ rule gradcam:
         manifest=rules.splits.output.manifest,
         images=explained_images,
         model=lambda wildcards: model_file(wildcards.model),
+        history=lambda wildcards: history_file(wildcards.model),
     output:
         maps=RESULTS / "gradcam/{model}.npz",
     log:

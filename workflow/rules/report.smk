@@ -15,6 +15,7 @@ TABLES = [
     rules.optimism.output if models_of(["ensemble"], levels=["prediction"]) else [],
     rules.localisation.output if EXPLAINED else [],
     expand(rules.download.output.record, source=SOURCES),
+    [history_file(model) for model in TRAINED],
 ]
 
 # Which stage takes what from which; the test suite compares it with Snakemake's own rule graph.

@@ -70,6 +70,9 @@ rule score_segmenters:
         lungs=rules.splits.output.lungs,
         images=rules.lungs.output.images,
         models=expand(rules.train_segmenter.output.model, segmentation_loss=SEGMENTATION_LOSSES),
+        histories=expand(
+            rules.train_segmenter.output.history, segmentation_loss=SEGMENTATION_LOSSES
+        ),
     output:
         scores=RESULTS / "segmentation/scores.csv",
         per_image=RESULTS / "segmentation/scores_per_image.csv",

@@ -13,7 +13,7 @@ from multiloss.script import run
 
 def main(snakemake) -> None:
     params = snakemake.params
-    training.configure_tensorflow(params.tensorflow_threads)
+    training.configure_tensorflow(params.tensorflow_threads, snakemake.resources.gpu)
     images = np.load(snakemake.input.images, mmap_mode="r")
     ranking = pd.read_csv(snakemake.input.ranking)
     paths = dict(zip(params.models, snakemake.input.models, strict=True))

@@ -15,13 +15,15 @@ logger = logging.getLogger(__name__)
 def main(snakemake) -> None:
     params = snakemake.params
     options = params.gradcam
-    training.configure_tensorflow(params.tensorflow_threads)
+    training.configure_tensorflow(params.tensorflow_threads, snakemake.resources.gpu)
     manifest = pd.read_csv(snakemake.input.manifest, dtype=str, keep_default_na=False)
     rows = np.flatnonzero(manifest["split"] == "test")
     images = np.load(snakemake.input.images, mmap_mode="r")
     model = prediction.load_model(snakemake.input.model)
     size = options["batch_size"]
     found = gradcam.heatmaps(model, images, params.layer, rows=rows, batch_size=size)
+    if training.diverged(pd.read_csv(snakemake.input.history)):
+        found = gradcam.no_evidence(found)
     if found.flat.any():
         logger.warning("%d of %d maps are flat: no evidence", found.flat.sum(), len(rows))
 

@@ -13,7 +13,7 @@ from multiloss.script import run
 
 def main(snakemake) -> None:
     params = snakemake.params
-    training.configure_tensorflow(params.tensorflow_threads)
+    training.configure_tensorflow(params.tensorflow_threads, snakemake.resources.gpu)
     manifest = pd.read_csv(snakemake.input.manifest, dtype={"image_id": str})
     scores = pd.read_csv(snakemake.input.scores)
     chosen = sorted(set(scores.loc[scores["selected"], "loss"]), key=params.losses.index)

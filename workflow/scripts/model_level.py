@@ -15,7 +15,9 @@ from multiloss.seeds import derive
 def main(snakemake) -> None:
     params = snakemake.params
     options = params.training
-    training.configure_tensorflow(params.tensorflow_threads, options["mixed_precision"])
+    training.configure_tensorflow(
+        params.tensorflow_threads, snakemake.resources.gpu, options["mixed_precision"]
+    )
     manifest = pd.read_csv(snakemake.input.manifest, dtype=str, keep_default_na=False)
     known = manifest["split"].isin(["train", "val"])
     labels = manifest["label"].where(known).map(params.classes.index, na_action="ignore")
@@ -41,7 +43,7 @@ def main(snakemake) -> None:
     output = Path(snakemake.output.model)
     checkpoint = training.Checkpoint(output.with_suffix(".checkpoint.npz"), identity)
     name = output.stem
-    training.fit(
+    history = training.fit(
         head,
         loss,
         model_level.training_set(features, labels, train, weights),
@@ -50,13 +52,16 @@ def main(snakemake) -> None:
         seed,
         checkpoint,
         name,
-    ).pipe(write_csv, snakemake.output.history)
+    )
+    write_csv(history, snakemake.output.history)
 
     paths = dict(zip(params.models, snakemake.input.models, strict=True))
     networks = [prediction.load_model(paths[member]) for member in members]
     prediction.save_model(model_level.assemble(networks, members, head), output)
     rows = prediction.prediction_rows(manifest)
     probabilities = model_level.predictor(head, features, options["batch_size"])(rows)
+    if training.diverged(history):
+        probabilities[:] = np.nan  # a gap that tables and figures show
     write_csv(
         prediction.prediction_table(manifest, rows, probabilities, params.classes),
         snakemake.output.predictions,

@@ -9,12 +9,14 @@ from multiloss.script import run
 
 def main(snakemake) -> None:
     params = snakemake.params
-    training.configure_tensorflow(params.tensorflow_threads)
+    training.configure_tensorflow(params.tensorflow_threads, snakemake.resources.gpu)
     manifest = pd.read_csv(snakemake.input.manifest, dtype=str, keep_default_na=False)
     images = np.load(snakemake.input.images, mmap_mode="r")
     model = prediction.load_model(snakemake.input.model)
     rows = prediction.prediction_rows(manifest)
     probabilities = prediction.predictor(model, images, params.batch_size)(rows)
+    if training.diverged(pd.read_csv(snakemake.input.history)):
+        probabilities[:] = np.nan  # a gap that tables and figures show
     write_csv(
         prediction.prediction_table(manifest, rows, probabilities, params.classes),
         snakemake.output.predictions,

@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 from multiloss import prediction, segmentation, training
+from multiloss.errors import UserError
 from multiloss.files import atomic, write_csv
 from multiloss.images import read_grey, read_mask
 from multiloss.progress import progress
@@ -11,16 +12,25 @@ from multiloss.script import run
 
 def main(snakemake) -> None:
     params = snakemake.params
-    training.configure_tensorflow(params.tensorflow_threads)
+    training.configure_tensorflow(params.tensorflow_threads, snakemake.resources.gpu)
     lungs = pd.read_csv(snakemake.input.lungs, dtype={"image_id": str, "patient_id": str})
     images = np.load(snakemake.input.images, mmap_mode="r")
     sizes = list(zip(lungs["height"], lungs["width"], strict=True))
+    failed = [
+        loss
+        for loss, path in zip(params.losses, snakemake.input.histories, strict=True)
+        if training.diverged(pd.read_csv(path))
+    ]
     models = {
         loss: prediction.load_model(path)
         for loss, path in zip(params.losses, snakemake.input.models, strict=True)
+        if loss not in failed
     }
+    if not models:
+        raise UserError("segmentation.losses: the training of every segmenter failed; see above")
     segmenter = segmentation.Segmenter(models, images.shape[1], params.batch_size)
-    ensemble = f"and_top{params.ensemble_size}"
+    combined = min(params.ensemble_size, len(models))
+    ensemble = f"and_top{combined}"
 
     def scores(split: str, chosen: list[str]) -> pd.DataFrame:
         rows = np.flatnonzero(lungs["split"] == split)
@@ -40,14 +50,19 @@ def main(snakemake) -> None:
             )
         return pd.concat(found)
 
-    chosen = segmentation.choose(scores("val", []), params.losses, params.ensemble_size)
+    chosen = segmentation.choose(scores("val", []), list(models), combined)
     per_image = pd.concat([scores(split, chosen) for split in ("val", "test")])
     columns = ["loss", "split", "image_id", "patient_id", "dice", "iou"]
     write_csv(per_image[columns], snakemake.output.per_image)
-    write_csv(
-        segmentation.summarise(per_image, chosen, params.resamples, params.seed, params.confidence),
-        snakemake.output.scores,
+    summary = segmentation.summarise(
+        per_image, chosen, params.resamples, params.seed, params.confidence
     )
+    gaps = [
+        {"loss": loss, "split": split, "n": 0, "n_patients": 0, "selected": False}
+        for split in ("val", "test")
+        for loss in failed
+    ]
+    write_csv(pd.concat([summary, pd.DataFrame(gaps)]), snakemake.output.scores)
 
     # The best, median and worst test images of the AND mask, for the overlay figure.
     test = per_image[(per_image["split"] == "test") & (per_image["loss"] == ensemble)]

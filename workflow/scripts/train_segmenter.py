@@ -15,7 +15,9 @@ from multiloss.seeds import derive
 def main(snakemake) -> None:
     params = snakemake.params
     options = params.training
-    training.configure_tensorflow(params.tensorflow_threads, options["mixed_precision"])
+    training.configure_tensorflow(
+        params.tensorflow_threads, snakemake.resources.gpu, options["mixed_precision"]
+    )
     lungs = pd.read_csv(snakemake.input.lungs)
     images = np.load(snakemake.input.images, mmap_mode="r")
     masks = np.load(snakemake.input.masks, mmap_mode="r")

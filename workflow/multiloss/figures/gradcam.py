@@ -29,6 +29,7 @@ LONGEST_SIDE = 220
 # With many classes a figure shows fewer images of each, so that it still fits a page.
 ROWS_PER_FIGURE = 8
 FOOT_MM = 15.0
+NO_ANSWER = "training failed"
 
 
 @dataclass(frozen=True)
@@ -81,7 +82,7 @@ def _predictions(path: Path, classes: Sequence[str]) -> pd.DataFrame:
     table = table[table["split"] == "test"]
     p = table[[f"p_{name}" for name in classes]].to_numpy()
     best = p.argmax(axis=1)
-    said = np.array(classes, dtype=object)[best]
+    said = np.where(np.isnan(p).any(axis=1), NO_ANSWER, np.array(classes, dtype=object)[best])
     return pd.DataFrame(
         {
             "label": table["label"].to_numpy(),
@@ -194,6 +195,8 @@ def model(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Drawing:
         images[["xmin", "ymin", "width", "height"]] = np.nan
     predictions = _predictions(inputs.path("predictions"), classes)
     maps = read_maps(inputs.path("maps"), list(images.index))
+    if (predictions["said"] == NO_ANSWER).all():
+        return message(style, "The training of this model failed: there is nothing to explain.")
     per_outcome = min(params["images_per_outcome"], max(1, ROWS_PER_FIGURE // len(classes)))
     chosen = {}
     for name in classes:
@@ -328,7 +331,7 @@ def montage(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Drawing:
             place.set_title(wrap(model_label(who), 16), fontsize=small)
             colour = style.good if answer["right"] else style.bad
             sign = "+" if answer["right"] else "\N{MINUS SIGN}"
-            text = f"{sign} {answer['p']:.2f}"
+            text = sign if answer["said"] == NO_ANSWER else f"{sign} {answer['p']:.2f}"
             if not answer["right"]:
                 text += "\n" + wrap(answer["said"], 16)
             place.set_xlabel(text, color=colour, fontsize=small)

@@ -87,6 +87,12 @@ def _curves(
                         ceiling = max(ceiling, history[key].max())
         top.tick_params(labelbottom=False)
         top.set_title(wrap(label(name), 26), loc="left", fontweight="bold")
+        failed = [
+            int(history["epoch"].iloc[-1]) for history in runs if history["loss"].isna().any()
+        ]
+        if failed:
+            text = f"stopped, loss not finite\nin epoch {', '.join(map(str, failed))}"
+            bottom.text(0.5, 0.5, text, transform=bottom.transAxes, ha="center", va="center")
         if column == 0:
             top.set_ylabel(score_name)
             bottom.set_ylabel("loss")

@@ -14,6 +14,7 @@ import math
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
+from multiloss import registry
 from multiloss.errors import UserError
 
 KINDS = ("classification", "segmentation")
@@ -72,17 +73,12 @@ def argument_name(parameter: str) -> str:
 
 def read_source(path: Path) -> dict[str, dict[str, Parameter]]:
     """Losses and parameters of one source file, in the order of its classes."""
-    classes = {
-        node.name: node
-        for node in ast.parse(path.read_text(encoding="utf-8"), str(path)).body
-        if isinstance(node, ast.ClassDef)
+    tree = registry.parse(path)
+    classes = {node.name: node for node in tree.body if isinstance(node, ast.ClassDef)}
+    return {
+        name: _parameters(node, classes)
+        for name, node in registry.registered_classes(tree, "loss").items()
     }
-    losses = {}
-    for node in classes.values():
-        for decorator in node.decorator_list:
-            if isinstance(decorator, ast.Call) and getattr(decorator.func, "id", "") == "loss":
-                losses[ast.literal_eval(decorator.args[0])] = _parameters(node, classes)
-    return losses
 
 
 def _parameters(node: ast.ClassDef, classes: dict[str, ast.ClassDef]) -> dict[str, Parameter]:
