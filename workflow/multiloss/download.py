@@ -8,11 +8,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import urlsplit
 
 import requests
 import urllib3
 
+from multiloss.addresses import is_remote, local_path
 from multiloss.errors import UserError
 from multiloss.files import write_text
 from multiloss.progress import SECONDS_BETWEEN_LINES, clock
@@ -39,26 +40,6 @@ class _Interrupted(Exception):
     def __init__(self, reason: object, pause: float | None = None):
         super().__init__(str(reason))
         self.pause = pause
-
-
-def is_remote(url: str) -> bool:
-    """Whether the address is fetched over the network."""
-    return urlsplit(url).scheme.lower() in ("http", "https")
-
-
-def local_path(url: str, base: Path) -> Path:
-    """The path that a `file://` address or a plain path means; relative ones start at `base`.
-
-    Raises `UserError` for an address of an unknown kind.
-    """
-    parts = urlsplit(url)
-    if parts.scheme.lower() == "file":
-        if parts.netloc not in ("", "localhost"):
-            raise UserError(f"url {url}: a file address has three slashes, file:///folder/file")
-        return Path(unquote(parts.path))
-    if "://" in url:
-        raise UserError(f"url {url}: use http://, https://, file:// or a path")
-    return base / Path(url).expanduser()
 
 
 def digest_of(path: Path) -> str:

@@ -1,8 +1,9 @@
 """Whole files or none: everything is written under a temporary name and then renamed."""
 
 import contextlib
+import glob
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pandas as pd
@@ -30,6 +31,13 @@ def atomic(path: str | Path, durable: bool = True) -> Iterator[Path]:
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def sweep(outputs: Iterable[str | Path]) -> None:
+    """Remove the temporary files that killed attempts at these outputs left beside them."""
+    for path in map(Path, outputs):
+        for litter in path.parent.glob(f".{glob.escape(path.stem)}.*.tmp*"):
+            litter.unlink(missing_ok=True)
 
 
 def write_csv(table: pd.DataFrame, path: str | Path) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from multiloss.errors import UserError
+from multiloss.files import sweep
 
 
 def run(main: Callable[[Any], None], snakemake: Any) -> None:
@@ -29,6 +30,7 @@ def run(main: Callable[[Any], None], snakemake: Any) -> None:
     logging.captureWarnings(True)
     try:
         main(snakemake)
+        sweep(snakemake.output)
     except UserError as error:
         logging.getLogger("multiloss").error("Error: %s", error)
         raise SystemExit(1) from None

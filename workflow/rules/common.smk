@@ -17,6 +17,7 @@ os.environ.update(
 sys.executable = shlex.quote(sys.executable)
 
 from multiloss import config as configuration
+from multiloss.addresses import local_file
 from multiloss.errors import UserError
 from multiloss.figures import catalog
 from multiloss.summary import failure_message, success_message

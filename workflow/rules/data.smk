@@ -2,6 +2,8 @@
 
 
 rule download:
+    input:
+        local_archives,
     output:
         folder=directory(RESULTS / "data/sources/{source}"),
         record=RESULTS / "data/downloads/{source}.json",

@@ -1,6 +1,15 @@
 # Input functions: what a job needs, by its wildcards.
 
 
+def local_archives(wildcards):
+    """A source's files that lie on this machine: changed ones are read, and noticed, again."""
+    source = SOURCES[wildcards.source]
+    if source["layout"] == "phantom":
+        return []
+    urls = [source["url"], source.get("masks_url")]
+    return list(filter(None, (local_file(url, Path(workflow.basedir)) for url in urls if url)))
+
+
 def training_images(wildcards):
     """Crops, or the whole images for the ablation without crop."""
     crop = ARMS[wildcards.loss].crop

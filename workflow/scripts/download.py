@@ -5,7 +5,7 @@ import logging
 import os
 from pathlib import Path
 
-from multiloss import archives, download, layouts
+from multiloss import addresses, archives, download, layouts
 from multiloss.download import Fetched
 from multiloss.errors import UserError
 from multiloss.files import write_text
@@ -28,7 +28,7 @@ def main(snakemake) -> None:
         if source["layout"] == "phantom":
             parts.append(generated(source, snakemake.params.seed, destination))
             continue
-        if source["layout"] == "table" and not download.is_remote(url) and url.endswith(".csv"):
+        if source["layout"] == "table" and not addresses.is_remote(url) and url.endswith(".csv"):
             url = str(Path(url).parent)
         recorded = download.recorded_digest(destination, url)
         base = Path(snakemake.params.base)
