@@ -17,6 +17,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pandas as pd
+from multiloss.statistics.comparisons import CALIBRATED
 
 LOSSES = [
     "cce",
@@ -661,9 +662,16 @@ class _Maker:
             for k, name in enumerate(models):
                 row = (name, kind, "test", "mcc", value[k], (rank[:, k] == 1).mean())
                 row += ((rank[:, k] <= 3).mean(), rank[:, k].mean())
-                rows.append((*row, *np.quantile(rank[:, k], [0.025, 0.975]), 2000))
+                row += (*np.quantile(rank[:, k], [0.025, 0.975]), 2000, *self.tested)
+                rows.append(row)
         columns = "model kind split metric value p_best p_top3 rank rank_low rank_high resamples"
+        columns += " n n_patients"
         self.csv("tables/rank.csv", rows, columns.split())
+
+    @property
+    def tested(self) -> tuple[int, int]:
+        """Test images, and patients."""
+        return self.counts["test"], self.counts["test"] - 9
 
     def spread(self) -> None:
         rows = []
@@ -676,7 +684,12 @@ class _Maker:
                 values = [self.values[name, "test"][metric] for name in names]
                 spread = float(np.std(values, ddof=1)) if len(values) > 1 else np.nan
                 row = (family, kind, "test", metric, len(values), np.mean(values), spread)
-                rows.append((*row, min(values), max(values)))
+                runs = ";".join(f"{value:.6g}" for value in values)
+                several = len(values) > 1
+                parts = (0.02, 0.03, 2 / 3) if several else (np.nan, 0.03, np.nan)
+                warning = "" if several else "one seed: the spread between seeds is unknown"
+                row += (min(values), max(values), runs, *parts, warning)
+                rows.append((*row, *self.tested))
         columns = [
             "family",
             "kind",
@@ -687,8 +700,59 @@ class _Maker:
             "sd",
             "minimum",
             "maximum",
+            "runs",
+            "seed_sd",
+            "loss_sd",
+            "seed_to_loss",
+            "warning",
+            "n",
+            "n_patients",
         ]
-        self.csv("tables/replicates.csv", rows, columns)
+        table = self.csv("tables/replicates.csv", rows, columns)
+        self.crossed(table[(table["kind"] == "single") & (table["metric"] == "mcc")])
+        self.calibration_pairs()
+
+    def crossed(self, table: pd.DataFrame) -> None:
+        """Every loss against the baseline, over the seeds."""
+        means = table.set_index("family")["mean"]
+        rows = []
+        for loss in self.losses[1:]:
+            difference = means[loss] - means[self.losses[0]]
+            low, high = difference - 0.06, difference + 0.06
+            p = 0.04 if low > 0 or high < 0 else 0.6
+            row = (loss, self.losses[0], "mcc", difference, low, high, 0.01, 0.03, p, p, p < 0.05)
+            runs = len(self.replicates)
+            rows.append((*row, "against_baseline", runs, runs, *self.tested, ""))
+        columns = (
+            "loss_a loss_b metric difference ci_low ci_high se_seed se_patient p_value p_adjusted "
+            "reject family replicates_a replicates_b n n_patients warning"
+        )
+        self.csv("tables/replicate_comparisons.csv", rows, columns.split())
+
+    def calibration_pairs(self) -> None:
+        """Calibrated losses against their plain forms, by seed and over the seeds."""
+        rows = []
+        for loss, plain in CALIBRATED.items():
+            if not {loss, plain} <= set(self.losses):
+                continue
+            names = list(self.replicates)
+            errors = [
+                [self.values[f"{name}-r{r}", "test"]["ece"] for r in names]
+                for name in (loss, plain)
+            ]
+            differences = dict(zip(names, np.subtract(*errors), strict=True))
+            if len(names) > 1:
+                differences["mean"] = float(np.mean(list(differences.values())))
+            for replicate, difference in differences.items():
+                for version, moved in (("raw", 0.0), ("prior_corrected", 0.01)):
+                    value = difference + moved
+                    row = (loss, plain, replicate, version, "ece", value, value - 0.05)
+                    rows.append((*row, value + 0.05, 0.3, "", *self.tested))
+        columns = (
+            "loss plain replicate version metric difference ci_low ci_high p_value reason n "
+            "n_patients"
+        )
+        self.csv("tables/calibration_comparisons.csv", rows, columns.split())
 
     def significance(self) -> None:
         rows = []

@@ -21,7 +21,7 @@ from multiloss.errors import UserError
 from multiloss.figures import catalog, drawing, gradcam, performance, style
 from multiloss.figures.data import steps
 from multiloss.localisation import cut, to_original
-from multiloss.statistics import comparisons
+from multiloss.statistics import comparisons, replicates
 
 # Few losses where only their number of classes matters, all of them in one study.
 STUDIES = {
@@ -402,7 +402,9 @@ def test_a_flat_map_is_marked_and_not_stretched(three, monkeypatch, tmp_path):
     result = gradcam.model(drawing.Inputs(files), figure.params, look)
     assert f"{len(ids)} flat maps" in result.facts
     marks = [t for t in result.canvas.findobj(Text) if t.get_text().startswith("flat map")]
-    shown = [t for t in result.canvas.findobj(Text) if " predicted " in t.get_text()]
+    texts = [t.get_text() for t in result.canvas.findobj(Text)]
+    shown = [text for text in texts if text[2:].startswith("predicted ")]
+    assert "CCE: heat of the predicted class at layer dcl" in texts
     assert len(marks) == len(shown) > 0
     plt.close(result.canvas)
 
@@ -447,6 +449,16 @@ def test_made_up_tables_have_the_columns_of_real_ones(three):
         "rank": evaluation.rank_table(found, models, options, 0),
         "calibration": evaluation.reliability_table(found, models, options),
         "diversity": diversity.table(found, "test", 20, 0.95, rng),
+        "calibration_comparisons": evaluation.calibration_tables(
+            found, models, options, 0, "balanced", np.full(3, 1 / 3), comparisons.CALIBRATED
+        )[1],
+        **dict(
+            zip(
+                ("replicates", "replicate_comparisons"),
+                replicates.tables(found, models, config["significance"], options, 0),
+                strict=True,
+            )
+        ),
         "significance": comparisons.significance_table(
             found,
             models,

@@ -7,11 +7,13 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from multiloss.figures.drawing import Drawing, Inputs, message
-from multiloss.figures.performance import chosen_models, family, metrics_of, sizes
-from multiloss.figures.style import INK, MUTED, Style, interval, label, model_label, offsets, panels
-from multiloss.statistics.comparisons import CALIBRATED, CALIBRATION_FAMILY
+from multiloss.figures.performance import chosen_models, metrics_of, sizes
+from multiloss.figures.style import INK, MUTED, Style, interval, label, model_label, panels
+from multiloss.statistics.comparisons import CALIBRATED
+from multiloss.statistics.paired import holm
 
 _SCALED = "-temperature"
+_RAW, _CORRECTED = "raw", "prior_corrected"
 
 
 def reliability(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Drawing:
@@ -25,8 +27,10 @@ def reliability(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Draw
     chosen = chosen_models(inputs, params, bins)
     if not chosen:
         return message(style, "No model has reliability bins.")
-    canvas = style.figure(style.double_column_mm / 3 + 16 + 5 * style.line_mm)
-    axes = panels(canvas, len(chosen), 3, sharex=True, sharey=True)
+    columns = len(chosen)
+    side = min(style.double_column_mm / columns, 72.0)
+    canvas = style.figure(side + 8 + 6 * style.line_mm)
+    axes = panels(canvas, columns, columns, sharex=True, sharey=True)
     for number, (model, why) in enumerate(chosen.items()):
         top = axes[number]
         part = bins[bins["model"] == model].sort_values("confidence")
@@ -59,10 +63,17 @@ def reliability(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Draw
         look = {"color": MUTED, "mfc": "white", "linewidth": 0.5}
         scaled_line = axes[0].plot([], [], "o:", label="after temperature scaling", **look)[0]
         handles.insert(1, scaled_line)
-    canvas.legend(handles=handles, loc="outside lower center", ncols=3)
     spread = f"{per_bin.min():.0f} to {per_bin.max():.0f}"
-    facts = f"Test split, {sizes(kept)}; {spread} images in a bin."
-    return Drawing(canvas, facts)
+    size = f"est split, {sizes(kept)}, {spread} in a bin; lines and brackets: {params['percent']}"
+    size += " intervals"
+    canvas.legend(
+        handles=handles,
+        loc="outside lower center",
+        ncols=3,
+        title=f"t{size}",
+        title_fontsize=style.font_size - 0.5,
+    )
+    return Drawing(canvas, f"T{size}.")
 
 
 def losses(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Drawing:
@@ -105,7 +116,7 @@ def losses(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Drawing:
     axes.set_yticks(list(places.values()), [label(name) for name in places])
     axes.set_xlim(left=min(0.0, axes.get_xlim()[0]))
     axes.set_xlabel("expected calibration error, ECE (0 is perfect)")
-    axes.set_title(f"test split, {sizes(table)}", loc="left")
+    axes.set_title(f"test split, {sizes(table)}; {params['percent']} intervals", loc="left")
     facts = []
     if pairs:
         facts = _differences(shown[0, 1], inputs, pairs, places, style)
@@ -119,9 +130,24 @@ def losses(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Drawing:
     if table["scaled"].any():
         look = {"color": MUTED, "mfc": "white"}
         handles += axes.plot([], [], "o-", label="after temperature scaling", **look)
-    canvas.legend(handles=handles, loc="outside lower center", ncols=3)
+    if pairs:
+        look = {"color": MUTED, "mfc": "white"}
+        handles += axes.plot([], [], "s-", label="class shares corrected", **look)
+    canvas.legend(handles=handles, loc="outside lower center", ncols=4)
     facts = f" Difference in ECE: {'; '.join(facts)}." if facts else ""
     return Drawing(canvas, f"Test split, {sizes(table)}.{facts}")
+
+
+def judged(table: pd.DataFrame, version: str) -> pd.DataFrame:
+    """Comparisons by ECE of one version of the probabilities, one row for each calibrated loss.
+
+    With several seeds it is the row for their mean, with one the row of that seed. `holm` is the
+    p value corrected over these rows.
+    """
+    table = table[(table["metric"] == "ece") & (table["version"] == version)]
+    mean = table["replicate"].astype(str) == "mean"
+    table = table[mean | ~table["loss"].isin(table.loc[mean, "loss"])]
+    return table.assign(holm=holm(table["p_value"].to_numpy(float))).set_index("loss")
 
 
 def _differences(
@@ -132,39 +158,38 @@ def _differences(
     style: Style,
 ) -> list[str]:
     """Calibrated minus plain with paired intervals between the rows of each pair; in words."""
-    columns = ["difference", "ci_low", "ci_high", "p_adjusted"]
-    table = inputs.table("significance", columns, text=["model_a", "metric", "family"])
-    table = table[(table["family"] == CALIBRATION_FAMILY) & (table["metric"] == "ece")]
-    table = table.assign(loss=[family(model) for model in table["model_a"]])
+    columns = ["difference", "ci_low", "ci_high", "p_value"]
+    table = inputs.table("pairs", columns, text=["loss", "replicate", "version", "metric"])
     axes.axvline(0, color=INK, linewidth=0.8)
     facts = []
-    for parent, child in pairs:
-        part = table[(table["loss"] == child) & table["difference"].notna()]
-        middle = (places[parent] + places[child]) / 2
-        for offset, row in zip(offsets(len(part), 0.45), part.itertuples(), strict=True):
-            ends = [row.ci_low, row.ci_high]
-            wide = 1.3 if len(part) < 4 else 0.7
-            if row.ci_low == row.ci_low:
-                axes.plot(ends, [middle + offset] * 2, color=style.colours[1], linewidth=wide)
-            size = 4.0 if len(part) == 1 else 2.4
-            axes.plot(row.difference, middle + offset, "o", color=style.colours[1], ms=size)
-        if len(part) == 1:
-            row = part.iloc[0]
-            words = interval(row["difference"], row["ci_low"], row["ci_high"], 3)
-            p = (
-                f", adjusted p = {row['p_adjusted']:.3f}"
-                if row["p_adjusted"] == row["p_adjusted"]
-                else ""
-            )
-            facts.append(f"{label(child)} {words}{p}")
-        elif len(part):
-            mean = part["difference"].mean()
-            facts.append(f"{label(child)} {mean:+.3f} on average over {len(part)} runs")
+    for version, offset, mark in ((_RAW, -0.14, "o"), (_CORRECTED, 0.22, "s")):
+        found = judged(table, version)
+        for parent, child in pairs:
+            if child not in found.index or pd.isna(found.at[child, "difference"]):
+                continue
+            row = found.loc[child]
+            place = (places[parent] + places[child]) / 2 + offset
+            first = version == _RAW
+            colour = style.colours[1] if first else MUTED
+            ends = [row["ci_low"], row["ci_high"]]
+            if ends[0] == ends[0]:
+                axes.plot(ends, [place] * 2, color=colour, linewidth=1.3 if first else 0.7)
+            fill = {} if first else {"mfc": "white", "mew": 0.8}
+            axes.plot(row["difference"], place, mark, color=colour, ms=4 if first else 3, **fill)
+            if first:
+                words = interval(row["difference"], *ends, 3)
+                facts.append(f"{label(child)} {words}{_p_text(row['holm'])}")
     axes.set_yticks([])
     axes.locator_params(axis="x", nbins=5)
     axes.set_xlabel("difference in ECE")
     axes.set_title("calibrated minus plain, paired", loc="left")
     return facts
+
+
+def _p_text(p: float) -> str:
+    if p != p:
+        return ""
+    return ", adjusted p < 0.001" if p < 0.001 else f", adjusted p = {p:.3f}"
 
 
 def _mark(axes: Axes, place: float, part: pd.DataFrame, colour: str, hollow: bool) -> None:

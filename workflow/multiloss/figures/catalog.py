@@ -31,13 +31,16 @@ _TABLES = {
     name: f"tables/{name}.csv"
     for name in (
         "calibration",
+        "calibration_comparisons",
         "confusion",
         "curves",
         "diversity",
+        "leakage",
         "localisation",
         "metrics",
         "optimism",
         "rank",
+        "replicate_comparisons",
         "replicates",
         "significance",
     )
@@ -139,11 +142,16 @@ def _common(config: Config) -> dict[str, Any]:
         "losses": names_of(config["classification"]["losses"]),
         "baseline": config["significance"].get("baseline", "cce"),
         "replicates": config["replicates"],
+        "percent": _percent(config),
     }
 
 
 def _has_ensembles(config: Config) -> bool:
     return bool(config["ensembles"]["methods"] and config["ensembles"]["top_k"])
+
+
+def _has_prediction_level(config: Config) -> bool:
+    return _has_ensembles(config) and bool(set(config["ensembles"]["methods"]) - {"model_level"})
 
 
 def _percent(config: Config) -> str:
@@ -165,8 +173,8 @@ def _data(config: Config) -> list[Figure]:
             "Images and patients of each split",
             "Data",
             "How many images (left) and patients (right) of each class each split has. A patient "
-            "is in one split only. The networks learn on train; val stops and picks epochs; "
-            "ensemble chooses members and fits ensemble weights; test is read once, at the end. "
+            "is in one split only. The networks learn on train and are watched on val; ensemble "
+            "chooses members and fits ensemble weights; test is read once, at the end. "
             "Bars of unequal length within a split show the class imbalance.",
             classes,
         ),
@@ -202,7 +210,7 @@ def _segmentation(config: Config) -> list[Figure]:
             "point within 1.5 box lengths; the diamond is the mean with its "
             f"{_percent(config)} interval. Filled boxes mark the networks that were "
             "combined; they were chosen on validation images. 1 is perfect agreement.",
-            {"losses": losses},
+            {"losses": losses, "percent": _percent(config)},
         ),
         Figure(
             "segmentation_overlays",
@@ -228,13 +236,16 @@ def _segmentation(config: Config) -> list[Figure]:
         Figure(
             "learning_curves_segmentation",
             "training.segmentation_curves",
-            {"histories": [f"segmentation/models/{loss}.history.csv" for loss in losses]},
+            {
+                "histories": [f"segmentation/models/{loss}.history.csv" for loss in losses],
+                "images": "data/lungs.csv",
+            },
             "Training of the lung segmenters",
-            "Training",
+            "Lung masks and crops",
             "Loss of each U-Net on its training and validation images after each epoch (below) "
-            "and Dice coefficient (above). Each panel has its own loss, so the lower axes "
-            "cannot be compared between panels; the upper ones can. A validation line that "
-            "rises while the training line falls shows overfitting.",
+            "and Dice coefficient on the validation images (above). Each panel has its own "
+            "loss, so the lower axes cannot be compared between panels; the upper ones can. A "
+            "validation line that rises while the training line falls shows overfitting.",
             {"losses": losses},
         ),
     ]
@@ -247,7 +258,10 @@ def _training(config: Config) -> list[Figure]:
         Figure(
             "learning_curves",
             "training.classification_curves",
-            {"histories": [f"models/{loss}/{r}.history.csv" for loss, r in arms]},
+            {
+                "histories": [f"models/{loss}/{r}.history.csv" for loss, r in arms],
+                "images": _MANIFEST["manifest"],
+            },
             "Training of the classifiers",
             "Training",
             "Each loss after each epoch: MCC and accuracy on the validation split (above; the "
@@ -344,7 +358,7 @@ def _performance(config: Config) -> list[Figure]:
                 {
                     "curves": _TABLES["curves"],
                     "metrics": _TABLES["metrics"],
-                    **({"confusion": _TABLES["confusion"]} if name == "pr" else {}),
+                    "confusion": _TABLES["confusion"],
                     **_CHOSEN,
                 },
                 axes,
@@ -408,14 +422,19 @@ def _comparisons(config: Config) -> list[Figure]:
             Figure(
                 "replicates",
                 "comparisons.replicates",
-                {"metrics": _TABLES["metrics"]},
+                {
+                    "replicates": _TABLES["replicates"],
+                    "comparisons": _TABLES["replicate_comparisons"],
+                },
                 "Spread between training runs",
                 "Comparisons",
-                "MCC on the test split of each training run (points) of each loss; the bar is "
-                "the mean and the line one standard deviation to either side. The runs of a loss "
-                f"differ by their seed alone. The band is {baseline} with one standard "
-                "deviation: differences between losses that are smaller than the spread of the "
-                "points cannot be told from luck in the seed.",
+                "Left: MCC on the test split of each training run (points) of each loss; the bar "
+                "is the mean and the line one standard deviation to either side. The runs of a "
+                f"loss differ by their seed alone; the band is {baseline} with one standard "
+                f"deviation. Right: difference of the mean MCC to {baseline}, with a "
+                f"{_percent(config)} interval that counts both the choice of seeds and the choice "
+                "of patients as chance; filled where the test rejects after Holm's correction. "
+                "It is wider than that of a single run where the seeds differ.",
                 common,
             )
         )
@@ -445,20 +464,23 @@ def _calibration(config: Config) -> list[Figure]:
         Figure(
             "calibration",
             "calibration.losses",
-            {"metrics": _TABLES["metrics"], "significance": _TABLES["significance"]},
+            {"metrics": _TABLES["metrics"], "pairs": _TABLES["calibration_comparisons"]},
             "Calibration error by loss",
             "Calibration",
             "Expected calibration error (mean distance between confidence and share of right "
             f"answers, 0 is perfect) on the test split with {percent} intervals. A calibrated "
-            "loss stands beside the loss it was made from. Right: the difference within each "
-            "pair on the same images, calibrated minus plain, with the interval of the paired "
-            "bootstrap; left of 0 the calibration term helps. With class weights, and with "
+            "loss stands below the nearest loss without the calibration term. Right: the "
+            "difference within each pair on the same images, calibrated minus plain, with its "
+            "paired interval; left of 0 the calibration term helps. Squares: the same after the "
+            "probabilities were corrected for the class shares of the test split, which describes "
+            "and is no result. With class weights, and with "
             "other class shares in the test split than in training, no loss can be expected to "
             f"reach 0.{hollow}"
             + _runs(
                 config,
                 "On the left each mark is the mean over runs and the line spans their intervals; "
-                "on the right each run has its own.",
+                "on the right are differences of the means over the runs, whose interval is over "
+                "patients.",
             ),
             {**common, "scaled": scaled},
         ),
@@ -484,7 +506,7 @@ def _ensembles(config: Config) -> list[Figure]:
                 common,
             )
         )
-    if _has_ensembles(config) and set(config["ensembles"]["methods"]) - {"model_level"}:
+    if _has_prediction_level(config):
         result.append(
             Figure(
                 "optimism",
@@ -535,6 +557,8 @@ def _gradcam(config: Config) -> list[Figure]:
             "stretched to full heat.",
             {
                 "model": model,
+                "replicates": config["replicates"],
+                "layer": "ensemble_conv" if model.startswith("model_level-") else "dcl",
                 "classes": classes,
                 "images_per_outcome": config["gradcam"]["images_per_outcome"],
                 "threshold": threshold,
@@ -577,16 +601,27 @@ def _gradcam(config: Config) -> list[Figure]:
             "Grad-CAM",
             "Measures of the heat maps of the test images, one panel for each, with "
             f"{_percent(config)} intervals from resampling patients. The share of heat inside "
-            "the lungs, and pointing game, IoU and Dice with the known lesions, are better when "
-            "larger; the dashed line is what equal heat all over the crop would reach. Insertion: "
-            "the class's probability while the hottest pixels are uncovered first in a blurred "
-            "image; deletion: while they are blurred first. Correlation with the maps of the "
-            "same network with its weights shuffled should be near 0: maps that do not change "
-            "show the image, not the model." + _runs(config, "Points are the training runs."),
-            {"losses": names_of(config["classification"]["losses"])},
+            "the lungs, and pointing game and IoU with the known lesions, are better when "
+            "larger (Dice is in the table); the dashed line is what equal heat all over the crop "
+            "would reach. Insertion: the class's probability while the hottest pixels are "
+            "uncovered first in a blurred image; deletion: while they are blurred first. "
+            "Correlation with the maps of the same network with its weights "
+            "shuffled should be near 0: maps that do not change show the image, not the model."
+            + _runs(config, "Points are the training runs."),
+            {"losses": names_of(config["classification"]["losses"]), "percent": _percent(config)},
         )
     )
     return result
+
+
+def _last_tables(config: Config) -> list[str]:
+    """Tables that no other step but drawing reads: when they are there, all else has run."""
+    names = ["leakage", "significance", "calibration", "replicates", "diversity"]
+    if _has_prediction_level(config):
+        names.append("optimism")
+    if gradcam_models(config):
+        names.append("localisation")
+    return [*(_TABLES[name] for name in names), "segmentation/scores.csv"]
 
 
 def _cost(config: Config) -> list[Figure]:
@@ -594,12 +629,13 @@ def _cost(config: Config) -> list[Figure]:
         Figure(
             "compute_cost",
             "cost.compute_cost",
-            {"metrics": _TABLES["metrics"]},
+            {"metrics": _TABLES["metrics"], "after": _last_tables(config)},
             "What the study cost to compute",
             "Cost",
             "Wall-clock time summed over the jobs of each step (left) and the largest resident "
-            "memory of any one job (right), measured while the study ran. Jobs run side by "
-            "side, so the sum exceeds the time that passed. These numbers change with the "
-            "machine and from run to run.",
+            "memory of any one job (right), measured while the study ran. Drawing the figures and "
+            "writing the report come after and are left out. Jobs run side by side, so the sum "
+            "exceeds the time that passed. These numbers change with the machine and from run to "
+            "run.",
         )
     ]

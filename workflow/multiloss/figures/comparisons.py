@@ -6,11 +6,12 @@ from typing import Any
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.colors import Normalize
 from matplotlib.patches import Rectangle
 
 from multiloss.figures.drawing import Drawing, Inputs, message
-from multiloss.figures.performance import family, metrics_of, run, sizes
+from multiloss.figures.performance import family, run, sizes
 from multiloss.figures.style import (
     INK,
     MUTED,
@@ -36,7 +37,7 @@ def significance(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Dra
     """Differences and adjusted p values of every model against the baseline and best member."""
     table = inputs.table(
         "significance",
-        ["difference", "p_value", "p_adjusted"],
+        ["difference", "p_value", "p_adjusted", "n"],
         text=["model_a", "model_b", "metric", "test", "reject", "family"],
     )
     table = table[table["model_b"] != ""]
@@ -113,7 +114,7 @@ def significance(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Dra
         aspect=40,
         pad=0.01,
     )
-    bar.set_label("difference (model minus the other)")
+    bar.set_label(f"difference (model minus the other); test split, {sizes(table)}")
     bar.outline.set_visible(False)
     runs = table["run"].nunique()
     rejected = int(table["reject"].sum())
@@ -166,7 +167,7 @@ def _cell_text(cell: pd.DataFrame) -> str:
 
 def rank(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Drawing:
     """How often each loss is best, and in the top 3, over resampled test sets."""
-    table = inputs.table("rank", ["p_best", "p_top3"], text=["model"])
+    table = inputs.table("rank", ["p_best", "p_top3", "n"], text=["model"])
     for column, wanted in (("metric", "mcc"), ("kind", "single"), ("split", "test")):
         if column in table:
             table = table[table[column] == wanted]
@@ -175,7 +176,7 @@ def rank(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Drawing:
     mean = mean.sort_values(["p_best", "p_top3"], ascending=False)
     if mean.empty:
         return message(style, "No ranks to show.")
-    canvas = style.figure(24 + len(mean) * style.line_mm * 1.45, double=False)
+    canvas = style.figure(27 + len(mean) * style.line_mm * 1.45, double=False)
     axes = canvas.subplots()
     places = np.arange(len(mean))
     axes.barh(places, mean["p_top3"], 0.72, color=style.colours[4], label="in the top 3")
@@ -196,55 +197,90 @@ def rank(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Drawing:
     axes.grid(axis="y", visible=False)
     axes.set_xlabel("share of resampled test sets")
     resamples = f"{int(table['resamples'].max()):,} resamples" if "resamples" in table else ""
-    axes.set_title(f"MCC, test split{', ' if resamples else ''}{resamples}", loc="left")
-    canvas.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=2)
+    axes.set_title(f"MCC{', ' if resamples else ''}{resamples}", loc="left")
+    canvas.legend(
+        *axes.get_legend_handles_labels(),
+        loc="outside lower center",
+        ncols=2,
+        title=f"test split, {sizes(table)}",
+        title_fontsize=style.font_size - 0.5,
+    )
     first = mean.iloc[0]
     facts = f"{model_label(mean.index[0])} is most often best: in {first['p_best']:.0%} of the "
-    return Drawing(canvas, facts + (resamples or "resamples") + ".")
+    return Drawing(
+        canvas, facts + (resamples or "resamples") + f" of the test split, {sizes(table)}."
+    )
 
 
 def replicates(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Drawing:
-    """MCC of each training run of each loss, with mean and standard deviation."""
-    table = metrics_of(inputs)
+    """MCC of each training run of each loss, and the losses' differences to the baseline."""
+    table = inputs.table(
+        "replicates", ["mean", "sd", "n"], text=["family", "kind", "metric", "runs"]
+    )
     table = table[(table["metric"] == "mcc") & (table["kind"] == "single")]
-    groups = {name: part["value"].dropna() for name, part in table.groupby("family")}
-    groups = {name: values for name, values in groups.items() if len(values)}
-    order = sorted(groups, key=lambda name: -groups[name].mean())
-    if not order:
+    table = table.dropna(subset=["mean"]).sort_values("mean", ascending=False, kind="stable")
+    if table.empty:
         return message(style, "MCC is not defined for any model.")
-    canvas = style.figure(24 + len(order) * style.line_mm * 1.6, double=False)
-    axes = canvas.subplots()
-    for place, name in enumerate(order):
-        values = groups[name]
-        mean, spread = values.mean(), values.std() if len(values) > 1 else 0.0
-        colour = INK if name == params["baseline"] else style.colours[0]
-        axes.plot([mean - spread, mean + spread], [place] * 2, color=colour, linewidth=1.2)
-        axes.plot([mean] * 2, [place - 0.33, place + 0.33], color=colour, linewidth=1.6)
-        axes.plot(
-            values, place + offsets(len(values), 0.22), "o", color=colour, ms=2.6, alpha=0.55, mew=0
-        )
-        if name == params["baseline"]:
-            axes.axvspan(mean - spread, mean + spread, color=INK, alpha=0.06, linewidth=0)
-    axes.set_yticks(range(len(order)), [label(name) for name in order])
-    for tick, name in zip(axes.get_yticklabels(), order, strict=True):
-        if name == params["baseline"]:
+    baseline = params["baseline"]
+    canvas = style.figure(26 + len(table) * style.line_mm * 1.6)
+    axes, right = canvas.subplots(1, 2, sharey=True, width_ratios=[1.25, 1])
+    places = {row.family: place for place, row in enumerate(table.itertuples())}
+    failed = 0
+    for row in table.itertuples():
+        place, spread = places[row.family], 0.0 if pd.isna(row.sd) else row.sd
+        colour = INK if row.family == baseline else style.colours[0]
+        axes.plot([row.mean - spread, row.mean + spread], [place] * 2, color=colour, linewidth=1.2)
+        axes.plot([row.mean] * 2, [place - 0.33, place + 0.33], color=colour, linewidth=1.6)
+        runs = row.runs.split(";")
+        values = np.array([float(value) if value else np.nan for value in runs])
+        failed += int(np.isnan(values).sum())
+        look = {"color": colour, "ms": 2.6, "alpha": 0.55, "mew": 0}
+        axes.plot(values, place + offsets(len(values), 0.22), "o", **look)
+        if row.family == baseline:
+            axes.axvspan(row.mean - spread, row.mean + spread, color=INK, alpha=0.06, linewidth=0)
+    axes.set_yticks(range(len(table)), [label(name) for name in places])
+    for tick, name in zip(axes.get_yticklabels(), places, strict=True):
+        if name == baseline:
             tick.set_fontweight("bold")
-    axes.invert_yaxis()
-    axes.grid(axis="y", visible=False)
+    axes.set_ylim(len(table) - 0.4, -0.6)
     axes.set_xlabel("MCC on the test split")
-    axes.set_title(
-        wrap(f"{params['replicates']} runs of each loss; {sizes(table)}", 32), loc="left"
-    )
-    between = (
-        float(np.std([groups[name].mean() for name in order], ddof=1)) if len(order) > 1 else 0
-    )
-    within = float(
-        np.sqrt(np.mean([groups[name].var() for name in order if len(groups[name]) > 1]))
-    )
-    axes.plot([], [], color=MUTED, linewidth=1.2, label="mean, one standard deviation")
-    canvas.legend(*axes.get_legend_handles_labels(), loc="outside lower center")
-    facts = (
-        f"{params['replicates']} runs of each loss, {sizes(table)}. Standard deviation between the "
-        f"runs of a loss {within:.3f} (root mean square), between means of losses {between:.3f}."
-    )
+    axes.set_title(f"{params['replicates']} runs of each loss; {sizes(table)}", loc="left")
+    rejected, tested = _crossed_differences(right, inputs, places, style)
+    right.set_title(f"minus {label(baseline)}; {params['percent']} intervals", loc="left")
+    right.set_xlabel("difference of the mean MCC")
+    right.tick_params(left=False)
+    for place in (axes, right):
+        place.grid(axis="y", visible=False)
+        place.locator_params(axis="x", nbins=6)
+    handles = axes.plot([], [], color=MUTED, linewidth=1.2, label="mean, one standard deviation")
+    canvas.legend(handles=handles, loc="outside lower center")
+    facts = f"{params['replicates']} runs of each loss, {sizes(table)}"
+    facts += f"; {count(failed, 'run')} failed." if failed else "."
+    if {"seed_sd", "loss_sd"} <= set(table) and table["seed_sd"].notna().any():
+        seed, loss = table["seed_sd"].max(), table["loss_sd"].max()
+        facts += (
+            f" Standard deviation between the runs of a loss {seed:.3f} (pooled), between the "
+            f"losses {loss:.3f} after taking out what the runs explain."
+        )
+    facts += f" {count(tested, 'difference')}, of which {rejected} rejected."
     return Drawing(canvas, facts)
+
+
+def _crossed_differences(
+    axes: Axes, inputs: Inputs, places: Mapping[str, float], style: Style
+) -> tuple[int, int]:
+    """Draw each loss minus the baseline; how many tests reject, and how many there are."""
+    columns = ["difference", "ci_low", "ci_high"]
+    names = ["loss_a", "metric", "family", "reject"]
+    table = inputs.table("comparisons", columns, text=names)
+    table = table[(table["metric"] == "mcc") & (table["family"] == comparisons.BASELINE)]
+    table = table[table["loss_a"].isin(places) & table["difference"].notna()]
+    table = table.assign(reject=table["reject"].str.lower() == "true")
+    axes.axvline(0, color=INK, linewidth=0.8)
+    for row in table.itertuples():
+        look = {"color": style.colours[0]}
+        place = places[row.loss_a]
+        axes.plot([row.ci_low, row.ci_high], [place] * 2, linewidth=1.3, **look)
+        fill = look["color"] if row.reject else "white"
+        axes.plot(row.difference, place, "o", ms=4.0, mfc=fill, mew=0.9, **look)
+    return int(table["reject"].sum()), len(table)

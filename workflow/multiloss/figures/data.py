@@ -113,7 +113,9 @@ def crop_overview(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Dr
     manifest = inputs.table("manifest", text=["image_id", "path", "label", "split"])
     boxes = inputs.table("boxes", ["lung_fraction"], text=["image_id", "fallback"])
     boxes["fallback"] = boxes["fallback"].str.lower().isin(["true", "1"])
-    table = manifest[["image_id", "path", "label", "split"]].merge(boxes, on="image_id")
+    manifest = manifest.rename(columns={"width": "image_width", "height": "image_height"})
+    columns = ["image_id", "path", "label", "split", "image_width", "image_height"]
+    table = manifest[columns].merge(boxes, on="image_id")
     if table.empty:
         return message(style, "No image has a crop box.")
     failed = table[table["fallback"]]
@@ -122,7 +124,10 @@ def crop_overview(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Dr
     rest = BOXES_SHOWN - len(shown)
     chosen = pd.concat([shown, good.iloc[steps(len(good), rest, ends=True)]])
     columns = 6
-    canvas = style.figure(-(-len(chosen) // columns) * 39 + 6)
+    taller = chosen["image_height"] / chosen["image_width"]
+    side = style.double_column_mm / columns - 2.4
+    tall = float(taller.clip(0.5, 1.4).max()) * side + 2.6 * style.line_mm + 2
+    canvas = style.figure(-(-len(chosen) // columns) * tall + 10)
     for axes, image in zip(panels(canvas, len(chosen), columns), chosen.itertuples(), strict=True):
         factor = show(axes, read_grey(image.path))
         mask = inputs.path("masks") / f"{image.image_id}.png"
@@ -144,7 +149,13 @@ def crop_overview(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Dr
     ]
     if len(failed):
         lines += canvas.axes[0].plot([], [], "--", color=style.bad, label="fallback: no crop")
-    canvas.legend(handles=lines, loc="outside lower center", ncols=3)
+    canvas.legend(
+        handles=lines,
+        loc="outside lower center",
+        ncols=3,
+        title=f"{len(chosen)} of {count(len(table), 'image')}",
+        title_fontsize=style.font_size - 0.5,
+    )
     facts = (
         f"{count(len(table), 'image')}, of which {len(failed):,} "
         f"({len(failed) / len(table):.1%}) fell back to the whole image; median share of lung "

@@ -5,18 +5,18 @@ from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 from matplotlib.colors import Normalize
 
 from multiloss.figures.drawing import Drawing, Inputs, message
-from multiloss.figures.performance import family, run
-from multiloss.figures.style import INK, Style, count, ink_on, label, model_label, offsets
+from multiloss.figures.performance import family, run, sizes
+from multiloss.figures.style import INK, Style, ink_on, label, model_label, offsets
 
 
 def diversity(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Drawing:
     """Error correlation below the diagonal, disagreement above it, for all pairs of losses."""
-    table = inputs.table(
-        "diversity", ["error_correlation", "disagreement"], text=["model_a", "model_b"]
-    )
+    columns = ["error_correlation", "disagreement", "n"]
+    table = inputs.table("diversity", columns, text=["model_a", "model_b"])
     if "split" in table:
         table = table[table["split"] == "test"]
     table = table.assign(
@@ -81,18 +81,30 @@ def diversity(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Drawin
         )
         bar.set_label(text)
         bar.outline.set_visible(False)
-    number = f"n = {count(int(table['n'].max()), 'image')}" if "n" in table else ""
-    axes.set_title(f"test split{', ' if number else ''}{number}", loc="left")
-    facts = f"Test split, {number}. " if number else ""
-    facts += f"Mean correlation of errors {np.nanmean(correlation):.2f}, mean disagreement "
-    return Drawing(canvas, facts + f"{np.nanmean(disagreement):.2f}.")
+    axes.set_title(f"test split, {sizes(table)}", loc="left")
+    facts = f"Test split, {sizes(table)}. Mean correlation of errors {np.nanmean(correlation):.2f}"
+    facts += f", mean disagreement {np.nanmean(disagreement):.2f}. {_widths(table, params)}"
+    return Drawing(canvas, facts.strip())
+
+
+def _widths(table: pd.DataFrame, params: Mapping[str, Any]) -> str:
+    """How wide the pairs' intervals are: a matrix has no room for each of them."""
+    parts = []
+    names = (("error_correlation", "correlation"), ("disagreement", "disagreement"))
+    for column, text in names:
+        ends = f"{column}_ci_low", f"{column}_ci_high"
+        if set(ends) <= set(table) and table[ends[0]].notna().any():
+            half = float((table[ends[1]] - table[ends[0]]).median()) / 2
+            parts.append(f"{text} {half:.2f}")
+    if not parts:
+        return ""
+    return f"{params['percent']} intervals reach to either side by about: {', '.join(parts)}."
 
 
 def optimism(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Drawing:
     """As published minus ours for each ensemble, with intervals."""
-    table = inputs.table(
-        "optimism", ["difference", "ci_low", "ci_high"], text=["ensemble", "metric"]
-    )
+    columns = ["difference", "ci_low", "ci_high", "n"]
+    table = inputs.table("optimism", columns, text=["ensemble", "metric"])
     # A metric that is undefined for every ensemble has no panel.
     table = table.dropna(subset=["difference"])
     metrics = [metric for metric in ("mcc", "accuracy") if (table["metric"] == metric).any()]
@@ -130,8 +142,13 @@ def optimism(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Drawing
     axes[0].invert_yaxis()
     for other in axes[1:]:
         other.tick_params(left=False)
-    number = f"n = {count(int(table['n'].max()), 'test image')}" if "n" in table else ""
-    axes[0].set_title(number + (f"; {runs} training runs" if runs > 1 else ""), loc="left")
-    mean = table.groupby("metric")["difference"].mean()
-    facts = ", ".join(f"{label(metric)} {mean[metric]:+.3f}" for metric in metrics)
-    return Drawing(canvas, f"{number}{'. ' if number else ''}Mean optimism: {facts}.")
+    more = f"{runs} training runs" if runs > 1 else f"{params['percent']} intervals"
+    axes[0].set_title(f"test split, {sizes(table)}; {more}", loc="left")
+    # The best single model is a row for comparison and no ensemble.
+    ensembles = table[~table["family"].str.startswith("best_single")]
+    mean = ensembles.groupby("metric")["difference"].mean()
+    facts = ", ".join(
+        f"{label(metric)} {mean[metric]:+.3f}" for metric in metrics if metric in mean
+    )
+    said = f" Mean optimism of the ensembles: {facts}." if facts else ""
+    return Drawing(canvas, f"Test split, {sizes(table)}.{said}")

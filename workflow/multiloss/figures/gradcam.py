@@ -209,10 +209,19 @@ def model(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Drawing:
         style.line_mm + 3 + sum(side * shape + style.line_mm + 2.5 for shape in shapes)
         for shapes in (_shapes(chosen[name], images, per_outcome) for name in classes)
     ]
-    canvas = style.figure(sum(heights) + FOOT_MM)
-    *sections, foot = canvas.subfigures(
-        len(classes) + 1, 1, squeeze=False, hspace=0.0, height_ratios=[*heights, FOOT_MM]
+    head_mm = 1.6 * style.line_mm
+    canvas = style.figure(head_mm + sum(heights) + FOOT_MM)
+    head, *sections, foot = canvas.subfigures(
+        len(classes) + 2, 1, squeeze=False, hspace=0.0, height_ratios=[head_mm, *heights, FOOT_MM]
     ).ravel()
+    who = model_label(params["model"], replicate=params["replicates"] > 1)
+    head.text(
+        0.008,
+        0.5,
+        f"{who}: heat of the predicted class at layer {params['layer']}",
+        va="center",
+        fontsize=style.font_size + 0.5,
+    )
     painter = _Painter(images, params["threshold"], style)
     for section, name in zip(sections, classes, strict=True):
         part = predictions[predictions["label"] == name]
@@ -406,11 +415,12 @@ def localisation(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Dra
     axes[0].set_ylim(len(names) - 0.4, -0.6)
     for unused in axes[len(arms) :]:
         unused.set_axis_off()
+    percent = f"{params['percent']} interval"
     lines = [
-        axes[0].plot([], [], "o-", color=style.colours[0], label="single model, interval")[0],
+        axes[0].plot([], [], "o-", color=style.colours[0], label=f"single model, {percent}")[0],
     ]
     if not set(names) <= set(params["losses"]):
-        other = axes[0].plot([], [], "o-", color=style.colours[1], label="other models, interval")
+        other = axes[0].plot([], [], "o-", color=style.colours[1], label=f"others, {percent}")
         lines += other
     if len(chance):
         lines += axes[0].plot([], [], "--", color=INK, lw=0.8, label="equal heat all over the crop")

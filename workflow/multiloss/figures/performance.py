@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.colors import Normalize
+from matplotlib.patches import Patch
 
 from multiloss.figures.drawing import Drawing, Inputs, message
 from multiloss.figures.style import (
@@ -99,7 +100,7 @@ def forest(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Drawing:
         groups.sort(key=lambda pair: -pair[1]["value"].fillna(-9.0).mean())
         rows += [(kind, name, part.sort_values("run")) for name, part in groups]
     step = style.line_mm * (1.25 if runs < 4 else 1.6)
-    canvas = style.figure(20 + step * (len(rows) + 1.4 * table["kind"].nunique()))
+    canvas = style.figure(26 + step * (len(rows) + 1.4 * table["kind"].nunique()))
     axes = canvas.subplots()
     place, places, names, last = 0.0, [], [], ""
     for kind, name, part in rows:
@@ -137,7 +138,14 @@ def forest(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Drawing:
     _values_at_the_right(axes, places, [part for _, _, part in rows])
     facts = f"Test split, {sizes(table)}"
     title = facts if runs == 1 else f"{facts}; {runs} runs of each loss"
-    axes.set_title(title, loc="left")
+    axes.set_title(f"{title}; {params['percent']} intervals", loc="left")
+    handles = [
+        axes.plot([], [], "--", color=INK, lw=0.8, label=f"{label(params['baseline'])}, baseline")[
+            0
+        ],
+        Patch(color=INK, alpha=0.1, linewidth=0, label="its interval"),
+    ]
+    canvas.legend(handles=handles, loc="outside lower center", ncols=2)
     best = max(rows, key=lambda row: row[2]["value"].fillna(-9.0).mean())
     return Drawing(
         canvas,
@@ -237,7 +245,7 @@ def confusion_chosen(inputs: Inputs, params: Mapping[str, Any], style: Style) ->
     rows = -(-len(chosen) // columns)
     labels = [wrap(name, 12) for name in classes]
     lines = max(text.count("\n") + 1 for text in labels)
-    canvas = style.figure(rows * ((54 if small else 82) + (lines + 3) * style.line_mm))
+    canvas = style.figure(rows * ((54 if small else 82) + (lines + 3) * style.line_mm) + 6)
     places = panels(canvas, len(chosen), columns)
     for number, (axes, (model, why)) in enumerate(zip(places, chosen.items(), strict=True)):
         _draw_matrix(
@@ -259,6 +267,10 @@ def confusion_chosen(inputs: Inputs, params: Mapping[str, Any], style: Style) ->
             title += f"\nMCC {interval(row['value'], row['ci_low'], row['ci_high'])}"
         axes.set_title(title, loc="left")
     _share_bar(canvas, places, style, shrink=0.6, aspect=25)
+    kept = metrics[metrics.index.isin(chosen)]
+    canvas.supxlabel(
+        f"test split, {sizes(kept)}; {params['percent']} intervals", fontsize=style.font_size
+    )
     total = int(table.loc[table["model"] == next(iter(chosen)), "count"].sum()) if chosen else 0
     return Drawing(canvas, f"Test split, n = {count(total, 'image')}.")
 
@@ -284,8 +296,12 @@ def confusion_all(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Dr
         axes.set_yticks(range(len(classes)), letters if number % columns == 0 else [])
         axes.set_title(wrap(model_label(name), 19), fontsize=style.font_size - 0.5)
     _share_bar(canvas, places, style, shrink=0.5, aspect=30)
-    pairs = zip(letters, classes, strict=True)
-    key = "; ".join(f"{letter}:\N{NO-BREAK SPACE}{name}" for letter, name in pairs)
+    first = _matrix(table[table["model"] == table["model"].iloc[0]], classes).sum(axis=1)
+    trios = zip(letters, classes, first, strict=True)
+    key = "; ".join(
+        f"{letter}:\N{NO-BREAK SPACE}{name} (n\N{NO-BREAK SPACE}=\N{NO-BREAK SPACE}{size:,.0f})"
+        for letter, name, size in trios
+    )
     # A matrix is read with its key at hand, so the key is part of the picture.
     canvas.supxlabel(
         wrap(f"rows true, columns predicted class. {key}", 120), fontsize=style.font_size
@@ -315,11 +331,14 @@ def _curves(
     metrics = metrics_of(inputs)
     chosen = chosen_models(inputs, params, table)
     classes = ["micro", *params["classes"]]
-    shares = _shares_of_classes(inputs, params["classes"]) if curve == "pr" else {}
+    positives = _images_of_classes(inputs, params["classes"])
+    total = max(sum(positives.values()), 1)
+    shares = {name: number / total for name, number in positives.items()}
+    shares["micro"] = 1 / len(params["classes"])
     columns = min(4, len(classes)) if len(classes) != 3 else 3
     rows = -(-len(classes) // columns)
     side = style.double_column_mm / columns - 3
-    canvas = style.figure(rows * (side + 6) + 14)
+    canvas = style.figure(rows * (side + 6) + 18)
     others = max(1, table["model"].nunique() - len(chosen))
     looks = dict(zip(chosen, zip(style.colours, ("-", "--", "-."), strict=False), strict=False))
     places = panels(canvas, len(classes), columns, sharex=True, sharey=True)
@@ -331,7 +350,8 @@ def _curves(
             for model, points in part.groupby("model", sort=False):
                 if model not in chosen:
                     axes.plot(points["x"], points["y"], **faint)
-        texts = []
+        size = f"{positives[name]:,} of {total:,}" if name in positives else count(total, "image")
+        texts = [(INK, size)]
         for model, (colour, line) in looks.items():
             points = part[part["model"] == model]
             if points["y_low"].notna().any():
@@ -380,18 +400,25 @@ def _curves(
         grey = places[0].plot([], [], color=MUTED, alpha=0.6, linewidth=0.6)[0]
         grey.set_label(f"{others} other models (micro only)")
         lines.append(grey)
-    canvas.legend(handles=lines, loc="outside lower center", ncols=2)
     kept = metrics[metrics["model"].isin(chosen)]
-    return Drawing(canvas, f"Test split, {sizes(kept)}. Numbers: {label(area)} with its interval.")
+    size = f"est split, {sizes(kept)}"
+    numbers = f"{label(area)} with its {params['percent']} interval"
+    canvas.legend(
+        handles=lines,
+        loc="outside lower center",
+        ncols=2,
+        title=f"t{size}; numbers: images of the class, {numbers}",
+        title_fontsize=style.font_size - 0.5,
+    )
+    return Drawing(canvas, f"T{size}. Numbers: images of the class, and {numbers}.")
 
 
-def _shares_of_classes(inputs: Inputs, classes: Sequence[str]) -> dict[str, float]:
-    """Share of the test images in each class, and micro: one of as many classes as there are."""
+def _images_of_classes(inputs: Inputs, classes: Sequence[str]) -> dict[str, int]:
+    """Number of test images of each class."""
     table = inputs.table("confusion", ["count"], text=["model", "split", "label", "predicted"])
     table = table[(table["split"] == "test") & (table["model"] == table["model"].iloc[0])]
     counts = table.groupby("label")["count"].sum()
-    shares = {name: float(counts.get(name, 0)) / max(counts.sum(), 1) for name in classes}
-    return {**shares, "micro": 1 / len(classes)}
+    return {name: int(counts.get(name, 0)) for name in classes}
 
 
 def _guess(axes: Axes, shares: Mapping[str, float], name: str, curve: str) -> None:

@@ -65,7 +65,7 @@ def dice(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Drawing:
             [], [], "s", ms=6, mfc=(style.colours[0], 0.35), mec=style.colours[0], label="combined"
         )[0],
         axes.plot([], [], "s", ms=6, mfc="white", mec=style.colours[0], label="not combined")[0],
-        axes.plot([], [], "D", ms=4.5, color=MUTED, label="mean, interval")[0],
+        axes.plot([], [], "D", ms=4.5, color=MUTED, label=f"mean, {params['percent']} interval")[0],
     ]
     canvas.legend(handles=handles, loc="outside lower center", ncols=3)
     return Drawing(canvas, f"n = {count(number, 'image')}. Mean Dice: {'; '.join(facts)}.")

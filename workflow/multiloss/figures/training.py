@@ -7,6 +7,7 @@ from typing import Any
 
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
 
 from multiloss.figures.drawing import Drawing, Inputs
 from multiloss.figures.style import Style, count, label, wrap
@@ -31,19 +32,27 @@ def classification_curves(inputs: Inputs, params: Mapping[str, Any], style: Styl
     groups: dict[str, list[Path]] = {loss: [] for loss in params["losses"]}
     for path in inputs.paths("histories"):
         groups[path.parent.name].append(path)
-    return _curves(groups, _SCORES, "score", style)
+    return _curves(groups, _SCORES, "score", _images(inputs), style)
 
 
 def segmentation_curves(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Drawing:
     """Dice, and the losses, of every segmentation loss."""
     groups = {path.name.partition(".")[0]: [path] for path in inputs.paths("histories")}
-    return _curves(groups, _DICE, "Dice", style)
+    return _curves(groups, _DICE, "Dice", _images(inputs), style)
+
+
+def _images(inputs: Inputs) -> str:
+    """How many images the networks learned on and were watched on."""
+    split = inputs.table("images", text=["split"])["split"]
+    train, val = (int((split == name).sum()) for name in ("train", "val"))
+    return f"n = {train:,} training and {count(val, 'validation image')}"
 
 
 def _curves(
     groups: Mapping[str, Sequence[Path]],
     scores: Mapping[str, tuple[str, int, str]],
     score_name: str,
+    images: str,
     style: Style,
 ) -> Drawing:
     histories = {name: [pd.read_csv(path) for path in paths] for name, paths in groups.items()}
@@ -55,7 +64,7 @@ def _curves(
     number = len(histories)
     columns = min(number, 4 if number > 6 or number == 4 else 3)
     rows = math.ceil(number / columns)
-    canvas = style.figure(rows * 43 + 8)
+    canvas = style.figure(rows * 43 + 8 + style.line_mm)
     grid = canvas.add_gridspec(
         2 * rows, columns, height_ratios=[1.25, 1.0] * rows if shown else [0.01, 1.0] * rows
     )
@@ -85,6 +94,7 @@ def _curves(
                     if axes is top:
                         floor = min(floor, history[key].min())
                         ceiling = max(ceiling, history[key].max())
+        top.xaxis.set_major_locator(MaxNLocator(nbins=5, integer=True, min_n_ticks=1))
         top.tick_params(labelbottom=False)
         top.set_title(wrap(label(name), 26), loc="left", fontweight="bold")
         failed = [
@@ -104,9 +114,17 @@ def _curves(
         room = 0.04 * (ceiling - floor)
         tops[0].set_ylim(floor - room, min(ceiling + room, 1.0 + room))
     handles = [line for line in lines.values()]
-    legend = canvas.legend(handles, list(lines), loc="outside lower center", ncols=4)
+    legend = canvas.legend(
+        handles,
+        list(lines),
+        loc="outside lower center",
+        ncols=4,
+        title=images,
+        title_fontsize=style.font_size - 0.5,
+    )
     for line in legend.get_lines():
         line.set(alpha=1.0, linewidth=1.2)
     epochs = [len(history) for runs in histories.values() for history in runs]
-    facts = f"{count(len(epochs), 'training run')} of {min(epochs)} to {max(epochs)} epochs."
-    return Drawing(canvas, facts)
+    few, many = min(epochs), max(epochs)
+    length = f"{few} to {count(many, 'epoch')}" if few < many else count(many, "epoch")
+    return Drawing(canvas, f"{count(len(epochs), 'training run')} of {length}; {images}.")
