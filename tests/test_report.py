@@ -388,8 +388,11 @@ def test_calibration_answer_counts_what_holm_rejects(
 
     rewrite(results, "tables/calibration_comparisons.csv", two_of_three)
     said = words_of(report.build(results, config), "calibration")
-    assert "In part: 1 of 3 calibrated losses are shown to have a lower calibration error" in said
-    assert "1 are shown to have a higher one" in said
+    assert "In part: 1 of 3 calibrated losses is shown to have a lower calibration error" in said
+    assert "1 is shown to have a higher one" in said
+    front = words_of(report.build(results, config), "answer")
+    assert "In part: 1 of 3 calibrated losses is shown to have a lower calibration error" in front
+    assert "−0.100 (" in front and "corrected" in front
 
 
 def test_optimism_is_labelled_no_result(page: str) -> None:
@@ -425,7 +428,7 @@ def test_provenance_shows_digest_licence_and_where_it_is_from(
     }
     (results / "data/downloads/phantom-cxr.json").write_text(json.dumps(record))
     said = words_of(report.build(results, config), "data")
-    for text in ("https://example.org/a.zip", "ab" * 32, "1235512464", "CC BY 4.0", "cd" * 32):
+    for text in ("https://example.org/a.zip", "ab" * 32, "1,235,512,464", "CC BY 4.0", "cd" * 32):
         assert text in said
     assert "digest recorded at the first download" in said
 
@@ -461,6 +464,40 @@ def test_methods_cite_in_order_and_follow_the_config(
     text, references = methods.paragraphs(facts_of(made.results, off))
     assert not any("Selvaraju" in reference for reference in references)
     assert "Ensembles were built" not in " ".join(text)
+
+
+def test_citation_agrees_with_the_citation_file(page: str, root: Path) -> None:
+    import yaml
+
+    asked = yaml.safe_load((root / "CITATION.cff").read_text(encoding="utf-8"))
+    said = words_of(page, "cite")
+    article = asked["preferred-citation"]
+    for text in (asked["title"], f"Version {asked['version']}", asked["authors"][0]["name"]):
+        assert text in said
+    for text in (article["title"], article["journal"], article["doi"], article["start"]):
+        assert str(text) in said
+    # The list of references writes the article in the same way.
+    assert methods.REFERENCES["rajaraman2021"] in said
+
+
+def test_trainings_tell_which_weights_were_kept_and_what_failed(
+    changed: tuple[Path, dict[str, Any]],
+) -> None:
+    results, config = changed
+
+    def stop(table: pd.DataFrame) -> pd.DataFrame:
+        table = table.iloc[:4].copy()
+        table.loc[table.index[-1], ["loss", "val_loss"]] = np.nan
+        return table
+
+    rewrite(results, "models/focal/1.history.csv", stop)
+    config["classification"]["training"] |= {"keep": "last", "early_stopping": None}
+    said = words_of(report.build(results, config), "training")
+    assert "The weights of the last epoch were kept." in said
+    assert "failed: the loss was not a finite number" in said
+    assert facts_of(results, config).role("val") != "picks the best epoch"
+    config["classification"]["training"] |= {"keep": "best"}
+    assert "picks the best epoch" in facts_of(results, config).role("val")
 
 
 def test_checklist_covers_both_lists(study: tuple[Study, dict[str, Any]]) -> None:

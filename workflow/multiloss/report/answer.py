@@ -39,11 +39,13 @@ from multiloss.report.facts import (
 
 @dataclass
 class Answer:
-    """The verdict in one or two sentences, the evidence behind it, and what limits it."""
+    """The verdict in a few sentences, the evidence behind it, and what limits it."""
 
+    short: list[Markup] = field(default_factory=list)
     headline: list[Markup] = field(default_factory=list)
     loss: list[Markup] = field(default_factory=list)
     ensemble: list[Markup] = field(default_factory=list)
+    calibration: list[Markup] = field(default_factory=list)
     certainty: list[Markup] = field(default_factory=list)
     caveats: list[Markup] = field(default_factory=list)
 
@@ -78,6 +80,9 @@ def answer(facts: Facts) -> Answer:
         return result
     _loss(facts, result)
     _ensemble(facts, result)
+    calibrated = calibration_text(facts)
+    if calibrated is not None:
+        result.calibration += [Markup.escape(calibrated), _calibration_differences(facts)]
     _certainty(facts, result)
     _caveats(facts, result)
     return result
@@ -127,6 +132,12 @@ def _loss(facts: Facts, result: Answer) -> None:
         counts = Markup(
             "Of {} of another loss with {} (test MCC, paired, Holm-corrected{}), "
         ).format(plural(len(by_loss), "comparison"), baseline, over)
+        verdict = Markup("No loss is shown to be better than the baseline {}").format(baseline)
+        if better:
+            verdict = Markup("{} shown to be better than the baseline {}").format(
+                _codes(better, "is", "are"), baseline
+            )
+        result.short.append(verdict)
         said = []
         if better:
             said.append(Markup("{} better").format(_codes(better, "is", "are")))
@@ -198,6 +209,11 @@ def _ensemble(facts: Facts, result: Answer) -> None:
     if tests:
         better = [t.a for t in tests if t.verdict == "better"]
         worse = [t.a for t in tests if t.verdict == "worse"]
+        result.short.append(
+            Markup("{} of {} is shown to be better than its best member").format(
+                len(better) or "none", plural(len(tests), "ensemble")
+            )
+        )
         text = Markup("Of {} tested against their best member, {} better{}").format(
             plural(len(tests), "ensemble"),
             _codes(better, "is", "are") if better else "none is shown to be",
@@ -228,11 +244,72 @@ def _ensemble(facts: Facts, result: Answer) -> None:
         )
 
 
+def calibration_text(facts: Facts) -> str | None:
+    """Whether the calibrated losses are better calibrated; None where none can be compared."""
+    raw, corrected = facts.calibration_pairs("raw"), facts.calibration_pairs("prior_corrected")
+    if raw.empty:
+        return None
+    rejects = raw["holm"] <= facts.alpha
+    names = list(raw.index[rejects & (raw["difference"] < 0)])
+    helps = len(names)
+    harms = int((rejects & (raw["difference"] > 0)).sum())
+    losses = plural(len(raw), "calibrated loss", "calibrated losses")
+    if helps == len(raw):
+        text = f"Yes: all {losses} are" if helps > 1 else "Yes: the one calibrated loss is"
+        text += " shown to have a lower calibration error"
+    elif helps:
+        text = f"In part: {helps} of {losses} {'is' if helps == 1 else 'are'}"
+        text += f" shown to have a lower calibration error, {listed(names)}"
+    else:
+        text = f"That is not shown for any of {losses}"
+    if harms:
+        text += f"; {harms} {'is' if harms == 1 else 'are'} shown to have a higher one"
+    text += (
+        f" (ECE on the test split, n = {facts.size('test')}, paired over patients, "
+        f"Holm-corrected over the {len(raw)})."
+    )
+    if len(corrected):
+        below = int((corrected["ci_high"] < 0).sum())
+        above = int((corrected["ci_low"] > 0).sum())
+        text += (
+            " With probabilities corrected for the class shares the interval of the difference "
+            f"lies below 0 for {below} and above 0 for {above} of {len(corrected)}."
+        )
+    return text
+
+
+def _calibration_differences(facts: Facts) -> Markup:
+    """Each pair's difference in ECE with its interval, raw and with class shares corrected."""
+    raw, corrected = facts.calibration_pairs("raw"), facts.calibration_pairs("prior_corrected")
+    said = []
+    for loss, row in raw.iterrows():
+        text = Markup("{} minus {} {}").format(code(loss), code(row["plain"]), _ends(row))
+        if loss in corrected.index:
+            text += Markup(", corrected {}").format(_ends(corrected.loc[loss]))
+        said.append(text)
+    return Markup(
+        "Differences in ECE with {} intervals, and with class shares corrected: {}."
+    ).format(facts.confidence, Markup("; ").join(said))
+
+
+def _ends(row: pd.Series) -> str:
+    ends = interval(row["ci_low"], row["ci_high"])
+    return signed(row["difference"]) + (f" ({ends})" if ends else "")
+
+
+def _floor_text(difference: float, test: Comparison | None, facts: Facts) -> str:
+    ends = interval(test.low, test.high) if test else ""
+    return signed(difference) + (f" ({facts.confidence} interval {ends})" if ends else "")
+
+
+def _lower_first(text: Markup) -> Markup:
+    return Markup(text[:1].lower() + text[1:]) if not text.startswith("<") else text
+
+
 def _certainty(facts: Facts, result: Answer) -> None:
     result.certainty.append(
-        Markup("The test split has {} of {}, in {}; it was used once, after all choices.").format(
-            plural(facts.images("test"), "image"),
-            plural(facts.patients("test"), "patient"),
+        Markup("The test split has {}, in {}; it was used once, after all choices.").format(
+            facts.size("test"),
             plural(len(facts.classes), "class", "classes"),
         )
     )
@@ -240,8 +317,8 @@ def _certainty(facts: Facts, result: Answer) -> None:
     if pairs:
         largest = max(abs(difference) for _, _, difference, _ in pairs)
         said = [
-            Markup("{} and {}: {}").format(code(a), code(b), signed(difference))
-            for a, b, difference, _ in pairs[:4]
+            Markup("{} minus {}: {}").format(code(a), code(b), _floor_text(difference, test, facts))
+            for a, b, difference, test in pairs[:4]
         ]
         more = f" and {len(pairs) - 4} more" if len(pairs) > 4 else ""
         tests = [
@@ -251,28 +328,40 @@ def _certainty(facts: Facts, result: Answer) -> None:
         ]
         within = sum(abs(test.difference) <= largest for test in tests)
         text = Markup(
-            "Noise floor: two pairs of losses are the same objective, so they differ by the "
-            "training run alone. Their differences in test MCC are {}{}. "
+            "Noise floor: models of one objective under two names differ by the training run "
+            "alone. Their differences in test MCC are {}{}. "
         ).format(Markup("; ").join(said), more)
         if tests:
-            text += Markup(
-                "{} of the {} differences between another loss and {} are no larger than the "
-                "largest of these ({})."
-            ).format(within, len(tests), code(facts.baseline_loss), number(largest))
+            whose = Markup("the {} between another loss and {}").format(
+                plural(len(tests), "difference"), code(facts.baseline_loss)
+            )
+            if within:
+                text += Markup(
+                    "{} of {} are no larger than the largest of these ({}): that much the "
+                    "training run alone can do."
+                ).format(within, whose, number(largest))
+            else:
+                text += Markup(
+                    "Of {} each is larger in size than the largest of these ({}); from {} that is "
+                    "a rough guide, not a test."
+                ).format(whose, number(largest), plural(len(pairs), "difference"))
         result.certainty.append(text)
     spread = facts.seed_spread()
     if spread is not None:
-        seed, loss = spread
-        result.certainty.append(
-            Markup(
-                "Between seeds of one loss the test MCC has a standard deviation of {}; between "
-                "the losses, after taking that out, one of {}{}."
-            ).format(
-                number(seed),
-                number(loss),
-                ": which seed was drawn matters more than which loss" if seed > loss else "",
-            )
+        text = Markup(
+            "Between seeds of one loss the test MCC has a standard deviation of {}; between the "
+            "losses, after taking that out, one of {} (ratio {}){}."
+        ).format(
+            number(spread.seed),
+            number(spread.loss),
+            number(spread.ratio, 2),
+            ": which seed was drawn matters more than which loss"
+            if spread.seed > spread.loss
+            else "",
         )
+        if spread.warning:
+            text += Markup(" The table warns: {}.").format(spread.warning)
+        result.certainty.append(text)
 
 
 def _caveats(facts: Facts, result: Answer) -> None:
@@ -312,11 +401,9 @@ def _caveats(facts: Facts, result: Answer) -> None:
     if facts.images("test") < SMALL_SPLIT:
         say(
             Markup(
-                "With {} of {} in the test split, intervals are wide: a difference that is not "
-                "shown may still be there."
-            ).format(
-                plural(facts.images("test"), "image"), plural(facts.patients("test"), "patient")
-            )
+                "With {} in the test split, intervals are wide: a difference that is not shown "
+                "may still be there."
+            ).format(facts.size("test"))
         )
     families = facts.significance
     if "family" in families.columns and len(families):
@@ -354,15 +441,28 @@ KEY_METRICS = ("mcc", "accuracy", "auroc", "log_loss", "ece")
 def section(facts: Facts) -> Section:
     """The first section of the page."""
     found = answer(facts)
-    blocks: list[Block] = [Note(paragraph, "verdict") for paragraph in found.headline]
+    blocks: list[Block] = []
+    if found.short:
+        over = " on generated images" if facts.phantom else ""
+        said = Markup(", and ").join(found.short)
+        blocks.append(
+            Note(
+                Markup("<strong>In short: {} (test MCC{}, {}).</strong>").format(
+                    _lower_first(said), over, facts.size("test")
+                ),
+                "verdict",
+            )
+        )
+    blocks += [Note(paragraph, "verdict") for paragraph in found.headline]
     for title, paragraphs in (
         ("Which loss?", found.loss),
         ("Which ensemble?", found.ensemble),
+        ("Are the calibrated losses better calibrated?", found.calibration),
         ("How sure is that?", found.certainty),
     ):
         if paragraphs:
             blocks += [Heading(title), Bullets(list(paragraphs))]
-    rows = []
+    roles: dict[str, list[str]] = {}
     chosen = facts.chosen("ensemble")
     for role, model in (
         ("baseline", facts.baseline),
@@ -372,11 +472,15 @@ def section(facts: Facts) -> Section:
         ("seeds of the baseline, averaged", (facts.seed_ensembles or [None])[0]),
     ):
         if model and not math.isnan(facts.value(model).value):
-            row = {"role": role, "model": model}
-            for metric in KEY_METRICS:
-                value = facts.value(model, metric)
-                row[metric] = value_cell(value)
-            rows.append(row)
+            roles.setdefault(model, []).append(role)
+    rows = [
+        {
+            "role": listed(said),
+            "model": model,
+            **{metric: value_cell(facts.value(model, metric)) for metric in KEY_METRICS},
+        }
+        for model, said in roles.items()
+    ]
     if rows:
         columns = [Column("role", "Role"), Column("model", "Model", code=True)]
         columns += [
@@ -386,11 +490,11 @@ def section(facts: Facts) -> Section:
             table(
                 "key",
                 "The models that the answer speaks of",
-                f"Metrics on the test split (n = {facts.images('test')} images of "
-                f"{facts.patients('test')} patients) with {facts.confidence} intervals from "
-                "resampling patients. MCC, accuracy and AUROC are better when larger; log loss "
-                "and calibration error (ECE) when smaller. Overlapping intervals do not mean that "
-                "two models are equal: they saw the same images, so the paired tests decide.",
+                f"Metrics on the test split (n = {facts.size('test')}) with {facts.confidence} "
+                "intervals from resampling patients. MCC, accuracy and AUROC are better when "
+                "larger; log loss and calibration error (ECE) when smaller. Overlapping intervals "
+                "do not mean that two models are equal: they saw the same images, so the paired "
+                "tests decide.",
                 pd.DataFrame(rows),
                 columns,
                 source="tables/metrics.csv",

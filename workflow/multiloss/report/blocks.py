@@ -41,7 +41,7 @@ def signed(value: float, digits: int = 3) -> str:
 
 def count(value: Any) -> str:
     """A whole number, a dash for nothing."""
-    return DASH if value is None or pd.isna(value) else f"{int(value)}"
+    return DASH if value is None or pd.isna(value) else f"{int(value):,}"
 
 
 def p_value(value: Any) -> str:
@@ -70,8 +70,8 @@ def is_true(value: Any) -> bool:
 
 
 def plural(amount: int, noun: str, nouns: str | None = None) -> str:
-    """'1 image', '2 images'."""
-    return f"{amount} {noun if amount == 1 else nouns or noun + 's'}"
+    """'1 image', '2 images', '4,000 images'."""
+    return f"{amount:,} {noun if amount == 1 else nouns or noun + 's'}"
 
 
 def listed(items: Sequence[str]) -> str:

@@ -1,6 +1,7 @@
 """Reporting checklists, filled in as far as the workflow knows the answers.
 
-Numbers refer to CLAIM (Mongan 2020) and TRIPOD+AI (Collins 2024); the topics are worded anew.
+Numbers refer to CLAIM (Mongan 2020; its update of 2024 numbers some topics otherwise) and TRIPOD+AI
+(Collins 2024); the topics are worded anew.
 """
 
 from dataclasses import dataclass
@@ -54,6 +55,7 @@ def items(facts: Facts) -> list[Item]:
     audit = not facts.results.table("tables/leakage.csv").empty
     maps = not facts.results.table("tables/localisation.csv").empty
     ablations = config.get("ablations") or []
+    scaled = config.get("evaluation", {}).get("temperature_scaling", False)
     imbalance = config["classification"].get("class_weights", "none")
     known_patients = bool(len(manifest)) and manifest["patient_id"].notna().all()
     person = NONE if phantom else OPEN
@@ -85,7 +87,7 @@ def items(facts: Facts) -> list[Item]:
              human("Not part of the public archives.")),
         Item("9", "7", "Preprocessing", HERE,
              f"Grey scale, lung crop, {config['classification']['image_size']} pixels.", "crops"),
-        Item("10", "", "Choice of subsets", HERE,
+        Item("10", "11", "Choice of subsets, omitted data", HERE,
              f"{plural(rejected, 'file')} rejected, {plural(dropped, 'image')} dropped, each "
              "listed with its reason.", "data"),
         Item("11", "8a", "Outcome and data elements defined", PART,
@@ -105,20 +107,21 @@ def items(facts: Facts) -> list[Item]:
         Item("19", "10", "Sample size", PART,
              f"{plural(len(manifest), 'image')} of {plural(patients, 'patient')}, all that the "
              "sources have; intervals show what this size can tell.", "data"),
-        Item("20", "16", "Assignment to partitions", HERE,
+        Item("20", "12a", "Assignment to partitions", HERE,
              "At random with the study's seed, stratified by class"
              + ("; the test folder is the source's own."
                 if config.get("splits", {}).get("test") == "shipped" else "."), "data"),
-        Item("21", "16", "Level at which partitions are disjoint", HERE if known_patients else PART,
+        Item("21", "12a", "Level at which partitions are disjoint",
+             HERE if known_patients else PART,
              "Patients." + (" An audit for shared patients and images is included."
                             if audit else "") +
              ("" if known_patients else " Some images have no patient number."), "data"),
-        Item("22", "22", "Model in detail", HERE,
+        Item("22", "12b-c, 22", "Model in detail", HERE,
              "Network, layers and losses are in the methods paragraph, all settings in the "
              "configuration.", "methods"),
-        Item("23", "18f", "Software", HERE,
+        Item("23", "", "Software", HERE,
              f"multiloss {__version__} and the versions listed.", "versions"),
-        Item("24", "", "Initial weights", HERE,
+        Item("24", "12c", "Initial weights", HERE,
              "Segmenter's encoder: "
              f"{config['segmentation'].get('encoder_weights', 'none')}; classifiers start from "
              "the best segmenter's encoder.", "configuration"),
@@ -137,25 +140,36 @@ def items(facts: Facts) -> list[Item]:
         Item("29", "12e", "Uncertainty and significance", HERE,
              "Intervals and paired tests that respect patients, corrected by Holm's method.",
              "significance"),
-        Item("30", "12e", "Robustness and sensitivity analyses", HERE if ablations else PART,
+        Item("30", "", "Robustness and sensitivity analyses", HERE if ablations else PART,
              (f"Ablations: {listed(ablations)}. " if ablations else "No ablations. ")
              + f"{plural(facts.replicates, 'seed')} for each loss.", "replicates"),
-        Item("31", "15", "Explanation of outputs", HERE if maps else NONE,
+        Item("", "12g", "How predictions were calculated", HERE,
+             "By the saved networks, one pass for each image; the files predictions/*.csv hold "
+             "the probability of each class.", "methods"),
+        Item("", "15", "Output of the model and thresholds", HERE,
+             "A probability for each class; the class with the highest one is the answer. "
+             "Operating points are chosen on the ensemble split.", "singles"),
+        Item("31", "", "Explanation of outputs", HERE if maps else NONE,
              "Grad-CAM with measures of where the heat lies." if maps
              else "Grad-CAM is switched off.", "gradcam"),
-        Item("32", "12a, 20c", "External test data", OPEN,
+        Item("32", "", "External test data", OPEN,
              "None in this study: train and test images are of the same source."),
-        Item("33", "20a", "Flow of participants", HERE,
+        Item("", "16, 20c", "Differences between development and test data", PART,
+             "Class and patient counts, and lung shares, of each split stand side by side.",
+             "data"),
+        Item("", "12d, 23b", "Differences between hospitals or devices", person,
+             human("The sources do not tell hospitals or devices apart.")),
+        Item("33", "20a, 21", "Flow of participants, numbers in each analysis", HERE,
              "Images and patients of each split, with those left out.", "data"),
         Item("34", "20b", "Demographics", person,
              human("Age and sex are not part of the public archives.")),
         Item("", "14", "Fairness", person,
              human("Groups of patients cannot be told apart in these data.")),
-        Item("35", "21, 23a", "Performance on all partitions", HERE,
+        Item("35", "23a", "Performance on all partitions", HERE,
              "val, ensemble and test; training images are not scored.", "singles"),
         Item("36", "23a", "Diagnostic accuracy with precision", HERE,
              f"With {facts.confidence} intervals, also for each class.", "singles"),
-        Item("37", "23b", "Errors looked into", PART,
+        Item("37", "", "Errors looked into", PART,
              "Confusion matrices, and heat maps of wrong images.",
              "gradcam" if maps else "singles"),
         Item("38", "26", "Limitations", PART, "The caveats of the first section.", "answer"),
@@ -169,7 +183,10 @@ def items(facts: Facts) -> list[Item]:
         Item("", "17", "Ethics", person, human("Statement of the authors on use of the data.")),
         Item("", "19", "Patient and public involvement", person,
              human("Statement of the authors.")),
-        Item("", "24", "Model updating", NONE, "Models are not updated."),
+        Item("", "12f, 24", "Model updating", PART if scaled else NONE,
+             "Temperatures fitted on the ensemble split are shown beside the raw values; nothing "
+             "else is updated." if scaled else "Models are not updated.",
+             "calibration" if scaled else ""),
     ]  # fmt: skip
 
 
@@ -208,8 +225,10 @@ def section(facts: Facts) -> Section:
             table(
                 "checklist-table",
                 "CLAIM and TRIPOD+AI",
-                "Columns CLAIM and TRIPOD+AI give the number of the topic in each list; topics are "
-                "in our words, so read the lists themselves before submitting.",
+                "Columns CLAIM and TRIPOD+AI give the number of the topic in each list, CLAIM as "
+                "of 2020 (its update of 2024 numbers some topics otherwise); topics are in our "
+                "words, so read the lists themselves before submitting. An empty number: the list "
+                "has no such topic of its own.",
                 pd.DataFrame(rows),
                 [
                     Column("claim", "CLAIM"),

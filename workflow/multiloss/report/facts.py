@@ -8,8 +8,9 @@ from typing import Any
 
 import pandas as pd
 
+from multiloss.figures import selection
 from multiloss.report import words
-from multiloss.report.blocks import is_true
+from multiloss.report.blocks import is_true, listed, plural
 from multiloss.report.results import Results
 
 PRIMARY_METRIC = "mcc"
@@ -62,6 +63,16 @@ class Comparison:
         if not self.reject or not self.difference:
             return "open"
         return "better" if self.difference > 0 else "worse"
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Standard deviation between seeds and between losses, their ratio, and what limits it."""
+
+    seed: float
+    loss: float
+    ratio: float
+    warning: str
 
 
 def loss_name(entry: str | Mapping[str, Any]) -> str:
@@ -138,6 +149,29 @@ class Facts:
             return 0
         part = self.manifest[self.manifest["split"] == split]
         return int(part["patient_id"].nunique())
+
+    def size(self, split: str) -> str:
+        """'4,000 images of 3,500 patients'."""
+        patients = plural(self.patients(split), "patient")
+        return f"{plural(self.images(split), 'image')} of {patients}"
+
+    def role(self, split: str) -> str:
+        """What a split is for, as this study uses it."""
+        if split != "val":
+            return words.SPLITS[split]
+        training = self.config["classification"].get("training", {})
+        does = []
+        if training.get("early_stopping"):
+            does.append("stops the trainings")
+        if training.get("schedule") == "plateau":
+            does.append("lowers their learning rate")
+        if training.get("keep") == "best":
+            does.append("picks the best epoch")
+        ensembles = self.config.get("ensembles", {})
+        head = ensembles.get("model_level", {}).get("training", {})
+        if "model_level" in ensembles.get("methods", []) and head.get("keep") == "best":
+            does.append("picks the epoch of the model-level heads")
+        return listed(does) if does else words.SPLITS[split]
 
     # ---- metrics --------------------------------------------------------------------------
     @cached_property
@@ -313,14 +347,27 @@ class Facts:
             for row in table[keep & table["difference"].notna()].to_dict("records")
         ]
 
-    def seed_spread(self) -> tuple[float, float] | None:
-        """Standard deviation of test MCC between seeds, and between the losses' true means."""
+    def seed_spread(self) -> Spread | None:
+        """How test MCC differs between seeds, and between the losses' true means."""
         table = self.results.table("tables/replicates.csv")
-        if self.replicates < 2 or not {"seed_sd", "loss_sd"} <= set(table.columns):
+        columns = ["seed_sd", "loss_sd", "seed_to_loss", "warning"]
+        if self.replicates < 2 or not set(columns) <= set(table.columns):
             return None
         table = table[(table["metric"] == PRIMARY_METRIC) & table["seed_sd"].notna()]
         table = table[table["loss_sd"].notna()]
-        return None if table.empty else tuple(table[["seed_sd", "loss_sd"]].iloc[0])
+        if table.empty:
+            return None
+        warnings = table["warning"].dropna().astype(str)
+        seed, loss, ratio = table[columns[:3]].iloc[0]
+        return Spread(seed, loss, ratio, warnings.iloc[0] if len(warnings) else "")
+
+    def calibration_pairs(self, version: str) -> pd.DataFrame:
+        """Calibrated losses against their plain forms by ECE; empty where there are none."""
+        table = self.results.table("tables/calibration_comparisons.csv")
+        if table.empty:
+            return table
+        found = selection.calibration_pairs(table, version)
+        return found[found["difference"].notna()]
 
     def against_best_member(self) -> list[Comparison]:
         """Primary tests of each ensemble against its best member, best MCC first."""

@@ -1,13 +1,17 @@
 """A methods paragraph ready for a paper, with its references, from the config and the tables."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
+
+import yaml
 
 from multiloss import __version__
 from multiloss.report import words
 from multiloss.report.blocks import Block, Bullets, Heading, Section, Text, listed, number, plural
 from multiloss.report.facts import Facts, loss_name
 
+CITATION = Path(__file__).resolve().parents[3] / "CITATION.cff"
 REFERENCES: dict[str, str] = {
     "rajaraman2021": (
         "Rajaraman S, Zamzmi G, Antani SK. Novel loss functions for ensemble-based medical image "
@@ -298,7 +302,9 @@ def paragraphs(facts: Facts) -> tuple[list[str], list[str]]:
     if ensembles.get("methods") and ensembles.get("top_k"):
         said = []
         for method in ensembles["methods"]:
-            text = words.METHODS.get(method, method.replace("_", " "))
+            text = method.replace("_", " ")
+            if method in words.METHODS:
+                text += f" ({words.METHODS[method]})"
             if method == "weighted_average":
                 text += f" by sequential least squares programming {cite('kraft1988')}"
             if method == "stacking":
@@ -368,10 +374,7 @@ def _data(facts: Facts, cite: Citer) -> str:
     text = "; ".join(said) + "."
     manifest = facts.manifest
     if not manifest.empty:
-        counts = [
-            f"{split} {facts.images(split)} images of {plural(facts.patients(split), 'patient')}"
-            for split in words.SPLITS
-        ]
+        counts = [f"{split} {facts.size(split)}" for split in words.SPLITS]
         text += (
             f" {plural(len(manifest), 'image')} of "
             f"{plural(manifest['patient_id'].nunique(), 'patient')} in "
@@ -401,7 +404,7 @@ def _statistics(facts: Facts, cite: Citer) -> str:
         f"patients {cite('field2007')}"
     )
     if settings.get("resamples"):
-        text += f" ({settings['resamples']} resamples)"
+        text += f" ({plural(settings['resamples'], 'resample')})"
     text += (
         f". Calibration was measured by the expected calibration error {cite('guo2017')}, the "
         f"Brier score {cite('brier1950')} and the log loss."
@@ -460,12 +463,32 @@ def section(facts: Facts) -> Section:
     return Section("methods", "Methods paragraph", blocks)
 
 
+def _author(author: Mapping[str, str]) -> str:
+    """'Rajaraman S'; the name of a group as it stands."""
+    if "name" in author:
+        return author["name"]
+    initials = "".join(name[0] for name in author["given-names"].split())
+    return f"{author['family-names']} {initials}"
+
+
+def _article(entry: Mapping[str, Any]) -> str:
+    """An article of CITATION.cff in the style of the reference list."""
+    authors = ", ".join(_author(author) for author in entry["authors"])
+    return (
+        f"{authors}. {entry['title']}. {entry['journal']} {entry['year']};{entry['volume']}"
+        f"({entry['issue']}):{entry['start']}. doi:{entry['doi']}"
+    )
+
+
 def citation(facts: Facts) -> Section:
-    """What to cite when results of this page are used."""
+    """What to cite when results of this page are used, as CITATION.cff asks for it."""
+    own = yaml.safe_load(CITATION.read_text(encoding="utf-8"))
+    authors = listed([_author(author) for author in own["authors"]])
     items = [
-        f"This workflow: multiloss, version {__version__}, with the name of the study "
-        f"({facts.config['study']}) and its seed ({facts.config['seed']}).",
-        f"The study it follows: {REFERENCES['rajaraman2021']}",
+        f"This workflow: {authors}. {own['title']}. Version {own['version']} ({own['license']} "
+        f"licence); with the name of the study ({facts.config['study']}) and its seed "
+        f"({facts.config['seed']}).",
+        f"The study it follows: {_article(own['preferred-citation'])}",
         f"The workflow engine: {REFERENCES['molder2021']}",
     ]
     for source in map(facts.provenance, facts.sources()):

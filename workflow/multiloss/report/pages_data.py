@@ -78,7 +78,8 @@ def data(facts: Facts, figures: Figures) -> Section:
         return Section("data", "Data and provenance", blocks)
     blocks += [Heading("Splits"), Text([_splits_text(facts)])]
     rows = []
-    for split, role in words.SPLITS.items():
+    for split in words.SPLITS:
+        role = facts.role(split)
         part = manifest[manifest["split"] == split]
         row = {"split": split, "role": role, "images": len(part)}
         row["patients"] = part["patient_id"].nunique()
@@ -113,7 +114,7 @@ def data(facts: Facts, figures: Figures) -> Section:
 
 def _source(record: Mapping[str, Any]) -> dict[str, Any]:
     """A row of the table of sources, each cell with its detail below."""
-    size = f", {record['size']} bytes" if record.get("size") else ""
+    size = f", {count(record['size'])} bytes" if record.get("size") else ""
     digest = str(record.get("sha256") or "none")
 
     def cell(main: str | Markup, under: str) -> Cell:

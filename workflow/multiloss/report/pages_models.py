@@ -11,6 +11,7 @@ from multiloss import losses as loss_catalog
 from multiloss.report import words
 from multiloss.report.answer import listed_codes
 from multiloss.report.blocks import (
+    ROWS_SHOWN,
     Block,
     Column,
     Heading,
@@ -113,8 +114,9 @@ def training(facts: Facts, figures: Figures) -> Section:
                 "trainings",
                 "Trainings",
                 "Each training run: epochs run, the epoch with the best validation MCC, that MCC, "
-                "and the losses in the last epoch. Losses of different kinds have different "
-                "scales and cannot be compared between rows.",
+                f"and the losses in the last epoch. {_kept(settings.get('training', {}))}"
+                "Losses of different kinds have different scales and cannot be compared between "
+                "rows.",
                 histories,
                 [
                     Column("loss", "Loss", code=True),
@@ -124,7 +126,9 @@ def training(facts: Facts, figures: Figures) -> Section:
                     Column("val_mcc", "Validation MCC, best", number),
                     Column("loss_last", "Training loss, last", number),
                     Column("val_loss_last", "Validation loss, last", number),
+                    Column("remark", "Remark"),
                 ],
+                shown=max(len(facts.losses), ROWS_SHOWN),
                 source="models/",
             )
         )
@@ -133,6 +137,13 @@ def training(facts: Facts, figures: Figures) -> Section:
     blocks += figures.take("learning_curves")
     blocks += figures.rest("Training")
     return Section("training", "Losses and training", blocks)
+
+
+def _kept(training: Mapping[str, Any]) -> str:
+    """Which weights of a training went on."""
+    epoch = {"last": "last epoch", "best": f"best epoch by {training.get('monitor', 'val_loss')}"}
+    kept = epoch.get(training.get("keep", ""))
+    return f"The weights of the {kept} were kept. " if kept else ""
 
 
 def _gap_text(names: list[str]) -> Markup:
@@ -163,6 +174,8 @@ def _histories(facts: Facts) -> pd.DataFrame:
         for column in ("loss", "val_loss"):
             if column in history:
                 row[f"{column}_last"] = history[column].iloc[-1]
+        if "loss" in history and pd.isna(history["loss"].iloc[-1]):
+            row["remark"] = "failed: the loss was not a finite number"
         rows.append(row)
     order = {loss: position for position, loss in enumerate(facts.losses)}
     rows.sort(key=lambda row: (order.get(row["loss"], len(order)), row["loss"], row["replicate"]))
@@ -247,9 +260,9 @@ def _how(facts: Facts, split: str = "test") -> str:
     settings = facts.config.get("evaluation", {})
     resamples = settings.get("resamples", "")
     return (
-        f"n = {facts.images(split)} images of {facts.patients(split)} patients; "
+        f"n = {facts.size(split)}; "
         f"{facts.confidence} intervals by {facts.interval_method} over patients"
-        + (f" ({resamples} resamples)" if resamples else "")
+        + (f" ({plural(resamples, 'resample')})" if resamples else "")
     )
 
 
@@ -342,7 +355,7 @@ def singles(facts: Facts, figures: Figures) -> Section:
                     facts.singles,
                     f"singles-{split}",
                     f"Single models on the {split} split",
-                    f"{_how(facts, split)}. Not a result: this split {words.SPLITS[split]}.",
+                    f"{_how(facts, split)}. Not a result: this split {facts.role(split)}.",
                     split=split,
                     folded=True,
                 )
@@ -405,8 +418,12 @@ def ensembles(facts: Facts, figures: Figures) -> Section:
             "ensembles-test",
             "Ensembles on the test split",
             f"{_how(facts)}. Best MCC first. An ensemble is called better only where its paired "
-            "test against its best member says so (see Significance). The ensemble of seeds is "
-            "the same compute spent on the baseline loss alone.",
+            "test against its best member says so (see Significance)."
+            + (
+                " The ensemble of seeds is the same compute spent on the baseline loss alone."
+                if facts.seed_ensembles
+                else ""
+            ),
             extra=extra,
             published=True,
         )
@@ -546,17 +563,17 @@ def replicates(facts: Facts, figures: Figures) -> Section:
     spread = facts.results.table("tables/replicates.csv")
     parts = facts.seed_spread()
     if parts is not None:
-        seed, loss = parts
         text = (
-            f"Between seeds of one loss, test MCC has a standard deviation of {number(seed)}; "
-            f"between the losses, after taking out what the seeds explain, one of {number(loss)}."
+            f"Between seeds of one loss, test MCC has a standard deviation of "
+            f"{number(parts.seed)}; between the losses, after taking out what the seeds explain, "
+            f"one of {number(parts.loss)} (ratio {number(parts.ratio, 2)})."
         )
-        if seed > loss:
+        if parts.seed > parts.loss:
             text += (
                 " A single run says more about its seed than about its loss: rankings of single "
                 "runs mean little here."
             )
-        blocks.append(Note(text, "warning" if seed > loss else "verdict"))
+        blocks.append(Note(text, "warning" if parts.seed > parts.loss else "verdict"))
     if facts.replicates == 1:
         blocks.append(
             Note(

@@ -7,6 +7,7 @@ from typing import Any
 import pandas as pd
 
 from multiloss.report import words
+from multiloss.report.answer import calibration_text
 from multiloss.report.blocks import (
     Block,
     Cell,
@@ -27,7 +28,6 @@ from multiloss.report.blocks import (
 )
 from multiloss.report.facts import Estimate, Facts
 from multiloss.report.figures import Figures
-from multiloss.statistics import paired
 
 COMPARISON_COLUMNS = [
     Column("model_a", "Model", code=True),
@@ -59,7 +59,7 @@ def significance(facts: Facts, figures: Figures) -> Section:
                 + (
                     ""
                     if pd.isna(flips)
-                    else f" (up to {flips:.0f} times, or in all ways there are)"
+                    else f" (up to {flips:,.0f} times, or in all ways there are)"
                 )
                 + ", so that several images of one patient count as what they are. McNemar's test "
                 "takes images for independent and is shown for comparison only. Within each "
@@ -90,11 +90,12 @@ def significance(facts: Facts, figures: Figures) -> Section:
             table(
                 "ensemble-verdicts",
                 "Is the ensemble better than its best member?",
-                f"n = {facts.images('test')} images of {facts.patients('test')} patients. "
+                f"n = {facts.size('test')}. "
                 "Difference in MCC on the test split (ensemble minus member) with its "
                 f"{facts.confidence} interval, the p value of the permutation test by patient, and "
                 "the same after Holm correction. 'Not shown' means that the data cannot tell, not "
-                "that the two are equal.",
+                "that the two are equal. The interval is of each difference alone, so it can "
+                "leave out 0 where the corrected test does not reject.",
                 pd.DataFrame(rows),
                 [
                     Column("ensemble", "Ensemble", code=True),
@@ -115,16 +116,24 @@ def significance(facts: Facts, figures: Figures) -> Section:
     frame["family"] = frame["family"].astype(str).str.replace("_", " ")
     frame["metric"] = frame["metric"].map(words.metric_label)
     frame["test"] = frame["test"].astype(str).str.replace("_", " ")
-    blocks.append(Heading("All tests"))
+    blocks += [
+        Heading("All tests"),
+        Text(
+            [
+                "Family by family, smallest p value first. Differences are of the first model "
+                "minus the second; a row without a second model compares all models at once."
+            ]
+        ),
+    ]
     for position, (family, part) in enumerate(frame.groupby("family", sort=False, dropna=False)):
         rejected = int(part["reject"].map(is_true).sum())
         blocks.append(
             table(
                 f"family-{position}",
                 f"Family: {family}",
-                f"{plural(len(part), 'test')}, of which {rejected} reject after Holm correction "
-                "within this family. Differences are of the first model minus the second; a row "
-                "without a second model compares all models at once.",
+                f"{plural(len(part), 'test')}; "
+                f"{'none rejects' if not rejected else f'{rejected} reject'} after Holm correction "
+                "within this family.",
                 part.sort_values("p_value", kind="stable"),
                 COMPARISON_COLUMNS,
                 source="tables/significance.csv",
@@ -188,7 +197,7 @@ def calibration(facts: Facts, figures: Figures) -> Section:
         table(
             "calibration",
             "Calibration on the test split",
-            f"n = {facts.images('test')} images of {facts.patients('test')} patients; "
+            f"n = {facts.size('test')}; "
             f"{facts.confidence} intervals over patients. ECE is the mean distance between "
             "confidence and share of right answers"
             + (f" over {bins} bins with equal numbers of images" if bins else "")
@@ -232,63 +241,37 @@ def _brier(facts: Facts, models: list[str]) -> Block:
 
 def _calibration_answer(facts: Facts) -> list[Block]:
     """'Are the calibrated losses better calibrated?' by pairs of a loss and its plain form."""
-    pairs = facts.results.table("tables/calibration_comparisons.csv")
-    if pairs.empty:
+    text = calibration_text(facts)
+    raw = facts.calibration_pairs("raw")
+    if text is None:
         return [
             Note(
                 "This study compares no loss with its calibrated form, so it cannot say whether "
                 "the calibration term helps."
             )
         ]
-    ece = pairs[pairs["metric"] == "ece"]
-    # With several seeds there is a row for their mean, which is the one to judge.
-    mean = ece["replicate"].astype(str) == "mean"
-    ece = ece[mean | ~ece["loss"].isin(ece.loc[mean, "loss"])]
-    raw = ece[ece["version"] == "raw"].set_index("loss")
-    corrected = ece[ece["version"] == "prior_corrected"].set_index("loss")
-    adjusted = paired.holm(raw["p_value"].to_numpy(float))
-    rejects = adjusted <= facts.alpha
-    helps = int((rejects & (raw["difference"] < 0)).sum())
-    harms = int((rejects & (raw["difference"] > 0)).sum())
-    losses = plural(len(raw), "calibrated loss", "calibrated losses")
-    if helps == len(raw):
-        verdict = f"Yes, all {losses} are shown to have a lower calibration error"
-    elif helps:
-        verdict = f"In part: {helps} of {losses} are shown to have a lower calibration error"
-    else:
-        verdict = f"That is not shown for any of {losses}"
-    if harms:
-        verdict += f"; {harms} are shown to have a higher one"
-    text = (
-        f"Are the calibrated losses better calibrated than their plain forms? {verdict} (ECE on "
-        f"the test split, paired over patients, Holm-corrected over the {len(raw)})."
-    )
-    if len(corrected):
-        below = int((corrected["ci_high"] < 0).sum())
-        above = int((corrected["ci_low"] > 0).sum())
-        text += (
-            " With probabilities corrected for the class shares the interval of the difference "
-            f"lies below 0 for {below} and above 0 for {above} of {len(corrected)}."
-        )
+    corrected = facts.calibration_pairs("prior_corrected")
     rows = [
         {
             "loss": loss,
             "plain": row["plain"],
             "difference": _difference_cell(row),
             "p": row["p_value"],
-            "holm": holm,
+            "holm": row["holm"],
             "corrected": _difference_cell(corrected.loc[loss])
             if loss in corrected.index
             else pd.NA,
         }
-        for (loss, row), holm in zip(raw.iterrows(), adjusted, strict=True)
+        for loss, row in raw.iterrows()
     ]
     return [
-        Note(text, "verdict"),
+        Note(
+            f"Are the calibrated losses better calibrated than their plain forms? {text}", "verdict"
+        ),
         table(
             "calibration-pairs",
             "Each calibrated loss against its plain form",
-            f"n = {facts.images('test')} images of {facts.patients('test')} patients. Difference "
+            f"n = {facts.size('test')}. Difference "
             f"in ECE, calibrated minus plain, with its paired {facts.confidence} interval: "
             "negative where the calibration term helps."
             + (" Means over the seeds." if facts.replicates > 1 else "")
@@ -318,6 +301,9 @@ def optimism(facts: Facts, figures: Figures) -> Section:
     if rows.empty:
         note = Note("Optimism was not computed: it needs prediction-level ensembles.")
         return Section("optimism", title, [note])
+    rows = rows.sort_values(
+        "metric", key=lambda names: names.map(list(words.METRICS).index), kind="stable"
+    )
     mcc = rows[(rows["metric"] == "mcc") & (rows["method"] != "best_single")]
     blocks: list[Block] = [
         Note(
@@ -346,10 +332,11 @@ def optimism(facts: Facts, figures: Figures) -> Section:
         table(
             "optimism",
             "As published minus as done here",
-            f"n = {facts.images('test')} test images. For each prediction-level ensemble: the "
-            "metric when members and weights come from the test split, the metric when they come "
-            "from the ensemble split, and the difference, with an interval that repeats the "
-            "selection in every resample. Positive values are flattery.",
+            f"n = {facts.size('test')}. For each prediction-level ensemble, and the best single "
+            "model: the metric when members and weights come from the test split, the metric when "
+            "they come from the ensemble split, and the difference, with an interval that repeats "
+            "the selection in every resample. Positive values are flattery, for log loss negative "
+            "ones.",
             frame,
             [
                 Column("ensemble", "Ensemble", code=True),

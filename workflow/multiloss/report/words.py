@@ -80,9 +80,9 @@ def same_objective(a: str, b: str) -> bool:
 
 
 METHODS: dict[str, str] = {
-    "majority_vote": "majority vote",
-    "simple_average": "simple average of the probabilities",
-    "weighted_average": "weighted average with weights fitted on the ensemble split",
+    "majority_vote": "the class that most members name",
+    "simple_average": "the mean of the members' probabilities",
+    "weighted_average": "their mean with weights fitted on the ensemble split",
     "stacking": "a small network on the members' probabilities, fitted on the ensemble split",
     "model_level": "a new classification head on the members' joined feature maps",
 }
@@ -100,7 +100,7 @@ KINDS: dict[str, str] = {
 
 SPLITS: dict[str, str] = {
     "train": "learns the weights of the networks",
-    "val": "stops the training and picks the best epoch",
+    "val": "watches the trainings",
     "ensemble": "chooses members, fits ensemble weights, temperatures and operating points",
     "test": "is read once, at the end, and only for the results of this page",
 }
