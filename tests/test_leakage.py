@@ -14,6 +14,13 @@ from multiloss.errors import UserError
 from multiloss.images import read_grey, write_png
 
 
+class Outputs(SimpleNamespace):
+    """Output files as Snakemake passes them: by name, and one after the other."""
+
+    def __iter__(self):
+        return iter(vars(self).values())
+
+
 def radiograph(seed: int, shape=(96, 80)) -> np.ndarray:
     """A smooth random field: neighbouring pixels alike, as in radiographs."""
     rng = np.random.default_rng(seed)
@@ -187,7 +194,7 @@ def test_script(tables, root, strict, capsys):
         wildcards=[],
         log=["leakage.log"],
         input=SimpleNamespace(**{name: f"{name}.csv" for name in vars(tables)}),
-        output=SimpleNamespace(table="leakage.csv"),
+        output=Outputs(table="leakage.csv"),
         params=SimpleNamespace(strict=strict),
     )
     script = str(root / "workflow" / "scripts" / "leakage.py")
