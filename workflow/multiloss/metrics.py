@@ -189,16 +189,20 @@ class Weighted:
             positive, negative = self.grouped(which)
             true, false = self.curve(which)
             mass, upto = positive + negative, true + false
-            place = (upto - mass / 2) * (bins / self.total[:, None])
-            place = np.minimum(place.astype(np.intp), bins - 1)
-            place += bins * np.arange(len(place))[:, None]
+            middle = mass * -0.5
+            middle += upto
+            middle *= bins / self.total[:, None]
             # Bins follow each other along the ranking, so their sums are differences of the
-            # running sums at their ends.
-            sizes = np.bincount(place.ravel(), minlength=bins * len(place))
-            ends = sizes.reshape(-1, bins).cumsum(axis=1)
-            score = (mass * ranking.score[ranking.first_of_group]).cumsum(axis=1)
+            # running sums at their ends, and their ends are found by bisection.
+            ends = np.full((len(middle), bins), middle.shape[1])
+            inner = np.arange(1.0, bins)
+            for row, found in zip(middle, ends, strict=True):
+                found[:-1] = row.searchsorted(inner)
+            mass *= ranking.score[ranking.first_of_group]
+            score = mass.cumsum(axis=1)
+            last, empty = np.maximum(ends - 1, 0), ends == 0
             self._binned[which] = tuple(
-                np.diff(np.take_along_axis(np.pad(sums, ((0, 0), (1, 0))), ends, axis=1), prepend=0)
+                np.diff(np.where(empty, 0.0, np.take_along_axis(sums, last, axis=1)), prepend=0)
                 for sums in (upto, score, true)
             )
         return self._binned[which]
@@ -356,7 +360,10 @@ def _class_f1(r: Weighted, k: int) -> Array:
 def _area_under_roc(r: Weighted, which: int | str) -> Array:
     positive, negative = r.grouped(which)
     true, false = r.curve(which)
-    area = np.einsum("rg,rg->r", negative, true) - np.einsum("rg,rg->r", negative, positive) / 2
+    area = np.einsum("rg,rg->r", negative, true)
+    if positive.shape[1] < len(r.sample.ranking(which).image):
+        # Within a group of equal scores a positive and a negative count half.
+        area -= np.einsum("rg,rg->r", negative, positive) / 2
     return _divide(area, true[:, -1] * false[:, -1])
 
 
@@ -364,7 +371,10 @@ def _average_precision(r: Weighted, which: int | str) -> Array:
     positive, _ = r.grouped(which)
     true, false = r.curve(which)
     # Where nothing counts above a threshold, nothing is found there either: 0 / 1 for 0 / 0.
-    found = np.einsum("rg,rg->r", positive, true / np.maximum(true + false, 1e-300))
+    precision = true + false
+    np.maximum(precision, 1e-300, out=precision)
+    np.divide(true, precision, out=precision)
+    found = np.einsum("rg,rg->r", positive, precision)
     return _divide(found, true[:, -1])
 
 
