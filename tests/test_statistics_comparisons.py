@@ -83,6 +83,47 @@ def test_planned_pairs() -> None:
     ]
 
 
+def test_an_ensemble_of_ensembles_also_meets_the_best_single_model() -> None:
+    ensemble = {"kind": "ensemble", "loss": None, "method": "weighted_average", "k": 2}
+    models = {f"{loss}-r{r}": single(loss, r) for loss in ("cce", "focal") for r in range(2)}
+    models |= {
+        f"{name}-r{r}": ensemble | {"replicate": r}
+        for name in ("model_level-top2", "weighted_average-model_level")
+        for r in range(2)
+    }
+    members = pd.DataFrame(
+        [
+            (f"{name}-r{r}", f"{member}-r{r}", rank)
+            for r, best in ((0, "focal"), (1, "cce"))
+            for name, member, rank in (
+                ("weighted_average-model_level", "model_level-top2", 1),
+                ("model_level-top2", best, 1),
+                ("model_level-top2", "cce" if best == "focal" else "focal", 2),
+            )
+        ],
+        columns=["ensemble", "member", "rank"],
+    )
+    planned = [pair for pair in comparisons.pairs(models, members, "cce") if "best" in pair[0]]
+    assert planned == [
+        ("against_best_member", "model_level-top2-r0", "focal-r0"),
+        ("against_best_member", "model_level-top2-r1", "cce-r1"),
+        ("against_best_member", "weighted_average-model_level-r0", "model_level-top2-r0"),
+        ("against_best_member", "weighted_average-model_level-r1", "model_level-top2-r1"),
+        ("against_best_single", "weighted_average-model_level-r0", "focal-r0"),
+        ("against_best_single", "weighted_average-model_level-r1", "cce-r1"),
+    ]
+
+
+def test_a_missing_ensemble_of_seeds_is_an_empty_row_with_its_reason() -> None:
+    models = {name: entry for name, entry in MODELS.items() if entry["kind"] != "seed_ensemble"}
+    found = table(predictions(models=models), models)
+    (row,) = found[found["family"] == "against_seed_ensemble"].to_dict("records")
+    assert (row["model_a"], row["model_b"]) == ("simple_average-top2-r0", "")
+    assert np.isnan(row["p_value"]) and row["reject"] == ""
+    assert "takes 2 replicates, the study has 1" in row["reason"]
+    assert not table(predictions())["reason"].str.contains("seeds").any()
+
+
 def test_runs_meet_the_baseline_of_their_own_replicate() -> None:
     models = {f"{loss}-r{r}": single(loss, r) for loss in ("cce", "focal") for r in range(3)}
     planned = comparisons.pairs(models, MEMBERS[:0], "cce")

@@ -32,6 +32,7 @@ CALIBRATED = {
 PRIMARY = ("mcc", "accuracy")
 CALIBRATION = ("ece", "classwise_ece", "brier", "log_loss")
 BEST_MEMBER, SEED_ENSEMBLE = "against_best_member", "against_seed_ensemble"
+BEST_SINGLE = "against_best_single"
 BASELINE, NOISE_FLOOR = "against_baseline", "noise_floor"
 ABLATIONS, CALIBRATION_FAMILY = "ablations", "calibrated_against_plain"
 SINGLES = "single_models"
@@ -51,13 +52,21 @@ def pairs(models: Models, members: pd.DataFrame, baseline: str) -> list[Pair]:
     """All planned comparisons (family, model_a, model_b); differences are a minus b.
 
     `members`: ensembles/members.csv (ensemble, member, rank), where rank 1 is the best member
-    on the `ensemble` split. Losses, ablations and the baseline are paired within a replicate;
-    an ensemble without a replicate (of seeds) meets replicate 0.
+    on the `ensemble` split. An ensemble whose members are ensembles also meets the best single
+    model of its replicate, or it would be called better without having beaten that. Losses,
+    ablations and the baseline are paired within a replicate; an ensemble without a replicate
+    (of seeds) meets replicate 0.
     """
     singles = _by_loss(models, ["single"])
     best = {}
     for row in members.sort_values("rank", kind="stable").to_dict("records"):
         best.setdefault(row["ensemble"], row["member"])
+    best_single = {
+        models[ensemble].get("replicate"): member
+        for ensemble, member in best.items()
+        if models.get(ensemble, {}).get("kind") == "ensemble"
+        and models.get(member, {}).get("kind") == "single"
+    }
     of_seeds = {
         entry["k"]: model for model, entry in models.items() if entry["kind"] == "seed_ensemble"
     }
@@ -67,6 +76,9 @@ def pairs(models: Models, members: pd.DataFrame, baseline: str) -> list[Pair]:
         base = singles.get((baseline, replicate))
         if kind in ("ensemble", "seed_ensemble") and model in best:
             planned.append((BEST_MEMBER, model, best[model]))
+            single = best_single.get(entry.get("replicate"))
+            if single is not None and models.get(best[model], {}).get("kind") == "ensemble":
+                planned.append((BEST_SINGLE, model, single))
         if kind == "ensemble" and entry["k"] in of_seeds:
             planned.append((SEED_ENSEMBLE, model, of_seeds[entry["k"]]))
         if kind != "ablation" and base not in (None, model):
@@ -80,8 +92,24 @@ def pairs(models: Models, members: pd.DataFrame, baseline: str) -> list[Pair]:
             plain = CALIBRATED.get(entry["loss"])
             if (plain, replicate) in singles:
                 planned.append((CALIBRATION_FAMILY, model, singles[plain, replicate]))
-    order = [BEST_MEMBER, SEED_ENSEMBLE, BASELINE, ABLATIONS, NOISE_FLOOR, CALIBRATION_FAMILY]
+    order = [BEST_MEMBER, BEST_SINGLE, SEED_ENSEMBLE, BASELINE, ABLATIONS, NOISE_FLOOR]
+    order.append(CALIBRATION_FAMILY)
     return sorted(planned, key=lambda pair: order.index(pair[0]))
+
+
+def without_seed_ensemble(models: Models) -> list[tuple[str, str]]:
+    """The ensembles that no ensemble of as many seeds stands beside, and why."""
+    sizes = {entry["k"] for entry in models.values() if entry["kind"] == "seed_ensemble"}
+    runs = len({entry["replicate"] for entry in models.values() if entry["kind"] == "single"})
+    return [
+        (
+            model,
+            f"no ensemble of {entry['k']} seeds of one loss to compare with: "
+            f"it takes {entry['k']} replicates, the study has {runs}",
+        )
+        for model, entry in models.items()
+        if entry["kind"] == "ensemble" and entry["k"] not in sizes
+    ]
 
 
 def bootstrap_test(
@@ -123,10 +151,7 @@ class _Comparer:
         self.permutations = permutations
         self.place = {model: k for k, model in enumerate(self.part.models)}
         self.resamples: Resamples = evaluation.resample(self.part, evaluate, seed, "test")
-        self.names = [*PRIMARY, *CALIBRATION]
-        self.values, self.drawn = evaluation.resampled_values(
-            self.part, self.resamples, self.names, evaluate
-        )
+        self._resampled: dict[tuple[str, tuple[str, ...]], tuple[Array, Array]] = {}
         self.predicted = self.part.p.argmax(axis=2)
 
     def failed(self, *models: str) -> str:
@@ -136,13 +161,27 @@ class _Comparer:
                 return f"{model} has {evaluation.FAILED}"
         return ""
 
+    def resampled(self, model: str, metric: str) -> tuple[float, Array]:
+        """A metric's value and its values in the resamples (R,).
+
+        Computed when first asked for: the calibration errors cost the most, and few need them.
+        """
+        wanted = CALIBRATION if metric in CALIBRATION else PRIMARY
+        if (model, wanted) not in self._resampled:
+            values, drawn = evaluation.resampled_values(
+                self.part.subset([model]), self.resamples, wanted, self.options
+            )
+            self._resampled[model, wanted] = values[0], drawn[0]
+        values, drawn = self._resampled[model, wanted]
+        column = wanted.index(metric)
+        return float(values[column]), drawn[:, column]
+
     def bootstrap(self, a: str, b: str, metric: str) -> paired.Result:
         """The paired difference of one metric with its bootstrap interval and p-value."""
-        first, second, column = self.place[a], self.place[b], self.names.index(metric)
-        value = float(self.values[first, column] - self.values[second, column])
-        drawn = self.drawn[first, :, column] - self.drawn[second, :, column]
+        (first, of_first), (second, of_second) = (self.resampled(m, metric) for m in (a, b))
+        value, drawn = first - second, of_first - of_second
         if np.isnan(value):
-            constant = a if np.isnan(self.values[first, column]) else b
+            constant = a if np.isnan(first) else b
             sample = metrics.Sample(self.y, self.part.p[self.place[constant]])
             why = metrics.undefined_reason(metric, sample, self.part.classes)
             return paired.Result(nan, nan, nan, reason=f"{constant}: {why}")
@@ -279,6 +318,9 @@ def significance_table(
         )
     comparer = _Comparer(found, evaluate, permutations, seed)
     rows = [row for family, a, b in planned for row in comparer.rows(family, a, b)]
+    for model, reason in without_seed_ensemble(models):
+        missing = paired.Result(nan, nan, nan, reason=reason)
+        rows.append(comparer.row(SEED_ENSEMBLE, model, "", PRIMARY[0], "permutation", missing))
     of_replicate: dict[int, list[str]] = {}
     for model, entry in models.items():
         if entry["kind"] == "single":
