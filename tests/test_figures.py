@@ -1,6 +1,7 @@
 """Figures: the catalogue, what is drawn, and whether a reader can read it."""
 
 import json
+import re
 import subprocess
 import sys
 
@@ -48,6 +49,12 @@ def three(tmp_path_factory) -> synthetic_results.Study:
     return synthetic_results.make(folder, test_images=60, losses=losses)
 
 
+@pytest.fixture(autouse=True)
+def closed():
+    yield
+    plt.close("all")
+
+
 def inputs_of(study: synthetic_results.Study, figure: catalog.Figure) -> dict:
     def below(paths):
         if isinstance(paths, str):
@@ -57,8 +64,8 @@ def inputs_of(study: synthetic_results.Study, figure: catalog.Figure) -> dict:
     return {name: below(paths) for name, paths in figure.inputs.items()}
 
 
-def paint(study: synthetic_results.Study, name: str, monkeypatch) -> drawing.Drawing:
-    """The canvas of one figure, laid out but not written."""
+def paint(study: synthetic_results.Study, name: str, monkeypatch, files=None) -> drawing.Drawing:
+    """The canvas of one figure, laid out but not written; `files` replace its inputs."""
     import importlib
 
     monkeypatch.chdir(study.folder)
@@ -67,7 +74,7 @@ def paint(study: synthetic_results.Study, name: str, monkeypatch) -> drawing.Dra
     look = style.Style.of(study.config["figures"])
     look.apply()
     painter = getattr(importlib.import_module(f"multiloss.figures.{module}"), function)
-    result = painter(drawing.Inputs(inputs_of(study, figure)), figure.params, look)
+    result = painter(drawing.Inputs(files or inputs_of(study, figure)), figure.params, look)
     result.canvas.draw_without_rendering()
     return result
 
@@ -183,7 +190,11 @@ def test_all_figures_are_readable(study, monkeypatch):
         assert not overlaps(drawn), f"{name}: {overlaps(drawn)[:3]}"
         millimetres = canvas.get_size_inches()[0] * 25.4
         assert round(millimetres) in (85, 180), name
-        assert result.facts or name == "localisation", name
+        assert result.facts, name
+        said = " ".join(text.get_text() for text in drawn).replace("\N{NO-BREAK SPACE}", " ")
+        assert re.search(r"\d (\w+ )?image|n = \d|\d job|\d of \d", said), f"{name}: says no n"
+        for axes in canvas.findobj(Axes):
+            assert not any(t % 1 > 0 for t in axes.get_xticks()) or axes.get_xlabel() != "epoch"
         plt.close(canvas)
 
 
@@ -297,6 +308,88 @@ def test_a_failed_model_is_shown_as_a_gap(three, monkeypatch, tmp_path):
     assert values[labels.index("focal")] == "not defined"
     # The failed model comes last of its kind.
     assert labels.index("focal") == 2
+
+
+@pytest.mark.parametrize(
+    ("name", "table"),
+    [
+        ("calibration", "metrics"),
+        ("rank", "rank"),
+        ("diversity", "diversity"),
+        ("confusion_matrices_all", "confusion"),
+        ("localisation", "localisation"),
+    ],
+)
+def test_every_figure_says_where_a_model_has_no_result(three, monkeypatch, tmp_path, name, table):
+    """As the tables of a study with a failed training are: rows missing, or values empty."""
+    rows = pd.read_csv(three.results / f"tables/{table}.csv")
+    if "value" in rows and table != "rank":
+        rows.loc[rows["model"].str.startswith("focal-"), ["value", "ci_low", "ci_high"]] = np.nan
+    else:
+        for column in {"model", "model_a", "model_b"} & set(rows):
+            rows = rows[~rows[column].str.startswith("focal-")]
+    rows.to_csv(tmp_path / "table.csv", index=False)
+    figure = catalog.figures(three.config)[name]
+    real = str(three.results / f"tables/{table}.csv")
+    files = {
+        key: str(tmp_path / "table.csv") if path == real else path
+        for key, path in inputs_of(three, figure).items()
+    }
+    assert files != inputs_of(three, figure)
+    result = paint(three, name, monkeypatch, files)
+    said = [text.get_text() for text in result.canvas.findobj(Text)]
+    assert any(style.NO_RESULT in text for text in said)
+    assert any(text.startswith("focal") for text in said)
+    complete = paint(three, name, monkeypatch)
+    assert not any(style.NO_RESULT in t.get_text() for t in complete.canvas.findobj(Text))
+
+
+def test_failed_runs_are_counted_in_the_spread(study, monkeypatch, tmp_path):
+    if study.config["replicates"] == 1:
+        assert "replicates" not in catalog.figures(study.config)
+        return
+    figure = catalog.figures(study.config)["replicates"]
+    files = inputs_of(study, figure)
+    table = pd.read_csv(files["replicates"])
+    runs = table.loc[0, "runs"].split(";")
+    table.loc[0, "runs"] = ";".join(["", *runs[1:]])
+    table.to_csv(tmp_path / "replicates.csv", index=False)
+    result = paint(
+        study, "replicates", monkeypatch, files | {"replicates": tmp_path / "replicates.csv"}
+    )
+    assert "; 1 run failed." in result.facts
+    assert "between the runs of a loss 0.020 (pooled), between the losses 0.030" in result.facts
+    # On the right, the interval of each crossed comparison.
+    crossed = pd.read_csv(files["comparisons"])
+    drawn = [line.get_xdata() for line in result.canvas.axes[1].lines]
+    for row in crossed.itertuples():
+        assert any(len(x) == 2 and x == pytest.approx([row.ci_low, row.ci_high]) for x in drawn)
+
+
+def test_calibration_pairs_are_those_of_the_table(three, monkeypatch):
+    result = paint(three, "calibration", monkeypatch)
+    pairs = pd.read_csv(three.results / "tables/calibration_comparisons.csv")
+    drawn = [line.get_xdata() for line in result.canvas.axes[1].lines]
+    assert set(pairs["version"]) == {"raw", "prior_corrected"}
+    for row in pairs.itertuples():
+        assert any(len(x) == 2 and x == pytest.approx([row.ci_low, row.ci_high]) for x in drawn)
+        assert any(len(x) == 1 and x[0] == pytest.approx(row.difference) for x in drawn)
+
+
+def test_cost_waits_for_all_steps_but_drawing(three, monkeypatch):
+    entry = catalog.figures(three.config)["compute_cost"]
+    assert {"tables/significance.csv", "tables/localisation.csv"} <= set(entry.inputs["after"])
+    assert not any("figures" in path for path in entry.inputs["after"])
+    off = catalog.figures(
+        synthetic_results.configuration(**STUDIES["two"], gradcam=False, ensembles=False)
+    )["compute_cost"]
+    left = {"tables/localisation.csv", "tables/optimism.csv"}
+    assert left.isdisjoint(off.inputs["after"])
+    late = three.results / "benchmarks" / "figure" / "roc.tsv"
+    before = paint(three, "compute_cost", monkeypatch).facts
+    late.parent.mkdir(exist_ok=True)
+    late.write_text((three.results / "benchmarks/crop/all.tsv").read_text())
+    assert paint(three, "compute_cost", monkeypatch).facts == before
 
 
 def test_learning_curves_hold_the_histories(three, monkeypatch):

@@ -347,3 +347,19 @@ def test_prints(browser: Browser, url: str) -> None:
     assert browser.value(still) == closed
     printed = base64.b64decode(browser.call("Page.printToPDF", paperWidth=8.27)["data"])
     assert printed.startswith(b"%PDF") and len(printed) > 50_000
+
+
+def test_nothing_is_cut_off_on_paper(browser: Browser, url: str) -> None:
+    """A4 less the browser's own margins of 1 cm is 718 CSS pixels wide."""
+    browser.open(url, width=718)
+    browser.call("Emulation.setEmulatedMedia", media="print")
+    try:
+        browser.value("window.dispatchEvent(new Event('beforeprint'))")
+        wide = browser.value(
+            "[...document.querySelectorAll('main table')].filter("
+            "t => t.getBoundingClientRect().right > 718).map(t => t.id)"
+        )
+        assert wide == []
+        assert browser.value("document.documentElement.scrollWidth") <= 718
+    finally:
+        browser.call("Emulation.setEmulatedMedia", media="")

@@ -8,9 +8,9 @@ from matplotlib.axes import Axes
 
 from multiloss.figures.drawing import Drawing, Inputs, message
 from multiloss.figures.performance import chosen_models, metrics_of, sizes
-from multiloss.figures.style import INK, MUTED, Style, interval, label, model_label, panels
+from multiloss.figures.selection import calibration_pairs
+from multiloss.figures.style import INK, MUTED, Style, gap, interval, label, model_label, panels
 from multiloss.statistics.comparisons import CALIBRATED
-from multiloss.statistics.paired import holm
 
 _SCALED = "-temperature"
 _RAW, _CORRECTED = "raw", "prior_corrected"
@@ -63,7 +63,8 @@ def reliability(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Draw
         look = {"color": MUTED, "mfc": "white", "linewidth": 0.5}
         scaled_line = axes[0].plot([], [], "o:", label="after temperature scaling", **look)[0]
         handles.insert(1, scaled_line)
-    spread = f"{per_bin.min():.0f} to {per_bin.max():.0f}"
+    few, many = int(per_bin.min()), int(per_bin.max())
+    spread = f"{few} to {many}" if few < many else f"{few}"
     size = f"est split, {sizes(kept)}, {spread} in a bin; lines and brackets: {params['percent']}"
     size += " intervals"
     canvas.legend(
@@ -107,6 +108,8 @@ def losses(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Drawing:
             part = table[table["family"] == loss]
             _mark(axes, place - 0.12, part[~part["scaled"]], colour, False)
             _mark(axes, place + 0.24, part[part["scaled"]], colour, True)
+            if part["value"].isna().all():
+                gap(axes, place)
             places[loss] = place
             place += 1
         place += 0.5
@@ -138,18 +141,6 @@ def losses(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Drawing:
     return Drawing(canvas, f"Test split, {sizes(table)}.{facts}")
 
 
-def judged(table: pd.DataFrame, version: str) -> pd.DataFrame:
-    """Comparisons by ECE of one version of the probabilities, one row for each calibrated loss.
-
-    With several seeds it is the row for their mean, with one the row of that seed. `holm` is the
-    p value corrected over these rows.
-    """
-    table = table[(table["metric"] == "ece") & (table["version"] == version)]
-    mean = table["replicate"].astype(str) == "mean"
-    table = table[mean | ~table["loss"].isin(table.loc[mean, "loss"])]
-    return table.assign(holm=holm(table["p_value"].to_numpy(float))).set_index("loss")
-
-
 def _differences(
     axes: Axes,
     inputs: Inputs,
@@ -163,7 +154,7 @@ def _differences(
     axes.axvline(0, color=INK, linewidth=0.8)
     facts = []
     for version, offset, mark in ((_RAW, -0.14, "o"), (_CORRECTED, 0.22, "s")):
-        found = judged(table, version)
+        found = calibration_pairs(table, version)
         for parent, child in pairs:
             if child not in found.index or pd.isna(found.at[child, "difference"]):
                 continue

@@ -215,7 +215,11 @@ def _segmentation(config: Config) -> list[Figure]:
         Figure(
             "segmentation_overlays",
             "segmentation.overlays",
-            {"examples": "segmentation/examples.npz", "cases": "segmentation/examples.csv"},
+            {
+                "examples": "segmentation/examples.npz",
+                "cases": "segmentation/examples.csv",
+                "scores": "segmentation/scores.csv",
+            },
             "Best, median and worst lung masks",
             "Lung masks and crops",
             "Images of the segmentation test set with the highest, the median and the lowest "
@@ -284,7 +288,8 @@ def _performance(config: Config) -> list[Figure]:
     chosen = _chosen_text(config)
     percent = _percent(config)
     several = _runs(config, "Small marks are the training runs, each with its own interval; the "
-                    "diamond is their mean.")  # fmt: skip
+                    "diamond is their mean; numbers are the mean and, after the sign, the standard "
+                    "deviation of the runs.")  # fmt: skip
     forest = (
         "of every model on the test split, with "
         f"{percent} intervals from resampling patients. Models are grouped by kind and sorted. "

@@ -17,6 +17,7 @@ from multiloss.figures.style import (
     MUTED,
     Style,
     count,
+    gap,
     ink_on,
     label,
     model_label,
@@ -174,9 +175,11 @@ def rank(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Drawing:
     table = table.assign(family=[family(model) for model in table["model"]])
     mean = table.groupby("family")[["p_best", "p_top3"]].mean()
     mean = mean.sort_values(["p_best", "p_top3"], ascending=False)
+    missing = [loss for loss in params["losses"] if loss not in mean.index]
     if mean.empty:
         return message(style, "No ranks to show.")
-    canvas = style.figure(27 + len(mean) * style.line_mm * 1.45, double=False)
+    names = [*mean.index, *missing]
+    canvas = style.figure(27 + len(names) * style.line_mm * 1.45, double=False)
     axes = canvas.subplots()
     places = np.arange(len(mean))
     axes.barh(places, mean["p_top3"], 0.72, color=style.colours[4], label="in the top 3")
@@ -190,9 +193,12 @@ def rank(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Drawing:
             va="center",
             fontsize=style.font_size - 0.5,
         )
-    axes.set_yticks(places, [model_label(name) for name in mean.index])
-    axes.invert_yaxis()
+    axes.set_yticks(range(len(names)), [model_label(name) for name in names])
+    axes.set_ylim(len(names) - 0.4, -0.6)
+    for place in range(len(mean), len(names)):
+        gap(axes, place)
     axes.set_xlim(0, min(1.35, float(mean["p_top3"].max()) * 1.4 + 0.02))
+    axes.locator_params(axis="x", nbins=6)
     axes.set_xticks([tick for tick in axes.get_xticks() if tick <= 1])
     axes.grid(axis="y", visible=False)
     axes.set_xlabel("share of resampled test sets")
@@ -218,8 +224,8 @@ def replicates(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Drawi
         "replicates", ["mean", "sd", "n"], text=["family", "kind", "metric", "runs"]
     )
     table = table[(table["metric"] == "mcc") & (table["kind"] == "single")]
-    table = table.dropna(subset=["mean"]).sort_values("mean", ascending=False, kind="stable")
-    if table.empty:
+    table = table.sort_values("mean", ascending=False, kind="stable", na_position="last")
+    if table["mean"].isna().all():
         return message(style, "MCC is not defined for any model.")
     baseline = params["baseline"]
     canvas = style.figure(26 + len(table) * style.line_mm * 1.6)
@@ -232,6 +238,8 @@ def replicates(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Drawi
         axes.plot([row.mean - spread, row.mean + spread], [place] * 2, color=colour, linewidth=1.2)
         axes.plot([row.mean] * 2, [place - 0.33, place + 0.33], color=colour, linewidth=1.6)
         runs = row.runs.split(";")
+        if pd.isna(row.mean):
+            gap(axes, place)
         values = np.array([float(value) if value else np.nan for value in runs])
         failed += int(np.isnan(values).sum())
         look = {"color": colour, "ms": 2.6, "alpha": 0.55, "mew": 0}

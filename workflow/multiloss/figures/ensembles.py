@@ -10,7 +10,7 @@ from matplotlib.colors import Normalize
 
 from multiloss.figures.drawing import Drawing, Inputs, message
 from multiloss.figures.performance import family, run, sizes
-from multiloss.figures.style import INK, Style, ink_on, label, model_label, offsets
+from multiloss.figures.style import INK, NO_RESULT, Style, ink_on, label, model_label, offsets
 
 
 def diversity(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Drawing:
@@ -26,8 +26,8 @@ def diversity(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Drawin
         other=[run(model) for model in table["model_b"]],
     )
     table = table[(table["run"] == table["other"]) & (table["a"] != table["b"])]
-    names = [loss for loss in params["losses"] if loss in {*table["a"], *table["b"]}]
-    if len(names) < 2:
+    names, compared = list(params["losses"]), {*table["a"], *table["b"]}
+    if not compared & set(names):
         return message(style, "Too few single models to compare.")
     size = len(names)
     means = table.groupby(["a", "b"])[["error_correlation", "disagreement"]].mean()
@@ -69,7 +69,7 @@ def diversity(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Drawin
     for spine in axes.spines.values():
         spine.set_visible(False)
     axes.tick_params(length=0)
-    labels = [label(name) for name in names]
+    labels = [label(name) if name in compared else f"{label(name)}: {NO_RESULT}" for name in names]
     axes.set_yticks(range(size), labels)
     axes.set_xticks(range(size), labels, rotation=45, ha="right", rotation_mode="anchor")
     for scale, colours, text in (

@@ -18,7 +18,7 @@ from multiloss.errors import UserError
 from multiloss.figures.data import outline, show, shrink, steps
 from multiloss.figures.drawing import Drawing, Inputs, message
 from multiloss.figures.performance import family, run
-from multiloss.figures.style import INK, MUTED, Style, bare, count, model_label, offsets, wrap
+from multiloss.figures.style import INK, MUTED, Style, bare, count, gap, model_label, offsets, wrap
 from multiloss.images import read_grey
 from multiloss.localisation import UNIFORM, cut, to_original
 from multiloss.seeds import derive
@@ -329,18 +329,20 @@ def montage(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Drawing:
     for section, name in zip(sections, present, strict=True):
         image_id = chosen[name]
         shown.append(f"{name}: {image_id}")
-        _heading(section, f"true class {name} ({image_id})", style)
+        of = int((images["label"] == name).sum())
+        _heading(section, f"true class {name} ({image_id}, 1 of {of:,} test images)", style)
         axes = section.subplots(rows, columns, squeeze=False).ravel()
         painter.original(axes[0], image_id)
         axes[0].set_title("original", fontsize=small)
         for place, who, heats, said in zip(axes[1:], models, maps, predictions, strict=False):
             row = heats.rows[image_id]
-            painter.overlay(place, image_id, heats.maps[row], bool(heats.flat[row]))
             answer = said.loc[image_id]
+            failed = answer["said"] == NO_ANSWER
+            painter.overlay(place, image_id, heats.maps[row], bool(heats.flat[row]) and not failed)
             place.set_title(wrap(model_label(who), 16), fontsize=small)
             colour = style.good if answer["right"] else style.bad
             sign = "+" if answer["right"] else "\N{MINUS SIGN}"
-            text = sign if answer["said"] == NO_ANSWER else f"{sign} {answer['p']:.2f}"
+            text = sign if failed else f"{sign} {answer['p']:.2f}"
             if not answer["right"]:
                 text += "\n" + wrap(answer["said"], 16)
             place.set_xlabel(text, color=colour, fontsize=small)
@@ -369,7 +371,10 @@ def localisation(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Dra
     """Each localisation measure of each model, with intervals and the value of a uniform map."""
     table = inputs.table("localisation", ["threshold", "value", "ci_low", "ci_high", "n"],
                          text=["model", "metric"])  # fmt: skip
-    table = table[table["value"].notna() & table["metric"].isin(_MEASURES)]
+    table = table[table["metric"].isin(_MEASURES)]
+    everyone = [name for name in dict.fromkeys(table["model"]) if name != UNIFORM]
+    names = list(dict.fromkeys(family(name) for name in everyone))
+    table = table[table["value"].notna()]
     if table.empty:
         return message(style, "No heat map could be measured.")
     table = table.assign(
@@ -384,7 +389,6 @@ def localisation(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Dra
     )
     chance = table[table["model"] == UNIFORM].set_index(["metric", "threshold"])["value"]
     table = table[table["model"] != UNIFORM]
-    names = list(dict.fromkeys(table["family"]))
     runs = int(table["run"].nunique())
     columns = min(3, len(arms))
     rows = math.ceil(len(arms) / columns)
@@ -397,6 +401,8 @@ def localisation(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Dra
             place.axvline(chance[arm], color=INK, linestyle="--", linewidth=0.8)
         for y, name in enumerate(names):
             found = part[part["family"] == name]
+            if found.empty:
+                gap(place, y)
             colour = style.colours[0] if name in params["losses"] else style.colours[1]
             for offset, row in zip(offsets(len(found), 0.28), found.itertuples(), strict=True):
                 if row.ci_low == row.ci_low:

@@ -14,7 +14,9 @@ from multiloss.figures.drawing import Drawing, Inputs, message
 from multiloss.figures.style import (
     INK,
     MUTED,
+    NO_RESULT,
     Style,
+    bare,
     count,
     ink_on,
     interval,
@@ -280,7 +282,8 @@ def confusion_all(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Dr
     table = inputs.table("confusion", ["count"], text=["model", "split", "label", "predicted"])
     table = table[(table["split"] == "test") & ~table["model"].str.endswith("-temperature")]
     table = table.assign(family=[family(model) for model in table["model"]])
-    names = list(dict.fromkeys(table["family"]))
+    # A loss whose training failed has no counts; its place says so.
+    names = list(dict.fromkeys([*table["family"], *params["losses"]]))
     names.sort(key=lambda name: params["losses"].index(name) if name in params["losses"] else 99)
     classes = params["classes"]
     columns = min(6, max(3, len(names)))
@@ -290,10 +293,15 @@ def confusion_all(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Dr
     write = "percent" if len(classes) <= _CLASSES_WITH_PERCENT else ""
     letters = [str(k + 1) for k in range(len(classes))]
     for number, (axes, name) in enumerate(zip(places, names, strict=True)):
-        counts = _matrix(table[table["family"] == name], classes)
-        _draw_matrix(axes, counts, style, write)
-        axes.set_xticks(range(len(classes)), letters)
-        axes.set_yticks(range(len(classes)), letters if number % columns == 0 else [])
+        part = table[table["family"] == name]
+        if part.empty:
+            axes.text(0.5, 0.5, NO_RESULT, transform=axes.transAxes, ha="center", color=MUTED)
+            axes.set_box_aspect(1)
+            bare(axes)
+        else:
+            _draw_matrix(axes, _matrix(part, classes), style, write)
+            axes.set_xticks(range(len(classes)), letters)
+            axes.set_yticks(range(len(classes)), letters if number % columns == 0 else [])
         axes.set_title(wrap(model_label(name), 19), fontsize=style.font_size - 0.5)
     _share_bar(canvas, places, style, shrink=0.5, aspect=30)
     first = _matrix(table[table["model"] == table["model"].iloc[0]], classes).sum(axis=1)

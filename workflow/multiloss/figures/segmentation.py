@@ -77,10 +77,12 @@ def overlays(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Drawing
         columns={"index": "number"}
     )
     # One column for each kind of case; further examples of a kind stand below each other.
+    scores = inputs.table("scores", ["n"], text=["loss", "split"])
+    total = int(scores.loc[scores["split"] == "test", "n"].max())
     columns = max(1, cases["case"].nunique())
     cases = cases.assign(row=cases.groupby("case").cumcount()).sort_values("row", kind="stable")
     rows = -(-len(cases) // columns)
-    canvas = style.figure(rows * (5 + 80 / columns) + 9)
+    canvas = style.figure(rows * (5 + 80 / columns) + 9 + style.line_mm)
     axes = canvas.subplots(rows, 2 * columns, squeeze=False).reshape(-1, 2)
     truth_line = {"color": style.colours[4], "linewidth": 1.0}
     predicted_line = {"color": style.colours[5], "linewidth": 1.0, "linestyle": (0, (3, 1.5))}
@@ -99,8 +101,15 @@ def overlays(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Drawing
         axes[0, 0].plot([], [], label="true outline", **truth_line)[0],
         axes[0, 0].plot([], [], label="predicted outline (combined mask)", **predicted_line)[0],
     ]
-    canvas.legend(handles=handles, loc="outside lower center", ncols=2)
+    shown = f"{len(cases)} of {count(total, 'image')} of the segmentation test set"
+    canvas.legend(
+        handles=handles,
+        loc="outside lower center",
+        ncols=2,
+        title=shown,
+        title_fontsize=style.font_size - 0.5,
+    )
     facts = "; ".join(
         f"{case.case}: {case.image_id} ({case.dice:.3f})" for case in cases.itertuples()
     )
-    return Drawing(canvas, f"Image and Dice: {facts}.")
+    return Drawing(canvas, f"{shown}. Image and Dice: {facts}.")

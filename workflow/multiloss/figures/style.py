@@ -22,6 +22,7 @@ MM = 1 / 25.4
 INK = "#222222"
 MUTED = "#6b6b6b"
 GRID = "#dddddd"
+NO_RESULT = "no result"
 
 # Okabe & Ito (2008), "Color Universal Design"; Tol (2021), "Colour schemes", set bright. The
 # yellow of either is too faint for thin lines and is left out.
@@ -251,6 +252,20 @@ def ink_on(colour: Sequence[float]) -> str:
         for value in colour[:3]
     )
     return "black" if 0.2126 * red + 0.7152 * green + 0.0722 * blue > 0.179 else "white"
+
+
+def gap(axes: Axes, place: float) -> None:
+    """Say in a row that its model has no result: its training failed."""
+    axes.annotate(
+        NO_RESULT,
+        (0, place),
+        xycoords=("axes fraction", "data"),
+        xytext=(3, 0),
+        textcoords="offset points",
+        va="center",
+        color=MUTED,
+        fontstyle="italic",
+    )
 
 
 def offsets(number: int, reach: float) -> np.ndarray:

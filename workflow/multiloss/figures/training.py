@@ -102,7 +102,15 @@ def _curves(
         ]
         if failed:
             text = f"stopped, loss not finite\nin epoch {', '.join(map(str, failed))}"
-            bottom.text(0.5, 0.5, text, transform=bottom.transAxes, ha="center", va="center")
+            bottom.text(
+                0.97,
+                0.5,
+                text,
+                transform=bottom.transAxes,
+                ha="right",
+                va="center",
+                bbox={"facecolor": style.background, "alpha": 0.85, "linewidth": 0, "pad": 1},
+            )
         if column == 0:
             top.set_ylabel(score_name)
             bottom.set_ylabel("loss")

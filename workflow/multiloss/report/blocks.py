@@ -230,7 +230,8 @@ def code(name: str) -> Markup:
 
 def value_cell(found: Any, show: Callable[[Any], str] = number) -> Cell:
     """A cell with a value and its interval that sorts by the value."""
-    ends = interval(found.low, found.high)
+    # On the screen a cell does not wrap, by its style; on paper it may, to be narrower.
+    ends = interval(found.low, found.high).replace("\N{NO-BREAK SPACE}", " ")
     text = Markup(' <span class="ci">({})</span>').format(ends) if ends else Markup("")
     return Cell(escape(show(found.value)) + text, sort_key(found.value))
 

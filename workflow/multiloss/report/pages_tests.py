@@ -397,7 +397,7 @@ def gradcam(facts: Facts, figures: Figures) -> Section:
         )
         if images:
             text += (
-                f" {plural(flat, 'map')} of {images} over all models are flat: no place spoke for "
+                f" {plural(flat, 'map')} of {images:,} over all models are flat: no place spoke for "
                 "the class. They are marked, not stretched to full heat."
             )
         blocks.append(Text([text]))

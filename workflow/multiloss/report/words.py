@@ -24,7 +24,7 @@ METRICS: dict[str, tuple[str, str]] = {
     "brier_uncertainty": ("Uncertainty", "of the classes themselves; the same for all models"),
     "lung_share_reference": ("Heat inside known lungs", "share of the heat in known lung masks"),
     "random_auc": ("Insertion at random", "the same with pixels added in random order"),
-    "flat_share": ("Flat maps", "share of images whose map is empty"),
+    "flat_share": ("Share of flat maps", "share of images whose map is empty"),
     "randomised_weights_correlation": (
         "Similarity after random weights",
         "rank correlation with the map of a network with random weights; near 0 is good",
