@@ -87,6 +87,21 @@ def test_metrics_table_has_every_metric_of_every_model_and_split() -> None:
     assert (points["split"] == "ensemble").all() and (points["n"] == 40).all()
 
 
+def test_values_fitted_on_their_own_split_say_so() -> None:
+    found, models = study(("cce", "stacked"))
+    models["stacked-r0"] |= {"kind": "ensemble", "method": "stacking", "k": 2}
+    scaled, entries, _ = evaluation.with_temperatures(found, models)
+    everything, entries = evaluation.join(found, scaled), entries | models
+    _, thresholds = evaluation.operating_points(everything, entries, OPTIONS)
+    table = evaluation.metrics_table(everything, entries, OPTIONS, 1, thresholds)
+    told = table["reason"].str.contains(evaluation.FLATTERED)
+    assert set(table.loc[told, "split"]) == {"ensemble"}
+    own = table[told & (table["model"] == "cce-r0")]
+    assert set(own["metric"].str.partition("_")[0]) == {"sensitivity", "specificity"}
+    part = table[(table["split"] == "ensemble") & (table["model"] != "cce-r0")]
+    assert told[part.index][part["value"].notna()].all()
+
+
 def test_published_interval_of_mcc() -> None:
     """Rajaraman et al. (2021), table of the best ensemble: 0.9068 (0.8839, 0.9297), n = 624."""
     low, high = evaluation.binomial_interval(0.9068, 624)
@@ -245,6 +260,25 @@ def test_test_labels_do_not_reach_what_is_chosen_before() -> None:
         evaluation.with_temperatures(found, models)[2]
         == (evaluation.with_temperatures(other, models)[2])
     )
+
+
+def test_threads_do_not_change_calibration() -> None:
+    found, models = study(("cce", "calibrated_cce"))
+    one, two = (
+        evaluation.calibration_tables(
+            found,
+            models,
+            OPTIONS,
+            1,
+            "balanced",
+            np.full(3, 1 / 3),
+            comparisons.CALIBRATED,
+            threads,
+        )
+        for threads in (1, 2)
+    )
+    for alone, together in zip(one, two, strict=True):
+        pd.testing.assert_frame_equal(alone, together)
 
 
 def test_calibration_tables_answer_whether_calibrated_losses_are() -> None:

@@ -16,6 +16,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from multiloss import calibration, metrics
+from multiloss.ensembles.combiners import COMBINERS
 from multiloss.ensembles.predictions import Predictions
 from multiloss.seeds import derive
 from multiloss.statistics import bootstrap
@@ -27,6 +28,7 @@ Options = Mapping[str, Any]
 SPLITS = ("val", "ensemble", "test")
 CHOICE_SPLIT = "ensemble"
 FAILED = "no probabilities: its training failed"
+FLATTERED = "fitted or chosen on this split, so it flatters"
 TEMPERATURE_SUFFIX = "-temperature"
 # Where all images agree, resampling cannot vary, but a proportion still has an interval.
 PROPORTIONS = ("accuracy", "recall", "precision", "sensitivity", "specificity")
@@ -252,6 +254,13 @@ def _describe(model: str, entry: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
+def _flattered(name: str, entry: Mapping[str, Any], classes: Sequence[str]) -> bool:
+    """Whether the `ensemble` split has fitted the probabilities or chosen the threshold."""
+    method = COMBINERS.get(entry.get("method") or "")
+    fitted = entry["kind"] == "temperature" or (method is not None and method.fitted)
+    return fitted or metrics.lookup(name, classes)[0].name in ("sensitivity", "specificity")
+
+
 def _rows_of_model(
     model: str,
     p: Array,
@@ -276,6 +285,13 @@ def _rows_of_model(
     low, high, methods, reasons = _intervals(
         wanted, sample, values, resampled, resamples, options, classes
     )
+    if split == CHOICE_SPLIT:
+        reasons = [
+            "; ".join(filter(None, [reason, FLATTERED]))
+            if _flattered(name, entry, classes) and not np.isnan(value)
+            else reason
+            for name, reason, value in zip(wanted, reasons, values, strict=True)
+        ]
     rows = []
     for place, name in enumerate(wanted):
         row = described | {
@@ -290,7 +306,7 @@ def _rows_of_model(
         rows.append(row)
         if name == "mcc" and not np.isnan(values[place]):
             ends = binomial_interval(values[place], len(y), options["confidence"])
-            reason = "" if not np.isnan(ends[0]) else "not defined for a negative MCC"
+            reason = row["reason"] if not np.isnan(ends[0]) else "not defined for a negative MCC"
             published = {"ci_low": ends[0], "ci_high": ends[1], "ci_method": "binomial"}
             rows.append(row | published | {"reason": reason})
     return pd.DataFrame(rows)
@@ -309,6 +325,7 @@ def metrics_table(
     `models`: kind, loss and replicate by model name; `options`: the config's `evaluation`;
     `thresholds`: operating points as from `operating_points`. MCC has a second row with the
     published study's interval (`ci_method` binomial). Undefined values are NaN with a reason.
+    Values of the `ensemble` split that were fitted or chosen there say so in `reason`.
     """
     wanted = metrics.names(found.classes)
     jobs = []
@@ -438,7 +455,11 @@ def curves_table(found: Predictions, options: Options, seed: int, threads: int =
 
 
 def resampled_values(
-    found: Predictions, resamples: Resamples, wanted: Sequence[str], options: Options
+    found: Predictions,
+    resamples: Resamples,
+    wanted: Sequence[str],
+    options: Options,
+    threads: int = 1,
 ) -> tuple[Array, Array]:
     """Values (models, M) and resampled values (models, R, M) of some metrics on one split.
 
@@ -447,11 +468,14 @@ def resampled_values(
     y = found.y
     values = np.full((len(found.models), len(wanted)), nan)
     drawn = np.full((len(found.models), len(resamples.weights), len(wanted)), nan)
-    for place, p in enumerate(found.p):
-        if not failed(p):
-            sample = metrics.Sample(y, p, bins=options["ece_bins"])
-            values[place] = metrics.compute_many(wanted, sample, None, found.classes)[0]
-            drawn[place] = metrics.compute_many(wanted, sample, resamples.weights, found.classes)
+
+    def fill(place: int) -> None:
+        sample = metrics.Sample(y, found.p[place], bins=options["ece_bins"])
+        values[place] = metrics.compute_many(wanted, sample, None, found.classes)[0]
+        drawn[place] = metrics.compute_many(wanted, sample, resamples.weights, found.classes)
+
+    with ThreadPoolExecutor(threads) as pool:
+        list(pool.map(fill, [place for place, p in enumerate(found.p) if not failed(p)]))
     return values, drawn
 
 
@@ -620,6 +644,7 @@ def calibration_tables(
     class_weights: str,
     train: Array,
     plain_of: Mapping[str, str],
+    threads: int = 1,
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """tables/calibration_scores.csv and tables/calibration_comparisons.csv, on the test split.
 
@@ -636,7 +661,7 @@ def calibration_tables(
     size = {"n": len(test.rows), "n_patients": resamples.n_patients}
     rows, compared = [], []
     for version, part in versions.items():
-        values, drawn = resampled_values(part, resamples, CALIBRATION_METRICS, options)
+        values, drawn = resampled_values(part, resamples, CALIBRATION_METRICS, options, threads)
         for place, model in enumerate(part.models):
             if failed(part.p[place]):
                 continue
