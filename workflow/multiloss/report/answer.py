@@ -297,6 +297,44 @@ def _ends(row: pd.Series) -> str:
     return signed(row["difference"]) + (f" ({ends})" if ends else "")
 
 
+def _noise_floor(facts: Facts) -> Markup | None:
+    """How far models of one objective differ, and how many losses differ by more than that."""
+    if facts.crossed_floor:
+        pairs = [(test.a, test.b, test.difference, test) for test in facts.crossed_floor]
+        tests, over = facts.crossed, f" (means over {facts.replicates} seeds)"
+    else:
+        pairs, over = facts.noise_floor(), ""
+        tests = facts.against_baseline(facts.singles)
+    if not pairs:
+        return None
+    baseline = facts.baseline_loss
+    tests = [t for t in tests if not words.same_objective(split_model(t.a)[0], baseline)]
+    largest = max(abs(difference) for _, _, difference, _ in pairs)
+    within = sum(abs(test.difference) <= largest for test in tests)
+    said = [
+        Markup("{} minus {}: {}").format(code(a), code(b), _floor_text(difference, test, facts))
+        for a, b, difference, test in pairs[:4]
+    ]
+    text = Markup(
+        "Noise floor: models of one objective under two names differ by the training run alone. "
+        "Their differences in test MCC{} are {}{}. "
+    ).format(over, Markup("; ").join(said), f" and {len(pairs) - 4} more" if len(pairs) > 4 else "")
+    if not tests:
+        return text
+    whose = Markup("the {} between another loss and {}").format(
+        plural(len(tests), "difference"), code(baseline)
+    )
+    if within:
+        return text + Markup(
+            "{} of {} {} no larger than the largest of these ({}): that much the training run "
+            "alone can do."
+        ).format(within, whose, "is" if within == 1 else "are", number(largest))
+    return text + Markup(
+        "Of {} each is larger in size than the largest of these ({}); from {} that is a rough "
+        "guide, not a test."
+    ).format(whose, number(largest), plural(len(pairs), "difference"))
+
+
 def _floor_text(difference: float, test: Comparison | None, facts: Facts) -> str:
     ends = interval(test.low, test.high) if test else ""
     return signed(difference) + (f" ({facts.confidence} interval {ends})" if ends else "")
@@ -313,39 +351,9 @@ def _certainty(facts: Facts, result: Answer) -> None:
             plural(len(facts.classes), "class", "classes"),
         )
     )
-    pairs = facts.noise_floor()
-    if pairs:
-        largest = max(abs(difference) for _, _, difference, _ in pairs)
-        said = [
-            Markup("{} minus {}: {}").format(code(a), code(b), _floor_text(difference, test, facts))
-            for a, b, difference, test in pairs[:4]
-        ]
-        more = f" and {len(pairs) - 4} more" if len(pairs) > 4 else ""
-        tests = [
-            test
-            for test in facts.against_baseline(facts.singles)
-            if not words.same_objective(split_model(test.a)[0], facts.baseline_loss)
-        ]
-        within = sum(abs(test.difference) <= largest for test in tests)
-        text = Markup(
-            "Noise floor: models of one objective under two names differ by the training run "
-            "alone. Their differences in test MCC are {}{}. "
-        ).format(Markup("; ").join(said), more)
-        if tests:
-            whose = Markup("the {} between another loss and {}").format(
-                plural(len(tests), "difference"), code(facts.baseline_loss)
-            )
-            if within:
-                text += Markup(
-                    "{} of {} are no larger than the largest of these ({}): that much the "
-                    "training run alone can do."
-                ).format(within, whose, number(largest))
-            else:
-                text += Markup(
-                    "Of {} each is larger in size than the largest of these ({}); from {} that is "
-                    "a rough guide, not a test."
-                ).format(whose, number(largest), plural(len(pairs), "difference"))
-        result.certainty.append(text)
+    floor = _noise_floor(facts)
+    if floor is not None:
+        result.certainty.append(floor)
     spread = facts.seed_spread()
     if spread is not None:
         text = Markup(

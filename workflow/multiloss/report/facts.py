@@ -327,10 +327,18 @@ class Facts:
     @cached_property
     def crossed(self) -> list[Comparison]:
         """Losses against the baseline with seeds and patients as crossed factors, by MCC."""
+        return self._crossed(BASELINE)
+
+    @cached_property
+    def crossed_floor(self) -> list[Comparison]:
+        """The pairs with the same objective in the same way."""
+        return self._crossed(NOISE_FLOOR)
+
+    def _crossed(self, family: str) -> list[Comparison]:
         table = self.results.table("tables/replicate_comparisons.csv")
         if self.replicates < 2 or "loss_a" not in table.columns:
             return []
-        keep = (table["metric"] == PRIMARY_METRIC) & (table["family"] == BASELINE)
+        keep = (table["metric"] == PRIMARY_METRIC) & (table["family"] == family)
         return [
             Comparison(
                 a=row["loss_a"],

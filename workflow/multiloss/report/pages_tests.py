@@ -397,8 +397,8 @@ def gradcam(facts: Facts, figures: Figures) -> Section:
         )
         if images:
             text += (
-                f" {plural(flat, 'map')} of {images:,} over all models are flat: no place spoke for "
-                "the class. They are marked, not stretched to full heat."
+                f" {plural(flat, 'map')} of {images:,} over all models are flat: no place spoke "
+                "for the class. They are marked, not stretched to full heat."
             )
         blocks.append(Text([text]))
         blocks.append(
