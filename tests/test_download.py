@@ -17,6 +17,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from jobs import Named
 from multiloss import download, layouts
 from multiloss.errors import UserError
 
@@ -435,7 +436,7 @@ def run_script(root, tmp_path, monkeypatch):
             wildcards=[source["name"]],
             log=["download.log"],
             params=SimpleNamespace(source=source, base=str(tmp_path), seed=1),
-            output=SimpleNamespace(
+            output=Named(
                 folder=f"data/sources/{source['name']}",
                 record=f"data/downloads/{source['name']}.json",
             ),

@@ -14,10 +14,11 @@ from multiloss.errors import UserError
 
 SCRIPT = """
 import json, runpy, sys
-from types import SimpleNamespace as S
+sys.path.insert(0, sys.argv[2])
+from jobs import Named
 job = json.loads(sys.argv[1])
-fake = S(**{k: S(**v) for k, v in job.items() if isinstance(v, dict)}, log=[job["log"]],
-         rule="gradcam", threads=1)
+fake = Named(**{k: Named(**v) for k, v in job.items() if isinstance(v, dict)}, log=[job["log"]],
+             rule="gradcam", threads=1, resources=Named(gpu=0))
 fake.wildcards = ["model"]
 runpy.run_path(job["script"], init_globals={"snakemake": fake})
 """
@@ -339,6 +340,7 @@ def test_script_writes_maps_of_the_test_images(tmp_path, root):
     splits = ["train", "test", "test", "val", "test", "test", "ensemble", "test", "train"]
     manifest = pd.DataFrame({"image_id": [f"i{k}" for k in range(9)], "split": splits})
     manifest.to_csv(tmp_path / "manifest.csv", index=False)
+    pd.DataFrame({"epoch": [1], "loss": [0.5]}).to_csv(tmp_path / "history.csv", index=False)
     job = {
         "script": str(root / "workflow/scripts/gradcam.py"),
         "log": str(tmp_path / "log"),
@@ -348,6 +350,7 @@ def test_script_writes_maps_of_the_test_images(tmp_path, root):
                 "model": "model.keras",
                 "images": "images.npy",
                 "manifest": "manifest.csv",
+                "history": "history.csv",
             }.items()
         },
         "output": {"maps": str(tmp_path / "maps.npz")},
@@ -364,7 +367,9 @@ def test_script_writes_maps_of_the_test_images(tmp_path, root):
         },
     }
     subprocess.run(
-        [sys.executable, "-c", SCRIPT, json.dumps(job)], check=True, cwd=root / "workflow"
+        [sys.executable, "-c", SCRIPT, json.dumps(job), str(root / "tests")],
+        check=True,
+        cwd=root / "workflow",
     )
     rows = np.array([1, 2, 4, 5, 7])
     expected = gradcam.heatmaps(model, images, "dcl", rows=rows)

@@ -9,16 +9,10 @@ import numpy as np
 import pandas as pd
 import pytest
 import scipy.fft
+from jobs import Named
 from multiloss import archives, layouts, leakage, manifest, splits
 from multiloss.errors import UserError
 from multiloss.images import read_grey, write_png
-
-
-class Outputs(SimpleNamespace):
-    """Output files as Snakemake passes them: by name, and one after the other."""
-
-    def __iter__(self):
-        return iter(vars(self).values())
 
 
 def radiograph(seed: int, shape=(96, 80)) -> np.ndarray:
@@ -194,7 +188,7 @@ def test_script(tables, root, strict, capsys):
         wildcards=[],
         log=["leakage.log"],
         input=SimpleNamespace(**{name: f"{name}.csv" for name in vars(tables)}),
-        output=Outputs(table="leakage.csv"),
+        output=Named(table="leakage.csv"),
         params=SimpleNamespace(strict=strict),
     )
     script = str(root / "workflow" / "scripts" / "leakage.py")

@@ -9,6 +9,7 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import pytest
+from jobs import Named
 from multiloss import manifest
 from multiloss.errors import UserError
 from multiloss.images import write_png
@@ -213,7 +214,7 @@ def test_script_writes_the_four_tables(folder, root):
         log=["logs/splits.log"],
         threads=2,
         input=SimpleNamespace(sources=list(roles)),
-        output=SimpleNamespace(
+        output=Named(
             **{name: f"data/{name}.csv" for name in ("manifest", "lungs", "rejected", "dropped")}
         ),
         params=SimpleNamespace(

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import tensorflow as tf
-from multiloss import augmentation, backbones, classifier, model_level, prediction
+from multiloss import augmentation, backbones, classifier, model_level, prediction, segmentation
 from multiloss.errors import UserError
 from multiloss.losses import classification_loss
 from multiloss.training import TrainingSet
@@ -269,3 +269,16 @@ def test_shift_moves_by_pixels():
         [(weights.sum(1) * np.arange(20)).sum(), (weights.sum(0) * np.arange(20)).sum()]
     )
     assert 0 < np.abs(centre - 10).max() <= 5 + 1e-3
+
+
+def test_segmenters_share_one_graph_and_keep_their_own_weights(segmenter, images):
+    other = keras.models.clone_model(segmenter)
+    other.set_weights([0.5 * weight for weight in segmenter.get_weights()])
+    models = {"bce": segmenter, "focal": other}
+    batch = images[:3]
+    found = segmentation.Segmenter(models, batch.shape[1], batch_size=4).probabilities(batch)
+    assert list(found) == ["bce", "focal"]
+    for name, model in models.items():
+        alone = prediction.forward(model, 4)(batch)[..., 0]
+        np.testing.assert_array_equal(found[name], alone)
+    assert not np.array_equal(found["bce"], found["focal"])

@@ -6,19 +6,18 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from jobs import Named
 from multiloss.errors import UserError
 from multiloss.script import run
-
-
-class Wildcards(SimpleNamespace):
-    def __iter__(self):
-        return iter(vars(self).values())
 
 
 @pytest.fixture
 def job(tmp_path: Path) -> SimpleNamespace:
     return SimpleNamespace(
-        rule="train", wildcards=Wildcards(loss="cce", replicate="0"), log=[tmp_path / "l/cce.log"]
+        rule="train",
+        wildcards=Named(loss="cce", replicate="0"),
+        log=[tmp_path / "l/cce.log"],
+        output=Named(model=str(tmp_path / "models/cce/0.keras")),
     )
 
 

@@ -41,6 +41,10 @@ CONVOLUTIONS = (
 )
 
 
+# From images (B, H, W, C) and classes (B,) to maps, classes and flat: see `explainer`.
+Explainer = Callable[[np.ndarray, np.ndarray], tuple[tf.Tensor, tf.Tensor, tf.Tensor]]
+
+
 class Heatmaps(NamedTuple):
     """Grad-CAM maps of N images at the resolution of the layer.
 
@@ -106,26 +110,29 @@ def heatmaps(
     class_index: int | np.ndarray | None = None,
     rows: np.ndarray | None = None,
     batch_size: int = 32,
+    explain: Explainer | None = None,
 ) -> Heatmaps:
     """Grad-CAM maps of many images at the layer's own resolution, computed in graph mode.
 
     `images` is (N, S, S) or (N, S, S, C), float in [0, 1] or integers in 0..255, and may be a
     memory map, of which `rows` are taken. `class_index` is one class, one for each image, or
-    None for the predicted ones.
+    None for the predicted ones. `explain` is this layer's `explainer`, if it was made before.
 
     Raises UserError for a layer that is not there, ValueError for a wrong shape or class.
     """
-    explain = explainer(model, layer)
+    if explain is None:
+        explain = explainer(model, layer)
+        batch_size = min(batch_size, len(images if rows is None else rows))
     return _in_batches(explain, model, images, class_index, rows, batch_size)
 
 
 def _in_batches(
-    explain: Callable[[np.ndarray, np.ndarray], tuple[tf.Tensor, tf.Tensor, tf.Tensor]],
+    explain: Explainer,
     model: keras.Model,
     images: np.ndarray,
     class_index: int | np.ndarray | None,
     rows: np.ndarray | None,
-    batch_size: int,
+    size: int,
 ) -> Heatmaps:
     rows = np.arange(len(images)) if rows is None else np.asarray(rows)
     if not len(rows):
@@ -137,7 +144,6 @@ def _in_batches(
             raise ValueError(
                 f"class_index {class_index}: classes are 0 to {model.output_shape[-1] - 1}"
             )
-    size = min(batch_size, len(rows))
     parts = []
     starts = range(0, len(rows), size)
     for start in progress(starts, len(starts), "Grad-CAM, batches"):
@@ -173,9 +179,7 @@ def network_input(model: keras.Model, images: np.ndarray) -> np.ndarray:
     return images
 
 
-def explainer(
-    model: keras.Model, layer: str
-) -> Callable[[np.ndarray, np.ndarray], tuple[tf.Tensor, tf.Tensor, tf.Tensor]]:
+def explainer(model: keras.Model, layer: str) -> Explainer:
     """A graph-mode function (images float32 (B, H, W, C), classes int64 (B,)) -> maps,
     classes, flat; a class of -1 stands for the predicted one.
 
@@ -314,6 +318,7 @@ def randomised_heatmaps(
     rows: np.ndarray,
     seed: int,
     batch_size: int = 32,
+    explain: Explainer | None = None,
 ) -> dict[str, Heatmaps]:
     """Maps of the same classes after the weights are randomised from the top down.
 
@@ -322,7 +327,7 @@ def randomised_heatmaps(
     learnt. A map that stays the same shows the image, not the model.
     Adebayo J et al. (2018), Sanity checks for saliency maps, NeurIPS, arXiv:1810.03292.
     """
-    explain = explainer(model, layer)
+    explain = explain or explainer(model, layer)
     names = [item.name for item in model.layers]
     behind = model.layers[names.index(layer) + 1 :]
     found = {}

@@ -10,7 +10,7 @@ import pandas as pd
 import tensorflow as tf
 
 from multiloss.augmentation import augment_pairs
-from multiloss.prediction import forward, network_input
+from multiloss.prediction import network_input
 from multiloss.seeds import derive
 from multiloss.statistics.bootstrap import patient_weights
 from multiloss.training import TrainingSet
@@ -100,16 +100,37 @@ def combine_by_and(masks: list[np.ndarray]) -> np.ndarray:
 
 
 class Segmenter:
-    """Several U-Nets run over images of any size."""
+    """Several U-Nets of one architecture run over images of any size.
+
+    `models` maps names to loaded models. The graph is traced once, for all their weights.
+    """
 
     def __init__(self, models: Mapping[str, keras.Model], image_size: int, batch_size: int):
         self.image_size = image_size
         self.batch_size = batch_size
-        self._run = {name: forward(model, batch_size) for name, model in models.items()}
+        self._weights = {
+            name: [
+                [tf.constant(variable.value) for variable in part]
+                for part in (model.trainable_variables, model.non_trainable_variables)
+            ]
+            for name, model in models.items()
+        }
+        network = next(iter(models.values()))
+
+        @tf.function(autograph=False)
+        def run(images: tf.Tensor, weights: list[list[tf.Tensor]]) -> tf.Tensor:
+            return network.stateless_call(*weights, network_input(images), training=False)[0]
+
+        self._run = run
 
     def probabilities(self, images: np.ndarray) -> dict[str, np.ndarray]:
         """Per model the (B, S, S) lung probabilities of uint8 (B, S, S) images."""
-        return {name: run(images)[..., 0] for name, run in self._run.items()}
+        missing = self.batch_size - len(images)
+        padded = tf.constant(np.pad(images, [(0, missing), (0, 0), (0, 0)]))
+        return {
+            name: self._run(padded, weights).numpy()[: len(images), ..., 0]
+            for name, weights in self._weights.items()
+        }
 
     def masks(
         self, images: np.ndarray, rows: np.ndarray, sizes: list[tuple[int, int]]

@@ -65,12 +65,16 @@ class Progress:
     stopped: bool = False
 
 
-def configure_tensorflow(threads: int, gpus: int, mixed_precision: bool = False) -> None:
+def configure_tensorflow(
+    threads: int, gpus: int, mixed_precision: bool = False, rewrite_graphs: bool = False
+) -> None:
     """Fix thread counts, deterministic kernels, precision and device.
 
     `threads` comes from the config, since the weights a training ends with depend on it. With
     `gpus` one GPU of its own is taken where there is one, and its memory only as needed; with
-    0 none is touched. Must be called before TensorFlow runs its first operation. Raises
+    0 none is touched. On a CPU TensorFlow's rewriting of graphs is left out unless asked for:
+    it costs seconds in each job, and gains only where the decoder's large convolutions are
+    trained. Must be called before TensorFlow runs its first operation. Raises
     UserError when other jobs hold all GPUs of this machine.
     """
     tf.config.threading.set_intra_op_parallelism_threads(threads)
@@ -90,6 +94,8 @@ def configure_tensorflow(threads: int, gpus: int, mixed_precision: bool = False)
     if present:
         tf.config.set_visible_devices(used, "GPU")
     keras.mixed_precision.set_global_policy("mixed_float16" if mixed_precision else "float32")
+    if not used and not rewrite_graphs:
+        tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
     where = used[0].name if used else f"CPU, {threads} thread(s)"
     if gpus and not present:
         where += ": a GPU was asked for, but TensorFlow finds none"

@@ -21,7 +21,10 @@ def main(snakemake) -> None:
     images = np.load(snakemake.input.images, mmap_mode="r")
     model = prediction.load_model(snakemake.input.model)
     size = options["batch_size"]
-    found = gradcam.heatmaps(model, images, params.layer, rows=rows, batch_size=size)
+    explain = gradcam.explainer(model, params.layer)
+    found = gradcam.heatmaps(
+        model, images, params.layer, rows=rows, batch_size=size, explain=explain
+    )
     if training.diverged(pd.read_csv(snakemake.input.history)):
         found = gradcam.no_evidence(found)
     if found.flat.any():
@@ -53,6 +56,7 @@ def main(snakemake) -> None:
         rows[places],
         derive(params.seed, "gradcam", "weights"),
         size,
+        explain,
     )
     with atomic(snakemake.output.maps) as temporary:
         np.savez_compressed(

@@ -16,7 +16,10 @@ def main(snakemake) -> None:
     params = snakemake.params
     options = params.training
     training.configure_tensorflow(
-        params.tensorflow_threads, snakemake.resources.gpu, options["mixed_precision"]
+        params.tensorflow_threads,
+        snakemake.resources.gpu,
+        options["mixed_precision"],
+        rewrite_graphs=True,
     )
     lungs = pd.read_csv(snakemake.input.lungs)
     images = np.load(snakemake.input.images, mmap_mode="r")
