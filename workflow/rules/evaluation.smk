@@ -75,8 +75,18 @@ rule calibration:
         manifest=rules.splits.output.manifest,
     output:
         calibration=RESULTS / "tables/calibration.csv",
-        calibration_scores=RESULTS / "tables/calibration_scores.csv",
-        calibration_comparisons=RESULTS / "tables/calibration_comparisons.csv",
+        calibration_scores=report(
+            RESULTS / "tables/calibration_scores.csv",
+            caption="../report/calibration_scores.rst",
+            category="Tables",
+            labels={"table": "Calibration of every model"},
+        ),
+        calibration_comparisons=report(
+            RESULTS / "tables/calibration_comparisons.csv",
+            caption="../report/calibration_comparisons.rst",
+            category="Tables",
+            labels={"table": "Calibrated losses against the plain ones"},
+        ),
     log:
         LOGS / "calibration.log",
     benchmark:
@@ -109,7 +119,12 @@ rule replicates:
             category="Tables",
             labels={"table": "Spread between training runs"},
         ),
-        replicate_comparisons=RESULTS / "tables/replicate_comparisons.csv",
+        replicate_comparisons=report(
+            RESULTS / "tables/replicate_comparisons.csv",
+            caption="../report/replicate_comparisons.rst",
+            category="Tables",
+            labels={"table": "Losses compared over seeds and patients"},
+        ),
     log:
         LOGS / "replicates.log",
     benchmark:

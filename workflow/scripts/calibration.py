@@ -24,7 +24,14 @@ def main(snakemake) -> None:
         evaluation.reliability_table(everything, entries, options), snakemake.output.calibration
     )
     scores, compared = evaluation.calibration_tables(
-        found, models, options, params.seed, params.class_weights, train, comparisons.CALIBRATED
+        found,
+        models,
+        options,
+        params.seed,
+        params.class_weights,
+        train,
+        comparisons.CALIBRATED,
+        snakemake.threads,
     )
     write_csv(scores, snakemake.output.calibration_scores)
     write_csv(compared, snakemake.output.calibration_comparisons)
