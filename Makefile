@@ -9,13 +9,14 @@ UV = uv==0.13.9
 BIN = .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run unlock test format lint lock demo-clean
+.PHONY: help setup run unlock test test-long test-slurm format lint lock demo-clean
 
 help:
 	@echo 'make run         install into .venv, then run the study of config.yaml to its report'
 	@echo 'make unlock      after a crash or power cut: free the folder for the next run'
 	@echo 'make test        install into .venv, then run the tests'
 	@echo 'make test-long   whole studies: interruptions, leaks, same bytes (a quarter of an hour)'
+	@echo 'make test-slurm  faults of a cluster, on the Slurm testbed beside the checkout (as root)'
 	@echo 'make setup       install into .venv only'
 	@echo 'make format      format Python and Snakemake files'
 	@echo 'make lint        what CI asks of the files'
@@ -44,7 +45,11 @@ format: setup
 
 # The smallest study several times over: interrupted, with exchanged test labels, same bytes.
 test-long: setup
-	$(BIN)/python -m pytest -m slow -n 0 $(ARGS)
+	$(BIN)/python -m pytest -m slow -n 0 --ignore tests/test_slurm.py $(ARGS)
+
+# Jobs over their memory or time, cancelled, orphaned; replicates added afterwards.
+test-slurm: setup
+	$(BIN)/python -m pytest -m slow -n 0 $(ARGS) tests/test_slurm.py
 
 lint: setup
 	$(BIN)/ruff format --check .

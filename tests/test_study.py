@@ -11,6 +11,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 import zipfile
 from pathlib import Path
@@ -18,6 +19,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 
 pytestmark = pytest.mark.slow
 STUDY = "tests/studies/smallest.yaml"
@@ -181,6 +183,74 @@ def test_one_figure_again_is_one_job(root, straight, tmp_path):
         text=True,
         check=True,
     )
-    assert "figure         1" in " ".join(dry.stdout.split("\n")) or "total" in dry.stdout
+    jobs = [line.split() for line in dry.stdout.splitlines() if line.split()[1:2] == ["1"]]
+    assert jobs == [["figure", "1"], ["total", "1"]], dry.stdout
     snakemake(root, folder, "results/smallest/figures/forest_mcc.png")
     assert figure.read_bytes() == before
+
+
+def test_diverging_losses_leave_gaps_and_the_rest_goes_on(root, tmp_path):
+    """A segmenter and a classifier whose loss overflows: named, stopped, shown as gaps."""
+    study = yaml.safe_load((root / STUDY).read_text(encoding="utf-8"))
+    study["segmentation"]["losses"] += [{"name": "bce_dice", "bce_weight": 1e39}]
+    study["classification"]["losses"] = ["cce", "focal", "hinge"]
+    study["classification"]["losses"] += [{"name": "calibrated_cce", "beta": 1e39}]
+    config = tmp_path / "diverging.yaml"
+    config.write_text(yaml.safe_dump(study), encoding="utf-8")
+    results = snakemake(root, tmp_path, "--configfile", str(config))
+    metrics = pd.read_csv(results / "tables/metrics.csv")
+    gap = metrics[metrics["model"] == "calibrated_cce-r0"]
+    assert len(gap) and gap["value"].isna().all() and gap["reason"].str.contains("failed").all()
+    others = metrics[(metrics["metric"] == "accuracy") & (metrics["model"] != "calibrated_cce-r0")]
+    assert others["value"].notna().all()
+    members = pd.read_csv(results / "ensembles/members.csv").to_string()
+    assert "calibrated_cce-r0" not in members or "training failed" in members
+    scores = pd.read_csv(results / "segmentation/scores.csv").set_index(["loss", "split"])
+    assert scores.loc[("bce_dice", "test"), "n"] == 0
+    assert scores["selected"].sum() == 4  # the two others, on two splits
+    assert "calibrated_cce-r0" in (results / "report.html").read_text(encoding="utf-8")
+    log = (results / "logs/train/calibrated_cce-r0.log").read_text(encoding="utf-8")
+    assert "Error: calibrated_cce-r0: the loss became" in log
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+def test_another_user_with_a_read_only_checkout_and_odd_paths(root, straight, tmp_path):
+    """No HOME, umask 077, a PYTHONPATH of the site, blanks and letters beyond ASCII."""
+    nobody = 65534
+    folder = Path(tempfile.mkdtemp(prefix="étude de nœuds ", dir=tmp_path.parents[2]))
+    try:
+        checkout, results = folder / "read only", folder / "results of naïve users"
+        ignored = shutil.ignore_patterns(".git", ".venv", ".snakemake", "results", "__pycache__")
+        shutil.copytree(root, checkout, ignore=ignored)
+        results.mkdir()
+        os.chown(results, nobody, nobody)
+        for parent in [folder, *folder.parents]:
+            if parent.owner() == "root" and parent != Path("/"):
+                parent.chmod(parent.stat().st_mode | 0o055)
+        site = folder / "site"
+        site.mkdir(mode=0o755)
+        (site / "multiloss_site.py").write_text("")
+        done = subprocess.run(
+            [*command(checkout, results, "results/smallest/tables/metrics.csv")],
+            user=nobody,
+            group=nobody,
+            extra_groups=[],
+            umask=0o077,
+            env={"PATH": os.environ["PATH"], "PYTHONPATH": str(site)},
+            cwd=results,
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+        made = results / "results/smallest"
+        assert (made / "tables/metrics.csv").stat().st_mode & 0o077 == 0
+        same = ("data", "segmentation", "masks", "crops", "models", "ensembles", "predictions")
+        theirs = digests(made, *same)
+        ours = digests(straight, *same)
+        # The manifest names the place of each image, and so does the table of lung images.
+        places = {"data/manifest.csv", "data/lungs.csv"}
+        assert {name: d for name, d in theirs.items() if name not in places} == {
+            name: ours[name] for name in theirs if name not in places
+        }
+    finally:
+        shutil.rmtree(folder)
