@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-import tensorflow as tf
+
+from multiloss.backend import tf
 
 
 def _uniform(shape: tuple, seed: tf.Tensor, key: int) -> tf.Tensor:

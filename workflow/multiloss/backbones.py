@@ -9,13 +9,12 @@ import io
 import os
 from pathlib import Path
 
+from multiloss.backend import keras
+from multiloss.errors import UserError
+
 os.environ.setdefault("SM_FRAMEWORK", "tf.keras")
 with contextlib.redirect_stdout(io.StringIO()):  # it announces itself on import
     import segmentation_models
-
-import keras
-
-from multiloss.errors import UserError
 
 # Where the classifier leaves the encoder: the last block of stage five, at 1/16 of the input.
 CUT_LAYER = {"efficientnetb0": "block5c_add"}

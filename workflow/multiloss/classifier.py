@@ -3,13 +3,12 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import keras
 import numpy as np
-import tensorflow as tf
-from sklearn.metrics import matthews_corrcoef
 
 from multiloss.augmentation import augment_images
 from multiloss.backbones import CUT_LAYER
+from multiloss.backend import keras, tf
+from multiloss.metrics import mcc
 from multiloss.prediction import predictor
 from multiloss.training import TrainingSet
 
@@ -90,7 +89,8 @@ def validation_scores(
     return {
         "val_loss": float(loss(one_hot, probabilities, sample_weight=weights[labels])),
         "val_accuracy": float(np.mean(predicted == labels)),
-        "val_mcc": float(matthews_corrcoef(labels, predicted)),
+        # Undefined where one class only is predicted: as good as chance.
+        "val_mcc": float(np.nan_to_num(mcc(labels, probabilities))),
     }
 
 

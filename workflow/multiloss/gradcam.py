@@ -16,10 +16,9 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import cv2
-import keras
 import numpy as np
-import tensorflow as tf
 
+from multiloss.backend import keras, tf
 from multiloss.errors import UserError
 from multiloss.images import resize
 from multiloss.localisation import upsample

@@ -16,7 +16,6 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from scipy.stats import spearmanr
 
 from multiloss.errors import UserError
 from multiloss.images import ImageError, in_threads, read_mask_for
@@ -132,6 +131,8 @@ def rank_correlations(maps: np.ndarray, others: np.ndarray) -> np.ndarray:
 
     NaN where one of the two is constant.
     """
+    from scipy.stats import spearmanr  # costly to import, and most users of this module need none
+
     return np.array(
         [
             spearmanr(a, b, axis=None).statistic if np.ptp(a) > 0 and np.ptp(b) > 0 else nan

@@ -2,10 +2,9 @@
 
 from collections.abc import Callable, Sequence
 
-import keras
 import numpy as np
-import tensorflow as tf
 
+from multiloss.backend import keras, tf
 from multiloss.classifier import DEEPEST_CONVOLUTION, validation_scores
 from multiloss.training import TrainingSet
 

@@ -3,12 +3,11 @@
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-import keras
 import numpy as np
 import pandas as pd
-import tensorflow as tf
 
 from multiloss.backbones import load_model as load_model  # one place to load models from
+from multiloss.backend import keras, tf
 from multiloss.files import atomic
 
 PREDICTED_SPLITS = ("val", "ensemble", "test")

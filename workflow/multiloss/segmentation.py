@@ -4,12 +4,11 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import cv2
-import keras
 import numpy as np
 import pandas as pd
-import tensorflow as tf
 
 from multiloss.augmentation import augment_pairs
+from multiloss.backend import keras, tf
 from multiloss.prediction import network_input
 from multiloss.seeds import derive
 from multiloss.statistics.bootstrap import patient_weights

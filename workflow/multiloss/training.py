@@ -16,12 +16,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import keras
 import numpy as np
 import pandas as pd
-import tensorflow as tf
 
-from multiloss import devices
+from multiloss import backend, devices
+from multiloss.backend import keras, tf
 from multiloss.errors import UserError
 from multiloss.files import atomic
 from multiloss.progress import clock
@@ -74,7 +73,7 @@ def configure_tensorflow(
     `gpus` one GPU of its own is taken where there is one, and its memory only as needed; with
     0 none is touched. On a CPU TensorFlow's rewriting of graphs is left out unless asked for:
     it costs seconds in each job, and gains only where the decoder's large convolutions are
-    trained. Must be called before TensorFlow runs its first operation. Raises
+    trained for long. Must be called before TensorFlow runs its first operation. Raises
     UserError when other jobs hold all GPUs of this machine.
     """
     tf.config.threading.set_intra_op_parallelism_threads(threads)
@@ -98,7 +97,7 @@ def configure_tensorflow(
         tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
     where = used[0].name if used else f"CPU, {threads} thread(s)"
     if gpus and not present:
-        where += ": a GPU was asked for, but TensorFlow finds none"
+        where += f": a GPU was asked for, but TensorFlow finds none:\n{backend.native_lines}"
     if present and not gpus:
         where += ": the config asks for no GPU in `resources`"
     logger.info("computing on %s%s", where, ", mixed precision" if mixed_precision else "")

@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-import keras
 import numpy as np
 import pandas as pd
 from multiloss import classifier, prediction, training
+from multiloss.backend import keras
 from multiloss.files import write_csv
 from multiloss.losses import classification_loss
 from multiloss.script import run

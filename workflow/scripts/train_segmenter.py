@@ -2,29 +2,32 @@
 
 from pathlib import Path
 
-import keras
 import numpy as np
 import pandas as pd
 from multiloss import backbones, prediction, segmentation, training
+from multiloss.backend import keras
 from multiloss.files import write_csv
 from multiloss.losses import segmentation_loss
 from multiloss.script import run
 from multiloss.seeds import derive
 
+# So many images pass before a rewritten graph has made up for the time of its rewriting.
+IMAGES_WORTH_REWRITING = 1000
+
 
 def main(snakemake) -> None:
     params = snakemake.params
     options = params.training
-    training.configure_tensorflow(
-        params.tensorflow_threads,
-        snakemake.resources.gpu,
-        options["mixed_precision"],
-        rewrite_graphs=True,
-    )
     lungs = pd.read_csv(snakemake.input.lungs)
     images = np.load(snakemake.input.images, mmap_mode="r")
     masks = np.load(snakemake.input.masks, mmap_mode="r")
     train, val = (np.flatnonzero(lungs["split"] == split) for split in ("train", "val"))
+    training.configure_tensorflow(
+        params.tensorflow_threads,
+        snakemake.resources.gpu,
+        options["mixed_precision"],
+        rewrite_graphs=options["epochs"] * len(train) > IMAGES_WORTH_REWRITING,
+    )
 
     name = params.loss["name"]
     seed = derive(params.seed, "segmentation", name)

@@ -8,8 +8,7 @@ gap; w_i is the sample weight (class weight) of image i.
 
 from typing import Any
 
-from keras import ops
-
+from multiloss.backend import ops
 from multiloss.losses.parameters import NonNegative, ShareBelowOne
 from multiloss.losses.registry import StudyLoss, agree, clip, registrar
 

@@ -3,9 +3,7 @@
 from collections.abc import Callable
 from typing import Any, ClassVar
 
-import keras
-from keras import ops
-
+from multiloss.backend import keras, ops
 from multiloss.losses.parameters import check, public_name
 
 Loss = type["StudyLoss"]

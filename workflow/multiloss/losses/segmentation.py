@@ -11,8 +11,7 @@ even 1e-7 on each of a quarter of a million empty pixels would be seen in them.
 
 from typing import Any, NamedTuple
 
-from keras import ops
-
+from multiloss.backend import ops
 from multiloss.losses.parameters import NonNegative, Positive, Share
 from multiloss.losses.registry import StudyLoss, agree, clip, registrar
 
