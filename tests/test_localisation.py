@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from jobs import Named
 from multiloss import localisation
 from multiloss.errors import UserError
 from scipy.stats import rankdata
@@ -355,7 +356,7 @@ def test_script(study, root):
             boxes="boxes.csv",
             masks="masks",
         ),
-        output=SimpleNamespace(table="localisation.csv"),
+        output=Named(table="localisation.csv"),
         params=SimpleNamespace(
             models={"cce-r0": "single", "bare-r0": "ablation"},
             uncropped=["bare-r0"],
