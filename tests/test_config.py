@@ -111,6 +111,10 @@ SOURCE = {"name": "mine", "role": "classification", "layout": "folders", "url": 
         ("data.sources.0.url", "", ["data.sources.0.url"]),
         ("data.sources.0.role", "lung_train", ["'lungs_train'"]),
         ("data.sources.0.sha256", "abc", ["data.sources.0.sha256", "abc"]),
+        ("data.sources.0", SOURCE | {"url": "ftp://host/x.zip"}, ["'mine': url", "use http"]),
+        ("data.sources.0", SOURCE | {"masks_url": "s3://b/x"}, ["'mine': masks_url", "use http"]),
+        ("data.sources.0", SOURCE | {"url": "~nobody-known/x"}, ["'mine': url", "whole path"]),
+        ("data.sources.0.masks_sha256", "0" * 64, ["'phantom-cxr'", "without a masks_url"]),
         ("data.sources.0.name", "phantom-lungs-test", ["two sources"]),
         ("data.sources.0.name", "../elsewhere", ["data.sources.0.name"]),
         ("splits.test", "shiped", ["splits.test", "'shiped'", "shipped"]),
@@ -128,11 +132,14 @@ SOURCE = {"name": "mine", "role": "classification", "layout": "folders", "url": 
         ("classes", ["normal"], ["classes", "too short"]),
         ("classes", ["normal", "normal"], ["classes", "unique"]),
         ("classes", [1, 2], ["classes.0", "string"]),
+        ("classes", [True, False], ["classes.0", "'string'", "quotes"]),
         ("data", None, ["data", "object"]),
         ("classification.training", None, ["classification.training", "object"]),
         ("classification.training.batch_size", 1.5, ["batch_size", "integer"]),
         ("resources.training.mem_mb", "2 GB", ["resources.training.mem_mb", "'2 GB'"]),
         ("crop.margin", -1, ["crop.margin"]),
+        ("crop.margin", float("inf"), ["crop.margin", "finite"]),
+        ("classification.training.optimizer.learning_rate", float("nan"), ["rate", "finite"]),
     ],
 )
 def test_mistake_is_told_in_one_line(path: str, value: Any, parts: list[str]) -> None:
@@ -275,8 +282,20 @@ def test_config_and_schema_know_the_same_keys() -> None:
     known = {path for path, _ in schema_keys(schema, schema)}
     listed = set(config_keys(default()))
     assert listed <= known, sorted(listed - known)
-    # config.yaml shows every section and the keys of all but the long lists of options.
-    assert {path for path in known if "." not in path} <= listed
+    # Every key is shown; a key of several sections, such as those of a training, once at least.
+    text = (ROOT / "config.yaml").read_text(encoding="utf-8")
+    comments = " ".join(re.findall(r"#.*", text))
+    shown = {path.rsplit(".", 1)[-1] for path in listed} | set(re.findall(r"\w+", comments))
+    assert {path.rsplit(".", 1)[-1] for path in known} <= shown
+
+
+@pytest.mark.parametrize("kind", ["classification", "segmentation"])
+def test_config_shows_every_loss_with_its_parameters(kind: str) -> None:
+    text = (ROOT / "config.yaml").read_text(encoding="utf-8")
+    for name, parameters in losses.catalog(kind).items():
+        assert name in default()[kind]["losses"]
+        for parameter, value in parameters.items():
+            assert f"{parameter}: {'null' if value is None else value}" in text, (name, parameter)
 
 
 def test_planning_a_study_needs_nothing_beyond_what_snakemake_brings() -> None:

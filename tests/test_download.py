@@ -18,7 +18,7 @@ from types import SimpleNamespace
 
 import pytest
 from jobs import Named
-from multiloss import download, layouts
+from multiloss import addresses, download, layouts
 from multiloss.errors import UserError
 
 CONTENT = bytes(range(256)) * 2000  # 512,000 bytes
@@ -381,11 +381,12 @@ def test_full_disk_is_an_error_that_leaves_a_part_to_continue(server, target):
     assert server.requests[-1]["range"] == f"bytes={kept}-"
 
 
-def test_file_addresses_and_paths_are_used_in_place(tmp_path, target):
+def test_file_addresses_and_paths_are_used_in_place(tmp_path, target, monkeypatch):
+    monkeypatch.setattr(addresses, "CHECKOUT", tmp_path)
     source = tmp_path / "mit Leerzeichen ä.zip"
     source.write_bytes(CONTENT)
     for url in (source.as_uri(), str(source), source.name, f"./{source.name}"):
-        fetched = download.fetch(url, target, DIGEST.upper(), base=tmp_path)
+        fetched = download.fetch(url, target, DIGEST.upper())
         assert fetched == download.Fetched(source, DIGEST, len(CONTENT))
     assert not target.parent.exists()
 
@@ -393,6 +394,8 @@ def test_file_addresses_and_paths_are_used_in_place(tmp_path, target):
 def test_folder_has_no_digest(tmp_path, target):
     fetched = download.fetch(str(tmp_path), target)
     assert fetched.path == tmp_path and fetched.sha256 is None
+    with pytest.raises(UserError, match=r"source 'set'.*is a folder, which has no sha256"):
+        download.fetch(str(tmp_path), target, DIGEST, name="set")
 
 
 def test_wrong_local_file_stays(tmp_path, target):
@@ -406,15 +409,15 @@ def test_wrong_local_file_stays(tmp_path, target):
 @pytest.mark.parametrize(
     ("url", "words"),
     [
-        ("missing.zip", "does not exist"),
+        ("missing.zip", "does not exist: correct its url"),
         ("ftp://host/x.zip", "use http"),
         ("s3://bucket/x.zip", "use http"),
         ("file://host/x.zip", "three slashes"),
     ],
 )
-def test_bad_addresses(tmp_path, target, url, words):
+def test_bad_addresses(target, url, words):
     with pytest.raises(UserError, match=words):
-        download.fetch(url, target, name="set", base=tmp_path)
+        download.fetch(url, target, name="set")
 
 
 def zipped(path: Path, *names: str) -> Path:
@@ -428,6 +431,7 @@ def zipped(path: Path, *names: str) -> Path:
 def run_script(root, tmp_path, monkeypatch):
     """Runs the rule's script on a source, in an empty folder; returns the record."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(addresses, "CHECKOUT", tmp_path)
 
     def run(**source) -> dict:
         source = {"name": "own", "role": "classification", "layout": "kermany"} | source
@@ -435,7 +439,7 @@ def run_script(root, tmp_path, monkeypatch):
             rule="download",
             wildcards=[source["name"]],
             log=["download.log"],
-            params=SimpleNamespace(source=source, base=str(tmp_path), seed=1),
+            params=SimpleNamespace(source=source, seed=1),
             output=Named(
                 folder=f"data/sources/{source['name']}",
                 record=f"data/downloads/{source['name']}.json",
@@ -452,12 +456,11 @@ def test_script_with_an_address(server, run_script, tmp_path):
     archive = zipped(tmp_path / "x.zip", "set/train/a.png", "__MACOSX/b")
     server.content = archive.read_bytes()
     server.faults = ["truncate", "503"]
-    record = run_script(url=server.url, citation="Somebody (2020)")
+    record = run_script(url=server.url)
     assert record["verified"] == "recorded" and record["url"] == server.url
     assert record["sha256"] == hashlib.sha256(server.content).hexdigest()
     assert record["size"] == len(server.content)
-    assert record["citation"] == "Somebody (2020)"
-    assert record["license"] == "CC BY 4.0"  # the layout's, as the config has none
+    assert record["license"] == "CC BY 4.0" and "Kermany" in record["citation"]  # the layout's
     files = sorted(path.as_posix() for path in Path("data").rglob("*") if path.is_file())
     assert files == [
         "data/downloads/own.json",
@@ -513,10 +516,30 @@ def test_script_with_a_folder(run_script, tmp_path):
 
 
 def test_script_with_a_table(run_script, tmp_path):
-    (tmp_path / "set").mkdir()
-    (tmp_path / "set" / "all.csv").write_text("path,label,patient\n")
-    run_script(url="set/all.csv", layout="table")
-    assert Path("data/sources/own/linked/all.csv").exists()
+    (tmp_path / "my set").mkdir()
+    (tmp_path / "my set" / "all.CSV").write_text("path,label,patient\nx/a.png,ill,1\n")
+    (tmp_path / "my set" / "other.csv").write_text("")
+    for url in ("my set/all.CSV", (tmp_path / "my set" / "all.CSV").as_uri()):
+        run_script(url=url, layout="table")
+        source = {"name": "own", "layout": "table", "role": "classification", "url": url}
+        (record,) = layouts.records(Path("data/sources/own"), source).records
+        assert record.path == Path("data/sources/own/linked/x/a.png")
+
+
+def test_script_in_the_folder_of_its_images(run_script, tmp_path):
+    with pytest.raises(SystemExit):
+        run_script(url=str(tmp_path), layout="folders")
+    assert "the results would lie inside its folder" in Path("download.log").read_text()
+    # A table lists its images, so that nothing else there is taken for one.
+    (tmp_path / "all.csv").write_text("path,label,patient\n")
+    run_script(url="all.csv", layout="table")
+
+
+def test_script_fetches_nothing_for_a_role_that_the_layout_lacks(server, run_script):
+    with pytest.raises(SystemExit):
+        run_script(url=server.url, role="lungs_test")
+    assert "layout 'kermany' has nothing for role 'lungs_test'" in Path("download.log").read_text()
+    assert not server.requests
 
 
 def test_script_with_an_archive_and_a_folder(run_script, tmp_path):

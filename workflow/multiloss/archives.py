@@ -1,6 +1,8 @@
 """Unpacking of archives that nobody here has made: nothing outside, no links, no bombs."""
 
+import errno
 import logging
+import lzma
 import os
 import re
 import shutil
@@ -37,6 +39,7 @@ _DAMAGED = (
     zipfile.BadZipFile,
     tarfile.TarError,
     zlib.error,
+    lzma.LZMAError,
     EOFError,
     NotImplementedError,
     RuntimeError,  # how zipfile says that a password is needed
@@ -161,7 +164,11 @@ def _opened(
                 f"{archive.name} is neither a zip nor a tar archive (it begins with {begin!r}): "
                 "check the url; a site may have answered with a web page"
             )
-    except _DAMAGED as error:
+    except (OSError, *_DAMAGED) as error:
+        # A damaged bzip2 stream has no number, a place before the start of the file this one; all
+        # others are the disk's.
+        if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
+            raise
         raise ArchiveError(
             f"{archive.name} cannot be unpacked ({error}): it is damaged, encrypted or packed in "
             "an unknown way; get it again, or correct the url"

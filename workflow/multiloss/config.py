@@ -5,6 +5,7 @@ Read by the Snakefile, so nothing here imports more than Snakemake itself brings
 
 import copy
 import difflib
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import Any
 import jsonschema
 import yaml
 
-from multiloss import ensembles, layouts, losses
+from multiloss import addresses, ensembles, layouts, losses
 from multiloss.errors import UserError
 
 SCHEMA = Path(__file__).resolve().parents[1] / "schemas" / "config.schema.yaml"
@@ -73,6 +74,11 @@ def _message(error: jsonschema.ValidationError) -> str:
         return (
             f"config: {key}: '{error.instance}' is not known; {_nearest(error.instance, choices)}"
         )
+    if isinstance(error.instance, bool) and error.schema.get("type") == "string":
+        return (
+            f"config: {key}: {error.instance} is not of type 'string'; YAML takes yes, no, on and "
+            "off for that: put names in quotes"
+        )
     return f"config: {key or 'file'}: {error.message.splitlines()[0][:200]}"
 
 
@@ -92,6 +98,7 @@ def validate(config: Mapping[str, Any]) -> dict[str, Any]:
     error = jsonschema.exceptions.best_match(validator.iter_errors(config), key=_depth)
     if error is not None:
         raise UserError(_message(error))
+    _refuse_endless(config)
     for section, kind in (("segmentation", "segmentation"), ("classification", "classification")):
         config[section]["losses"] = [
             _check_loss(entry, section, kind) for entry in config[section]["losses"]
@@ -149,9 +156,34 @@ def _check_sources(config: Mapping[str, Any]) -> None:
                 f"config: data.sources: '{source['name']}': layout and url must both be 'phantom', "
                 "or neither"
             )
+        for key in ("url", "masks_url"):
+            _check_address(source, key)
+        if source["masks_sha256"] and not source["masks_url"]:
+            raise UserError(
+                f"config: data.sources: '{source['name']}': masks_sha256 without a masks_url"
+            )
     for role in ("classification", "lungs_train", "lungs_test"):
         if role not in [source["role"] for source in sources]:
             raise UserError(f"config: data.sources: no source with role '{role}'")
+
+
+def _check_address(source: Mapping[str, Any], key: str) -> None:
+    url = source[key]
+    if url and not addresses.is_remote(url):
+        try:
+            addresses.local_path(url)
+        except UserError as error:
+            raise UserError(f"config: data.sources: '{source['name']}': {key}: {error}") from None
+
+
+def _refuse_endless(value: Any, key: str = "") -> None:
+    """JSON has no infinite numbers and no NaN; YAML does, and no limit of the schema stops NaN."""
+    if isinstance(value, float) and not math.isfinite(value):
+        raise UserError(f"config: {key}: {value} is not a finite number")
+    parts = value.items() if isinstance(value, Mapping) else ()
+    parts = enumerate(value) if isinstance(value, list) else parts
+    for name, part in parts:
+        _refuse_endless(part, f"{key}.{name}".lstrip("."))
 
 
 def _check_consistency(config: Mapping[str, Any]) -> None:

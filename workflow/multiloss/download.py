@@ -55,7 +55,6 @@ def fetch(
     recorded: str | None = None,
     *,
     name: str = "",
-    base: Path = Path(),
     attempts: int = 6,
     back_off: float = 1.0,
     connect_timeout: float = 15.0,
@@ -67,7 +66,7 @@ def fetch(
     which a later call goes on (range request, guarded by ETag or date). 5xx answers, lost or
     stalled connections (no byte for `stall_timeout` seconds) and short bodies are tried again
     after 1, 2, 4... times `back_off` seconds, `attempts` times in a row without a new byte.
-    file:// and plain paths (relative to `base`) are used where they are, not copied.
+    file:// and plain paths are used where they are, not copied.
 
     `sha256` is the digest that the config declares, `recorded` the one seen at the first
     download; the declared one decides where both are given.
@@ -91,13 +90,18 @@ def fetch(
                 if digest != expected:
                     transfer.clear()
     else:
-        path = local_path(url, base)
+        path = local_path(url)
         if not path.exists():
             raise UserError(
                 f"source '{name}': {path} does not exist: correct its url (relative paths start "
                 "at the folder of the Snakefile)"
             )
         if path.is_dir():
+            if sha256:
+                raise UserError(
+                    f"source '{name}': {path} is a folder, which has no sha256: leave the key "
+                    "out, or give an archive as url"
+                )
             return Fetched(path, None, 0)
         digest = digest_of(path)
     if sha256 and digest != expected:

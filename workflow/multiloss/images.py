@@ -1,5 +1,6 @@
 """Reading radiographs and masks of any common kind as 8-bit grey, and writing PNG files."""
 
+import hashlib
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Any
 import cv2
 import numpy as np
 
+from multiloss.errors import UserError
 from multiloss.files import atomic
 
 # The pixel grid as stored: a mask drawn on it must not be turned away by an EXIF tag.
@@ -57,6 +59,20 @@ def read_bytes(path: str | Path) -> bytes:
 def read_grey(path: str | Path) -> np.ndarray:
     """An image file as grey values: uint8 (H, W). See `decode_grey`."""
     return decode_grey(read_bytes(path))
+
+
+def read_unchanged(path: str | Path, sha256: str) -> np.ndarray:
+    """`read_grey` of a listed file; raises `UserError` unless it has the listed digest."""
+    try:
+        content = read_bytes(path)
+        if hashlib.sha256(content).hexdigest() != sha256:
+            raise ImageError("has changed since it was checked")
+        return decode_grey(content)
+    except ImageError as error:
+        raise UserError(
+            f"{path}: {error}: put the file back, or take the images as they are now with "
+            "`snakemake --forcerun download`"
+        ) from None
 
 
 def read_mask(paths: Iterable[str | Path]) -> np.ndarray:

@@ -59,6 +59,8 @@ LUNG_COLUMNS = [
 REJECTED_COLUMNS = ["image_id", "path", "source", "reason"]
 # A phantom or scan smaller than this shows no lung.
 SMALLEST_SIDE = 16
+# File systems take names of 255 bytes; masks and crops are named so, with a little around it.
+LONGEST_ID = 220
 
 
 def build(
@@ -182,6 +184,8 @@ def join_groups(table: pd.DataFrame) -> pd.Series:
 
 def _check_image(record: ImageRecord) -> tuple[dict[str, Any] | None, list[str]]:
     try:
+        if len(os.fsencode(record.image_id)) > LONGEST_ID:
+            raise ImageError(f"its image_id has more than {LONGEST_ID} bytes: shorten its path")
         facts, shape = _facts(record.path)
     except ImageError as error:
         return None, [str(error)]
@@ -200,6 +204,8 @@ def _check_image(record: ImageRecord) -> tuple[dict[str, Any] | None, list[str]]
 
 def _check_lungs(record: LungRecord) -> tuple[dict[str, Any] | None, list[str]]:
     try:
+        if any(";" in relative(path) for path in record.mask_paths):
+            raise ImageError("its mask's path holds a ';', which separates masks: rename it")
         facts, shape = _facts(record.path)
         if not read_mask_for(shape, record.mask_paths).any():
             raise ImageError("the mask is black all over: no lung")

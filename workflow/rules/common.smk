@@ -1,4 +1,5 @@
 # What every stage shares: the validated configuration, names, and paths.
+import functools
 import hashlib
 import os
 import re
@@ -16,8 +17,10 @@ os.environ.update(
 # Snakemake puts the interpreter into shell commands as it is, which a space in its path breaks.
 sys.executable = shlex.quote(sys.executable)
 
+from snakemake.logging import logger
+
+from multiloss import addresses, listing
 from multiloss import config as configuration
-from multiloss.addresses import local_file
 from multiloss.errors import UserError
 from multiloss.figures import catalog
 from multiloss.summary import failure_message, success_message

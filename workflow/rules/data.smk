@@ -18,8 +18,8 @@ rule download:
         mem_mb=memory_of("data"),
         runtime=runtime_of("data"),
     params:
-        source=lambda wildcards: SOURCES[wildcards.source],
-        base=workflow.basedir,
+        source=fetched,
+        folders=local_folders,
         # Only generated images depend on the seed; another one downloads nothing again.
         seed=lambda wildcards: (
             config["seed"] if SOURCES[wildcards.source]["layout"] == "phantom" else None
@@ -49,7 +49,7 @@ rule splits:
         mem_mb=memory_of("data"),
         runtime=runtime_of("data"),
     params:
-        sources=list(SOURCES.values()),
+        sources=[reading(source) for source in SOURCES.values()],
         classes=config["classes"],
         splits=config["splits"],
         val_fraction=config["segmentation"]["val_fraction"],

@@ -1,13 +1,40 @@
 # Input functions: what a job needs, by its wildcards.
 
 
+def local_sources(wildcards):
+    """Where the parts of a source lie that are on this machine."""
+    source = SOURCES[wildcards.source]
+    urls = [] if source["layout"] == "phantom" else [source["url"], source["masks_url"]]
+    return [addresses.local_path(url) for url in urls if url and not addresses.is_remote(url)]
+
+
 def local_archives(wildcards):
     """A source's files that lie on this machine: changed ones are read, and noticed, again."""
+    return [path for path in local_sources(wildcards) if path.is_file()]
+
+
+def local_folders(wildcards):
+    """What lies in a source's folders: images added, removed or replaced are noticed."""
+    return [listing.fingerprint(path) for path in local_sources(wildcards) if path.is_dir()]
+
+
+def fetched(wildcards):
+    """What decides on the content of a source; how it is read or cited fetches nothing again."""
+    keys = ["name", "role", "layout", "url", "sha256", "masks_url", "masks_sha256"]
     source = SOURCES[wildcards.source]
     if source["layout"] == "phantom":
-        return []
-    urls = [source["url"], source.get("masks_url")]
-    return list(filter(None, (local_file(url, Path(workflow.basedir)) for url in urls if url)))
+        keys.append("phantom")
+    return {key: source[key] for key in keys}
+
+
+def reading(source):
+    """What decides on how the files of a source are read."""
+    return {key: source[key] for key in ("name", "role", "layout", "url", "table", "patient_pattern")}
+
+
+def audit_if_strict(wildcards):
+    """With `strict_leakage` no training starts before the audit has passed."""
+    return rules.leakage.output.table if config["data"]["strict_leakage"] else []
 
 
 def training_images(wildcards):
@@ -64,8 +91,23 @@ def locked_versions():
     return dict(pin.findall(lock.read_text(encoding="utf-8")))
 
 
+@functools.cache
+def warn_of_gaps(output):
+    """Say which masks or crops somebody deleted: Snakemake watches their folder as a whole."""
+    folder = Path(output) if Path(output).is_dir() else Path(output).parent
+    gaps = listing.missing(folder, Path(rules.splits.output.manifest))
+    if gaps:
+        logger.warning(
+            f"{folder} lacks {gaps[0]}.png ({len(gaps)} missing in all). With the same options: "
+            f"`snakemake --force {output}` makes them again, and `snakemake --touch` then keeps "
+            "what was made from them."
+        )
+
+
 def all_outputs(wildcards):
     """What the study makes: the report's tables and figures, models, crops and masks."""
+    for output in (rules.mask.output.masks, rules.crop.output.boxes):
+        warn_of_gaps(output)
     return [
         *rules.report.input.tables,
         *rules.report.input.figures,

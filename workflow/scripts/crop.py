@@ -9,7 +9,7 @@ import pandas as pd
 from multiloss.crops import bounding_box, crop
 from multiloss.errors import UserError
 from multiloss.files import atomic, write_csv
-from multiloss.images import read_grey, read_mask, resize, write_png
+from multiloss.images import ImageError, read_mask_for, read_unchanged, resize, write_png
 from multiloss.progress import progress
 from multiloss.script import run
 
@@ -18,7 +18,7 @@ logger = logging.getLogger(__name__)
 
 def main(snakemake) -> None:
     params = snakemake.params
-    manifest = pd.read_csv(snakemake.input.manifest, dtype={"image_id": str})
+    manifest = pd.read_csv(snakemake.input.manifest, dtype=str, keep_default_na=False)
     masks = Path(snakemake.input.masks)
     folder = Path(snakemake.output.boxes).parent
     folder.mkdir(parents=True, exist_ok=True)
@@ -34,12 +34,14 @@ def main(snakemake) -> None:
         whole = np.lib.format.open_memmap(whole_path, "w+", np.uint8, whole_shape)
         for row in progress(manifest.itertuples(), len(manifest), "cropping"):
             mask_path = masks / f"{row.image_id}.png"
-            if not mask_path.exists():
+            image = read_unchanged(row.path, row.sha256)
+            try:
+                mask = read_mask_for(image.shape, [mask_path])
+            except ImageError as error:
                 raise UserError(
-                    f"{mask_path} is missing; make the masks again: snakemake --forcerun mask"
-                )
-            image = read_grey(row.path)
-            box = bounding_box(read_mask([str(mask_path)]), params.margin)
+                    f"{mask_path}: {error}: make the masks again with `snakemake --forcerun mask`"
+                ) from None
+            box = bounding_box(mask, params.margin)
             write_png(crop(image, box, params.png_size), folder / f"{row.image_id}.png")
             crops[row.Index] = crop(image, box, params.image_size)
             if params.keep_whole:

@@ -17,6 +17,8 @@ logger = logging.getLogger(__name__)
 
 def main(snakemake) -> None:
     source = snakemake.params.source
+    layout = layouts.get(source["layout"])
+    layout.refuse_other_roles(source)
     folder, record = Path(snakemake.output.folder), Path(snakemake.output.record)
     # A '+' is in no source's name, so these files are no other source's.
     stems = [record.stem] + [f"{record.stem}+masks"] * bool(source.get("masks_url"))
@@ -28,13 +30,18 @@ def main(snakemake) -> None:
         if source["layout"] == "phantom":
             parts.append(generated(source, snakemake.params.seed, destination))
             continue
-        if source["layout"] == "table" and not addresses.is_remote(url) and url.endswith(".csv"):
-            url = str(Path(url).parent)
+        if source["layout"] == "table" and not addresses.is_remote(url):
+            path = addresses.local_path(url)
+            url = str(path.parent) if path.suffix.lower() == ".csv" else url
         recorded = download.recorded_digest(destination, url)
-        base = Path(snakemake.params.base)
-        parts.append(
-            download.fetch(url, destination, sha256, recorded, name=source["name"], base=base)
-        )
+        parts.append(download.fetch(url, destination, sha256, recorded, name=source["name"]))
+        target = parts[-1].path
+        # A table lists what is meant; elsewhere the study's own files would be taken for images.
+        if source["layout"] != "table" and Path.cwd().is_relative_to(target.resolve()):
+            raise UserError(
+                f"source '{source['name']}': the results would lie inside its folder {target}: "
+                "run in another folder (`snakemake --directory`)"
+            )
     try:
         place(source["name"], parts, folder)
     except archives.ArchiveError:
@@ -43,9 +50,8 @@ def main(snakemake) -> None:
             download.forget(destination)
         raise
     provenance = {key: source[key] for key in ("name", "role", "layout")}
-    layout = layouts.get(source["layout"])
-    for key in ("license", "citation", "homepage"):
-        provenance[key] = source.get(key) or getattr(layout, key)
+    # The layout's own; what the config says besides is the report's to add.
+    provenance |= {key: getattr(layout, key) for key in ("license", "citation", "homepage")}
     for prefix, destination, url, sha256, part in zip(
         ("", "masks_"), wanted, urls, digests, parts, strict=False
     ):

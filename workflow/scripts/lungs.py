@@ -4,8 +4,9 @@ import logging
 
 import numpy as np
 import pandas as pd
+from multiloss.errors import UserError
 from multiloss.files import atomic
-from multiloss.images import read_grey, read_mask, resize
+from multiloss.images import ImageError, read_mask_for, read_unchanged, resize
 from multiloss.progress import progress
 from multiloss.script import run
 
@@ -13,7 +14,7 @@ logger = logging.getLogger(__name__)
 
 
 def main(snakemake) -> None:
-    lungs = pd.read_csv(snakemake.input.lungs, dtype=str)
+    lungs = pd.read_csv(snakemake.input.lungs, dtype=str, keep_default_na=False)
     size = snakemake.params.size
     with (
         atomic(snakemake.output.images) as images_path,
@@ -24,8 +25,15 @@ def main(snakemake) -> None:
         masks = np.lib.format.open_memmap(masks_path, "w+", np.uint8, shape)
         rows = lungs[["path", "mask_paths"]].itertuples()
         for row in progress(rows, len(lungs), "decoding lung images"):
-            images[row.Index] = resize(read_grey(row.path), size)
-            mask = read_mask(row.mask_paths.split(";")).astype(np.uint8)
+            image = read_unchanged(row.path, row.sha256)
+            images[row.Index] = resize(image, size)
+            try:
+                mask = read_mask_for(image.shape, row.mask_paths.split(";")).astype(np.uint8)
+            except ImageError as error:
+                raise UserError(
+                    f"{row.path}: {error}: put the file back, or take the images as they are now "
+                    "with `snakemake --forcerun download`"
+                ) from None
             masks[row.Index] = resize(mask * 255, size) > 127
         images.flush()
         masks.flush()

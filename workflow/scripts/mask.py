@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from multiloss import prediction, segmentation, training
-from multiloss.images import read_grey, resize, write_png
+from multiloss.images import read_unchanged, resize, write_png
 from multiloss.progress import progress
 from multiloss.script import run
 
@@ -14,7 +14,7 @@ from multiloss.script import run
 def main(snakemake) -> None:
     params = snakemake.params
     training.configure_tensorflow(params.tensorflow_threads, snakemake.resources.gpu)
-    manifest = pd.read_csv(snakemake.input.manifest, dtype={"image_id": str})
+    manifest = pd.read_csv(snakemake.input.manifest, dtype=str, keep_default_na=False)
     scores = pd.read_csv(snakemake.input.scores)
     chosen = sorted(set(scores.loc[scores["selected"], "loss"]), key=params.losses.index)
     paths = dict(zip(params.losses, snakemake.input.models, strict=True))
@@ -28,11 +28,16 @@ def main(snakemake) -> None:
     starts = range(0, len(manifest), params.batch_size)
     for start in progress(starts, len(starts), "lung masks, batches"):
         rows = manifest.iloc[start : start + params.batch_size]
-        images = np.stack([resize(read_grey(path), params.image_size) for path in rows["path"]])
+        images = np.stack(
+            [
+                resize(read_unchanged(row.path, row.sha256), params.image_size)
+                for row in rows.itertuples()
+            ]
+        )
         found = segmenter.probabilities(images)
         for position, row in enumerate(rows.itertuples()):
             masks = [
-                segmentation.mask_at(probability[position], row.height, row.width)
+                segmentation.mask_at(probability[position], int(row.height), int(row.width))
                 for probability in found.values()
             ]
             mask = segmentation.combine_by_and(masks)

@@ -5,6 +5,7 @@ subclass of `Layout`. It is found by being there.
 """
 
 import importlib
+import os
 import pkgutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -68,17 +69,20 @@ class Layout:
 
     def classification(self, root: Path, source: Mapping[str, Any]) -> Found:
         """The radiographs with their classes below `root`."""
-        raise self._not_for(source)
+        raise NotImplementedError
 
     def lungs(self, root: Path, source: Mapping[str, Any]) -> Found:
         """The radiographs with their lung masks below `root`."""
-        raise self._not_for(source)
+        raise NotImplementedError
 
-    def _not_for(self, source: Mapping[str, Any]) -> UserError:
-        return UserError(
-            f"source '{source['name']}': layout '{source['layout']}' has nothing for role "
-            f"'{source['role']}': choose another layout or role"
-        )
+    def refuse_other_roles(self, source: Mapping[str, Any]) -> None:
+        """Raise `UserError` if the layout has nothing for the source's role."""
+        method = "classification" if source["role"] == CLASSIFICATION else "lungs"
+        if getattr(type(self), method) is getattr(Layout, method):
+            raise UserError(
+                f"source '{source['name']}': layout '{source['layout']}' has nothing for role "
+                f"'{source['role']}': choose another layout or role"
+            )
 
 
 def names() -> list[str]:
@@ -109,6 +113,7 @@ def records(root: Path, source: Mapping[str, Any]) -> Found:
     Raises `UserError` if that is nothing at all.
     """
     layout = get(source["layout"])
+    layout.refuse_other_roles(source)
     read = layout.classification if source["role"] == CLASSIFICATION else layout.lungs
     found = read(root, source)
     if not found.records:
@@ -117,6 +122,14 @@ def records(root: Path, source: Mapping[str, Any]) -> Found:
             + (f" ({found.rejections[0].reason})" if found.rejections else "")
             + ": check `url` and `layout`"
         )
+    for thing in (*found.records, *found.rejections):
+        try:
+            str(thing.path).encode()
+        except UnicodeEncodeError:
+            raise UserError(
+                f"source '{source['name']}': the name of {os.fsencode(thing.path)!r} is not UTF-8: "
+                "rename the file"
+            ) from None
     found.records.sort(key=lambda record: record.image_id)
     found.rejections.sort(key=lambda rejection: (rejection.image_id, str(rejection.path)))
     return found

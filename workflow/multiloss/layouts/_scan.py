@@ -1,43 +1,23 @@
 """Walking through the folders of a source, and pairing of images with masks."""
 
-import os
 import re
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import pandas as pd
 
-from multiloss.archives import is_litter
 from multiloss.errors import UserError
 from multiloss.layouts import Found, LungRecord, Rejection
+from multiloss.listing import files, is_image
 
-IMAGE_ENDINGS = {".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp"}
 _IMAGE_FOLDERS = {"cxr_png", "img", "images", "image"}
 _MASK_FOLDERS = {"mask", "masks"}
+# What a published split may be called; all but `test` are divided anew.
+SPLIT_NAMES = {"train", "training", "val", "valid", "validation", "ensemble", "test"}
 _BUNDLE = {"shenzhen", "montgomery", "darwin"}
 
 # One child or adult of the public sets: all images of `person12`, `IM-0115`, `CHNCXR_0001`.
 _PATIENT = re.compile(r"(person\d+|(?:NORMAL2-)?IM-\d+|(?:CHN|MCU)CXR_\d+)(?=[_-])")
-
-
-def files(root: Path) -> list[Path]:
-    """All files below `root` but litter, sorted by path; links are followed, loops are not."""
-    found: list[Path] = []
-    seen: set[str] = set()
-    for folder, subfolders, names in os.walk(root, followlinks=True):
-        real = os.path.realpath(folder)
-        if real in seen:
-            subfolders.clear()
-            continue
-        seen.add(real)
-        subfolders[:] = sorted(name for name in subfolders if not is_litter(name))
-        found += [Path(folder, name) for name in names if not is_litter(name)]
-    return sorted(found)
-
-
-def is_image(path: Path) -> bool:
-    """Whether the ending is one of an image."""
-    return path.suffix.lower() in IMAGE_ENDINGS
 
 
 def images(root: Path) -> list[Path]:
@@ -125,14 +105,32 @@ def bundle_part(paths: list[Path], root: Path, own: str) -> list[Path]:
 def read_table(path: Path, columns: tuple[str, ...]) -> pd.DataFrame:
     """A CSV file as text, '' where empty; raises `UserError` unless it has the columns."""
     try:
-        table = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig")
+        # Never the first column as index, as rows with a comma at their end would have it.
+        table = pd.read_csv(
+            path, dtype=str, keep_default_na=False, index_col=False, encoding="utf-8-sig"
+        )
     except (ValueError, OSError) as error:
-        raise UserError(f"{path} cannot be read as CSV: {error}") from None
+        reason = " ".join(str(error).split())
+        raise UserError(
+            f"{path} cannot be read as CSV ({reason}): mend that line, and save it as UTF-8 with "
+            "commas between the columns"
+        ) from None
     table = table.rename(columns=str.strip).map(str.strip)
     missing = [column for column in columns if column not in table.columns]
     if missing:
         raise UserError(
             f"{path} has no column {', '.join(missing)}: its first line must name the columns "
-            f"{','.join(columns)}"
+            f"{','.join(columns)}, with commas between them (it begins with '{table.columns[0]}')"
         )
-    return table
+    # Spreadsheets leave empty rows behind.
+    return table[(table != "").any(axis=1)]
+
+
+def known_split(name: str, where: str) -> str:
+    """The name of a shipped split in small letters; raises `UserError` for an unknown one."""
+    if name and name.lower() not in SPLIT_NAMES:
+        raise UserError(
+            f"{where}: split '{name}' is not known: use train, val, ensemble or test, or leave it "
+            "empty"
+        )
+    return name.lower()

@@ -7,10 +7,8 @@ from typing import Any
 
 from multiloss.archives import is_litter
 from multiloss.errors import UserError
-from multiloss.layouts import Found, ImageRecord, Layout
-from multiloss.layouts._scan import images, paired, read_table
-
-_SPLITS = {"train", "training", "val", "valid", "validation", "ensemble", "test"}
+from multiloss.layouts import Found, ImageRecord, Layout, Rejection
+from multiloss.layouts._scan import SPLIT_NAMES, images, paired, read_table
 
 
 class Folders(Layout):
@@ -30,11 +28,16 @@ class Folders(Layout):
         parts = {path: path.relative_to(root).parts for path in images(root)}
         # What lies at the top, such as a preview, is in no class.
         parts = {path: own for path, own in parts.items() if len(own) > 1}
-        split_level = all(own[0].lower() in _SPLITS and len(own) > 2 for own in parts.values())
+        split_level = all(own[0].lower() in SPLIT_NAMES for own in parts.values()) and any(
+            len(own) > 2 for own in parts.values()
+        )
         patient = _patients(root, source)
         found = Found()
         for path, own in parts.items():
             relative = path.relative_to(root)
+            if split_level and len(own) == 2:
+                found.rejections.append(Rejection(path.stem, path, "lies in no class folder"))
+                continue
             found.records.append(
                 ImageRecord(
                     image_id="__".join(relative.with_suffix("").parts),
@@ -56,7 +59,7 @@ def _top(root: Path) -> Path:
     """Below folders that only wrap another one, as archives and links often do."""
     while True:
         inside = [path for path in root.iterdir() if not is_litter(path.name)]
-        if len(inside) != 1 or not inside[0].is_dir() or inside[0].name.lower() in _SPLITS:
+        if len(inside) != 1 or not inside[0].is_dir() or inside[0].name.lower() in SPLIT_NAMES:
             return root
         root = inside[0]
 

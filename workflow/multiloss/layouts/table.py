@@ -1,13 +1,15 @@
 """A user's own images, listed in a CSV file."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from multiloss.addresses import is_remote, local_path
 from multiloss.errors import UserError
 from multiloss.layouts import Found, ImageRecord, Layout, LungRecord, Rejection
-from multiloss.layouts._scan import files, read_table
+from multiloss.layouts._scan import known_split, read_table
+from multiloss.listing import files
 
 
 class Table(Layout):
@@ -24,9 +26,8 @@ class Table(Layout):
 
     def classification(self, root: Path, source: Mapping[str, Any]) -> Found:
         csv = _csv(root, source)
-        table = read_table(csv, ("path", "label", "patient"))
         found = Found()
-        for row in table.to_dict("records"):
+        for row in _rows(csv, ("path", "label", "patient"), found):
             path = _inside(csv, row["path"])
             if not row["label"]:
                 found.rejections.append(Rejection(path.stem, path, "no label in the table"))
@@ -37,7 +38,7 @@ class Table(Layout):
                     path=path,
                     label=row["label"],
                     patient_id=row["patient"],
-                    shipped_split=row.get("split", "").lower(),
+                    shipped_split=known_split(row.get("split", ""), f"{csv.name}: {row['path']}"),
                     lung_mask=_optional(csv, row.get("lung_mask", "")),
                     lesion_mask=_optional(csv, row.get("lesion_mask", "")),
                 )
@@ -46,9 +47,8 @@ class Table(Layout):
 
     def lungs(self, root: Path, source: Mapping[str, Any]) -> Found:
         csv = _csv(root, source)
-        table = read_table(csv, ("path", "mask"))
         found = Found()
-        for row in table.to_dict("records"):
+        for row in _rows(csv, ("path", "mask"), found):
             path = _inside(csv, row["path"])
             image_id = _image_id(row["path"])
             masks = tuple(_inside(csv, mask) for mask in row["mask"].split(";") if mask.strip())
@@ -60,12 +60,15 @@ class Table(Layout):
 
 
 def _csv(root: Path, source: Mapping[str, Any]) -> Path:
+    wanted, url = source.get("table"), source["url"]
+    if not wanted and not is_remote(url) and local_path(url).suffix.lower() == ".csv":
+        wanted = local_path(url).name
+        # The folder around it is linked.
+        if (root / "linked" / wanted).is_file():
+            return root / "linked" / wanted
     tables = [path for path in files(root) if path.suffix.lower() == ".csv"]
-    wanted = source.get("table")
-    if wanted is None and str(source.get("url", "")).lower().endswith(".csv"):
-        wanted = Path(source["url"]).name
     if wanted:
-        tables = [path for path in tables if path.relative_to(root).match(wanted)]
+        tables = [path for path in tables if f"/{path.as_posix()}".endswith(f"/{wanted}")]
     if len(tables) != 1:
         raise UserError(
             f"source '{source['name']}': {len(tables)} CSV files"
@@ -75,8 +78,27 @@ def _csv(root: Path, source: Mapping[str, Any]) -> Path:
     return tables[0]
 
 
+def _rows(csv: Path, columns: tuple[str, ...], found: Found) -> Iterator[dict[str, str]]:
+    """The rows that name an image, each once."""
+    seen = set()
+    for row in read_table(csv, columns).to_dict("records"):
+        name = _normal(row["path"])
+        if name == ".":
+            found.rejections.append(Rejection("", csv, "a row without a path"))
+            continue
+        if name in seen:
+            raise UserError(f"{csv.name} names '{name}' twice: keep one row for each image")
+        seen.add(name)
+        yield row
+
+
+def _normal(name: str) -> str:
+    """The path with forward slashes and without detours, '.' where it is empty."""
+    return os.path.normpath(name.strip().replace("\\", "/"))
+
+
 def _inside(csv: Path, name: str) -> Path:
-    relative = os.path.normpath(name.strip().replace("\\", "/"))
+    relative = _normal(name)
     if os.path.isabs(relative) or relative.split("/")[0] == "..":
         raise UserError(
             f"{csv.name}: path '{name}' leaves the folder of the table: put table and images "
@@ -90,5 +112,4 @@ def _optional(csv: Path, name: str) -> Path | None:
 
 
 def _image_id(name: str) -> str:
-    relative = os.path.normpath(name.strip().replace("\\", "/"))
-    return "__".join(Path(relative).with_suffix("").parts)
+    return "__".join(Path(_normal(name)).with_suffix("").parts)
