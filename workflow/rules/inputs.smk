@@ -29,7 +29,9 @@ def fetched(wildcards):
 
 def reading(source):
     """What decides on how the files of a source are read."""
-    return {key: source[key] for key in ("name", "role", "layout", "url", "table", "patient_pattern")}
+    return {
+        key: source[key] for key in ("name", "role", "layout", "url", "table", "patient_pattern")
+    }
 
 
 def audit_if_strict(wildcards):

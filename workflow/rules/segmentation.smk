@@ -4,6 +4,7 @@
 rule lungs:
     input:
         lungs=rules.splits.output.lungs,
+        audit=audit_if_strict,
     output:
         images=RESULTS / "segmentation/images.npy",
         masks=RESULTS / "segmentation/masks.npy",
