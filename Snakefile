@@ -31,6 +31,7 @@ rule all:
 
 
 onsuccess:
+    forget_checkpoints(RESULTS)
     print(success_message(RESULTS, time.monotonic() - STARTED))
 
 

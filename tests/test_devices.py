@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import threading
 
 from multiloss import devices
 
@@ -37,10 +38,28 @@ def test_jobs_get_different_gpus_and_a_killed_one_frees_its_own(root, tmp_path):
         job.communicate()
 
 
+def test_job_waits_for_the_gpu_of_another(root, tmp_path, caplog, monkeypatch):
+    monkeypatch.setattr(devices, "SECONDS_BETWEEN_TRIES", 0.05)
+    other = other_job(root, tmp_path)
+    assert other.stdout.readline() == "0\n"
+    threading.Timer(0.5, other.kill).start()
+    assert devices.wait(["0"], tmp_path) == 0
+    assert other.wait() != 0, "it did not wait"
+    assert "hold all 1 GPUs" in caplog.text and "--resources gpu=1" in caplog.text
+
+
 def test_gpus_go_by_the_names_that_a_scheduler_gave_them():
-    assert devices.names(2, None) == ["0", "1"]
-    assert devices.names(1, "3") == ["3"]
-    assert devices.names(2, "2, 5") == ["2", "5"]
+    def names(count, **environment):
+        return devices.names(count, environment)
+
+    assert names(2) == ["0", "1"]
+    assert names(1, CUDA_VISIBLE_DEVICES="3") == ["3"]
+    assert names(2, CUDA_VISIBLE_DEVICES="2, 5") == ["2", "5"]
     # A list that does not match what TensorFlow sees says nothing.
-    assert devices.names(2, "") == ["0", "1"]
-    assert devices.names(1, "0,1") == ["0"]
+    assert names(2, CUDA_VISIBLE_DEVICES="") == ["0", "1"]
+    assert names(1, CUDA_VISIBLE_DEVICES="0,1") == ["0"]
+    # Slurm numbers the GPUs of each job from 0: two jobs on one node have different ones.
+    one, other = (names(1, CUDA_VISIBLE_DEVICES="0", SLURM_JOB_ID=job) for job in ("17", "18"))
+    assert one == ["17-0"] and other == ["18-0"]
+    # Without a scheduler's job within a job, the four of one allocation are still told apart.
+    assert names(4, SLURM_JOB_ID="17") == ["17-0", "17-1", "17-2", "17-3"]

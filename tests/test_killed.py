@@ -1,4 +1,4 @@
-"""SIGKILL in the middle of a training, of a checkpoint, of a model file and of a table.
+"""SIGKILL in the middle of a training, of a checkpoint, of a model file, of a table, and after.
 
 Each case runs in a process of its own that ends itself at the chosen moment; the next run
 must end with the bytes of an undisturbed one, train no finished epoch again, and leave
@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from multiloss import checkpoints
 
 TRAINING = """
 import os, signal, sys
@@ -19,7 +20,7 @@ from pathlib import Path
 
 import keras
 import numpy as np
-from multiloss import prediction, training
+from multiloss import checkpoints, prediction, training
 from multiloss.files import sweep, write_csv
 
 folder, moment = Path(sys.argv[1]), sys.argv[2]
@@ -67,7 +68,7 @@ options = {
     "reduce_on_plateau": None, "early_stopping": None, "monitor": "val_loss", "keep": "last",
     "batch_norm_momentum": None, "mixed_precision": False,
 }
-checkpoint = training.Checkpoint(folder / "0.checkpoint.npz", "identity")
+checkpoint = training.Checkpoint(folder / f"0{checkpoints.ENDING}", "identity")
 data = training.TrainingSet(np.arange(12), gather, lambda raw, seed: (raw[0], raw[1]))
 history = training.fit(model, loss, data, validate, options, 1, checkpoint, "test")
 if moment == "model":
@@ -77,8 +78,9 @@ if moment == "model":
     model.save = half
 prediction.save_model(model, folder / "0.keras")
 write_csv(history, folder / "0.history.csv")
-checkpoint.remove()
 sweep([folder / "0.keras"])
+if moment == "end":
+    die()
 savez(folder / "weights.npz", *model.get_weights())
 print(calls["validate"])
 """
@@ -113,16 +115,22 @@ def straight(root, tmp_path_factory) -> Path:
     return folder
 
 
-@pytest.mark.parametrize(("moment", "epochs_left"), [("epoch", 3), ("checkpoint", 3), ("model", 0)])
+@pytest.mark.parametrize(
+    ("moment", "epochs_left"), [("epoch", 3), ("checkpoint", 3), ("model", 0), ("end", 0)]
+)
 def test_training_killed_and_taken_up(root, straight, tmp_path, moment, epochs_left):
     killed = run(root, TRAINING, tmp_path, moment)
     assert killed.returncode == -signal.SIGKILL, killed.stderr
-    assert not (tmp_path / "0.keras").exists()
+    # Snakemake removes the outputs of a job that it did not see finish.
+    for output in ("0.keras", "0.history.csv"):
+        assert (tmp_path / output).exists() == (moment == "end")
+        (tmp_path / output).unlink(missing_ok=True)
     again = run(root, TRAINING, tmp_path, "never")
     assert again.returncode == 0, again.stderr
     assert again.stdout == f"{epochs_left}\n"  # no finished epoch is trained again
     for name in ("weights.npz", "0.history.csv"):
         assert (tmp_path / name).read_bytes() == (straight / name).read_bytes()
+    checkpoints.forget(tmp_path.parent)
     assert sorted(path.name for path in tmp_path.iterdir()) == [
         "0.history.csv", "0.keras", "weights.npz",
     ]  # fmt: skip

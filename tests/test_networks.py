@@ -3,11 +3,13 @@
 import json
 import zipfile
 
+import h5py
 import keras
 import numpy as np
 import pandas as pd
 import pytest
 import tensorflow as tf
+from keras.src.legacy.saving import legacy_h5_format
 from multiloss import augmentation, backbones, classifier, model_level, prediction, segmentation
 from multiloss.errors import UserError
 from multiloss.losses import classification_loss
@@ -20,7 +22,7 @@ FILTERS = (8, 8, 8, 8, 8)
 @pytest.fixture(scope="module")
 def segmenter():
     keras.utils.set_random_seed(1)
-    return backbones.unet("efficientnetb0", SIZE, "none", FILTERS)
+    return backbones.unet("efficientnetb0", SIZE, None, FILTERS)
 
 
 @pytest.fixture(scope="module")
@@ -163,29 +165,72 @@ def test_model_level_ensemble_is_its_members_and_its_head(segmenter, network, im
     np.testing.assert_allclose(prediction.predictor(loaded, images, 4)(rows), stored, atol=2e-3)
 
 
-def test_weights_that_cannot_be_had_are_an_error(tmp_path, monkeypatch):
-    with pytest.raises(UserError, match="no file .*missing.h5.*'none' or to a weights file"):
-        backbones.unet("efficientnetb0", SIZE, str(tmp_path / "missing.h5"), FILTERS)
-
-    def unreachable(*_, **__):
-        raise OSError("URL fetch failure: no route to host")
-
-    monkeypatch.setattr(keras.utils, "get_file", unreachable)
-    with pytest.raises(UserError, match="'imagenet' of efficientnetb0 cannot be had"):
-        backbones.unet("efficientnetb0", SIZE, "imagenet", FILTERS)
+def test_weights_that_cannot_be_had_are_an_error(tmp_path):
+    missing = tmp_path / "missing.h5"
+    with pytest.raises(UserError, match="no file .*missing.h5.*'none' or to the path"):
+        backbones.unet("efficientnetb0", SIZE, missing, FILTERS)
+    missing.write_text("<html>Not found</html>")
+    with pytest.raises(UserError, match="missing.h5' is no weights file of efficientnetb0"):
+        backbones.unet("efficientnetb0", SIZE, missing, FILTERS)
 
 
-def test_weights_file_is_taken(segmenter, tmp_path):
+@pytest.mark.parametrize("ending", [".weights.h5", ".h5"])
+def test_weights_file_is_taken_in_both_formats(segmenter, tmp_path, ending):
     encoder = keras.Model(
         segmenter.input, segmenter.get_layer("top_activation").output, name="efficientnet-b0"
     )
-    path = tmp_path / "encoder.weights.h5"
-    encoder.save_weights(path)
+    path = tmp_path / f"encoder{ending}"
+    if ending == ".h5":  # that of Keras 2, in which the published weights are
+        with h5py.File(path, "w") as file:
+            legacy_h5_format.save_weights_to_hdf5_group(file, encoder)
+    else:
+        encoder.save_weights(path)
     again = backbones.unet("efficientnetb0", SIZE, str(path), FILTERS)
+    for layer in encoder.layers:
+        for mine, theirs in zip(
+            again.get_layer(layer.name).get_weights() if layer.weights else [],
+            layer.get_weights(),
+            strict=True,
+        ):
+            np.testing.assert_array_equal(mine, theirs)
+
+
+@pytest.fixture
+def half_precision():
+    keras.mixed_precision.set_global_policy("mixed_float16")
+    yield
+    keras.mixed_precision.set_global_policy("float32")
+
+
+def test_classifier_computes_in_the_precision_of_its_own_training(segmenter, half_precision):
+    """Also where the segmenter was trained in another one, as loaded layers keep theirs."""
+    half = classifier.build_classifier(segmenter, "efficientnetb0", 3, SIZE, seed=2)
+    assert half.get_layer("block3a_expand_conv").compute_dtype == "float16"
+    assert half.get_layer("block3a_expand_conv").variable_dtype == "float32"
+    assert half.get_layer("dcl").compute_dtype == "float16"
     np.testing.assert_array_equal(
-        again.get_layer("block3a_expand_conv").get_weights()[0],
+        half.get_layer("block3a_expand_conv").get_weights()[0],
         segmenter.get_layer("block3a_expand_conv").get_weights()[0],
     )
+    assert half(np.zeros((1, SIZE, SIZE, 3), np.float32)).dtype == tf.float32
+    keras.mixed_precision.set_global_policy("float32")
+    whole = classifier.build_classifier(
+        keras.Model(half.input, half.get_layer("block5c_add").output), "efficientnetb0", 3, SIZE, 2
+    )
+    assert {layer.compute_dtype for layer in whole.layers} == {"float32"}
+
+
+def test_unet_in_half_precision_gives_single_precision_also_when_loaded(
+    half_precision, images, tmp_path
+):
+    model = backbones.unet("efficientnetb0", SIZE, None, FILTERS)
+    assert model.get_layer("final_conv").compute_dtype == "float16"
+    prediction.save_model(model, tmp_path / "model.keras")
+    keras.mixed_precision.set_global_policy("float32")
+    again = prediction.load_model(tmp_path / "model.keras")
+    assert again.get_layer("final_conv").compute_dtype == "float16"
+    for network in (model, again):
+        assert network(np.zeros((1, SIZE, SIZE, 3), np.float32)).dtype == tf.float32
 
 
 def test_saved_model_loads_with_the_same_outputs(network, images, tmp_path):

@@ -53,19 +53,27 @@ def problem():
     return x, y, data
 
 
+def score_of(model, problem):
+    x, y, _ = problem
+    predicted = model(x, training=False).numpy()
+    return {
+        "val_loss": float(keras.losses.CategoricalCrossentropy()(y, predicted)),
+        "val_accuracy": float(np.mean(predicted.argmax(1) == y.argmax(1))),
+    }
+
+
 def run(problem, folder, options=OPTIONS, interrupt_after=None, seed=1, loss=None):
     """Train; with `interrupt_after` the process 'dies' after that many validations."""
-    x, y, data = problem
+    data = problem[-1]
     model = network()
-    score = keras.losses.CategoricalCrossentropy()
-    loss = loss or score
+    loss = loss or keras.losses.CategoricalCrossentropy()
     calls = []
 
     def validate():
         calls.append(1)
         if interrupt_after is not None and len(calls) > interrupt_after:
             raise KeyboardInterrupt
-        return {"val_loss": float(score(y, model(x, training=False)))}
+        return score_of(model, problem)
 
     checkpoint = training.Checkpoint(folder / "model.checkpoint.npz", "this training")
     history = training.fit(model, loss, data, validate, options, seed, checkpoint, "test")
@@ -82,6 +90,57 @@ def test_resumed_training_ends_with_the_same_bytes(problem, tmp_path, finished):
     for a, b in zip(straight.get_weights(), resumed.get_weights(), strict=True):
         np.testing.assert_array_equal(a, b)
     pd.testing.assert_frame_equal(history, resumed_history)
+
+
+PUBLISHED = {
+    "optimizer": {
+        "name": "sgd", "learning_rate": 0.2, "momentum": 0.9, "nesterov": True, "decay": 0.01,
+    },
+    "schedule": "constant",
+    "warmup_fraction": 0.0,
+    "reduce_on_plateau": {
+        "factor": 0.5, "patience": 2, "min_delta": 1e-4, "min_learning_rate": 1e-3,
+    },
+    "early_stopping": {"patience": 4, "min_delta": 0.0},
+    "monitor": "val_accuracy",
+    "epochs": 30,
+    "batch_norm_momentum": None,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("mixed_precision", [False, True])
+def test_published_schedule_resumes_with_its_counters(problem, tmp_path, mixed_precision):
+    """SGD with decay, plateau and early stopping on the accuracy, killed after every epoch."""
+    options = OPTIONS | PUBLISHED
+    keras.mixed_precision.set_global_policy("mixed_float16" if mixed_precision else "float32")
+    try:
+        straight, history, epochs = run(problem, tmp_path / "straight", options)
+        for _ in range(epochs - 1):
+            with pytest.raises(KeyboardInterrupt):
+                run(problem, tmp_path / "broken", options, interrupt_after=1)
+        resumed, resumed_history, left = run(problem, tmp_path / "broken", options)
+    finally:
+        keras.mixed_precision.set_global_policy("float32")
+    assert left == 1 and 5 <= epochs < 30, "early stopping was not reached"
+    assert history["learning_rate"].min() < 0.5 * history["learning_rate"].max()
+    pd.testing.assert_frame_equal(history, resumed_history)
+    for a, b in zip(straight.get_weights(), resumed.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
+    best = history.loc[history["val_accuracy"].idxmax()]
+    assert score_of(straight, problem)["val_accuracy"] == best["val_accuracy"]
+
+
+def test_checkpoint_of_another_version_means_training_from_the_start(problem, tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        run(problem, tmp_path, interrupt_after=2)
+    path = tmp_path / "model.checkpoint.npz"
+    with np.load(path) as archive:
+        arrays = dict(archive)
+    record = json.loads(arrays["record"].tobytes())
+    record["progress"]["of_a_later_version"] = 1
+    arrays["record"] = np.frombuffer(json.dumps(record).encode(), np.uint8)
+    np.savez(path, **arrays)
+    assert run(problem, tmp_path)[2] == OPTIONS["epochs"]
 
 
 def test_checkpoint_of_another_training_is_not_taken_up(problem, tmp_path):
@@ -155,6 +214,33 @@ def test_training_that_diverges_late_keeps_the_last_whole_epoch(problem, tmp_pat
         np.testing.assert_array_equal(a, b)
 
 
+@pytest.mark.parametrize("keep", ["best", "last"])
+def test_weights_spoilt_by_the_last_step_are_not_kept(problem, tmp_path, caplog, keep):
+    """An infinite step at the end of an epoch: no loss of a batch shows it, validation does."""
+    x, y, data = problem
+    model = network()
+    score = keras.losses.CategoricalCrossentropy()
+    start = model.get_weights()
+
+    def validate():
+        model.layers[-1].bias.assign([np.nan, 0])
+        predicted = model(x, training=False).numpy()
+        return {
+            "val_loss": float(score(y, predicted)),
+            "val_accuracy": float(np.mean(predicted.argmax(1) == y.argmax(1))),
+        }
+
+    options = OPTIONS | {"epochs": 1, "monitor": "val_accuracy", "keep": keep}
+    checkpoint = training.Checkpoint(tmp_path / "model.checkpoint.npz", "this")
+    history = training.fit(
+        model, score, data, validate, options, seed=1, checkpoint=checkpoint, name="test"
+    )
+    assert "Error: test: val_loss became nan after epoch 1" in caplog.text
+    assert training.diverged(history) and not checkpoint.path.exists()
+    for a, b in zip(start, model.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
 def test_keep_best_restores_the_epoch_of_the_smallest_validation_loss(problem, tmp_path):
     x, y, _ = problem
     options = OPTIONS | {"optimizer": OPTIONS["optimizer"] | {"learning_rate": 0.8}, "epochs": 6}
@@ -218,7 +304,9 @@ def test_early_stopping_waits_for_its_patience():
     stop = {"early_stopping": {"patience": 2, "min_delta": 0.1}, "reduce_on_plateau": None}
     # 0.95 is no improvement by 0.1 over 1.0; neither is 0.91: stopped after the third epoch.
     progress = counters([1.0, 0.95, 0.91, 0.5], **stop)
-    assert (progress.stopped, progress.epoch, progress.best) == (True, 3, 1.0)
+    assert (progress.stopped, progress.epoch) == (True, 3)
+    # The best epoch is the one of the smallest value all the same.
+    assert (progress.best, progress.best_epoch) == (0.91, 2)
     assert not counters([1.0, 0.95, 0.8, 0.75], **stop).stopped
 
 
@@ -240,6 +328,15 @@ def test_fingerprint_sees_every_part():
     assert base == training.fingerprint({"a": 1}, np.arange(3))
     assert base != training.fingerprint({"a": 2}, np.arange(3))
     assert base != training.fingerprint({"a": 1}, np.arange(3) + 1)
+
+
+def test_fingerprint_sees_threads_and_versions(monkeypatch):
+    base = training.fingerprint({"a": 1})
+    with monkeypatch.context() as context:
+        context.setattr(tf.config.threading, "get_intra_op_parallelism_threads", lambda: 99)
+        assert training.fingerprint({"a": 1}) != base
+    monkeypatch.setattr(training.tf, "__version__", "0.1")
+    assert training.fingerprint({"a": 1}) != base
 
 
 def test_fingerprint_of_rows_is_that_of_the_rows_alone(monkeypatch):

@@ -23,35 +23,41 @@ CUT_LAYER = {"efficientnetb0": "block5c_add"}
 def unet(
     backbone: str,
     image_size: int,
-    encoder_weights: str,
+    weights: str | Path | None = None,
     decoder_filters: tuple[int, ...] = (256, 128, 64, 32, 16),
 ) -> keras.Model:
     """U-Net on (S, S, 3) images in [0, 1] with one sigmoid output channel.
 
-    `encoder_weights` is `imagenet` (downloaded by the package), `none` (random) or a weights
-    file. Raises UserError when the weights cannot be had: a random start is never silent.
+    `weights` is a file of encoder weights, or None for a random start. Raises UserError when the
+    file is not there or does not fit: a random start is never silent. The output is float32
+    under any policy: in half precision a certain pixel would be exactly 0 or 1, where the losses
+    have no slope.
     """
-    remedy = "set segmentation.encoder_weights to 'none' or to a weights file"
-    weights = {"none": None, "imagenet": "imagenet"}.get(encoder_weights, encoder_weights)
-    if weights not in (None, "imagenet") and not Path(weights).is_file():
+    remedy = "set segmentation.encoder_weights to 'none' or to the path of a weights file"
+    if weights is not None and not Path(weights).is_file():
         raise UserError(f"segmentation.encoder_weights: no file '{weights}'; {remedy}")
     try:
-        return segmentation_models.Unet(
+        model = segmentation_models.Unet(
             backbone,
             input_shape=(image_size, image_size, 3),
             classes=1,
             activation="sigmoid",
-            encoder_weights=weights,
+            encoder_weights=None if weights is None else str(weights),
             decoder_filters=decoder_filters,
         )
     except Exception as error:
         if weights is None:
             raise
-        reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
         raise UserError(
-            f"segmentation.encoder_weights: '{encoder_weights}' of {backbone} cannot be had "
-            f"({reason}); {remedy}"
+            f"segmentation.encoder_weights: '{weights}' is no weights file of {backbone} "
+            f"({_first_line(error)}); {remedy}"
         ) from error
+    model.layers[-1].dtype_policy = "float32"
+    return model
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).splitlines()[0][:200] if str(error) else type(error).__name__
 
 
 def load_model(path: str | Path) -> keras.Model:
@@ -64,7 +70,7 @@ def load_model(path: str | Path) -> keras.Model:
     try:
         return keras.models.load_model(path, compile=False, safe_mode=True)
     except Exception as error:
-        reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
         raise UserError(
-            f"{path}: not a model that can be loaded safely ({reason}); delete it and run again"
+            f"{path}: not a model that can be loaded safely ({_first_line(error)}); "
+            "delete it and run again"
         ) from error

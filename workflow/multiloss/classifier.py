@@ -23,11 +23,14 @@ def build_classifier(
     -> global average pooling -> dense softmax over `classes`.
 
     The encoder's weights are the trained segmenter's; the head starts from `seed`. One flat
-    functional model on (image_size, image_size, 3) inputs, as Grad-CAM needs it.
+    functional model on (image_size, image_size, 3) inputs, as Grad-CAM needs it. All of it
+    computes under the precision in force, whichever the segmenter was trained in.
     """
     encoder = keras.Model(segmenter.input, segmenter.get_layer(CUT_LAYER[backbone]).output)
-    if segmenter.input_shape[1] != image_size:
-        encoder = _at_size(encoder, image_size)
+    precision = keras.mixed_precision.dtype_policy().name
+    alike = all(layer.dtype_policy.name == precision for layer in encoder.layers[1:])
+    if segmenter.input_shape[1] != image_size or not alike:
+        encoder = _rebuilt(encoder, image_size, precision)
     keras.utils.set_random_seed(seed)
     x = keras.layers.ZeroPadding2D(1, name="dcl_padding")(encoder.output)
     x = keras.layers.Conv2D(512, 3, activation="relu", name=DEEPEST_CONVOLUTION)(x)
@@ -37,13 +40,17 @@ def build_classifier(
     return keras.Model(encoder.input, outputs, name="classifier")
 
 
-def _at_size(encoder: keras.Model, image_size: int) -> keras.Model:
-    """The same convolutional encoder with the same weights for another image size."""
-    resized = keras.models.clone_model(
-        encoder, input_tensors=keras.Input((image_size, image_size, 3))
+def _rebuilt(encoder: keras.Model, image_size: int, precision: str) -> keras.Model:
+    """The same convolutional encoder with the same weights, for another size or precision."""
+
+    def layer(old: keras.layers.Layer) -> keras.layers.Layer:
+        return type(old).from_config(old.get_config() | {"dtype": precision})
+
+    rebuilt = keras.models.clone_model(
+        encoder, input_tensors=keras.Input((image_size, image_size, 3)), clone_function=layer
     )
-    resized.set_weights(encoder.get_weights())
-    return resized
+    rebuilt.set_weights(encoder.get_weights())
+    return rebuilt
 
 
 def class_weights(labels: np.ndarray, classes: int) -> np.ndarray:

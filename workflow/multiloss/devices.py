@@ -2,22 +2,34 @@
 
 import fcntl
 import getpass
+import logging
 import os
 import tempfile
-from collections.abc import Sequence
+import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+
+logger = logging.getLogger(__name__)
 
 # Locks last as long as their files are open: until the process ends, however it ends.
 _held = []
 
+# Within a job of a scheduler GPUs may be numbered from 0 again: GPU 0 of one job is not that of
+# another. These variables tell the jobs apart (Slurm, PBS, LSF, Grid Engine).
+SCHEDULERS = ("SLURM_JOB_ID", "PBS_JOBID", "LSB_JOBID", "JOB_ID")
+SECONDS_BETWEEN_TRIES = 5.0
 
-def names(count: int, visible: str | None) -> list[str]:
+
+def names(count: int, environment: Mapping[str, str]) -> list[str]:
     """What the `count` GPUs that this process sees are called on the machine.
 
-    `visible` is CUDA_VISIBLE_DEVICES: under a scheduler each job's first GPU is another one.
+    Under a scheduler, or where CUDA_VISIBLE_DEVICES is set, each job's first GPU is another one.
     """
-    listed = [name.strip() for name in (visible or "").split(",") if name.strip()]
-    return listed if len(listed) == count else [str(index) for index in range(count)]
+    visible = environment.get("CUDA_VISIBLE_DEVICES", "")
+    listed = [name.strip() for name in visible.split(",") if name.strip()]
+    found = listed if len(listed) == count else [str(index) for index in range(count)]
+    job = next((environment[key] for key in SCHEDULERS if environment.get(key)), None)
+    return [f"{job}-{name}" for name in found] if job else found
 
 
 def claim(gpus: Sequence[str], folder: str | Path | None = None) -> int | None:
@@ -36,6 +48,21 @@ def claim(gpus: Sequence[str], folder: str | Path | None = None) -> int | None:
             _held.append(lock)
             return index
     return None
+
+
+def wait(gpus: Sequence[str], folder: str | Path | None = None) -> int:
+    """`claim`, as soon as another job gives one of the GPUs back."""
+    index = claim(gpus, folder)
+    if index is None:
+        logger.warning(
+            "waiting: other jobs of multiloss hold all %d GPUs. Start no more than that at a time: "
+            "snakemake --resources gpu=%d",
+            *(len(gpus), len(gpus)),
+        )
+    while index is None:
+        time.sleep(SECONDS_BETWEEN_TRIES)
+        index = claim(gpus, folder)
+    return index
 
 
 def _user() -> str:

@@ -21,7 +21,6 @@ import pandas as pd
 
 from multiloss import backend, devices
 from multiloss.backend import keras, tf
-from multiloss.errors import UserError
 from multiloss.files import atomic
 from multiloss.progress import clock
 from multiloss.seeds import derive
@@ -59,6 +58,7 @@ class Progress:
     plateau_wait: int = 0
     plateau_best: float = math.nan
     stopping_wait: int = 0
+    stopping_best: float = math.nan
     best: float = math.nan
     best_epoch: int = -1
     stopped: bool = False
@@ -73,8 +73,8 @@ def configure_tensorflow(
     `gpus` one GPU of its own is taken where there is one, and its memory only as needed; with
     0 none is touched. On a CPU TensorFlow's rewriting of graphs is left out unless asked for:
     it costs seconds in each job, and gains only where the decoder's large convolutions are
-    trained for long. Must be called before TensorFlow runs its first operation. Raises
-    UserError when other jobs hold all GPUs of this machine.
+    trained for long. Must be called before TensorFlow runs its first operation. Waits while
+    other jobs hold all GPUs of this machine.
     """
     tf.config.threading.set_intra_op_parallelism_threads(threads)
     tf.config.threading.set_inter_op_parallelism_threads(threads)
@@ -82,14 +82,8 @@ def configure_tensorflow(
     present = tf.config.list_physical_devices("GPU")
     used = []
     if present and gpus:
-        index = devices.claim(devices.names(len(present), os.getenv("CUDA_VISIBLE_DEVICES")))
-        if index is None:
-            raise UserError(
-                f"all {len(present)} GPUs of this machine are taken by other jobs of multiloss; "
-                f"give Snakemake their number: --resources gpu={len(present)}"
-            )
-        used = [present[index]]
-        tf.config.experimental.set_memory_growth(present[index], True)
+        used = [present[devices.wait(devices.names(len(present), os.environ))]]
+        tf.config.experimental.set_memory_growth(used[0], True)
     if present:
         tf.config.set_visible_devices(used, "GPU")
     keras.mixed_precision.set_global_policy("mixed_float16" if mixed_precision else "float32")
@@ -143,10 +137,13 @@ def set_batch_norm_momentum(model: keras.Model, momentum: float) -> None:
 def fingerprint(*parts: Any) -> str:
     """sha256 over JSON values and arrays: a checkpoint is only taken up by the same training.
 
-    A pair (array, rows) stands for those rows of an array that may be too large for memory.
+    A pair (array, rows) stands for those rows of an array that may be too large for memory. The
+    versions of TensorFlow and Keras and the number of threads belong to every training: other
+    ones would end with other bytes.
     """
     digest = hashlib.sha256()
-    for part in parts:
+    threads = tf.config.threading.get_intra_op_parallelism_threads()
+    for part in ([tf.__version__, keras.__version__, threads], *parts):
         if isinstance(part, np.ndarray):
             digest.update(np.ascontiguousarray(part).data)
         elif isinstance(part, tuple):
@@ -160,7 +157,11 @@ def fingerprint(*parts: Any) -> str:
 
 
 class Checkpoint:
-    """Weights, optimiser and progress after the last whole epoch, in one `.npz` file."""
+    """Weights, optimiser and progress after the last whole epoch, in one `.npz` file.
+
+    It outlives the training: a job that is killed after its last epoch, even when its model is
+    written, has nothing to train again. `checkpoints.forget` removes it in the end.
+    """
 
     def __init__(self, path: Path, identity: str) -> None:
         self.path = path
@@ -183,6 +184,7 @@ class Checkpoint:
                 if record["identity"] != self.identity:
                     logger.warning("%s is of other data or settings: starting anew", self.path)
                     return None
+                record["progress"] = Progress(**record["progress"])
                 groups: dict[str, list[np.ndarray]] = {}
                 names = [name.split("/") for name in archive.files if "/" in name]
                 for group, index in sorted(names, key=lambda name: (name[0], int(name[1]))):
@@ -191,10 +193,6 @@ class Checkpoint:
             logger.warning("%s cannot be read (%s): starting anew", self.path, error)
             return None
         return groups, record
-
-    def remove(self) -> None:
-        """Forget the checkpoint once the final model is written."""
-        self.path.unlink(missing_ok=True)
 
 
 def epoch_batches(data: TrainingSet, batch_size: int, seed: int, epoch: int) -> Iterator[tuple]:
@@ -220,12 +218,16 @@ def _update_counters(progress: Progress, value: float, options: Mapping[str, Any
     """Early stopping and plateau after an epoch; True if this epoch is the best so far."""
     monitor = options["monitor"]
     stopping, plateau = options["early_stopping"], options["reduce_on_plateau"]
-    is_best = _improved(value, progress.best, monitor, stopping["min_delta"] if stopping else 0.0)
+    # The weights kept are those of the best epoch, also when it is best by less than counts.
+    is_best = _improved(value, progress.best, monitor, 0.0)
     if is_best:
-        progress.best, progress.best_epoch, progress.stopping_wait = value, progress.epoch, 0
-    elif stopping:
-        progress.stopping_wait += 1
-        progress.stopped = progress.stopping_wait >= stopping["patience"]
+        progress.best, progress.best_epoch = value, progress.epoch
+    if stopping:
+        if _improved(value, progress.stopping_best, monitor, stopping["min_delta"]):
+            progress.stopping_best, progress.stopping_wait = value, 0
+        else:
+            progress.stopping_wait += 1
+            progress.stopped = progress.stopping_wait >= stopping["patience"]
     if plateau:
         if _improved(value, progress.plateau_best, monitor, plateau["min_delta"]):
             progress.plateau_best, progress.plateau_wait = value, 0
@@ -254,8 +256,9 @@ def fit(
     epoch by the monitored value, or with `keep: last` those of the last. `name` names the
     training in messages.
 
-    When the loss is no longer finite the training stops: an error names it, the last row has
-    an empty loss (`diverged` tells), and the weights are those of the last whole epoch kept.
+    When the loss or a validation value is no longer finite the training stops: an error names
+    it, the last row has an empty loss (`diverged` tells), and the weights are those of the last
+    whole epoch kept.
     """
     batch_size = min(options["batch_size"], len(data.rows))
     steps_per_epoch = len(data.rows) // batch_size
@@ -294,7 +297,7 @@ def fit(
             for variable, value in zip(variables_of, values, strict=True):
                 variable.assign(value)
         best_weights = groups.get("best", groups["model"])
-        progress, history = Progress(**record["progress"]), record["history"]
+        progress, history = record["progress"], record["history"]
         logger.info("%s: continuing after epoch %d", name, progress.epoch)
 
     signature = tuple(
@@ -309,26 +312,32 @@ def fit(
             output_signature=signature,
         ).prefetch(2)
         augment_seed = derive(seed, "augment", progress.epoch) % 2**31
-        total, rate = 0.0, 0.0
+        total, rate, failure = 0.0, 0.0, ""
         for step, raw in enumerate(batches):
             rate = learning_rate(options, progress.step, steps, progress.plateau_scale)
             optimizer.learning_rate = rate
             value = float(train_step(raw, tf.constant([augment_seed, step], tf.int32)))
             if not math.isfinite(value):
-                logger.error(
-                    "Error: %s: the loss became %s in epoch %d, step %d; this training stops "
-                    "without a result. Lower its learning rate or change its parameters in "
-                    "the config",
-                    *(name, value, progress.epoch + 1, step + 1),
-                )
+                failure = f"the loss became {value} in epoch {progress.epoch + 1}, step {step + 1}"
                 break
             total += value
             progress.step += 1
         row = {"epoch": progress.epoch + 1, "learning_rate": rate}
-        if not math.isfinite(value):
+        if not failure:
+            values = {"loss": total / steps_per_epoch} | validate()
+            # The last step may have spoilt the weights, which no further loss would show.
+            for key, value in values.items():
+                if not math.isfinite(value):
+                    failure = f"{key} became {value} after epoch {progress.epoch + 1}"
+        if failure:
+            logger.error(
+                "Error: %s: %s; this training stops without a result. Lower its learning rate or "
+                "change its parameters in the config",
+                *(name, failure),
+            )
             history.append(row | {"loss": math.nan})
             break
-        row |= {"loss": total / steps_per_epoch} | validate()
+        row |= values
         history.append(row)
         is_best = _update_counters(progress, row[options["monitor"]], options)
         progress.epoch += 1

@@ -21,6 +21,7 @@ from snakemake.logging import logger
 
 from multiloss import addresses, listing
 from multiloss import config as configuration
+from multiloss.checkpoints import forget as forget_checkpoints
 from multiloss.errors import UserError
 from multiloss.figures import catalog
 from multiloss.summary import failure_message, success_message

@@ -1,4 +1,37 @@
 # One lung segmenter per loss, scored on images of their own.
+from multiloss import encoder_weights
+
+
+def initial_weights(wildcards):
+    """The file that the encoder's weights come from; a random start has none."""
+    setting = config["segmentation"]["encoder_weights"]
+    if encoder_weights.address(config["segmentation"]["backbone"], setting):
+        return rules.encoder_weights.output.weights
+    return encoder_weights.local_weights(setting) or []
+
+
+rule encoder_weights:
+    output:
+        # Keras tells the two formats of weights apart by the ending.
+        weights=RESULTS
+        / f"segmentation/encoder{encoder_weights.ending(config['segmentation']['encoder_weights'])}",
+    log:
+        LOGS / "encoder_weights.log",
+    benchmark:
+        BENCHMARKS / "encoder_weights.tsv"
+    conda:
+        "../../envs/data.yaml"
+    threads: threads_of("data")
+    resources:
+        mem_mb=memory_of("data"),
+        runtime=runtime_of("data"),
+    params:
+        backbone=config["segmentation"]["backbone"],
+        encoder_weights=config["segmentation"]["encoder_weights"],
+    message:
+        "Fetching the weights that the encoders start with"
+    script:
+        "../scripts/encoder_weights.py"
 
 
 rule lungs:
@@ -31,6 +64,7 @@ rule train_segmenter:
         lungs=rules.splits.output.lungs,
         images=rules.lungs.output.images,
         masks=rules.lungs.output.masks,
+        weights=initial_weights,
     output:
         model=RESULTS / "segmentation/models/{segmentation_loss}.keras",
         history=RESULTS / "segmentation/models/{segmentation_loss}.history.csv",

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from multiloss import classifier, model_level, prediction, training
+from multiloss import checkpoints, classifier, model_level, prediction, training
 from multiloss.ensembles import selection
 from multiloss.files import write_csv
 from multiloss.losses import classification_loss
@@ -37,11 +37,12 @@ def main(snakemake) -> None:
     )
     loss = classification_loss(**params.loss)
     identity = training.fingerprint(
-        params.loss, options, params.class_weights, params.filters, seed, members,
-        *((array, rows) for array in features for rows in (train, val)), labels[train], labels[val],
+        params.get("code"), params.loss, options, params.class_weights, params.filters, seed,
+        members, *((array, rows) for array in features for rows in (train, val)),
+        labels[train], labels[val],
     )  # fmt: skip
     output = Path(snakemake.output.model)
-    checkpoint = training.Checkpoint(output.with_suffix(".checkpoint.npz"), identity)
+    checkpoint = training.Checkpoint(output.with_suffix(checkpoints.ENDING), identity)
     name = output.stem
     history = training.fit(
         head,
@@ -66,7 +67,6 @@ def main(snakemake) -> None:
         prediction.prediction_table(manifest, rows, probabilities, params.classes),
         snakemake.output.predictions,
     )
-    checkpoint.remove()
 
 
 run(main, globals().get("snakemake"))

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from multiloss import classifier, prediction, training
+from multiloss import checkpoints, classifier, prediction, training
 from multiloss.backend import keras
 from multiloss.files import write_csv
 from multiloss.losses import classification_loss
@@ -42,12 +42,12 @@ def main(snakemake) -> None:
     )
     loss = classification_loss(**params.loss)
     identity = training.fingerprint(
-        params.loss, options, params.augmentation, params.class_weights, seed,
+        params.get("code"), params.loss, options, params.augmentation, params.class_weights, seed,
         (images, train), labels[train], (images, val), labels[val], *segmenter.get_weights(),
     )  # fmt: skip
     del segmenter
     output = Path(snakemake.output.model)
-    checkpoint = training.Checkpoint(output.with_suffix(".checkpoint.npz"), identity)
+    checkpoint = training.Checkpoint(output.with_suffix(checkpoints.ENDING), identity)
     history = training.fit(
         model,
         loss,
@@ -60,7 +60,6 @@ def main(snakemake) -> None:
     )
     prediction.save_model(model, output)
     write_csv(history, snakemake.output.history)
-    checkpoint.remove()
 
 
 def _best(snakemake) -> str:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from multiloss import backbones, prediction, segmentation, training
+from multiloss import backbones, checkpoints, prediction, segmentation, training
 from multiloss.backend import keras
 from multiloss.files import write_csv
 from multiloss.losses import segmentation_loss
@@ -32,17 +32,17 @@ def main(snakemake) -> None:
     name = params.loss["name"]
     seed = derive(params.seed, "segmentation", name)
     keras.utils.set_random_seed(seed)
+    weights = snakemake.input.get("weights") or None
     model = backbones.unet(
-        params.backbone, params.image_size, params.encoder_weights, tuple(params.decoder_filters)
+        params.backbone, params.image_size, weights, tuple(params.decoder_filters)
     )
     loss = segmentation_loss(**params.loss)
     identity = training.fingerprint(
-        params.loss, options, params.augmentation, seed, params.encoder_weights,
-        list(params.decoder_filters),
+        params.get("code"), params.loss, options, params.augmentation, seed, *model.get_weights(),
         *((array, rows) for array in (images, masks) for rows in (train, val)),
     )  # fmt: skip
     output = Path(snakemake.output.model)
-    checkpoint = training.Checkpoint(output.with_suffix(".checkpoint.npz"), identity)
+    checkpoint = training.Checkpoint(output.with_suffix(checkpoints.ENDING), identity)
     history = training.fit(
         model,
         loss,
@@ -55,7 +55,6 @@ def main(snakemake) -> None:
     )
     prediction.save_model(model, output)
     write_csv(history, snakemake.output.history)
-    checkpoint.remove()
 
 
 run(main, globals().get("snakemake"))

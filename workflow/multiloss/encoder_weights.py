@@ -1,0 +1,39 @@
+"""Where the weights come from that a segmenter's encoder starts with.
+
+The config names `none` (a random start), `imagenet`, an http(s) address or a file. What is not on
+this machine is fetched by a job of its own, once for all segmenters: jobs that fetched it
+themselves would write over each other's file, and often run where there is no network.
+"""
+
+from pathlib import Path
+
+from multiloss.addresses import is_remote, local_path
+
+# Address and sha256 of the ImageNet weights without the classification layers, as
+# segmentation-models itself takes them.
+IMAGENET = {
+    "efficientnetb0": (
+        "https://github.com/Callidior/keras-applications/releases/download/efficientnet/"
+        "efficientnet-b0_weights_tf_dim_ordering_tf_kernels_autoaugment_notop.h5",
+        "c1421ad80a9fc67c2cc4000f666aa50789ce39eedb4e06d531b0c593890ccff3",
+    )
+}
+
+
+def address(backbone: str, setting: str) -> tuple[str, str | None] | None:
+    """The address to fetch with its sha256 where that is known; None if nothing is fetched."""
+    if setting == "imagenet":
+        return IMAGENET[backbone]
+    return (setting, None) if is_remote(setting) else None
+
+
+def local_weights(setting: str) -> Path | None:
+    """The weights file on this machine, as `url` of a source means it; None for all else."""
+    if setting in ("none", "imagenet") or is_remote(setting):
+        return None
+    return local_path(setting)
+
+
+def ending(setting: str) -> str:
+    """The ending of the fetched file, by which Keras tells its two formats of weights apart."""
+    return ".weights.h5" if setting.endswith(".weights.h5") else ".h5"
