@@ -18,6 +18,7 @@ include: "workflow/rules/evaluation.smk"
 include: "workflow/rules/gradcam.smk"
 include: "workflow/rules/figures.smk"
 include: "workflow/rules/report.smk"
+include: "workflow/rules/code.smk"
 
 
 report: "workflow/report/workflow.rst"

@@ -1,0 +1,38 @@
+# Snakemake notices a changed script, but not a change in the modules behind it. Each job therefore
+# has a digest of them among its parameters: an edited module makes anew what it made, and an added
+# loss, layout or ensemble nothing that was there before.
+from multiloss import code
+
+
+def modules_of(rule, wildcards):
+    """The package's modules that a job runs, those included that it imports by name at run time."""
+    if rule.name == "download":
+        # What is fetched is what its digest says; only what is drawn depends on the code.
+        return {"phantom"} if SOURCES[wildcards.source]["layout"] == "phantom" else set()
+    found = set(code.imports(WORKFLOW / "scripts" / Path(rule.script).name))
+    if rule.name == "splits":
+        found |= {f"layouts.{source['layout']}" for source in SOURCES.values()}
+    return found
+
+
+def losses_of(rule, wildcards):
+    """(kind, name) of the loss functions that a job trains with."""
+    if rule.name == "train_segmenter":
+        return [("segmentation", wildcards.segmentation_loss)]
+    if rule.name == "train":
+        return [("classification", ARMS[wildcards.loss].loss["name"])]
+    if rule.name == "model_level":
+        return [("classification", config["ensembles"]["model_level"]["loss"])]
+    return []
+
+
+def code_behind(rule):
+    return lambda wildcards: code.digest(
+        frozenset(modules_of(rule, wildcards)), frozenset(losses_of(rule, wildcards))
+    )
+
+
+for job_type in workflow.rules:
+    # A figure's own modules are in its catalogue.
+    if job_type.script and "code" not in job_type.params.keys():
+        job_type.set_params(code=code_behind(job_type))
