@@ -163,6 +163,24 @@ def test_damaged_zip(tmp_path):
     refused(path, "damaged")
 
 
+@pytest.mark.parametrize("method", [zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_damage_anywhere_in_a_zip_is_an_archive_error(tmp_path, method):
+    path = tmp_path / "set.zip"
+    with zipfile.ZipFile(path, "w", method) as archive:
+        archive.writestr("a.png", bytes(range(256)) * 2)
+    whole = path.read_bytes()
+    refused = 0
+    for place in range(0, len(whole), 3):
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 0xFF]) + whole[place + 1 :])
+        try:
+            archives.unpack(path, tmp_path / "out")
+        except archives.ArchiveError as error:
+            refused += 1
+            assert "\n" not in str(error)
+    # Some bytes, such as those of the dates, mean nothing to the content.
+    assert refused > len(whole) / 6
+
+
 def test_truncated_archives(tmp_path):
     for make in (zip_of, tar_of):
         path = make(tmp_path / f"bad.{make.__name__}", {"a.png": bytes(range(256)) * 400})

@@ -1,9 +1,18 @@
 """Boxes and crops by hand, and what holds for any mask."""
 
+import hashlib
+import runpy
+from pathlib import Path
+from types import SimpleNamespace
+
 import numpy as np
+import pandas as pd
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from jobs import Named
 from multiloss.crops import Box, bounding_box, crop
+from multiloss.images import read_grey, write_png
 
 
 def test_box_is_widened_by_its_own_size():
@@ -46,3 +55,71 @@ def test_box_holds_all_lung_and_stays_inside(height, width, seed, margin):
     assert box.fallback == (not mask.any())
     inside = mask[box.ymin : box.ymin + box.height, box.xmin : box.xmin + box.width]
     assert inside.sum() == mask.sum()
+
+
+@pytest.fixture
+def study(root, tmp_path, monkeypatch):
+    """Runs the rule's script on two images, one of them called NA, the other without lung."""
+    monkeypatch.chdir(tmp_path)
+    rng = np.random.default_rng(0)
+    mask = np.zeros((60, 80), bool)
+    mask[10:50, 20:40] = True
+    rows = []
+    for image_id, lung in (("NA", mask), ("b", mask & False)):
+        path = Path(f"{image_id}.png")
+        write_png(rng.integers(0, 256, mask.shape).astype(np.uint8), path)
+        write_png(lung, Path("masks") / path)
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+        rows.append({"image_id": image_id, "path": path, "sha256": digest})
+    pd.DataFrame(rows).to_csv("manifest.csv", index=False)
+    snakemake = SimpleNamespace(
+        rule="crop",
+        wildcards=[],
+        log=["crop.log"],
+        input=SimpleNamespace(manifest="manifest.csv", masks="masks"),
+        output=Named(
+            boxes="crops/boxes.csv", images="crops/images.npy", whole="crops/whole_images.npy"
+        ),
+        params=SimpleNamespace(margin=0.05, png_size=32, image_size=16, keep_whole=True),
+    )
+    script = str(root / "workflow" / "scripts" / "crop.py")
+    return lambda: runpy.run_path(script, {"snakemake": snakemake})
+
+
+def test_script_writes_boxes_crops_and_arrays(study):
+    Path("crops").mkdir()
+    (Path("crops") / "of an earlier manifest.png").touch()
+    study()
+    boxes = pd.read_csv("crops/boxes.csv", keep_default_na=False)
+    assert boxes.to_dict("records") == [
+        {"image_id": "NA", "xmin": 19, "ymin": 8, "width": 22, "height": 44}
+        | {"lung_fraction": pytest.approx(1 / 6), "fallback": False},
+        {"image_id": "b", "xmin": 0, "ymin": 0, "width": 80, "height": 60}
+        | {"lung_fraction": 0.0, "fallback": True},
+    ]
+    assert sorted(path.name for path in Path("crops").glob("*.png")) == ["NA.png", "b.png"]
+    assert np.load("crops/images.npy").shape == np.load("crops/whole_images.npy").shape
+    assert (
+        read_grey("crops/b.png") == crop(read_grey("b.png"), Box(0, 0, 80, 60, 0, True), 32)
+    ).all()
+
+
+@pytest.mark.parametrize(
+    ("harm", "message"),
+    [
+        (lambda: Path("masks/b.png").unlink(), "masks/b.png: mask b.png: cannot be opened"),
+        (lambda: Path("masks/b.png").write_bytes(b""), "masks/b.png: mask b.png: the file is empt"),
+        (
+            lambda: write_png(np.ones((5, 5), bool), Path("masks/b.png")),
+            "masks/b.png: mask has size 5x5, its image 80x60: make the masks again",
+        ),
+        (lambda: Path("b.png").write_bytes(b"x"), "b.png: has changed since it was checked: put"),
+    ],
+)
+def test_script_names_what_was_harmed_and_writes_no_table(study, harm, message, capsys):
+    harm()
+    with pytest.raises(SystemExit):
+        study()
+    shown = capsys.readouterr().err
+    assert message in shown and shown.strip().count("\n") == 0
+    assert not list(Path("crops").glob("*.csv")) and not list(Path("crops").glob("*.npy"))

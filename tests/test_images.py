@@ -1,17 +1,20 @@
 """Reading images of every kind; the files are made by another library where that matters."""
 
+import hashlib
 import struct
 import zlib
 
 import cv2
 import numpy as np
 import pytest
+from multiloss.errors import UserError
 from multiloss.images import (
     ImageError,
     in_threads,
     read_grey,
     read_mask,
     read_mask_for,
+    read_unchanged,
     resize,
     write_png,
 )
@@ -197,6 +200,19 @@ def test_unreadable_mask_is_named(tmp_path):
     (tmp_path / "a_mask.png").touch()
     with pytest.raises(ImageError, match="mask a_mask.png: the file is empty"):
         read_mask([tmp_path / "a_mask.png"])
+
+
+def test_listed_image_must_still_be_the_same(picture, tmp_path):
+    path = tmp_path / "a.png"
+    write_png(picture, path)
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    assert (read_unchanged(path, digest) == picture).all()
+    write_png(255 - picture, path)
+    with pytest.raises(UserError, match=r"a\.png: has changed since it was checked: put"):
+        read_unchanged(path, digest)
+    path.unlink()
+    with pytest.raises(UserError, match=r"a\.png: cannot be opened \(No such file"):
+        read_unchanged(path, digest)
 
 
 def test_shrinking_averages_areas():

@@ -1,5 +1,6 @@
 """Each layout on a small tree of its kind, and the public ones on real archives."""
 
+import os
 import subprocess
 import sys
 from collections import Counter
@@ -218,6 +219,23 @@ def test_folders_with_splits_and_class_names_with_spaces(tmp_path):
     ]
 
 
+def test_image_beside_the_class_folders_of_a_split(tmp_path):
+    touch(tmp_path, "train/ill/a.png", "test/well/b.png", "train/preview.png")
+    found = layouts.records(tmp_path, source("folders"))
+    assert summary(found) == [
+        ("test__well__b", "well", "", "test"),
+        ("train__ill__a", "ill", "", "train"),
+    ]
+    assert reasons(found) == {"preview.png": "lies in no class folder"}
+
+
+def test_file_name_that_is_not_utf8(tmp_path):
+    touch(tmp_path, "ill/a.png", "well/b.png")
+    os.rename(tmp_path / "ill/a.png", os.fsencode(tmp_path / "ill") + b"/gr\xf6\xdfe.png")
+    with pytest.raises(UserError, match=r"source 'own'.*gr\\xf6\\xdfe\.png.*is not UTF-8"):
+        layouts.records(tmp_path, source("folders"))
+
+
 def test_folders_without_splits_and_by_link(tmp_path):
     data = touch(tmp_path / "data", "healthy/a.png", "test/b.png", "ill/c.png")
     root = tmp_path / "sources" / "own"
@@ -294,6 +312,37 @@ def test_table(tmp_path):
     ]
     assert found.records[1].lesion_mask == tmp_path / "set/m/l.png"
     assert reasons(found) == {"c.png": "no label in the table"}
+
+
+@pytest.mark.filterwarnings("ignore:Length of header")
+def test_table_as_spreadsheets_write_it(tmp_path):
+    """Commas at the ends of rows, empty rows, a row without a path."""
+    rows = ["path,label,patient", "a.png,ill,1,,", ",,,,", '"b, 2.png",well,2,,', ",ill,3,,"]
+    (tmp_path / "all.csv").write_text("\r\n".join(rows) + "\r\n")
+    found = layouts.records(tmp_path, source("table"))
+    assert summary(found) == [("a", "ill", "1", ""), ("b, 2", "well", "2", "")]
+    assert reasons(found) == {"all.csv": "a row without a path"}
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ("x/a.png,ill,1,\n./x/../x/a.png,ill,2,", r"all\.csv names 'x/a\.png' twice"),
+        ("a.png,ill,1,tset", r"all\.csv: a\.png: split 'tset' is not known: use train, val"),
+        ("a.png,ill,1,\nb.png,ill,2,,,", r"all\.csv cannot be read as CSV \(.*line 3.*\): mend"),
+    ],
+)
+def test_tables_with_wrong_rows(tmp_path, rows, message):
+    (tmp_path / "all.csv").write_text(f"path,label,patient,split\n{rows}\n")
+    with pytest.raises(UserError, match=message) as caught:
+        layouts.records(tmp_path, source("table"))
+    assert "\n" not in str(caught.value)
+
+
+def test_table_with_semicolons(tmp_path):
+    (tmp_path / "all.csv").write_text("path;label;patient\na.png;ill;1\n")
+    with pytest.raises(UserError, match="with commas between them .it begins with 'path;label"):
+        layouts.records(tmp_path, source("table"))
 
 
 def test_table_of_lungs(tmp_path):

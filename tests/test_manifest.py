@@ -3,6 +3,7 @@
 import hashlib
 import os
 import runpy
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -180,6 +181,22 @@ def test_lungs(folder):
         "uneven": "mask uneven_1.png has size 50x20, its partner 50x40",
         "torn": "mask torn_0.png: unreadable, truncated or not an image",
     }
+
+
+def test_mask_whose_path_cannot_be_listed(folder):
+    inside = np.ones((40, 50), bool)
+    own = [lung(folder, "fine", 1, inside), lung(folder, "a;b", 2, inside)]
+    table, rejected = manifest.build_lungs({"own": Found(own)})
+    assert table["image_id"].tolist() == ["fine"]
+    assert rejected["image_id"].tolist() == ["a;b"] and "';'" in rejected.loc[0, "reason"]
+
+
+def test_image_id_too_long_for_the_files_named_after_it(folder):
+    own = records(folder, ("a", "x", "1", 1), ("b", "x", "2", 2))
+    own[1] = replace(own[1], image_id="ä" * 111)
+    table, rejected = manifest.build({"own": Found(own)}, ["x"])
+    assert table["image_id"].tolist() == ["a"]
+    assert rejected.loc[0, "reason"] == "its image_id has more than 220 bytes: shorten its path"
 
 
 def test_source_of_lungs_without_any(folder):

@@ -32,7 +32,7 @@ def main(snakemake) -> None:
             continue
         if source["layout"] == "table" and not addresses.is_remote(url):
             path = addresses.local_path(url)
-            url = str(path.parent) if path.suffix.lower() == ".csv" else url
+            url = str(path.parent) if path.suffix.lower() == ".csv" and path.is_file() else url
         recorded = download.recorded_digest(destination, url)
         parts.append(download.fetch(url, destination, sha256, recorded, name=source["name"]))
         target = parts[-1].path
