@@ -23,7 +23,7 @@ def main(snakemake) -> None:
         shape = (len(lungs), size, size)
         images = np.lib.format.open_memmap(images_path, "w+", np.uint8, shape)
         masks = np.lib.format.open_memmap(masks_path, "w+", np.uint8, shape)
-        rows = lungs[["path", "mask_paths"]].itertuples()
+        rows = lungs[["path", "sha256", "mask_paths"]].itertuples()
         for row in progress(rows, len(lungs), "decoding lung images"):
             image = read_unchanged(row.path, row.sha256)
             images[row.Index] = resize(image, size)
