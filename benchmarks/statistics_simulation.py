@@ -23,10 +23,10 @@ import numpy.typing as npt
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "workflow"))
 
 from multiloss import metrics
-from multiloss.evaluation import binomial_interval
 from multiloss.files import write_text
 from multiloss.seeds import derive
-from multiloss.statistics import bootstrap, comparisons, paired
+from multiloss.statistics import bootstrap, paired
+from multiloss.statistics.bootstrap import binomial_interval
 
 Array = npt.NDArray[np.float64]
 logger = logging.getLogger("simulation")
@@ -180,7 +180,6 @@ def rejections(
 ) -> dict[str, float]:
     """Share of data sets where each test of two models has p <= 0.05, and the correlation."""
     found: dict[str, list[float]] = defaultdict(list)
-    options = {"interval": "auto", "confidence": 0.95}
     for rng, (patients, strata, weights) in world.draws(purpose, count):
         first, second = world.models(rng, patients, signals)
         a, b = first.argmax(axis=1), second.argmax(axis=1)
@@ -193,8 +192,8 @@ def rejections(
             for w in (None, weights)
         ]
         freedom = len(set(patients.tolist())) - len(set(strata.tolist()))
-        tested = comparisons.bootstrap_test(
-            values[1] - values[3], float(values[0][0] - values[2][0]), freedom, options
+        tested = paired.bootstrap_test(
+            values[1] - values[3], float(values[0][0] - values[2][0]), freedom, "auto"
         )
         found["paired bootstrap, MCC"].append(tested.p_value)
         for k, label in ((0, "largest"), (2, "smallest")):

@@ -7,8 +7,8 @@ import pandas as pd
 from multiloss import config as study_config
 from multiloss import diversity, evaluation
 from multiloss.ensembles import predictions
+from multiloss.evaluation.families import CALIBRATED
 from multiloss.files import write_csv
-from multiloss.statistics import comparisons, replicates
 from synthetic_results import Study
 
 EDGES = [
@@ -64,17 +64,15 @@ def statistics(study: Study, config: dict[str, Any]) -> dict[str, Any]:
     points, thresholds = evaluation.operating_points(everything, entries, options)
     uniform = np.full(len(config["classes"]), 1 / len(config["classes"]))
     scores, calibrated = evaluation.calibration_tables(
-        found, models, options, seed, "balanced", uniform, comparisons.CALIBRATED
+        found, models, options, seed, "balanced", uniform, CALIBRATED
     )
-    spread, crossed = replicates.tables(found, models, tests, options, seed)
+    spread, crossed = evaluation.replicate_tables(found, models, tests, options, seed)
     singles = found.subset([name for name in models if models[name]["kind"] == "single"])
     tables = {
         "metrics": evaluation.metrics_table(everything, entries, options, seed, thresholds),
         "operating_points": points,
         "rank": evaluation.rank_table(found, models, options, seed),
-        "significance": comparisons.significance_table(
-            found, models, members, tests, options, seed
-        ),
+        "significance": evaluation.significance_table(found, models, members, tests, options, seed),
         "calibration_scores": scores,
         "calibration_comparisons": calibrated,
         "replicates": spread,

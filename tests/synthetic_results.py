@@ -17,7 +17,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pandas as pd
-from multiloss.statistics.comparisons import CALIBRATED
+from multiloss.evaluation.families import CALIBRATED
 
 LOSSES = [
     "cce",

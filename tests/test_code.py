@@ -64,7 +64,7 @@ def changed(before: dict[str, str]) -> set[str]:
          '@loss("new")\nclass New(ClassificationLoss):\n    pass\n\n\n@loss("cce")', set()),
         ("losses/classification.py", '    """Focal loss', '    # why\n    """A focal loss', set()),
         ("losses/segmentation.py", "SMALLEST_GAP = 1e-7", "SMALLEST_GAP = 1e-6", set()),
-        ("evaluation.py", "from ", "EDITED = 1\nfrom ", set()),
+        ("evaluation/scores.py", "from ", "EDITED = 1\nfrom ", set()),
     ],
 )  # fmt: skip
 def test_edit_reaches_the_losses_that_it_is_about(

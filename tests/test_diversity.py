@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 import simulated
 from multiloss import diversity
+from multiloss.statistics import agreement
 from sklearn.metrics import matthews_corrcoef
 
 
@@ -17,7 +18,11 @@ def cells(a, b, c, d):
 
 def measures(right, weights=None):
     return dict(
-        zip(diversity.MEASURES, diversity.pairwise(right, [(0, 1)], weights)[0, 0], strict=True)
+        zip(
+            agreement.MEASURES,
+            agreement.pairwise_agreement(right, [(0, 1)], weights)[0, 0],
+            strict=True,
+        )
     )
 
 
@@ -54,7 +59,7 @@ def test_a_model_without_errors_leaves_both_associations_undefined():
 def test_the_order_of_models_does_not_matter():
     right = np.random.default_rng(1).random((2, 60)) < 0.6
     np.testing.assert_allclose(
-        diversity.pairwise(right, [(0, 1)]), diversity.pairwise(right, [(1, 0)])
+        agreement.pairwise_agreement(right, [(0, 1)]), agreement.pairwise_agreement(right, [(1, 0)])
     )
 
 
@@ -63,10 +68,10 @@ def test_weights_are_repeated_images():
     right = rng.random((3, 40)) < 0.6
     weights = rng.integers(0, 4, size=(5, 40))
     pairs = [(0, 1), (0, 2), (1, 2)]
-    found = diversity.pairwise(right, pairs, weights)
+    found = agreement.pairwise_agreement(right, pairs, weights)
     assert found.shape == (3, 5, 4)
     for row, times in enumerate(weights):
-        repeated = diversity.pairwise(np.repeat(right, times, axis=1), pairs)
+        repeated = agreement.pairwise_agreement(np.repeat(right, times, axis=1), pairs)
         np.testing.assert_allclose(found[:, row], repeated[:, 0])
 
 
@@ -94,7 +99,7 @@ def test_table():
     row = found.set_index(["model_a", "model_b"]).loc[("loss1-r0", "loss3-r0")]
     assert row["error_correlation"] == pytest.approx(matthews_corrcoef(right[1], right[3]))
     assert row["disagreement"] == pytest.approx((right[1] != right[3]).mean())
-    for name in diversity.MEASURES:
+    for name in agreement.MEASURES:
         assert (found[f"{name}_ci_low"] <= found[name] + 1e-12).all()
         assert (found[name] <= found[f"{name}_ci_high"] + 1e-12).all()
     assert (found["reason"] == "").all()

@@ -19,10 +19,10 @@ from matplotlib.text import Text
 from multiloss import diversity, evaluation
 from multiloss.ensembles import predictions
 from multiloss.errors import UserError
+from multiloss.evaluation.families import CALIBRATED
 from multiloss.figures import catalog, drawing, gradcam, performance, style
 from multiloss.figures.data import steps
 from multiloss.localisation import cut, to_original
-from multiloss.statistics import comparisons, replicates
 
 # Few losses where only their number of classes matters, all of them in one study.
 STUDIES = {
@@ -543,16 +543,16 @@ def test_made_up_tables_have_the_columns_of_real_ones(three):
         "calibration": evaluation.reliability_table(found, models, options),
         "diversity": diversity.table(found, "test", 20, 0.95, rng),
         "calibration_comparisons": evaluation.calibration_tables(
-            found, models, options, 0, "balanced", np.full(3, 1 / 3), comparisons.CALIBRATED
+            found, models, options, 0, "balanced", np.full(3, 1 / 3), CALIBRATED
         )[1],
         **dict(
             zip(
                 ("replicates", "replicate_comparisons"),
-                replicates.tables(found, models, config["significance"], options, 0),
+                evaluation.replicate_tables(found, models, config["significance"], options, 0),
                 strict=True,
             )
         ),
-        "significance": comparisons.significance_table(
+        "significance": evaluation.significance_table(
             found,
             models,
             pd.DataFrame(columns=["ensemble", "member", "rank"]),
@@ -569,7 +569,7 @@ def test_made_up_tables_have_the_columns_of_real_ones(three):
             assert set(made_up[column].dropna()) <= known, (name, column)
     families = set(pd.read_csv(three.results / "tables/significance.csv")["family"])
     assert set(real["significance"]["family"]) <= families
-    assert set(comparisons.CALIBRATED) == {
+    assert set(CALIBRATED) == {
         loss for loss in synthetic_results.LOSSES if loss.startswith("calibrated")
     }
 

@@ -1,4 +1,4 @@
-"""Planned comparisons, Holm families, and the crossed analysis of seeds and patients."""
+"""Planned comparisons, their rows, and the families of Holm's correction."""
 
 from typing import Any
 
@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from multiloss.ensembles.predictions import Predictions
-from multiloss.statistics import comparisons, paired
+from multiloss.evaluation import families, significance_table
+from multiloss.statistics import paired
 from statsmodels.stats.multitest import multipletests
 
 CLASSES = ["a", "b", "c"]
@@ -66,11 +67,11 @@ def predictions(n: int = 120, seed: int = 0, models: dict[str, Any] = MODELS) ->
 
 def table(found: Predictions, models: dict[str, Any] = MODELS, **changed: Any) -> pd.DataFrame:
     options = SIGNIFICANCE | changed
-    return comparisons.significance_table(found, models, MEMBERS, options, EVALUATION, 1)
+    return significance_table(found, models, MEMBERS, options, EVALUATION, 1)
 
 
 def test_planned_pairs() -> None:
-    assert comparisons.pairs(MODELS, MEMBERS, "cce") == [
+    assert families.pairs(MODELS, MEMBERS, "cce") == [
         ("against_best_member", "simple_average-top2-r0", "cce-r0"),
         ("against_seed_ensemble", "simple_average-top2-r0", "seed_average-cce-top2"),
         ("against_baseline", "kl_divergence-r0", "cce-r0"),
@@ -103,7 +104,7 @@ def test_an_ensemble_of_ensembles_also_meets_the_best_single_model() -> None:
         ],
         columns=["ensemble", "member", "rank"],
     )
-    planned = [pair for pair in comparisons.pairs(models, members, "cce") if "best" in pair[0]]
+    planned = [pair for pair in families.pairs(models, members, "cce") if "best" in pair[0]]
     assert planned == [
         ("against_best_member", "model_level-top2-r0", "focal-r0"),
         ("against_best_member", "model_level-top2-r1", "cce-r1"),
@@ -126,7 +127,7 @@ def test_a_missing_ensemble_of_seeds_is_an_empty_row_with_its_reason() -> None:
 
 def test_runs_meet_the_baseline_of_their_own_replicate() -> None:
     models = {f"{loss}-r{r}": single(loss, r) for loss in ("cce", "focal") for r in range(3)}
-    planned = comparisons.pairs(models, MEMBERS[:0], "cce")
+    planned = families.pairs(models, MEMBERS[:0], "cce")
     assert planned == [("against_baseline", f"focal-r{r}", f"cce-r{r}") for r in range(3)]
 
 
@@ -211,11 +212,10 @@ def test_a_real_difference_is_found() -> None:
 @given(seed=st.integers(0, 10_000))
 def test_bootstrap_test_is_antisymmetric_and_agrees_with_its_interval(seed: int) -> None:
     drawn = np.random.default_rng(seed).normal(0.02, 0.01, 400)
-    options = {"interval": "auto", "confidence": 0.95}
-    forward = comparisons.bootstrap_test(drawn, 0.02, 80, options)
-    backward = comparisons.bootstrap_test(-drawn, -0.02, 80, options)
+    forward = paired.bootstrap_test(drawn, 0.02, 80, "auto")
+    backward = paired.bootstrap_test(-drawn, -0.02, 80, "auto")
     assert forward.p_value == pytest.approx(backward.p_value)
     assert (forward.ci_low, forward.ci_high) == pytest.approx((-backward.ci_high, -backward.ci_low))
     assert (forward.p_value <= 0.05) == (forward.ci_low > 0 or forward.ci_high < 0)
-    percentile = comparisons.bootstrap_test(drawn, 0.02, 80, options | {"interval": "percentile"})
+    percentile = paired.bootstrap_test(drawn, 0.02, 80, "percentile")
     assert percentile.p_value == paired.bootstrap_p_value(drawn)

@@ -99,6 +99,8 @@ def test_identical_models_and_tiny_samples() -> None:
     assert paired.delong_test([True, False], [0.9, 0.1], [0.9, 0.1]).p_value == 1.0
     lone = paired.delong_test([True, False], [0.9, 0.1], [0.1, 0.9])
     assert lone.difference == 1.0 and np.isnan(lone.p_value) and "too few" in lone.reason
+    turned = paired.delong_test([True, True, False, False], [4, 3, 2, 1], [1, 2, 3, 4])
+    assert turned.difference == 1.0 and "standard error is 0" in turned.reason
     assert "no images" in paired.delong_test([False] * 3, [1, 2, 3], [3, 2, 1]).reason
 
 

@@ -4,9 +4,9 @@ import numpy as np
 import pandas as pd
 from multiloss import evaluation
 from multiloss.ensembles import predictions
+from multiloss.evaluation.families import CALIBRATED
 from multiloss.files import write_csv
 from multiloss.script import run
-from multiloss.statistics import comparisons
 
 
 def main(snakemake) -> None:
@@ -30,7 +30,7 @@ def main(snakemake) -> None:
         params.seed,
         params.class_weights,
         train,
-        comparisons.CALIBRATED,
+        CALIBRATED,
         snakemake.threads,
     )
     write_csv(scores, snakemake.output.calibration_scores)

@@ -1,15 +1,15 @@
 """Separate what the loss does from what the seed does."""
 
+from multiloss import evaluation
 from multiloss.ensembles import predictions
 from multiloss.files import write_csv
 from multiloss.script import run
-from multiloss.statistics import replicates
 
 
 def main(snakemake) -> None:
     params = snakemake.params
     found = predictions.read(snakemake.input.predictions, params.classes)
-    summary, compared = replicates.tables(
+    summary, compared = evaluation.replicate_tables(
         found, params.models, params.significance, params.evaluation, params.seed
     )
     write_csv(summary, snakemake.output.replicates)

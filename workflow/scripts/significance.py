@@ -1,16 +1,16 @@
 """Compare models on the test split by paired tests that respect the patients."""
 
 import pandas as pd
+from multiloss import evaluation
 from multiloss.ensembles import predictions
 from multiloss.files import write_csv
 from multiloss.script import run
-from multiloss.statistics import comparisons
 
 
 def main(snakemake) -> None:
     params = snakemake.params
     found = predictions.read(snakemake.input.predictions, params.classes)
-    table = comparisons.significance_table(
+    table = evaluation.significance_table(
         found,
         params.models,
         pd.read_csv(snakemake.input.members),

@@ -6,11 +6,11 @@ from typing import Any
 import pandas as pd
 from matplotlib.axes import Axes
 
+from multiloss.evaluation.families import CALIBRATED
 from multiloss.figures.drawing import Drawing, Inputs, message
 from multiloss.figures.performance import chosen_models, metrics_of, sizes
 from multiloss.figures.selection import calibration_pairs
 from multiloss.figures.style import INK, MUTED, Style, gap, interval, label, model_label, panels
-from multiloss.statistics.comparisons import CALIBRATED
 
 _SCALED = "-temperature"
 _RAW, _CORRECTED = "raw", "prior_corrected"
@@ -91,7 +91,10 @@ def losses(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Drawing:
         (parent, child) for child, parent in CALIBRATED.items() if {parent, child} <= set(present)
     ]
     paired = {loss for pair in pairs for loss in pair}
-    groups = [list(pair) for pair in pairs]
+    groups = [
+        [parent, *(child for other, child in pairs if other == parent)]
+        for parent in dict.fromkeys(parent for parent, _ in pairs)
+    ]
     rest = [loss for loss in present if loss not in paired]
     if rest:
         groups.append(rest)
@@ -148,18 +151,18 @@ def _differences(
     places: Mapping[str, float],
     style: Style,
 ) -> list[str]:
-    """Calibrated minus plain with paired intervals between the rows of each pair; in words."""
+    """Calibrated minus plain with paired intervals, on the calibrated loss's row; in words."""
     columns = ["difference", "ci_low", "ci_high", "p_value"]
     table = inputs.table("pairs", columns, text=["loss", "replicate", "version", "metric"])
     axes.axvline(0, color=INK, linewidth=0.8)
     facts = []
     for version, offset, mark in ((_RAW, -0.14, "o"), (_CORRECTED, 0.22, "s")):
         found = calibration_pairs(table, version)
-        for parent, child in pairs:
+        for _, child in pairs:
             if child not in found.index or pd.isna(found.at[child, "difference"]):
                 continue
             row = found.loc[child]
-            place = (places[parent] + places[child]) / 2 + offset
+            place = places[child] + offset
             first = version == _RAW
             colour = style.colours[1] if first else MUTED
             ends = [row["ci_low"], row["ci_high"]]

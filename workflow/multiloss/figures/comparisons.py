@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import Normalize
 from matplotlib.patches import Rectangle
 
+from multiloss.evaluation import families
 from multiloss.figures.drawing import Drawing, Inputs, message
 from multiloss.figures.performance import family, run, sizes
 from multiloss.figures.style import (
@@ -24,7 +25,6 @@ from multiloss.figures.style import (
     offsets,
     wrap,
 )
-from multiloss.statistics import comparisons
 
 _TESTS = {
     "permutation": "permutation",
@@ -50,7 +50,7 @@ def significance(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Dra
         run=[run(model) for model in table["model_a"]],
     )
     # Compared by calibration metrics: shown beside the calibration errors, not here.
-    table = table[table["group"] != comparisons.CALIBRATION_FAMILY]
+    table = table[table["group"] != families.CALIBRATION_FAMILY]
     blocks = _blocks(table, params)
     if not blocks:
         return message(style, "No comparison could be made.")
@@ -133,17 +133,17 @@ def _blocks(table: pd.DataFrame, params: Mapping[str, Any]) -> list[tuple[str, p
     of = {name: table["group"] == name for name in table["group"].unique()}
     none = pd.Series(False, index=table.index)
     blocks = [
-        (f"single models against {baseline}", of.get(comparisons.BASELINE, none) & single),
-        (f"ensembles against {baseline}", of.get(comparisons.BASELINE, none) & ~single),
-        ("ensembles against their best member", of.get(comparisons.BEST_MEMBER, none)),
-        (f"ensembles against as many seeds of {baseline}", of.get(comparisons.SEED_ENSEMBLE, none)),
+        (f"single models against {baseline}", of.get(families.BASELINE, none) & single),
+        (f"ensembles against {baseline}", of.get(families.BASELINE, none) & ~single),
+        ("ensembles against their best member", of.get(families.BEST_MEMBER, none)),
+        (f"ensembles against as many seeds of {baseline}", of.get(families.SEED_ENSEMBLE, none)),
         (
             f"{baseline} with a step left out, against {baseline}",
-            of.get(comparisons.ABLATIONS, none),
+            of.get(families.ABLATIONS, none),
         ),
         (
             "noise floor: two trainings with the same objective",
-            of.get(comparisons.NOISE_FLOOR, none),
+            of.get(families.NOISE_FLOOR, none),
         ),
     ]
     return [(title, table[rows]) for title, rows in blocks if rows.any()]
@@ -152,7 +152,7 @@ def _blocks(table: pd.DataFrame, params: Mapping[str, Any]) -> list[tuple[str, p
 def _row_label(name: str, part: pd.DataFrame) -> str:
     """The model; and the other one too where no title can name it."""
     rows = part[part["family_a"] == name]
-    if rows["group"].iloc[0] != comparisons.NOISE_FLOOR:
+    if rows["group"].iloc[0] != families.NOISE_FLOOR:
         return model_label(name)
     return f"{model_label(name)} against {model_label(rows['model_b'].iloc[0])}"
 
@@ -281,7 +281,7 @@ def _crossed_differences(
     columns = ["difference", "ci_low", "ci_high"]
     names = ["loss_a", "metric", "family", "reject"]
     table = inputs.table("comparisons", columns, text=names)
-    table = table[(table["metric"] == "mcc") & (table["family"] == comparisons.BASELINE)]
+    table = table[(table["metric"] == "mcc") & (table["family"] == families.BASELINE)]
     table = table[table["loss_a"].isin(places) & table["difference"].notna()]
     table = table.assign(reject=table["reject"].str.lower() == "true")
     axes.axvline(0, color=INK, linewidth=0.8)

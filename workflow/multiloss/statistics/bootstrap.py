@@ -1,5 +1,7 @@
 """Resampling of patients, and intervals from the resamples."""
 
+from math import nan
+
 import numpy as np
 import numpy.typing as npt
 
@@ -169,7 +171,8 @@ def transformed_interval(
     of one bounded below alone the logarithm. `freedom`: degrees of freedom of Student's t.
     Near a bound, where percentiles fall short, its coverage is the best of the methods in
     docs/statistics-simulation.md. Resamples on or next to the bound count as a tenth of the
-    estimate's distance from it. NaN where the estimate lies on a bound or does not vary.
+    estimate's distance from it. NaN where the estimate lies on a bound (but for rounding) or
+    does not vary.
     """
     from scipy.stats import t
 
@@ -177,6 +180,7 @@ def transformed_interval(
     centre, low, high = (np.asarray(array, float) for array in (estimate, low, high))
     bounded = np.isfinite(high)
     top = np.where(bounded, high, 0.0)
+    inside = (centre - low > 1e-12) & ((high - centre > 1e-12) | ~bounded)
 
     def free(x: Array) -> Array:
         below = np.log(np.maximum(x - low, (centre - low) / 10))
@@ -193,7 +197,7 @@ def transformed_interval(
         for end in (middle - half, middle + half):
             odds = np.exp(end)
             share = np.where(bounded, low + (top - low) / (1 + 1 / odds), low + odds)
-            ends.append(np.where(np.isfinite(middle) & (spread > 1e-12), share, np.nan))
+            ends.append(np.where(inside & (spread > 1e-12), share, np.nan))
     return ends[0], ends[1]
 
 
@@ -218,6 +222,20 @@ def proportion_interval(
         effective = n / max(1.0, clustered / (rate * (1 - rate) / (n - 1)))
     found = proportion_confint(rate * effective, effective, 1 - confidence, method="wilson")
     return float(found[0]), float(found[1])
+
+
+def binomial_interval(value: float, n: int, confidence: float = 0.95) -> tuple[float, float]:
+    """The published study's interval of MCC: value +- z sqrt(value (1 - value) / n).
+
+    It takes MCC for a proportion and images for independent; kept so that the published ends
+    can be checked. NaN outside [0, 1].
+    """
+    from scipy.stats import norm
+
+    if not 0 <= value <= 1:
+        return nan, nan
+    half = float(norm.ppf((1 + confidence) / 2)) * np.sqrt(value * (1 - value) / n)
+    return value - half, value + half
 
 
 def _mean(values: Array) -> Array:

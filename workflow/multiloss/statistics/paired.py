@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from multiloss.metrics import mcc_of_confusion
-from multiloss.statistics.bootstrap import patient_codes
+from multiloss.statistics.bootstrap import patient_codes, percentile_interval
 
 Array = npt.NDArray[np.float64]
 
@@ -142,6 +142,36 @@ def bootstrap_p_value(differences: npt.ArrayLike) -> float:
     return float(min(1.0, 2 * (sides + 1) / (len(values) + 1)))
 
 
+def bootstrap_test(
+    resampled: npt.ArrayLike, estimate: float, freedom: float, method: str, confidence: float = 0.95
+) -> Result:
+    """A difference with interval and p-value from its paired resamples (R,).
+
+    Interval methods `percentile` and `bca` take percentiles, and p by inverting them, which
+    cannot be less than 2 / (R + 1). Otherwise estimate +- t * SD and the p of that t: it does
+    not move with the bias that resampling adds to calibration errors.
+    """
+    drawn = np.asarray(resampled, dtype=np.float64)
+    drawn = drawn[~np.isnan(drawn)]
+    if len(drawn) < 2 or freedom < 1:
+        return Result(estimate, nan, nan, reason="too few patients for an interval")
+    spread = float(drawn.std(ddof=1))
+    if spread < TIE:
+        if abs(estimate) < TIE:
+            return Result(0.0, 0.0, 1.0, 0.0, 0.0, "no difference in any resample")
+        return Result(estimate, nan, nan, reason="the same in every resample")
+    if method in ("percentile", "bca"):
+        low, high = percentile_interval(drawn[:, None], confidence)
+        p_value = bootstrap_p_value(drawn)
+        return Result(estimate, estimate, p_value, float(low[0]), float(high[0]))
+    from scipy.stats import t
+
+    statistic = estimate / spread
+    half = float(t.ppf((1 + confidence) / 2, freedom)) * spread
+    p_value = float(2 * t.sf(abs(statistic), freedom))
+    return Result(estimate, statistic, p_value, estimate - half, estimate + half)
+
+
 def _placements(scores: Array, positive: npt.NDArray[np.bool_]) -> tuple[Array, Array]:
     """Share of negatives below each positive, and of positives above each negative."""
     up, down = scores[positive], scores[~positive]
@@ -212,8 +242,10 @@ def delong_test(
     difference, error, freedom = auroc_standard_error(positive, scores_a, patients, scores_b)
     if abs(difference) < TIE and (np.isnan(error) or error < TIE):
         return Result(0.0, 0.0, 1.0, 0.0, 0.0, "both models rank the images alike")
-    if np.isnan(error) or error < TIE:
+    if np.isnan(error):
         return Result(difference, nan, nan, reason="too few patients for a standard error")
+    if error < TIE:
+        return Result(difference, nan, nan, reason="all images agree: the standard error is 0")
     statistic, level = difference / error, (1 + confidence) / 2
     if patients is None:
         half, p_value = float(norm.ppf(level)) * error, float(2 * norm.sf(abs(statistic)))

@@ -1,4 +1,4 @@
-"""Which models are compared with which, by which tests, and in which families."""
+"""All paired tests of the study on the test split: tables/significance.csv."""
 
 import logging
 from collections.abc import Sequence
@@ -10,136 +10,31 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from multiloss import evaluation, metrics
+from multiloss import metrics
 from multiloss.ensembles.predictions import Predictions
-from multiloss.evaluation import Models, Options, Resamples
+from multiloss.evaluation.families import (
+    CALIBRATION,
+    CALIBRATION_FAMILY,
+    PRIMARY,
+    SEED_ENSEMBLE,
+    SINGLES,
+    pairs,
+    without_seed_ensemble,
+)
+from multiloss.evaluation.resamples import (
+    FAILED,
+    Models,
+    Options,
+    Resamples,
+    failed,
+    resample,
+    resampled_values,
+)
 from multiloss.seeds import derive
-from multiloss.statistics import bootstrap, paired
+from multiloss.statistics import paired
 
 Array = npt.NDArray[np.float64]
 logger = logging.getLogger(__name__)
-
-# Two names for the same objective: such models differ by run-to-run noise alone.
-SAME_OBJECTIVE = (("kl_divergence", "cce"), ("calibrated_kl_divergence", "calibrated_cce"))
-# A loss with the calibration gap, and the nearest one without.
-CALIBRATED = {
-    "calibrated_cce": "cce",
-    "calibrated_kl_divergence": "kl_divergence",
-    "calibrated_focal": "focal",
-    "calibrated_hinge": "hinge",
-    "calibrated_negative_entropy": "cce_entropy",
-}
-PRIMARY = ("mcc", "accuracy")
-CALIBRATION = ("ece", "classwise_ece", "brier", "log_loss")
-BEST_MEMBER, SEED_ENSEMBLE = "against_best_member", "against_seed_ensemble"
-BEST_SINGLE = "against_best_single"
-BASELINE, NOISE_FLOOR = "against_baseline", "noise_floor"
-ABLATIONS, CALIBRATION_FAMILY = "ablations", "calibrated_against_plain"
-SINGLES = "single_models"
-
-Pair = tuple[str, str, str]
-
-
-def _by_loss(models: Models, kinds: Sequence[str]) -> dict[tuple[str, int], str]:
-    return {
-        (entry["loss"], entry["replicate"]): model
-        for model, entry in models.items()
-        if entry["kind"] in kinds
-    }
-
-
-def pairs(models: Models, members: pd.DataFrame, baseline: str) -> list[Pair]:
-    """All planned comparisons (family, model_a, model_b); differences are a minus b.
-
-    `members`: ensembles/members.csv (ensemble, member, rank), where rank 1 is the best member
-    on the `ensemble` split. An ensemble whose members are ensembles also meets the best single
-    model of its replicate, or it would be called better without having beaten that. Losses,
-    ablations and the baseline are paired within a replicate; an ensemble without a replicate
-    (of seeds) meets replicate 0.
-    """
-    singles = _by_loss(models, ["single"])
-    best = {}
-    for row in members.sort_values("rank", kind="stable").to_dict("records"):
-        best.setdefault(row["ensemble"], row["member"])
-    best_single = {
-        models[ensemble].get("replicate"): member
-        for ensemble, member in best.items()
-        if models.get(ensemble, {}).get("kind") == "ensemble"
-        and models.get(member, {}).get("kind") == "single"
-    }
-    of_seeds = {
-        entry["k"]: model for model, entry in models.items() if entry["kind"] == "seed_ensemble"
-    }
-    planned: list[Pair] = []
-    for model, entry in models.items():
-        kind, replicate = entry["kind"], entry.get("replicate") or 0
-        base = singles.get((baseline, replicate))
-        if kind in ("ensemble", "seed_ensemble") and model in best:
-            planned.append((BEST_MEMBER, model, best[model]))
-            single = best_single.get(entry.get("replicate"))
-            if single is not None and models.get(best[model], {}).get("kind") == "ensemble":
-                planned.append((BEST_SINGLE, model, single))
-        if kind == "ensemble" and entry["k"] in of_seeds:
-            planned.append((SEED_ENSEMBLE, model, of_seeds[entry["k"]]))
-        if kind != "ablation" and base not in (None, model):
-            planned.append((BASELINE, model, base))
-        if kind == "ablation" and base is not None:
-            planned.append((ABLATIONS, model, base))
-        if kind == "single":
-            for loss, other in SAME_OBJECTIVE:
-                if entry["loss"] == loss and (other, replicate) in singles:
-                    planned.append((NOISE_FLOOR, model, singles[other, replicate]))
-            plain = CALIBRATED.get(entry["loss"])
-            if (plain, replicate) in singles:
-                planned.append((CALIBRATION_FAMILY, model, singles[plain, replicate]))
-    order = [BEST_MEMBER, BEST_SINGLE, SEED_ENSEMBLE, BASELINE, ABLATIONS, NOISE_FLOOR]
-    order.append(CALIBRATION_FAMILY)
-    return sorted(planned, key=lambda pair: order.index(pair[0]))
-
-
-def without_seed_ensemble(models: Models) -> list[tuple[str, str]]:
-    """The ensembles that no ensemble of as many seeds stands beside, and why."""
-    sizes = {entry["k"] for entry in models.values() if entry["kind"] == "seed_ensemble"}
-    runs = len({entry["replicate"] for entry in models.values() if entry["kind"] == "single"})
-    return [
-        (
-            model,
-            f"no ensemble of {entry['k']} seeds of one loss to compare with: "
-            f"it takes {entry['k']} replicates, the study has {runs}",
-        )
-        for model, entry in models.items()
-        if entry["kind"] == "ensemble" and entry["k"] not in sizes
-    ]
-
-
-def bootstrap_test(
-    resampled: npt.ArrayLike, estimate: float, freedom: float, options: Options
-) -> paired.Result:
-    """A difference with interval and p-value from its paired resamples (R,).
-
-    Interval methods `percentile` and `bca` take percentiles, and p by inverting them, which
-    cannot be less than 2 / (R + 1). Otherwise estimate +- t * SD and the p of that t: it does
-    not move with the bias that resampling adds to calibration errors.
-    """
-    drawn = np.asarray(resampled, dtype=np.float64)
-    drawn = drawn[~np.isnan(drawn)]
-    if len(drawn) < 2 or freedom < 1:
-        return paired.Result(estimate, nan, nan, reason="too few patients for an interval")
-    spread = float(drawn.std(ddof=1))
-    if spread < paired.TIE:
-        if abs(estimate) < paired.TIE:
-            return paired.Result(0.0, 0.0, 1.0, 0.0, 0.0, "no difference in any resample")
-        return paired.Result(estimate, nan, nan, reason="the same in every resample")
-    if options["interval"] in ("percentile", "bca"):
-        low, high = bootstrap.percentile_interval(drawn[:, None], options["confidence"])
-        p_value = paired.bootstrap_p_value(drawn)
-        return paired.Result(estimate, estimate, p_value, float(low[0]), float(high[0]))
-    from scipy.stats import t
-
-    statistic = estimate / spread
-    half = float(t.ppf((1 + options["confidence"]) / 2, freedom)) * spread
-    p_value = float(2 * t.sf(abs(statistic), freedom))
-    return paired.Result(estimate, statistic, p_value, estimate - half, estimate + half)
 
 
 class _Comparer:
@@ -150,15 +45,15 @@ class _Comparer:
         self.y, self.options, self.seed = self.part.y, evaluate, seed
         self.permutations = permutations
         self.place = {model: k for k, model in enumerate(self.part.models)}
-        self.resamples: Resamples = evaluation.resample(self.part, evaluate, seed, "test")
+        self.resamples: Resamples = resample(self.part, evaluate, seed, "test")
         self._resampled: dict[tuple[str, tuple[str, ...]], tuple[Array, Array]] = {}
         self.predicted = self.part.p.argmax(axis=2)
 
     def failed(self, *models: str) -> str:
         """Why a comparison cannot be made, or an empty text."""
         for model in models:
-            if evaluation.failed(self.part.p[self.place[model]]):
-                return f"{model} has {evaluation.FAILED}"
+            if failed(self.part.p[self.place[model]]):
+                return f"{model} has {FAILED}"
         return ""
 
     def resampled(self, model: str, metric: str) -> tuple[float, Array]:
@@ -168,7 +63,7 @@ class _Comparer:
         """
         wanted = CALIBRATION if metric in CALIBRATION else PRIMARY
         if (model, wanted) not in self._resampled:
-            values, drawn = evaluation.resampled_values(
+            values, drawn = resampled_values(
                 self.part.subset([model]), self.resamples, wanted, self.options
             )
             self._resampled[model, wanted] = values[0], drawn[0]
@@ -185,7 +80,13 @@ class _Comparer:
             sample = metrics.Sample(self.y, self.part.p[self.place[constant]])
             why = metrics.undefined_reason(metric, sample, self.part.classes)
             return paired.Result(nan, nan, nan, reason=f"{constant}: {why}")
-        return bootstrap_test(drawn, value, self.resamples.freedom, self.options)
+        return paired.bootstrap_test(
+            drawn,
+            value,
+            self.resamples.freedom,
+            self.options["interval"],
+            self.options["confidence"],
+        )
 
     def permutation(self, a: str, b: str) -> dict[str, paired.Permutation]:
         """The primary test, with the interval of the paired bootstrap beside it."""

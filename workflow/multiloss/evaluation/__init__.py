@@ -1,0 +1,37 @@
+"""The tables of the study: every metric of every model with its interval, and what plots need.
+
+All functions take `Predictions` (many models on the same images) and parts of the config, and
+return data frames; nothing here reads or writes files. Resamples of patients are common to all
+models of a split, so differences between rows are paired. The statistics themselves, on plain
+arrays, are in `multiloss.statistics`.
+"""
+
+from multiloss.evaluation.calibration import calibration_tables, reliability_table, trained_shares
+from multiloss.evaluation.choices import join, operating_points, with_temperatures
+from multiloss.evaluation.comparisons import significance_table
+from multiloss.evaluation.curves import curves_table
+from multiloss.evaluation.ranks import rank_shares, rank_table
+from multiloss.evaluation.replicates import replicate_tables
+from multiloss.evaluation.resamples import FAILED, SPLITS, failed, family
+from multiloss.evaluation.scores import FLATTERED, confusion_table, metrics_table
+
+__all__ = [
+    "FAILED",
+    "FLATTERED",
+    "SPLITS",
+    "calibration_tables",
+    "confusion_table",
+    "curves_table",
+    "failed",
+    "family",
+    "join",
+    "metrics_table",
+    "operating_points",
+    "rank_shares",
+    "rank_table",
+    "reliability_table",
+    "replicate_tables",
+    "significance_table",
+    "trained_shares",
+    "with_temperatures",
+]

@@ -1,0 +1,224 @@
+"""How far probabilities can be trusted: raw, temperature-scaled, corrected for class shares."""
+
+from collections.abc import Mapping
+from math import nan
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from multiloss import calibration, metrics
+from multiloss.ensembles.predictions import Predictions
+from multiloss.evaluation.choices import with_temperatures
+from multiloss.evaluation.intervals import intervals
+from multiloss.evaluation.resamples import (
+    CHOICE_SPLIT,
+    TEMPERATURE_SUFFIX,
+    Models,
+    Options,
+    failed,
+    resample,
+    resampled_values,
+)
+from multiloss.statistics import paired
+
+Array = npt.NDArray[np.float64]
+
+
+CALIBRATION_METRICS = (
+    "ece",
+    "classwise_ece",
+    "brier",
+    "brier_reliability",
+    "brier_resolution",
+    "brier_uncertainty",
+    "brier_within_bin",
+    "log_loss",
+)
+RAW, SCALED, CORRECTED, BOTH = (
+    "raw",
+    "temperature",
+    "prior_corrected",
+    "temperature_prior_corrected",
+)
+
+
+def trained_shares(
+    entry: Mapping[str, Any], class_weights: str, train: Array, ensemble: Array
+) -> Array:
+    """The class shares (K,) that a model's probabilities assume.
+
+    Uniform after balanced class weights, those of `train` without, those of `ensemble` for
+    stacking, which is fitted there without weights. Averages assume what their members do.
+    """
+    if entry.get("method") == "stacking":
+        return ensemble
+    unweighted = str(entry.get("loss") or "").endswith("without_class_weights")
+    if class_weights == "balanced" and not unweighted:
+        return np.full(len(train), 1 / len(train))
+    return train
+
+
+def _versions(
+    found: Predictions,
+    models: Models,
+    options: Options,
+    class_weights: str,
+    train: Array,
+) -> tuple[dict[str, Predictions], dict[str, float]]:
+    """The test predictions raw, temperature-scaled, prior-corrected, and both.
+
+    `train` (K,): class shares of the train split. Prior correction moves probabilities from
+    the shares of training to those of the test split, which a user would know as prevalence;
+    it is the one place where test labels change probabilities, so it is for description only.
+    """
+    test = found.only("test")
+    size = len(found.classes)
+    shares = np.bincount(test.y, minlength=size) / len(test.y)
+    chosen = np.bincount(found.only(CHOICE_SPLIT).y, minlength=size)
+    scaled, _, temperatures = with_temperatures(found, models)
+    by_name = dict(zip(scaled.models, scaled.only("test").p, strict=True))
+    after = np.stack(
+        [by_name.get(m + TEMPERATURE_SUFFIX, p) for m, p in zip(test.models, test.p, strict=True)]
+    )
+
+    def corrected(arrays: Array) -> Array:
+        return np.stack(
+            [
+                calibration.correct_prior(
+                    p,
+                    trained_shares(models[m], class_weights, train, chosen / chosen.sum()),
+                    shares,
+                )
+                for m, p in zip(test.models, arrays, strict=True)
+            ]
+        )
+
+    versions = {RAW: test.p, CORRECTED: corrected(test.p)}
+    if options["temperature_scaling"]:
+        versions |= {SCALED: after, BOTH: corrected(after)}
+    return {
+        name: Predictions(test.rows, test.models, test.classes, p) for name, p in versions.items()
+    }, temperatures
+
+
+def reliability_table(found: Predictions, models: Models, options: Options) -> pd.DataFrame:
+    """Reliability bins of the predicted class on the test split: tables/calibration.csv.
+
+    Columns: model, kind, split, bin, n, n_patients, confidence, accuracy, ci_low, ci_high.
+    """
+    part, frames = found.only("test"), []
+    for model, p in zip(part.models, part.p, strict=True):
+        if not failed(p):
+            sample = metrics.Sample(part.y, p, bins=options["ece_bins"])
+            bins = calibration.reliability_bins(sample, part.patients, options["confidence"])
+            for place, (key, value) in enumerate(
+                {"model": model, "kind": models[model]["kind"], "split": "test"}.items()
+            ):
+                bins.insert(place, key, value)
+            frames.append(bins)
+    columns = "model kind split bin n n_patients confidence accuracy ci_low ci_high"
+    return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=columns.split())
+
+
+def calibration_tables(
+    found: Predictions,
+    models: Models,
+    options: Options,
+    seed: int,
+    class_weights: str,
+    train: Array,
+    plain_of: Mapping[str, str],
+    threads: int = 1,
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """tables/calibration_scores.csv and tables/calibration_comparisons.csv, on the test split.
+
+    Scores: model, kind, version, split, metric, value, ci_low, ci_high, ci_method,
+    temperature, n, n_patients, reason. Comparisons: calibrated loss minus its plain form
+    (`plain_of`: plain loss by calibrated loss), for each replicate and for the mean over
+    replicates (replicate 'mean'), with the paired interval over patients.
+    """
+    versions, temperatures = _versions(found, models, options, class_weights, train)
+    test = versions[RAW]
+    resamples = resample(test, options, seed, "test")
+    size = {"n": len(test.rows), "n_patients": resamples.n_patients}
+    rows, compared = [], []
+    for version, part in versions.items():
+        values, drawn = resampled_values(part, resamples, CALIBRATION_METRICS, options, threads)
+        for place, model in enumerate(part.models):
+            if failed(part.p[place]):
+                continue
+            sample = metrics.Sample(part.y, part.p[place], bins=options["ece_bins"])
+            low, high, methods, reasons = intervals(
+                CALIBRATION_METRICS,
+                sample,
+                values[place],
+                drawn[place],
+                resamples,
+                options,
+                part.classes,
+            )
+            scaled = version in (SCALED, BOTH)
+            for column, metric in enumerate(CALIBRATION_METRICS):
+                rows.append(
+                    {
+                        "model": model,
+                        "kind": models[model]["kind"],
+                        "version": version,
+                        "split": "test",
+                        "metric": metric,
+                        "value": values[place, column],
+                        "ci_low": low[column],
+                        "ci_high": high[column],
+                        "ci_method": methods[column],
+                        "temperature": temperatures[model + TEMPERATURE_SUFFIX] if scaled else nan,
+                        **size,
+                        "reason": reasons[column],
+                    }
+                )
+        places = {
+            (models[model]["loss"], models[model]["replicate"]): place
+            for place, model in enumerate(part.models)
+            if models[model]["kind"] == "single" and not failed(part.p[place])
+        }
+        for loss, plain in plain_of.items():
+            pairs = [
+                (replicate, place, places[plain, replicate])
+                for (name, replicate), place in places.items()
+                if name == loss and (plain, replicate) in places
+            ]
+            groups: list[tuple[Any, list[int], list[int]]] = [(r, [a], [b]) for r, a, b in pairs]
+            if len(pairs) > 1:
+                groups.append(("mean", [a for _, a, _ in pairs], [b for _, _, b in pairs]))
+            for replicate, first, second in groups:
+                for column, metric in enumerate(CALIBRATION_METRICS):
+                    if metric == "brier_uncertainty":
+                        continue
+                    difference = values[first, column].mean() - values[second, column].mean()
+                    moved = drawn[first, :, column].mean(0) - drawn[second, :, column].mean(0)
+                    result = paired.bootstrap_test(
+                        moved,
+                        float(difference),
+                        resamples.freedom,
+                        options["interval"],
+                        options["confidence"],
+                    )
+                    compared.append(
+                        {
+                            "loss": loss,
+                            "plain": plain,
+                            "replicate": replicate,
+                            "version": version,
+                            "metric": metric,
+                            "difference": result.difference,
+                            "ci_low": result.ci_low,
+                            "ci_high": result.ci_high,
+                            "p_value": result.p_value,
+                            "reason": result.reason,
+                            **size,
+                        }
+                    )
+    columns = "loss plain replicate version metric difference ci_low ci_high p_value reason"
+    columns += " n n_patients"
+    return pd.DataFrame(rows), pd.DataFrame(compared, columns=columns.split())

@@ -1,0 +1,112 @@
+"""ROC and precision-recall curves with pointwise bands."""
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from math import nan
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from multiloss import metrics
+from multiloss.ensembles.predictions import Predictions
+from multiloss.evaluation.resamples import Options, Resamples, failed, resample
+from multiloss.statistics import bootstrap
+
+Array = npt.NDArray[np.float64]
+
+CURVE_GRID = np.linspace(0.0, 1.0, 101)
+
+
+def curve_on_grid(true: Array, false: Array, curve: str) -> Array:
+    """A ROC or precision-recall curve at the 101 points of CURVE_GRID, (R, 101).
+
+    `true`, `false` (R, G): counts above each falling threshold. ROC: sensitivity at a false
+    positive rate, linear between thresholds and the upper end of vertical steps. PR: precision
+    where that recall is first reached, as in the average precision. NaN without positives (or
+    negatives, for ROC).
+    """
+    rows = len(true)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        recall = np.pad(true / true[:, -1:], ((0, 0), (1, 0)))
+        fall_out = np.pad(false / false[:, -1:], ((0, 0), (1, 0)))
+        precision = np.pad(true / (true + false), ((0, 0), (1, 0)), constant_values=np.nan)
+    defined = np.isfinite(recall).all(axis=1)
+    if curve == "roc":
+        defined &= np.isfinite(fall_out).all(axis=1)
+    result = np.full((rows, len(CURVE_GRID)), nan)
+    width = recall.shape[1]
+    # One search for all rows: each is shifted beyond the one before.
+    keep = np.flatnonzero(defined)
+    if not len(keep):
+        return result
+    shift = 2.0 * np.arange(len(keep))[:, None]
+    start = width * np.arange(len(keep))[:, None]
+    if curve == "roc":
+        x = fall_out[keep]
+        where = np.searchsorted((x + shift).ravel(), (CURVE_GRID + shift + 1e-9).ravel(), "right")
+        left = np.clip(where.reshape(len(keep), -1) - 1 - start, 0, width - 1)
+        right = np.minimum(left + 1, width - 1)
+        at = np.arange(len(keep))[:, None]
+        y = recall[keep]
+        gap = x[at, right] - x[at, left]
+        share = np.divide(CURVE_GRID - x[at, left], gap, out=np.zeros(gap.shape), where=gap > 1e-12)
+        share = np.clip(share, 0, 1)
+        result[keep] = y[at, left] + share * (y[at, right] - y[at, left])
+    else:
+        x = recall[keep]
+        where = np.searchsorted((x + shift).ravel(), (CURVE_GRID + shift - 1e-9).ravel(), "left")
+        place = np.clip(where.reshape(len(keep), -1) - start, 1, width - 1)
+        values = precision[keep]
+        # Thresholds that nothing in this resample reaches have no precision: take the next.
+        filled = pd.DataFrame(values).bfill(axis=1).to_numpy()
+        result[keep] = filled[np.arange(len(keep))[:, None], place]
+    return result
+
+
+def _curves_of_model(
+    model: str,
+    p: Array,
+    y: npt.NDArray[np.intp],
+    resamples: Resamples,
+    classes: Sequence[str],
+    confidence: float,
+) -> list[pd.DataFrame]:
+    sample, parts = metrics.Sample(y, p), []
+    tail = (1 - confidence) / 2
+    for which, label in [("micro", "micro"), *enumerate(classes)]:
+        drawn: dict[str, list[Array]] = {"roc": [], "pr": []}
+        for _, weighted in metrics.chunks(sample, resamples.weights):
+            true, false = weighted.curve(which)
+            for curve, values in drawn.items():
+                values.append(curve_on_grid(true, false, curve))
+        once = metrics.Weighted(sample, np.ones((1, sample.n))).curve(which)
+        for curve, values in drawn.items():
+            line = curve_on_grid(*once, curve)[0]
+            if np.isnan(line).all():
+                continue
+            band = np.concatenate(values)
+            low, high = bootstrap.percentile_interval(band, 1 - 2 * tail)
+            frame = {"model": model, "split": "test", "curve": curve, "class": label}
+            frame |= {"x": CURVE_GRID, "y": line, "y_low": low, "y_high": high}
+            parts.append(pd.DataFrame(frame))
+    return parts
+
+
+def curves_table(found: Predictions, options: Options, seed: int, threads: int = 1) -> pd.DataFrame:
+    """ROC and precision-recall curves of the test split with pointwise bands.
+
+    Columns: model, split, curve (roc, pr), class (micro or a class), x (false positive rate or
+    recall), y, y_low, y_high. A curve that is not defined (class absent) is left out.
+    """
+    part = found.only("test")
+    resamples, y = resample(part, options, seed, "test"), part.y
+    jobs = [(m, p) for m, p in zip(part.models, part.p, strict=True) if not failed(p)]
+    with ThreadPoolExecutor(threads) as pool:
+        parts = pool.map(
+            lambda job: _curves_of_model(*job, y, resamples, found.classes, options["confidence"]),
+            jobs,
+        )
+        frames = [frame for frames in parts for frame in frames]
+    columns = ["model", "split", "curve", "class", "x", "y", "y_low", "y_high"]
+    return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=columns)

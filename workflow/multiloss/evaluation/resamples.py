@@ -1,0 +1,91 @@
+"""The images of one split, and their resamples by patient, common to all models of the split."""
+
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from math import nan
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from multiloss import metrics
+from multiloss.ensembles.predictions import Predictions
+from multiloss.seeds import derive
+from multiloss.statistics import bootstrap
+
+Array = npt.NDArray[np.float64]
+Models = Mapping[str, Mapping[str, Any]]
+Options = Mapping[str, Any]
+
+SPLITS = ("val", "ensemble", "test")
+CHOICE_SPLIT = "ensemble"
+FAILED = "no probabilities: its training failed"
+TEMPERATURE_SUFFIX = "-temperature"
+
+
+def family(model: str) -> str:
+    """A model's name without its replicate: `focal-r0` -> `focal`."""
+    head, dash, tail = model.removesuffix(TEMPERATURE_SUFFIX).rpartition("-r")
+    return head if dash and tail.isdigit() else model.removesuffix(TEMPERATURE_SUFFIX)
+
+
+def splits_of(found: Predictions) -> list[str]:
+    """The splits that the predictions hold, in the order of the study."""
+    present = set(found.rows["split"])
+    return [split for split in SPLITS if split in present]
+
+
+@dataclass(frozen=True)
+class Resamples:
+    """Patients of one split, resampled within strata of their label sets."""
+
+    patients: npt.NDArray[Any]
+    strata: npt.NDArray[np.intp]
+    weights: Array
+
+    @property
+    def n_patients(self) -> int:
+        return len(set(self.patients.tolist()))
+
+    @property
+    def freedom(self) -> float:
+        return self.n_patients - len(set(self.strata.tolist()))
+
+
+def resample(found: Predictions, options: Options, seed: int, split: str) -> Resamples:
+    """The resamples of one split (of `found.only(split)`): the same for every caller."""
+    strata = bootstrap.label_strata(found.patients, found.y)
+    rng = np.random.default_rng(derive(seed, "bootstrap", split))
+    weights = bootstrap.patient_weights(found.patients, strata, options["resamples"], rng)
+    return Resamples(found.patients, strata, weights)
+
+
+def failed(p: Array) -> bool:
+    """Whether a model has no probabilities, (N, K)."""
+    return bool(np.isnan(p).any())
+
+
+def resampled_values(
+    found: Predictions,
+    resamples: Resamples,
+    wanted: Sequence[str],
+    options: Options,
+    threads: int = 1,
+) -> tuple[Array, Array]:
+    """Values (models, M) and resampled values (models, R, M) of some metrics on one split.
+
+    NaN for failed models.
+    """
+    y = found.y
+    values = np.full((len(found.models), len(wanted)), nan)
+    drawn = np.full((len(found.models), len(resamples.weights), len(wanted)), nan)
+
+    def fill(place: int) -> None:
+        sample = metrics.Sample(y, found.p[place], bins=options["ece_bins"])
+        values[place] = metrics.compute_many(wanted, sample, None, found.classes)[0]
+        drawn[place] = metrics.compute_many(wanted, sample, resamples.weights, found.classes)
+
+    with ThreadPoolExecutor(threads) as pool:
+        list(pool.map(fill, [place for place, p in enumerate(found.p) if not failed(p)]))
+    return values, drawn
