@@ -9,7 +9,7 @@ UV = uv==0.13.9
 BIN = .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run unlock test test-long test-slurm format lint lock demo-clean
+.PHONY: help setup run unlock test test-long test-slurm test-conda format lint lock demo-clean
 
 help:
 	@echo 'make run         install into .venv, then run the study of config.yaml to its report'
@@ -17,6 +17,7 @@ help:
 	@echo 'make test        install into .venv, then run the tests'
 	@echo 'make test-long   whole studies: interruptions, leaks, same bytes (a quarter of an hour)'
 	@echo 'make test-slurm  faults of a cluster, on the Slurm testbed beside the checkout (as root)'
+	@echo 'make test-conda  one environment for each rule, on the conda testbed beside the checkout'
 	@echo 'make setup       install into .venv only'
 	@echo 'make format      format Python and Snakemake files'
 	@echo 'make lint        what CI asks of the files'
@@ -45,11 +46,15 @@ format: setup
 
 # The smallest study several times over: interrupted, with exchanged test labels, same bytes.
 test-long: setup
-	$(BIN)/python -m pytest -m slow -n 0 --ignore tests/test_slurm.py $(ARGS)
+	$(BIN)/python -m pytest -m slow -n 0 --ignore tests/test_slurm.py --ignore tests/test_conda.py $(ARGS)
 
 # Jobs over their memory or time, cancelled, orphaned; replicates added afterwards.
 test-slurm: setup
 	$(BIN)/python -m pytest -m slow -n 0 $(ARGS) tests/test_slurm.py
+
+# The smallest study with --sdm conda, and two faulty environments that must fail.
+test-conda: setup
+	$(BIN)/python -m pytest -m slow -n 0 $(ARGS) tests/test_conda.py
 
 lint: setup
 	$(BIN)/ruff format --check .

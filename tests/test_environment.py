@@ -164,6 +164,24 @@ def test_environment_of_a_rule_has_what_its_script_imports(rule: tuple[str, str,
     assert needed <= set(pins(ROOT / f"envs/{environment}.yaml"))
 
 
+def test_container_holds_all_that_a_plan_reads(tmp_path: Path) -> None:
+    for line in (ROOT / "Containerfile").read_text().splitlines():
+        if line.startswith("COPY "):
+            *sources, target = line.split()[1:]
+            for source in sources:
+                into = tmp_path / target / (Path(source).name if target.endswith("/") else "")
+                into.parent.mkdir(parents=True, exist_ok=True)
+                copy = shutil.copytree if (ROOT / source).is_dir() else shutil.copyfile
+                copy(ROOT / source, into)
+    done = subprocess.run(
+        [sys.executable, "-m", "snakemake", "--snakefile", tmp_path / "Snakefile", "--dry-run"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:
     """The set-up's files in a folder whose name would break an unquoted command."""
