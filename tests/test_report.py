@@ -469,6 +469,51 @@ def test_configuration_is_whole_and_readable_back(
     assert yaml.safe_load(entities.unescape(text[1])) == study[1]
 
 
+def test_families_say_how_many_tests_were_made(changed: tuple[Path, dict[str, Any]]) -> None:
+    results, config = changed
+
+    def none_made(table: pd.DataFrame) -> pd.DataFrame:
+        rows = table["family"] == "against_best_member"
+        table.loc[rows, ["p_value", "p_adjusted"]] = np.nan
+        table.loc[rows, "reject"] = False
+        return table
+
+    facts = facts_of(results, config)
+    before = facts.significance
+    rewrite(results, "tables/significance.csv", none_made)
+    page = report.build(results, config)
+    rows = before[before["family"] == "against_best_member"]
+    said = words_of(page, "significance")
+    title = f"Each ensemble against its best member. n = {facts.size('test')}."
+    assert f"{title} None of {len(rows)} comparisons could be made" in said
+    made = before[before["p_value"].notna() & (before["family"] != "against_best_member")]
+    tests, families = len(made), made["family"].nunique()
+    assert f"{tests} tests were made, in {families} families" in words_of(page, "answer")
+
+
+def test_methods_tell_how_networks_were_trained(study: tuple[Study, dict[str, Any]]) -> None:
+    made, config = study
+    config = copy.deepcopy(config)
+    config["segmentation"]["encoder_weights"] = "imagenet"
+    config["ablations"] = ["without_crop"]
+    config["classification"]["training"] |= {
+        "optimizer": {"name": "sgd", "learning_rate": 0.0001, "momentum": 0.9, "nesterov": True,
+                      "decay": 0.000001},
+        "warmup_fraction": 0.1, "early_stopping": {"patience": 10}, "monitor": "val_accuracy",
+        "epochs": 64, "keep": "best",
+    }  # fmt: skip
+    text = " ".join(methods.paragraphs(facts_of(made.results, config))[0])
+    assert "encoder [2] that started from ImageNet weights" in text
+    assert "(learning rate 0.0001, Nesterov momentum 0.9, decay 0.000001 for each step)" in text
+    assert "for at most 64 epochs" in text and "over the first 10% of the steps" in text
+    assert "early stopping after 10 epochs without better validation accuracy" in text
+    assert "focal with gamma 2;" in text and "cut at block5c_add" in text
+    assert "cce was also trained without crop." in text
+    config["classification"]["training"]["early_stopping"] = None
+    text = " ".join(methods.paragraphs(facts_of(made.results, config))[0])
+    assert "for 64 epochs" in text
+
+
 def test_methods_cite_in_order_and_follow_the_config(
     study: tuple[Study, dict[str, Any]],
 ) -> None:

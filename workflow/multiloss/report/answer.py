@@ -210,8 +210,10 @@ def _ensemble(facts: Facts, result: Answer) -> None:
         better = [t.a for t in tests if t.verdict == "better"]
         worse = [t.a for t in tests if t.verdict == "worse"]
         result.short.append(
-            Markup("{} of {} is shown to be better than its best member").format(
-                len(better) or "none", plural(len(tests), "ensemble")
+            Markup("{} of {} {} shown to be better than {} best member").format(
+                len(better) or "none",
+                plural(len(tests), "ensemble"),
+                *(("is", "its") if len(better) < 2 else ("are", "their")),
             )
         )
         text = Markup("Of {} tested against their best member, {} better{}").format(
@@ -415,13 +417,13 @@ def _caveats(facts: Facts, result: Answer) -> None:
         )
     families = facts.significance
     if "family" in families.columns and len(families):
-        tests = families["p_value"].notna().sum() if "p_value" in families else len(families)
+        families = families[families["p_value"].notna()]
         say(
             Markup(
                 "{} were made, in {} (Holm correction within each). The correction does not "
                 "reach across families, metrics or other tests of this page."
             ).format(
-                plural(int(tests), "test"),
+                plural(len(families), "test"),
                 plural(families["family"].nunique(), "family", "families"),
             )
         )

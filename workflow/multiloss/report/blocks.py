@@ -3,7 +3,7 @@
 import math
 import re
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pandas as pd
@@ -15,6 +15,8 @@ from multiloss.report.results import Image
 ROWS_SHOWN = 12
 # Digests and paths.
 LONG_NAME = 56
+# A column with a text longer than this is kept wide enough to be read on a phone.
+LONG_TEXT = 40
 MINUS = "\N{MINUS SIGN}"
 DASH = "\N{EN DASH}"
 
@@ -99,6 +101,7 @@ class Column:
     show: Callable[[Any], str] | None = None  # None: text as it is
     code: bool = False  # names that the machine knows, set in a fixed-width face
     help: str = ""
+    wordy: bool = False  # holds sentences
 
     @property
     def numeric(self) -> bool:
@@ -266,4 +269,12 @@ def table(
             else:
                 cells.append(Cell(column.show(value), sort_key(value)))
         rows.append(cells)
+    kept = [
+        replace(column, wordy=True)
+        if not column.code
+        and not column.numeric
+        and any(len(Markup(row[place].text).striptags()) > LONG_TEXT for row in rows)
+        else column
+        for place, column in enumerate(kept)
+    ]
     return Table(id, title, caption, kept, rows, **options)

@@ -8,6 +8,7 @@ from typing import Any
 
 import pandas as pd
 
+from multiloss import losses
 from multiloss.figures import selection
 from multiloss.report import words
 from multiloss.report.blocks import is_true, listed, plural
@@ -78,6 +79,12 @@ class Spread:
 def loss_name(entry: str | Mapping[str, Any]) -> str:
     """The name of a loss in the config, which is a name or a mapping with one."""
     return entry if isinstance(entry, str) else str(entry["name"])
+
+
+def loss_parameters(kind: str, entry: str | Mapping[str, Any]) -> dict[str, float | None]:
+    """The parameters that were used for a loss of the config, defaults included."""
+    given = {} if isinstance(entry, str) else {k: v for k, v in entry.items() if k != "name"}
+    return losses.catalog(kind).get(loss_name(entry), {}) | given
 
 
 def split_model(model: str) -> tuple[str, int | None]:
@@ -277,6 +284,13 @@ class Facts:
     @cached_property
     def significance(self) -> pd.DataFrame:
         return self.results.table("tables/significance.csv")
+
+    @property
+    def permutations(self) -> int:
+        """The most sign flips of any test, 0 if not told; Holm's correction can ask for more."""
+        told = self.significance.get("permutations", pd.Series(dtype=float))
+        most = pd.to_numeric(told, errors="coerce").max()
+        return 0 if pd.isna(most) else int(most)
 
     @cached_property
     def primary(self) -> pd.DataFrame:

@@ -9,7 +9,7 @@ import yaml
 from multiloss import __version__
 from multiloss.report import words
 from multiloss.report.blocks import Block, Bullets, Heading, Section, Text, listed, number, plural
-from multiloss.report.facts import Facts, loss_name
+from multiloss.report.facts import Facts, loss_name, loss_parameters
 
 CITATION = Path(__file__).resolve().parents[3] / "CITATION.cff"
 REFERENCES: dict[str, str] = {
@@ -175,6 +175,9 @@ SEGMENTATION_SOURCES = {
 }
 
 
+MONITORED = {"mcc": "MCC", "dice": "Dice"}
+
+
 class Citer:
     """Numbers references in the order in which the text cites them."""
 
@@ -195,46 +198,41 @@ class Citer:
 def _network_training(settings: Mapping[str, Any], cite: Citer) -> str:
     """How one kind of network was trained, in one or two sentences."""
     training = settings.get("training") or {}
-    optimizer = training.get("optimizer") or {}
-    said = []
-    name = optimizer.get("name", "adam")
-    rate = optimizer.get("learning_rate")
-    text = {"adam": f"Adam {cite('kingma2015')}", "sgd": "stochastic gradient descent"}.get(
-        name, str(name)
-    )
-    if rate is not None:
-        text += f" (learning rate {rate:g}"
-        if name == "sgd" and optimizer.get("momentum"):
-            nesterov = "Nesterov " if optimizer.get("nesterov") else ""
-            text += f", {nesterov}momentum {optimizer['momentum']:g}"
-        text += ")"
-    said.append(f"with {text}")
+    monitor = str(training.get("monitor", "val_loss")).removeprefix("val_")
+    monitor = f"validation {MONITORED.get(monitor, monitor)}"
+    plateau = training.get("reduce_on_plateau")
+    stopping = training.get("early_stopping")
+    said = [f"with {_optimizer(training.get('optimizer') or {}, cite)}"]
     if "batch_size" in training:
         said.append(f"in batches of {training['batch_size']}")
     if "epochs" in training:
-        said.append(f"for at most {plural(training['epochs'], 'epoch')}")
+        most = "at most " if stopping else ""
+        said.append(f"for {most}{plural(training['epochs'], 'epoch')}")
     result = " ".join(said)
     extras = []
+    if training.get("warmup_fraction"):
+        extras.append(
+            "a learning rate that rises linearly over the first "
+            f"{number(100 * training['warmup_fraction'], 0)}% of the steps"
+        )
     if training.get("schedule", "constant") != "constant":
         extras.append(f"a {training['schedule']} schedule of the learning rate")
-    plateau = training.get("reduce_on_plateau")
     if plateau:
         extras.append(
             f"the learning rate multiplied by {plateau.get('factor', 0.5):g} after "
-            f"{plural(plateau.get('patience', 5), 'epoch')} without improvement"
+            f"{plural(plateau.get('patience', 5), 'epoch')} without better {monitor}"
         )
-    stopping = training.get("early_stopping")
     if stopping:
         extras.append(
             f"early stopping after {plural(stopping.get('patience', 5), 'epoch')} without "
-            "improvement"
+            f"better {monitor}"
+        )
+    if training.get("batch_norm_momentum") is not None:
+        extras.append(
+            f"a momentum of {training['batch_norm_momentum']:g} of batch normalisation's statistics"
         )
     if extras:
-        result += f", {listed(extras)}"
-    monitor = str(training.get("monitor", "val_loss")).removeprefix("val_")
-    monitor = {"mcc": "validation MCC", "dice": "validation Dice"}.get(
-        monitor, f"validation {monitor}"
-    )
+        result += f", with {listed(extras)}"
     if training.get("keep", "best") == "best":
         result += f"; the weights of the epoch with the best {monitor} were kept"
     else:
@@ -251,6 +249,33 @@ def _network_training(settings: Mapping[str, Any], cite: Citer) -> str:
     if changes:
         result += f". Training images were changed at random ({', '.join(changes)})"
     return result
+
+
+def _optimizer(optimizer: Mapping[str, Any], cite: Citer) -> str:
+    """'Adam [3] (learning rate 0.001)'."""
+    name = str(optimizer.get("name", "adam"))
+    text = f"Adam {cite('kingma2015')}" if name == "adam" else "stochastic gradient descent"
+    details = []
+    if optimizer.get("learning_rate") is not None:
+        details.append(f"learning rate {_decimal(optimizer['learning_rate'])}")
+    if name == "sgd" and optimizer.get("momentum"):
+        nesterov = "Nesterov " if optimizer.get("nesterov") else ""
+        details.append(f"{nesterov}momentum {optimizer['momentum']:g}")
+    if optimizer.get("decay"):
+        details.append(f"decay {_decimal(optimizer['decay'])} for each step")
+    return f"{text} ({', '.join(details)})" if details else text
+
+
+def _decimal(value: float) -> str:
+    """0.000001 rather than 1e-06."""
+    return f"{value:.10f}".rstrip("0").rstrip(".")
+
+
+def _with_parameters(kind: str, entry: str | Mapping[str, Any]) -> str:
+    """'focal with gamma 2': a loss and the parameters that were used."""
+    used = loss_parameters(kind, entry)
+    said = [f"{key} {value:g}" for key, value in used.items() if value is not None]
+    return f"{loss_name(entry)} with {listed(said)}" if said else loss_name(entry)
 
 
 def _loss_sources(losses: list[str], cite: Citer) -> str:
@@ -271,33 +296,7 @@ def paragraphs(facts: Facts) -> tuple[list[str], list[str]]:
     cite = Citer()
     config = facts.config
     found = [_data(facts, cite)]
-    seg, cls = config["segmentation"], config["classification"]
-    names = [loss_name(entry) for entry in seg["losses"]]
-    sources = [key for name in names for key in SEGMENTATION_SOURCES.get(name, ())]
-    found.append(
-        f"Lungs were segmented by a U-Net {cite('ronneberger2015')} with an "
-        f"{str(seg.get('backbone', 'efficientnetb0')).replace('efficientnetb', 'EfficientNet-B')} "
-        f"encoder {cite('tan2019')} at {seg['image_size']} x {seg['image_size']} pixels, one for "
-        f"each of {plural(len(names), 'loss', 'losses')} ({listed(names)})"
-        f"{' ' + cite(*dict.fromkeys(sources)) if sources else ''}, trained "
-        f"{_network_training(seg, cite)}. The {seg['ensemble_size']} with the best mean Dice on "
-        f"validation images ({number(100 * seg.get('val_fraction', 0.15), 0)}% of the patients) "
-        "were combined by a pixel-wise AND. Images were cropped to the bounding box of the "
-        f"lungs, widened by {number(100 * config.get('crop', {}).get('margin', 0.05), 0)}% on "
-        "each side; an image with an empty mask was used whole."
-    )
-    weights = "balanced class weights" if cls.get("class_weights") == "balanced" else "no weights"
-    found.append(
-        "Classifiers consisted of the encoder of the best segmenter, a 3 x 3 convolution with 512 "
-        "filters, global average pooling and a softmax layer, at "
-        f"{cls['image_size']} x {cls['image_size']} pixels. One was trained for each of "
-        f"{plural(len(facts.losses), 'loss', 'losses')} ({listed(facts.losses)})"
-        f"{_loss_sources(facts.losses, cite)}"
-        + (f" and each of {facts.replicates} seeds" if facts.replicates > 1 else "")
-        + f", with {weights}, {_network_training(cls, cite)}. The design follows "
-        f"{cite('rajaraman2021')}, with the choice of members and the fit of ensemble weights "
-        "moved from the test split to a split of their own."
-    )
+    found += [_segmentation(facts, cite), _classification(facts, cite)]
     ensembles = config["ensembles"]
     if ensembles.get("methods") and ensembles.get("top_k"):
         said = []
@@ -348,6 +347,54 @@ def paragraphs(facts: Facts) -> tuple[list[str], list[str]]:
     return found, cite.references
 
 
+def _segmentation(facts: Facts, cite: Citer) -> str:
+    settings = facts.config["segmentation"]
+    names = [loss_name(entry) for entry in settings["losses"]]
+    losses = [_with_parameters("segmentation", entry) for entry in settings["losses"]]
+    sources = [key for name in names for key in SEGMENTATION_SOURCES.get(name, ())]
+    backbone = str(settings.get("backbone", "efficientnetb0"))
+    weights = str(settings.get("encoder_weights", "none"))
+    start = {"none": "random weights", "imagenet": "ImageNet weights"}.get(
+        weights, f"the weights in {Path(weights).name}"
+    )
+    return (
+        f"Lungs were segmented by a U-Net {cite('ronneberger2015')} with an "
+        f"{backbone.replace('efficientnetb', 'EfficientNet-B')} encoder {cite('tan2019')} that "
+        f"started from {start}, at {settings['image_size']} x {settings['image_size']} pixels, one "
+        f"for each of {plural(len(names), 'loss', 'losses')} ({'; '.join(losses)})"
+        f"{' ' + cite(*dict.fromkeys(sources)) if sources else ''}, trained "
+        f"{_network_training(settings, cite)}. The {settings['ensemble_size']} with the best mean "
+        f"Dice on validation images ({number(100 * settings.get('val_fraction', 0.15), 0)}% of the "
+        "patients) were combined by a pixel-wise AND. Images were cropped to the bounding box of "
+        f"the lungs, widened by {number(100 * facts.config.get('crop', {}).get('margin', 0.05), 0)}"
+        "% on each side; an image with an empty mask was used whole."
+    )
+
+
+def _classification(facts: Facts, cite: Citer) -> str:
+    settings = facts.config["classification"]
+    losses = [_with_parameters("classification", entry) for entry in settings["losses"]]
+    weights = "without class weights"
+    if settings.get("class_weights") == "balanced":
+        weights = "with class weights inversely proportional to the class sizes"
+        if any("calibrated" in loss for loss in facts.losses):
+            weights += " (on each image's loss, not on the calibration term of the batch)"
+    ablations = [str(name).replace("_", " ") for name in facts.config.get("ablations") or []]
+    return (
+        "Classifiers consisted of the encoder of the best segmenter, cut at block5c_add, a 3 x 3 "
+        "convolution with 512 filters and ReLU, global average pooling and a softmax layer, at "
+        f"{settings['image_size']} x {settings['image_size']} pixels. One was trained for each of "
+        f"{plural(len(facts.losses), 'loss', 'losses')} ({'; '.join(losses)})"
+        f"{_loss_sources(facts.losses, cite)}"
+        + (f" and each of {facts.replicates} seeds" if facts.replicates > 1 else "")
+        + f", {weights}, {_network_training(settings, cite)}."
+        + (f" The loss {facts.baseline_loss} was also trained {listed(ablations)}."
+           if ablations else "")
+        + f" The design follows {cite('rajaraman2021')}, with the choice of members and the fit of "
+        "ensemble weights moved from the test split to a split of their own."
+    )  # fmt: skip
+
+
 def _data(facts: Facts, cite: Citer) -> str:
     names = {"classification": "Images to classify", "lungs_train": "lung masks for training",
              "lungs_test": "lung masks for testing"}  # fmt: skip
@@ -396,19 +443,21 @@ def _data(facts: Facts, cite: Citer) -> str:
 
 def _statistics(facts: Facts, cite: Citer) -> str:
     settings = facts.config.get("evaluation", {})
-    tests = facts.config.get("significance", {})
     text = f"The primary metric was the multi-class MCC {cite('gorodkin2004')} on the test split, "
     source = f" {cite('efron1987')}" if "accelerated" in facts.interval_method else ""
     text += (
-        f"with {facts.confidence} intervals by {facts.interval_method}{source} that resamples "
+        f"with {facts.confidence} intervals by {facts.interval_method}{source} over resampled "
         f"patients {cite('field2007')}"
     )
     if settings.get("resamples"):
         text += f" ({plural(settings['resamples'], 'resample')})"
     text += (
         f". Calibration was measured by the expected calibration error {cite('guo2017')}, the "
-        f"Brier score {cite('brier1950')} and the log loss."
-    )
+        f"Brier score {cite('brier1950')} and the log loss"
+        + (", before and after scaling by a temperature that was fitted on the ensemble split"
+           if settings.get("temperature_scaling") else "")
+        + "."
+    )  # fmt: skip
     if settings.get("operating_point") == "youden":
         text += (
             " Sensitivity and specificity were taken at the threshold with the largest Youden "
@@ -419,8 +468,8 @@ def _statistics(facts: Facts, cite: Citer) -> str:
         f"{facts.baseline_loss}, and each ensemble with its best member, by sign-flip permutation "
         "by patient"
     )
-    if tests.get("permutations"):
-        text += f" ({tests['permutations']} permutations)"
+    if facts.permutations:
+        text += f" (up to {facts.permutations:,} permutations)"
     used = facts.significance
     names = set(used["test"].astype(str).str.lower()) if "test" in used else set()
     others = []
@@ -438,6 +487,11 @@ def _statistics(facts: Facts, cite: Citer) -> str:
         text += f"; {listed(others)} were computed beside it"
     text += f". p values were corrected within each family {cite('holm1979')}"
     text += f" at a level of {facts.alpha:g}."
+    if facts.crossed:
+        text += (
+            " Losses were also compared by their means over the seeds, with seeds and patients as "
+            "crossed random factors."
+        )
     if not facts.results.table("tables/diversity.csv").empty:
         text += (
             " Diversity of the single models was measured by disagreement and the Q statistic "

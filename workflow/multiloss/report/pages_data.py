@@ -264,6 +264,12 @@ def segmentation(facts: Facts, figures: Figures) -> Section:
             text += "."
         blocks.append(Text([text]))
         frame = scores.copy()
+        if "selected" in frame:  # the combined mask is what the chosen ones make, not one of them
+            frame["selected"] = (
+                frame["selected"]
+                .astype(object)
+                .where(~frame["loss"].astype(str).str.startswith("and_"), pd.NA)
+            )
         for metric in ("dice", "iou"):
             columns = [metric, f"{metric}_ci_low", f"{metric}_ci_high"]
             if set(columns) <= set(frame.columns):
@@ -325,7 +331,9 @@ def crops(facts: Facts, figures: Figures) -> Section:
             facts.manifest[["image_id", "split"]], on="image_id", how="left"
         ) if len(facts.manifest) else boxes.assign(split="all")  # fmt: skip
         rows = []
-        for split, part in merged.groupby("split", sort=False):
+        parts = dict(list(merged.groupby("split", sort=False)))
+        for split in sorted(parts, key=[*words.SPLITS, *parts].index):
+            part = parts[split]
             area = part["lung_fraction"].astype(float)
             rows.append(
                 {
@@ -341,6 +349,7 @@ def crops(facts: Facts, figures: Figures) -> Section:
             table(
                 "crops",
                 "Lung area and fallbacks of each split",
+                f"n = {plural(len(boxes), 'image')}. "
                 "Share of the image that the combined mask calls lung (median, 5th and 95th "
                 "percentile of the images) and the number of images whose mask was empty. "
                 "Splits that differ much here were not cropped alike.",

@@ -7,7 +7,6 @@ from typing import Any
 import pandas as pd
 from markupsafe import Markup
 
-from multiloss import losses as loss_catalog
 from multiloss.report import words
 from multiloss.report.answer import listed_codes
 from multiloss.report.blocks import (
@@ -36,6 +35,7 @@ from multiloss.report.facts import (
     Estimate,
     Facts,
     loss_name,
+    loss_parameters,
 )
 from multiloss.report.figures import Figures
 
@@ -71,13 +71,11 @@ def training(facts: Facts, figures: Figures) -> Section:
             ]
         )
     ]
-    defaults = loss_catalog.catalog("classification")
     same = {name: other for pair in words.SAME_OBJECTIVE for name, other in (pair, pair[::-1])}
     rows = []
     for entry in settings["losses"]:
         name = loss_name(entry)
-        given = {} if isinstance(entry, str) else {k: v for k, v in entry.items() if k != "name"}
-        used = {**defaults.get(name, {}), **given}
+        used = loss_parameters("classification", entry)
         other = same.get(name)
         rows.append(
             {
@@ -407,9 +405,10 @@ def ensembles(facts: Facts, figures: Figures) -> Section:
         )
     )
     members = facts.members
+    kinds = facts.metrics.drop_duplicates("model").set_index("model")["kind"]
     extra: dict[str, dict[str, Any]] = {
-        name: {"kind": words.kind_label(kind)}
-        for name, kind in facts.metrics.drop_duplicates("model").set_index("model")["kind"].items()
+        name: {"kind": words.kind_label(kinds[name])}
+        for name in ([*facts.ensembles, *facts.seed_ensembles] if facts.seed_ensembles else [])
     }
     blocks.append(
         metrics_table(
@@ -490,7 +489,9 @@ def ensembles(facts: Facts, figures: Figures) -> Section:
                 "What was chosen on the ensemble split",
                 "The single model, the ensemble and the overall choice with their score on the "
                 "ensemble split. Ensembles that are fitted there are scored by cross-fitting over "
-                "folds of patients, so that no image is scored by weights it has shaped.",
+                "folds of patients, so that no image is scored by weights it has shaped. "
+                f"Intervals are {facts.confidence} percentiles of resampled patients; for whether "
+                "the choice holds, see the test split.",
                 frame,
                 [
                     Column("what", "Choice"),

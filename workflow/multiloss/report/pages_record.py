@@ -59,8 +59,10 @@ def configuration(facts: Facts) -> Section:
         [
             Text(
                 [
-                    "Every setting of this study, defaults included. Saved as a file and given to "
-                    "Snakemake with --configfile, it repeats the study."
+                    Markup(
+                        "Every setting of this study, defaults included. Saved as a file and given "
+                        "to Snakemake with <code>--configfile</code>, it repeats the study."
+                    )
                 ]
             ),
             Code("The configuration in full", text),

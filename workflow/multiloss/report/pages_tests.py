@@ -50,16 +50,15 @@ def significance(facts: Facts, figures: Figures) -> Section:
     if tests.empty:
         blocks.append(Note("The paired tests of this study are not there."))
         return Section("significance", "Significance", blocks)
-    flips = pd.to_numeric(tests.get("permutations", pd.Series(dtype=float)), errors="coerce").max()
     blocks.append(
         Text(
             [
                 "All tests compare two models on the same test images. The primary one flips the "
                 "sign of each patient's contribution to the difference"
                 + (
-                    ""
-                    if pd.isna(flips)
-                    else f" (up to {flips:,.0f} times, or in all ways there are)"
+                    f" (up to {facts.permutations:,} times, or in all ways there are)"
+                    if facts.permutations
+                    else ""
                 )
                 + ", so that several images of one patient count as what they are. McNemar's test "
                 "takes images for independent and is shown for comparison only. Within each "
@@ -113,7 +112,7 @@ def significance(facts: Facts, figures: Figures) -> Section:
     if "family" not in frame:
         frame["family"] = "all tests"
     frame["difference"] = [_difference_cell(row) for row in frame.to_dict("records")]
-    frame["family"] = frame["family"].astype(str).str.replace("_", " ")
+    frame["family"] = frame["family"].astype(str)
     frame["metric"] = frame["metric"].map(words.metric_label)
     frame["test"] = frame["test"].astype(str).str.replace("_", " ")
     blocks += [
@@ -126,14 +125,23 @@ def significance(facts: Facts, figures: Figures) -> Section:
         ),
     ]
     for position, (family, part) in enumerate(frame.groupby("family", sort=False, dropna=False)):
+        made = int(part["p_value"].notna().sum())
         rejected = int(part["reject"].map(is_true).sum())
+        if made:
+            verdict = (
+                f"{plural(made, 'test')}; {rejected or 'none'} "
+                f"{'rejects' if rejected < 2 else 'reject'} after Holm correction within this "
+                "family."
+            )
+        else:
+            verdict = (
+                f"None of {plural(len(part), 'comparison')} could be made; the remark says why."
+            )
         blocks.append(
             table(
                 f"family-{position}",
-                f"Family: {family}",
-                f"{plural(len(part), 'test')}; "
-                f"{'none rejects' if not rejected else f'{rejected} reject'} after Holm correction "
-                "within this family.",
+                words.family_label(family),
+                f"n = {facts.size('test')}. {verdict}",
                 part.sort_values("p_value", kind="stable"),
                 COMPARISON_COLUMNS,
                 source="tables/significance.csv",
@@ -317,10 +325,10 @@ def optimism(facts: Facts, figures: Figures) -> Section:
         blocks.append(
             Text(
                 [
-                    "Done the published way, the MCC of an ensemble looks better by "
-                    f"{number(mcc['difference'].mean())} on average over "
+                    "Done the published way, the MCC of an ensemble changes by "
+                    f"{signed(mcc['difference'].mean())} on average over "
                     f"{plural(len(mcc), 'ensemble')} (from {signed(mcc['difference'].min())} to "
-                    f"{signed(mcc['difference'].max())})."
+                    f"{signed(mcc['difference'].max())}); above 0 it looks better than it is."
                 ]
             )
         )
@@ -366,8 +374,9 @@ def gradcam(facts: Facts, figures: Figures) -> Section:
             return Section("gradcam", "Grad-CAM and localisation", blocks)
     if len(measures):
         frame = measures.copy()
-        # The same measures over the rightly classified images alone are in the table's file.
-        frame = frame[~frame["metric"].astype(str).str.endswith("_correct")]
+        # Those over the rightly classified images alone, and each point of the curves, are in
+        # the table's file.
+        frame = frame[~frame["metric"].astype(str).str.endswith(("_correct", "_curve"))]
         triples = zip(frame["value"], frame["ci_low"], frame["ci_high"], strict=True)
         frame["cell"] = [value_cell(Estimate(*triple)) for triple in triples]
         frame["measure"] = [
@@ -424,7 +433,7 @@ def gradcam(facts: Facts, figures: Figures) -> Section:
             blocks.append(
                 Note("Lesion masks are not known in this study, so nothing was scored on them.")
             )
-    blocks += figures.take("localisation")
+    blocks += figures.take("localisation", "faithfulness")
     blocks += gallery
     blocks += figures.gallery(
         "Heat maps of each model", "gradcam_", [f"gradcam_{name}" for name in front]

@@ -98,6 +98,22 @@ KINDS: dict[str, str] = {
     "baseline": "baseline",
 }
 
+# Families of paired tests, and the kind of test that stands in brackets after them.
+FAMILIES: dict[str, str] = {
+    "against_best_member": "Each ensemble against its best member",
+    "against_best_single": "The average of ensembles against the best single model",
+    "against_baseline": "Each model against the baseline",
+    "noise_floor": "Pairs of the same objective (noise floor)",
+    "calibrated_against_plain": "Each calibrated loss against its plain form",
+    "against_seed_ensemble": "Each ensemble against the average of seeds",
+    "single_models": "All single models at once",
+}
+TESTS: dict[str, str] = {
+    "bootstrap": "paired bootstrap by patient",
+    "delong": "DeLong's test, adjusted for patients",
+    "mcnemar": "McNemar's test, image level",
+}
+
 SPLITS: dict[str, str] = {
     "train": "learns the weights of the networks",
     "val": "watches the trainings",
@@ -119,6 +135,14 @@ def metric_label(metric: str) -> str:
 def metric_help(metric: str) -> str:
     """What the metric is, in one line; empty for one that is not known here."""
     return METRICS.get(metric, ("", ""))[1]
+
+
+def family_label(family: str) -> str:
+    """'against_baseline (delong)' -> 'Each model against the baseline: DeLong's test, ...'."""
+    name, _, test = family.partition(" (")
+    test = test.removesuffix(")")
+    label = FAMILIES.get(name, name.replace("_", " "))
+    return f"{label}: {TESTS.get(test, test)}" if test else label
 
 
 def kind_label(kind: str) -> str:
