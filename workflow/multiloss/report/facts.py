@@ -136,7 +136,7 @@ class Facts:
     def provenance(self, source: Mapping[str, Any]) -> dict[str, Any]:
         """What the config says of a source, completed by what its download recorded."""
         record = self.results.json(f"data/downloads/{source['name']}.json")
-        return {**source, **{key: value for key, value in record.items() if value}}
+        return {**record, **{key: value for key, value in source.items() if value}}
 
     @property
     def phantom(self) -> bool:
