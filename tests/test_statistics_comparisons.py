@@ -191,6 +191,7 @@ def test_tiny_test_splits(n: int) -> None:
     known = rows["p_value"].notna()
     assert rows.loc[known, "p_value"].between(0, 1).all()
     assert rows.loc[~known, "reason"].ne("").all()
+    assert rows.loc[rows["ci_low"].isna(), "reason"].ne("").all()
 
 
 def test_permutations_are_raised_for_large_families(caplog: pytest.LogCaptureFixture) -> None:

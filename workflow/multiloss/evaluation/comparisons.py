@@ -105,6 +105,8 @@ class _Comparer:
             reason = result.reason
             if np.isnan(beside.difference):
                 reason = f"{beside.reason}; its MCC counts as 0"
+            elif np.isnan(beside.ci_low):
+                reason = "; ".join(filter(None, [reason, beside.reason]))
             found[metric] = replace(
                 result, ci_low=beside.ci_low, ci_high=beside.ci_high, reason=reason
             )
