@@ -19,7 +19,7 @@ sys.executable = shlex.quote(sys.executable)
 
 from snakemake.logging import logger
 
-from multiloss import addresses, listing
+from multiloss import addresses, encoder_weights, listing
 from multiloss import config as configuration
 from multiloss.checkpoints import forget as forget_checkpoints
 from multiloss.errors import UserError

@@ -39,6 +39,14 @@ def audit_if_strict(wildcards):
     return rules.leakage.output.table if config["data"]["strict_leakage"] else []
 
 
+def initial_weights(wildcards):
+    """The file that the encoder's weights come from; a random start has none."""
+    setting = config["segmentation"]["encoder_weights"]
+    if encoder_weights.address(config["segmentation"]["backbone"], setting):
+        return rules.encoder_weights.output.weights
+    return encoder_weights.local_weights(setting) or []
+
+
 def training_images(wildcards):
     """Crops, or the whole images for the ablation without crop."""
     crop = ARMS[wildcards.loss].crop

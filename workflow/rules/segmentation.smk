@@ -1,13 +1,4 @@
 # One lung segmenter per loss, scored on images of their own.
-from multiloss import encoder_weights
-
-
-def initial_weights(wildcards):
-    """The file that the encoder's weights come from; a random start has none."""
-    setting = config["segmentation"]["encoder_weights"]
-    if encoder_weights.address(config["segmentation"]["backbone"], setting):
-        return rules.encoder_weights.output.weights
-    return encoder_weights.local_weights(setting) or []
 
 
 rule encoder_weights:
