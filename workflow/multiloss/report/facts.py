@@ -136,7 +136,9 @@ class Facts:
     def provenance(self, source: Mapping[str, Any]) -> dict[str, Any]:
         """What the config says of a source, completed by what its download recorded."""
         record = self.results.json(f"data/downloads/{source['name']}.json")
-        return {**record, **{key: value for key, value in source.items() if value}}
+        terms = {key: source.get(key) for key in ("license", "citation", "homepage")}
+        known = [*record.items(), *terms.items()]
+        return {**source, **{key: value for key, value in known if value}}
 
     @property
     def phantom(self) -> bool:
