@@ -267,6 +267,31 @@ def test_damaged_and_hostile_models_are_refused(tmp_path):
         assert "Lambda" in json.dumps(json.loads(archive.read("config.json")))
 
 
+@pytest.mark.parametrize(
+    ("module", "name"),
+    [("posix", "system"), ("subprocess", "Popen"), ("keras.utils", "get_file"),
+     ("keras.config", "enable_unsafe_deserialization")],
+)  # fmt: skip
+def test_model_that_names_a_function_to_call_is_refused(tmp_path, module, name):
+    """Without a Lambda layer: the description of the model asks for a call of its own."""
+    marker = tmp_path / "executed"
+    inputs = keras.Input((1,))
+    whole, hostile = tmp_path / "whole.keras", tmp_path / "hostile.keras"
+    keras.Model(inputs, keras.layers.Dense(1)(inputs)).save(whole)
+    call = {"module": module, "class_name": name, "registered_name": name}
+    call["config"] = {"command": f"touch {marker}", "args": ["touch", str(marker)]}
+    with zipfile.ZipFile(whole) as archive, zipfile.ZipFile(hostile, "w") as copy:
+        description = json.loads(archive.read("config.json"))
+        description["config"]["layers"][1]["config"]["activation"] = call
+        copy.writestr("config.json", json.dumps(description))
+        for part in ("metadata.json", "model.weights.h5"):
+            copy.writestr(part, archive.read(part))
+    with pytest.raises(UserError, match="not a model that can be loaded safely"):
+        prediction.load_model(hostile)
+    assert not marker.exists()
+    assert prediction.load_model(whole).count_params() == 2
+
+
 STILL = {
     "rotation_degrees": 0, "shift": 0, "shear": 0, "zoom": 0, "horizontal_flip": False,
     "contrast": 0, "brightness": 0, "gamma": 0,
