@@ -9,6 +9,8 @@ def modules_of(rule, wildcards):
     if rule.name == "download":
         # What is fetched is what its digest says; only what is drawn depends on the code.
         return {"phantom"} if SOURCES[wildcards.source]["layout"] == "phantom" else set()
+    if rule.name == "encoder_weights":
+        return set()
     found = set(code.imports(WORKFLOW / "scripts" / Path(rule.script).name))
     if rule.name == "splits":
         found |= {f"layouts.{source['layout']}" for source in SOURCES.values()}
