@@ -337,6 +337,27 @@ def test_calibration_tables_answer_whether_calibrated_losses_are() -> None:
     assert bins.groupby("model")["n"].sum().eq(400).all()
 
 
+def test_the_mean_calibration_over_seeds_counts_the_seeds() -> None:
+    found, models = study(("cce", "calibrated_cce", "a", "b"), sizes=(30, 40, 600))
+    names = [f"{loss}-r{r}" for r in (0, 1) for loss in ("cce", "calibrated_cce")]
+    models = {n: models["cce-r0"] | {"loss": n[:-3], "replicate": int(n[-1])} for n in names}
+    # One seed of the calibrated loss is much too sure.
+    sharp = found.p[1] ** 6
+    found.p[1] = sharp / sharp.sum(axis=1, keepdims=True)
+    found = Predictions(found.rows, names, CLASSES, found.p)
+    train = np.full(3, 1 / 3)
+    compared = evaluation.calibration_tables(
+        found, models, OPTIONS, 1, "balanced", train, CALIBRATED
+    )[1]
+    ece = compared[(compared["version"] == "raw") & (compared["metric"] == "ece")]
+    ece = ece.set_index("replicate")
+    one, two, mean = (ece.loc[key] for key in (0, 1, "mean"))
+    assert mean["difference"] == pytest.approx((one["difference"] + two["difference"]) / 2)
+    width = {key: ece.at[key, "ci_high"] - ece.at[key, "ci_low"] for key in ece.index}
+    assert width["mean"] > 2 * max(width[0], width[1])
+    assert "fewer than 5 seeds" in mean["reason"] and one["reason"] == ""
+
+
 def test_shares_that_training_saw() -> None:
     train, chosen = np.array([0.2, 0.8]), np.array([0.4, 0.6])
 

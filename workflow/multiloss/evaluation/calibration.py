@@ -22,6 +22,7 @@ from multiloss.evaluation.resamples import (
     resampled_values,
 )
 from multiloss.statistics import paired
+from multiloss.statistics.crossed import crossed_comparison
 
 Array = npt.NDArray[np.float64]
 
@@ -136,8 +137,8 @@ def calibration_tables(
 
     Scores: model, kind, version, split, metric, value, ci_low, ci_high, ci_method,
     temperature, n, n_patients, reason. Comparisons: calibrated loss minus its plain form
-    (`plain_of`: plain loss by calibrated loss), for each replicate and for the mean over
-    replicates (replicate 'mean'), with the paired interval over patients.
+    (`plain_of`: plain loss by calibrated loss), for each replicate with the paired interval over
+    patients, and for the mean over replicates (replicate 'mean') over patients and seeds.
     """
     versions, temperatures = _versions(found, models, options, class_weights, train)
     test = versions[RAW]
@@ -195,14 +196,13 @@ def calibration_tables(
                 for column, metric in enumerate(CALIBRATION_METRICS):
                     if metric == "brier_uncertainty":
                         continue
-                    difference = values[first, column].mean() - values[second, column].mean()
-                    moved = drawn[first, :, column].mean(0) - drawn[second, :, column].mean(0)
-                    result = paired.bootstrap_test(
-                        moved,
-                        float(difference),
+                    result = _difference(
+                        values[first, column],
+                        values[second, column],
+                        drawn[first, :, column],
+                        drawn[second, :, column],
                         resamples.freedom,
-                        options["interval"],
-                        options["confidence"],
+                        options,
                     )
                     compared.append(
                         {
@@ -222,3 +222,37 @@ def calibration_tables(
     columns = "loss plain replicate version metric difference ci_low ci_high p_value reason"
     columns += " n n_patients"
     return pd.DataFrame(rows), pd.DataFrame(compared, columns=columns.split())
+
+
+def _difference(
+    first: Array,
+    second: Array,
+    drawn_first: Array,
+    drawn_second: Array,
+    freedom: float,
+    options: Options,
+) -> paired.Result:
+    """Difference of two losses' means over runs, values (runs,) and resampled (runs, R).
+
+    For one run each the paired bootstrap over patients; for several the chance of the seeds
+    counts too, and `reason` says if they are few.
+    """
+    if len(first) > 1:
+        found = crossed_comparison(
+            first, second, drawn_first.T, drawn_second.T, freedom, options["confidence"]
+        )
+        return paired.Result(
+            found.difference,
+            found.difference,
+            found.p_value,
+            found.ci_low,
+            found.ci_high,
+            "the same in every resample" if np.isnan(found.p_value) else found.warning,
+        )
+    return paired.bootstrap_test(
+        drawn_first[0] - drawn_second[0],
+        float(first[0] - second[0]),
+        freedom,
+        options["interval"],
+        options["confidence"],
+    )
