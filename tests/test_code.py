@@ -1,6 +1,9 @@
 """A change in the package's code changes the digest of what runs it, and of nothing else."""
 
+import re
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -90,3 +93,27 @@ def test_imports_are_found_wherever_they_stand(package: Path) -> None:
         encoding="utf-8",
     )
     assert code.imports(path) == {"seeds", "figures", "figures.style"}
+
+
+def test_edited_module_runs_again_what_it_made_and_a_comment_nothing(tmp_path: Path) -> None:
+    checkout, target = tmp_path / "checkout", "results/smallest/data/downloads/lungs-test.json"
+    ignored = shutil.ignore_patterns(".git", ".venv", ".snakemake", "results", "__pycache__")
+    shutil.copytree(SOURCE.parents[1], checkout, ignore=ignored)
+
+    def snakemake(*options: str) -> str:
+        command = [sys.executable, "-m", "snakemake", target, "--cores", "1", *options]
+        command += ["--configfile", "tests/studies/smallest.yaml"]
+        done = subprocess.run(command, cwd=checkout, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        return done.stdout + done.stderr
+
+    snakemake()
+    edit(checkout / "workflow/multiloss/losses/segmentation.py", "1e-7", "1e-6")
+    edit(checkout / "workflow/multiloss/phantom/tissue.py", "import numpy", "# why\nimport numpy")
+    assert "Nothing to be done" in snakemake("--dry-run")
+    edit(
+        checkout / "workflow/multiloss/phantom/tissue.py",
+        "import numpy",
+        "EDITED = 1\nimport numpy",
+    )
+    assert re.search(r"^download +1$", snakemake("--dry-run", "--quiet", "rules"), re.MULTILINE)
