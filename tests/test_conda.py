@@ -5,6 +5,7 @@ installs the environment files with a conda solver out of a local channel, and i
 refuses whatever a script imports from outside of its environment.
 """
 
+import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -26,7 +27,9 @@ pytestmark = [
 def environment(tmp_path_factory) -> dict[str, str]:
     """The environment variables with which the testbed stands in for conda."""
     folder = tmp_path_factory.mktemp("conda")
-    subprocess.run([TESTBED / "up", folder], check=True)
+    # Its channel holds the Python that it is given; the files ask for this one.
+    python = shutil.which("python3.11") or "python3"
+    subprocess.run([TESTBED / "up", folder], env=os.environ | {"PYTHON": python}, check=True)
     shown = subprocess.run(
         ["bash", "-c", 'source "$1/env.sh" && env -0', "-", folder],
         check=True,
