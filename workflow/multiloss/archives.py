@@ -31,6 +31,7 @@ RATIO_COUNTS_FROM = 512 * 10**6
 # What must stay free beside the unpacked files.
 SPARE_BYTES = 50 * 10**6
 _CHUNK = 1 << 20
+_BY_HAND = "if it is meant, unpack it yourself and give the folder as url"
 # The last one is Snakemake's own, in every folder that a rule makes.
 _LITTER = re.compile(
     r"(__MACOSX|\.DS_Store|Thumbs\.db|desktop\.ini|\._.*|\.snakemake_timestamp)", re.IGNORECASE
@@ -107,7 +108,7 @@ def _unpack_one(archive: Path, folder: Path) -> int:
                     _refuse_bomb(archive, written, packed)
             files += 1
             if files > MAX_FILES:
-                raise ArchiveError(f"{archive.name} holds more than {MAX_FILES:,} files: refused")
+                raise _too_many(archive)
             now = time.monotonic()
             if now - last >= SECONDS_BETWEEN_LINES:
                 left = (now - start) / max(written, 1) * ((total or written) - written)
@@ -148,9 +149,7 @@ def _opened(
             with zipfile.ZipFile(archive) as opened:
                 infos = [info for info in opened.infolist() if _wanted_zip(archive, info)]
                 if len(infos) > MAX_FILES:
-                    raise ArchiveError(
-                        f"{archive.name} holds more than {MAX_FILES:,} files: refused"
-                    )
+                    raise _too_many(archive)
                 members = ((_safe(archive, info.filename), opened.open(info)) for info in infos)
                 yield members, sum(info.file_size for info in infos)
         elif _is_tar(archive):
@@ -186,7 +185,7 @@ def _wanted_zip(archive: Path, info: zipfile.ZipInfo) -> bool:
     name = _safe(archive, info.filename)
     kind = stat.S_IFMT(info.external_attr >> 16)
     if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
-        raise ArchiveError(f"{archive.name} holds a link or device, '{info.filename}': refused")
+        raise _link(archive, info.filename)
     return not info.is_dir() and not info.filename.endswith("\\") and not is_litter(name)
 
 
@@ -194,7 +193,7 @@ def _tar_members(archive: Path, opened: tarfile.TarFile) -> Iterator[tuple[str, 
     for info in opened:
         name = _safe(archive, info.name)
         if not (info.isreg() or info.isdir()):
-            raise ArchiveError(f"{archive.name} holds a link or device, '{info.name}': refused")
+            raise _link(archive, info.name)
         if info.isreg() and not is_litter(name):
             handle = opened.extractfile(info)
             if handle is not None:
@@ -211,15 +210,31 @@ def _safe(archive: Path, name: str) -> str:
         or re.match(r"[A-Za-z]:", slashed)
         or any(ord(letter) < 32 for letter in slashed)
     ):
-        raise ArchiveError(f"{archive.name} holds an unsafe path, {name!r}: refused")
+        raise ArchiveError(
+            f"{archive.name} holds an unsafe path, {name!r}: refused; pack it again with paths "
+            "that stay inside"
+        )
     return slashed
 
 
 def _refuse_bomb(archive: Path, unpacked: int, packed: int) -> None:
     if unpacked > MAX_BYTES:
-        raise ArchiveError(f"{archive.name} unpacks to more than {MAX_BYTES / 1e9:.0f} GB: refused")
+        raise ArchiveError(
+            f"{archive.name} unpacks to more than {MAX_BYTES / 1e9:.0f} GB: refused; {_BY_HAND}"
+        )
     if unpacked > RATIO_COUNTS_FROM and unpacked > MAX_RATIO * packed:
         raise ArchiveError(
             f"{archive.name} unpacks to more than {MAX_RATIO} times its size "
-            f"({unpacked / 1e6:.0f} MB from {packed / 1e6:.1f} MB): refused as an archive bomb"
+            f"({unpacked / 1e6:.0f} MB from {packed / 1e6:.1f} MB): refused as an archive bomb; "
+            f"{_BY_HAND}"
         )
+
+
+def _too_many(archive: Path) -> ArchiveError:
+    return ArchiveError(f"{archive.name} holds more than {MAX_FILES:,} files: refused; {_BY_HAND}")
+
+
+def _link(archive: Path, name: str) -> ArchiveError:
+    return ArchiveError(
+        f"{archive.name} holds a link or device, '{name}': refused; pack it again without"
+    )

@@ -44,11 +44,11 @@ def main(snakemake) -> None:
             )
     try:
         place(source["name"], parts, folder)
-    except archives.ArchiveError:
+    except archives.ArchiveError as error:
         # Kept, it would fail each further run too.
         for destination in wanted:
             download.forget(destination)
-        raise
+        raise UserError(f"source '{source['name']}': {error}") from None
     provenance = {key: source[key] for key in ("name", "role", "layout")}
     # The layout's own; what the config says besides is the report's to add.
     provenance |= {key: getattr(layout, key) for key in ("license", "citation", "homepage")}
