@@ -309,14 +309,15 @@ def test_nan_in_a_prediction_is_nan_in_the_loss():
 
 
 @pytest.mark.parametrize("name", TWELVE)
-def test_graph_mode_equals_eager_mode_with_unknown_batch_size(name, random_batch):
+@pytest.mark.parametrize("classes", [4, None])
+def test_graph_mode_equals_eager_mode_with_unknown_sizes(name, classes, random_batch):
     y, p, weights = random_batch
     loss = classification_loss(name)
     graph = tf.function(
         lambda a, b, w: loss(a, b, sample_weight=w),
         input_signature=[
-            tf.TensorSpec((None, 4), tf.float32),
-            tf.TensorSpec((None, 4), tf.float32),
+            tf.TensorSpec((None, classes), tf.float32),
+            tf.TensorSpec((None, classes), tf.float32),
             tf.TensorSpec((None,), tf.float32),
         ],
     )

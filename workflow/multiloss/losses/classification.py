@@ -81,7 +81,13 @@ def margin(y: Any, p: Any) -> Any:
 
 def smooth(y: Any, s: float) -> Any:
     """y' = y (1 - s) + s / K: rows still sum to 1, for any number of classes K."""
-    return y * (1.0 - s) + s / y.shape[-1]
+    return y * (1.0 - s) + s / class_count(y)
+
+
+def class_count(rows: Any) -> Any:
+    """K of (B, K) rows, also where a graph is built before it is known."""
+    known = rows.shape[-1]
+    return ops.cast(ops.shape(rows)[-1], rows.dtype) if known is None else known
 
 
 @loss("cce")
@@ -110,7 +116,7 @@ class EntropyPenalisedCrossEntropy(ClassificationLoss):
         super().__init__(beta=beta, **options)
 
     def per_image(self, y_true: Any, p: Any) -> Any:
-        return cross_entropy(y_true, p) - self.beta * entropy(p) / p.shape[-1]
+        return cross_entropy(y_true, p) - self.beta * entropy(p) / class_count(p)
 
 
 @loss("kl_divergence")
