@@ -898,7 +898,18 @@ class _Maker:
             }
             if self.config["gradcam"]["lesions"]:
                 shares |= {"pointing_game": 0.6, "energy_pointing_game": 0.35, "iou": 0.25}
-            kind = "single" if name in self.singles else "ensemble"
+            kind = {**dict.fromkeys(self.singles, "single"), **dict.fromkeys(ablated, "ablation")}
+            kind = kind.get(name, "ensemble")
+            for share in np.linspace(0, 1, 6).round(6):
+                curves = {
+                    "deletion": 0.1 + 0.7 * np.exp(-4 * share),
+                    "insertion": 0.8 - 0.6 * np.exp(-4 * share),
+                    "random": 0.2 + 0.6 * share,
+                }
+                for curve, value in curves.items():
+                    value += 0.03 * self.rng.normal()
+                    row = (name, kind, f"{curve}_curve", share, value, value - 0.1, value + 0.1)
+                    rows.append((*row, "percentile", 6, 6, int(flat.sum()), ""))
             for metric, value in shares.items():
                 for threshold in (0.2, 0.5) if metric == "iou" else (np.nan,):
                     value += 0.05 * self.rng.normal()

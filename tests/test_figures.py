@@ -224,7 +224,10 @@ def test_draw_writes_picture_vector_and_facts(three, monkeypatch, tmp_path):
     drawing.draw(figure, inputs_of(three, figure), {"dpi": 150}, *paths)
     image = cv2.imread(str(paths[0]))
     assert image.shape[1] == pytest.approx(85 / 25.4 * 150, abs=1)
-    assert b"<dc:date>" not in paths[1].read_bytes()
+    vector = paths[1].read_text(encoding="utf-8")
+    assert "<dc:date>" not in vector
+    # Letters are text and no outlines, in a font that most readers have one of.
+    assert re.search(r"'DejaVu Sans', [^>]*sans-serif[^>]*>Dice coefficient</text>", vector)
     record = json.loads(paths[2].read_text(encoding="utf-8"))
     assert record["caption"] == figure.caption and record["title"] == figure.title
     assert "n = 20 images" in record["facts"]
@@ -252,6 +255,15 @@ for entry, inputs in json.loads(sys.argv[1]):
         written.append({path.name: path.read_bytes() for path in out.iterdir()})
     assert len(written[0]) == 6 and written[0].keys() == written[1].keys()
     assert [name for name in written[0] if written[0][name] != written[1][name]] == []
+
+
+def test_a_class_named_with_dollar_signs_is_no_formula(tmp_path, monkeypatch):
+    made = synthetic_results.make(
+        tmp_path, test_images=30, classes=["a$x_1$", "b"], losses=["cce"], ensembles=False
+    )
+    canvas = paint(made, "splits", monkeypatch).canvas
+    texts = [text for text in canvas.findobj(Text) if text.get_text() == "a$x_1$"]
+    assert texts and not any(text.get_parse_math() for text in texts)
 
 
 def test_a_table_without_its_column_is_named(three, monkeypatch, tmp_path):
@@ -318,6 +330,7 @@ def test_a_failed_model_is_shown_as_a_gap(three, monkeypatch, tmp_path):
         ("diversity", "diversity"),
         ("confusion_matrices_all", "confusion"),
         ("localisation", "localisation"),
+        ("faithfulness", "localisation"),
     ],
 )
 def test_every_figure_says_where_a_model_has_no_result(three, monkeypatch, tmp_path, name, table):
@@ -399,13 +412,34 @@ def test_learning_curves_hold_the_histories(three, monkeypatch):
     assert any(np.array_equal(line, history["val_mcc"]) for line in lines)
 
 
-def test_rank_says_who_is_best_most_often(three, monkeypatch):
+def test_rank_shows_each_rank_with_its_interval(three, monkeypatch):
     table = pd.read_csv(three.results / "tables/rank.csv")
-    table = table[table["kind"] == "single"].sort_values("p_best")
+    table = table[table["kind"] == "single"].sort_values("rank")
     result = paint(three, "rank", monkeypatch)
-    name = style.model_label(table.iloc[-1]["model"])
-    assert result.canvas.axes[0].get_yticklabels()[0].get_text() == name
-    assert result.facts.startswith(f"{name} is most often best")
+    left, right = result.canvas.axes
+    shown = [tick.get_text() for tick in left.get_yticklabels()]
+    assert shown == [style.model_label(name) for name in table["model"]]
+    lines = [line.get_xydata().tolist() for line in left.lines]
+    for place, row in enumerate(table.itertuples()):
+        assert [[row.rank, place]] in lines
+        assert [[row.rank_low, place], [row.rank_high, place]] in lines
+    shares = [f"{row.p_best:.0%} / {row.p_top3:.0%}" for row in table.itertuples()]
+    assert [text.get_text() for text in right.texts] == shares
+    best = style.model_label(table.loc[table["p_best"].idxmax(), "model"])
+    assert result.facts.startswith(f"{best} is most often best: in {table['p_best'].max():.0%}")
+
+
+def test_faithfulness_shows_the_curves_of_the_table(three, monkeypatch):
+    table = pd.read_csv(three.results / "tables/localisation.csv")
+    result = paint(three, "faithfulness", monkeypatch)
+    first = result.canvas.axes[0]
+    assert first.get_title(loc="left") == style.model_label(table["model"].iloc[0])
+    drawn = [line.get_xydata() for line in first.lines]
+    for curve in ("deletion", "insertion", "random"):
+        points = table[(table["model"] == "cce-r0") & (table["metric"] == f"{curve}_curve")]
+        assert len(points) == 6
+        expected = points[["threshold", "value"]].to_numpy()
+        assert any(len(xy) == 6 and np.allclose(xy, expected) for xy in drawn)
 
 
 def test_significance_marks_what_holm_rejects(three, monkeypatch):

@@ -278,6 +278,10 @@ def test_curves_and_randomised_maps_are_summarised(study):
         found = row(table, "a", f"{curve}_auc")
         area = (values[:, 1:] + values[:, :-1]).mean(axis=1) / 2
         assert found["value"] == pytest.approx(area.mean()) and found["n"] == 2
+        for step, share in enumerate((0, 0.25, 0.5, 0.75, 1)):
+            point = row(table, "a", f"{curve}_curve", share)
+            assert point["value"] == pytest.approx(values[:, step].mean())
+            assert point["ci_low"] <= point["value"] <= point["ci_high"]
     assert row(table, "a", "randomised_head_correlation")["value"] == pytest.approx(1)
     assert row(table, "a", "randomised_weights_correlation")["value"] == pytest.approx(-1)
     assert row(table, "a", "randomised_weights_correlation")["n"] == 3

@@ -27,6 +27,8 @@ from multiloss.statistics import bootstrap
 UNIFORM = "uniform"
 # Suffix of a metric over the rightly classified images alone.
 CORRECT = "_correct"
+# Suffix of a point of a deletion or insertion curve; its threshold is the share of the pixels.
+CURVE = "_curve"
 
 COLUMNS = [
     "model",
@@ -239,6 +241,8 @@ def table(
       `iou` and `dice` at each threshold; with `_correct`, over the rightly classified alone;
     - `deletion_auc` (small is good), `insertion_auc` (large is good), `random_auc` (insertion
       in the order of a random map): area under the probability of the explained class;
+      `deletion_curve`, `insertion_curve`, `random_curve` are the curves themselves, point by
+      point: the threshold is the share of the pixels that are gone, or have come;
     - `randomised_head_correlation`, `randomised_weights_correlation`: Spearman correlation
       with the map after the weights were randomised (near 0 is good);
     - `flat_share`: share of images whose map is empty. Such maps are in no other measure.
@@ -301,6 +305,9 @@ def _columns(
         columns[f"{curve}_auc", None] = _spread(
             area_under(values), model.faithfulness_rows, len(model.maps)
         )
+        shares = np.linspace(0, 1, values.shape[1]).round(6)
+        for share, point in zip(shares.tolist(), values.T, strict=True):
+            columns[curve + CURVE, share] = _spread(point, model.faithfulness_rows, len(model.maps))
     for stage, maps in model.randomised.items():
         columns[f"randomised_{stage}_correlation", None] = _spread(
             rank_correlations(model.maps[model.randomised_rows], maps),
@@ -343,7 +350,7 @@ def _reason(metric: str, used: np.ndarray, low: float, model: Explained) -> str:
         return "no interval: the same for all patients" if np.isnan(low) else ""
     if model.flat.all():
         return "all maps are flat"
-    if metric.endswith("_auc") or metric.startswith("randomised"):
+    if metric.endswith(("_auc", CURVE)) or metric.startswith("randomised"):
         return "not measured, or all maps are flat"
     if metric == "lung_share":
         return "no lungs were found"

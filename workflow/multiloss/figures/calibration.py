@@ -13,6 +13,8 @@ from multiloss.figures.selection import calibration_pairs
 from multiloss.figures.style import INK, MUTED, Style, gap, interval, label, model_label, panels
 
 _SCALED = "-temperature"
+# Bins of fewer images are not joined by a line.
+LINE_FROM = 20
 _RAW, _CORRECTED = "raw", "prior_corrected"
 
 
@@ -37,10 +39,14 @@ def reliability(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Draw
         colour = style.colours[number]
         top.plot([0, 1], [0, 1], "--", color=MUTED, linewidth=0.8, zorder=1)
         top.vlines(part["confidence"], part["ci_low"], part["ci_high"], color=colour, linewidth=1.0)
-        top.plot(part["confidence"], part["accuracy"], "o-", color=colour, linewidth=0.8, ms=3.2)
+        # Between bins of a few images a line would only show chance.
+        joined = part["n"].min() >= LINE_FROM
+        line = 0.8 if joined else 0.0
+        top.plot(part["confidence"], part["accuracy"], "o-", color=colour, linewidth=line, ms=3.2)
         scaled = bins[bins["model"] == model + _SCALED].sort_values("confidence")
         if len(scaled):
-            look = {"color": colour, "mfc": "white", "linewidth": 0.5, "ms": 3.0, "mew": 0.7}
+            look = {"color": colour, "mfc": "white", "ms": 3.0, "mew": 0.7}
+            look["linewidth"] = 0.5 if joined else 0.0
             top.plot(scaled["confidence"], scaled["accuracy"], "o:", zorder=1.5, **look)
         top.set_xlabel("confidence")
         text = []
@@ -51,7 +57,7 @@ def reliability(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Draw
         head = [f"{why[0].upper()}{why[1:]}:", model_label(model)]
         top.set_title("\n".join(head + text), loc="left")
         top.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
-        top.set_aspect("equal")
+        top.set_aspect("equal", anchor="S")
     axes[0].set_ylabel("share of right answers")
     kept = metrics[metrics["model"].isin(chosen)]
     per_bin = bins.loc[bins["model"].isin(chosen), "n"]
@@ -64,6 +70,9 @@ def reliability(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Draw
         scaled_line = axes[0].plot([], [], "o:", label="after temperature scaling", **look)[0]
         handles.insert(1, scaled_line)
     few, many = int(per_bin.min()), int(per_bin.max())
+    if few < LINE_FROM:
+        for handle in handles[:-1]:
+            handle.set_linewidth(0)
     spread = f"{few} to {many}" if few < many else f"{few}"
     size = f"est split, {sizes(kept)}, {spread} in a bin; lines and brackets: {params['percent']}"
     size += " intervals"

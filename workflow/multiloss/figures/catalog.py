@@ -248,7 +248,8 @@ def _segmentation(config: Config) -> list[Figure]:
             "Lung masks and crops",
             "Loss of each U-Net on its training and validation images after each epoch (below) "
             "and Dice coefficient on the validation images (above). Each panel has its own "
-            "loss, so the lower axes cannot be compared between panels; the upper ones can. A "
+            "loss and scale (logarithmic where losses fall far), so the lower axes cannot be "
+            "compared between panels; the upper ones can. A "
             "validation line that rises while the training line falls shows overfitting.",
             {"losses": losses},
         ),
@@ -270,7 +271,8 @@ def _training(config: Config) -> list[Figure]:
             "Training",
             "Each loss after each epoch: MCC and accuracy on the validation split (above; the "
             "same axes in all panels) and the loss on training and validation images (below; "
-            "each loss has its own scale, so levels cannot be compared between panels). A "
+            "each loss has its own scale, logarithmic where losses fall far, so levels cannot be "
+            "compared between panels). A "
             "validation loss that rises while the training loss falls shows overfitting."
             + _runs(config, "Thin lines are the single training runs."),
             common,
@@ -412,13 +414,18 @@ def _comparisons(config: Config) -> list[Figure]:
                 "rank",
                 "comparisons.rank",
                 {"rank": _TABLES["rank"]},
-                "How often each loss is best",
+                "Rank of each loss, and how often it is best",
                 "Comparisons",
-                "Share of the resampled test sets (patients drawn with replacement) in which the "
-                "loss has the highest MCC of all single models (dark), or one of the three "
-                "highest (light). If one loss were surely best, its dark bar would reach 1; "
-                "bars of similar length mean that the test set cannot tell."
-                + _runs(config, "Bars are means over the training runs."),
+                "Left: rank of each loss by MCC among the single models (1 is best) over resampled "
+                f"test sets (patients drawn with replacement): mean and {_percent(config)} "
+                "interval. Right: share of those test sets in which the loss has the highest MCC "
+                "(dark), or one of the three highest (light). If one loss were surely best, its "
+                "dark bar would reach 1; wide intervals and bars of similar length mean that the "
+                "test set cannot tell."
+                + _runs(
+                    config,
+                    "Small marks are the training runs, diamonds and bars their means.",
+                ),
                 common,
             )
         )
@@ -462,7 +469,8 @@ def _calibration(config: Config) -> list[Figure]:
             "Calibration",
             "Share of right answers against the confidence (probability of the predicted class), "
             f"in bins that hold the same number of test images, for {_chosen_text(config)}. "
-            f"Vertical lines are {percent} intervals. On the diagonal a model is as often right "
+            f"Vertical lines are {percent} intervals; bins of fewer than 20 images are not "
+            "joined by a line. On the diagonal a model is as often right "
             f"as it says; below it, it is overconfident.{hollow}",
             {**common, "bins": config["evaluation"]["ece_bins"]},
         ),
@@ -614,6 +622,27 @@ def _gradcam(config: Config) -> list[Figure]:
             "shuffled should be near 0: maps that do not change show the image, not the model."
             + _runs(config, "Points are the training runs."),
             {"losses": names_of(config["classification"]["losses"]), "percent": _percent(config)},
+        )
+    )
+    result.append(
+        Figure(
+            "faithfulness",
+            "gradcam.faithfulness",
+            {"localisation": _TABLES["localisation"]},
+            "Do the heat maps show what the models use?",
+            "Grad-CAM",
+            "Mean probability of the explained class while an image's hottest pixels are blurred "
+            "first (deletion, dashed) and while they are uncovered first in the blurred image "
+            "(insertion, solid), against the share of the pixels; dotted is uncovering in a "
+            "random order. If a map shows what its model uses, deletion falls at once and "
+            "insertion rises above the dotted line. "
+            + (
+                "Thin lines are the single training runs."
+                if config["replicates"] > 1
+                else f"Bands are pointwise {_percent(config)} intervals from resampling patients."
+            )
+            + " The areas under the curves are in the figure of where the heat lies.",
+            {"percent": _percent(config)},
         )
     )
     return result

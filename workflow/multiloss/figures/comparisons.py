@@ -9,6 +9,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.colors import Normalize
 from matplotlib.patches import Rectangle
+from matplotlib.ticker import MaxNLocator
 
 from multiloss.evaluation import families
 from multiloss.figures.drawing import Drawing, Inputs, message
@@ -115,9 +116,15 @@ def significance(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Dra
         aspect=40,
         pad=0.01,
     )
-    bar.set_label(f"difference (model minus the other); test split, {sizes(table)}")
+    bar.set_label("difference, model minus the other")
     bar.outline.set_visible(False)
     runs = table["run"].nunique()
+    numbers = (
+        "numbers: runs in which the test rejects, framed where most do"
+        if runs > 1
+        else "numbers: adjusted p value, framed where the test rejects"
+    )
+    canvas.supxlabel(f"test split, {sizes(table)}; {numbers}", fontsize=style.font_size)
     rejected = int(table["reject"].sum())
     facts = (
         f"{count(len(table), 'test')}, of which {rejected:,} "
@@ -167,55 +174,85 @@ def _cell_text(cell: pd.DataFrame) -> str:
 
 
 def rank(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Drawing:
-    """How often each loss is best, and in the top 3, over resampled test sets."""
-    table = inputs.table("rank", ["p_best", "p_top3", "n"], text=["model"])
-    for column, wanted in (("metric", "mcc"), ("kind", "single"), ("split", "test")):
-        if column in table:
-            table = table[table[column] == wanted]
+    """Rank of each loss over resampled test sets, and how often it is best and in the top 3."""
+    table = inputs.table(
+        "rank",
+        ["p_best", "p_top3", "rank", "rank_low", "rank_high", "resamples", "n"],
+        text=["model", "metric", "kind", "split"],
+    )
+    table = table[(table["metric"] == "mcc") & (table["kind"] == "single")]
+    table = table[table["split"] == "test"]
     table = table.assign(family=[family(model) for model in table["model"]])
-    mean = table.groupby("family")[["p_best", "p_top3"]].mean()
-    mean = mean.sort_values(["p_best", "p_top3"], ascending=False)
+    mean = table.groupby("family")[["rank", "p_best", "p_top3"]].mean()
+    mean = mean.sort_values(["rank", "p_best"], ascending=[True, False], kind="stable")
     missing = [loss for loss in params["losses"] if loss not in mean.index]
     if mean.empty:
         return message(style, "No ranks to show.")
     names = [*mean.index, *missing]
-    canvas = style.figure(27 + len(names) * style.line_mm * 1.45, double=False)
-    axes = canvas.subplots()
+    runs = int(table.groupby("family").size().max())
+    canvas = style.figure(27 + len(names) * style.line_mm * (1.45 if runs < 4 else 1.9))
+    left, right = canvas.subplots(1, 2, sharey=True, width_ratios=[1.2, 1])
+    for place, name in enumerate(names):
+        if name in missing:
+            gap(left, place)
+            continue
+        colour = INK if name == params["baseline"] else style.colours[0]
+        _rank_row(left, place, table[table["family"] == name], colour)
+    left.set_xlim(0.5, len(names) + 0.5)
+    left.xaxis.set_major_locator(MaxNLocator(nbins=13, integer=True))
+    left.set_xlabel(f"rank by MCC among {count(len(mean), 'model')} (1 is best)")
+    left.set_title(f"test split, {sizes(table)}", loc="left")
     places = np.arange(len(mean))
-    axes.barh(places, mean["p_top3"], 0.72, color=style.colours[4], label="in the top 3")
-    axes.barh(places, mean["p_best"], 0.72, color=style.colours[0], label="best")
-    for place, (best, top) in zip(places, mean.to_numpy(), strict=True):
-        axes.annotate(
-            f"{best:.0%} / {top:.0%}",
-            (top, place),
+    right.barh(places, mean["p_top3"], 0.72, color=style.colours[4], label="in the top 3")
+    right.barh(places, mean["p_best"], 0.72, color=style.colours[0], label="best")
+    for place, row in zip(places, mean.itertuples(), strict=True):
+        right.annotate(
+            f"{row.p_best:.0%} / {row.p_top3:.0%}",
+            (row.p_top3, place),
             xytext=(2, 0),
             textcoords="offset points",
             va="center",
             fontsize=style.font_size - 0.5,
         )
-    axes.set_yticks(range(len(names)), [model_label(name) for name in names])
-    axes.set_ylim(len(names) - 0.4, -0.6)
-    for place in range(len(mean), len(names)):
-        gap(axes, place)
-    axes.set_xlim(0, min(1.35, float(mean["p_top3"].max()) * 1.4 + 0.02))
-    axes.locator_params(axis="x", nbins=6)
-    axes.set_xticks([tick for tick in axes.get_xticks() if tick <= 1])
-    axes.grid(axis="y", visible=False)
-    axes.set_xlabel("share of resampled test sets")
-    resamples = f"{int(table['resamples'].max()):,} resamples" if "resamples" in table else ""
-    axes.set_title(f"MCC{', ' if resamples else ''}{resamples}", loc="left")
-    canvas.legend(
-        *axes.get_legend_handles_labels(),
-        loc="outside lower center",
-        ncols=2,
-        title=f"test split, {sizes(table)}",
-        title_fontsize=style.font_size - 0.5,
-    )
-    first = mean.iloc[0]
-    facts = f"{model_label(mean.index[0])} is most often best: in {first['p_best']:.0%} of the "
+    right.set_xlim(0, min(1.3, float(mean["p_top3"].max()) * 1.35 + 0.02))
+    right.locator_params(axis="x", nbins=6)
+    right.set_xticks([tick for tick in right.get_xticks() if tick <= 1])
+    right.set_xlabel("share of resampled test sets")
+    resamples = f"{int(table['resamples'].max()):,} resamples"
+    right.set_title(f"best / in the top 3; {resamples}", loc="left")
+    right.tick_params(left=False)
+    left.set_yticks(range(len(names)), [model_label(name) for name in names])
+    left.set_ylim(len(names) - 0.4, -0.6)
+    for tick, name in zip(left.get_yticklabels(), names, strict=True):
+        if name == params["baseline"]:
+            tick.set_fontweight("bold")
+    for axes in (left, right):
+        axes.grid(axis="y", visible=False)
+    text = f"mean rank, {params['percent']} interval"
+    handles = [
+        left.plot([], [], "o-", color=style.colours[0], label=text)[0],
+        left.plot([], [], "o-", color=INK, label=f"{label(params['baseline'])}, baseline")[0],
+        *right.get_legend_handles_labels()[0],
+    ]
+    canvas.legend(handles=handles, loc="outside lower center", ncols=4)
+    best = mean["p_best"].idxmax()
     return Drawing(
-        canvas, facts + (resamples or "resamples") + f" of the test split, {sizes(table)}."
+        canvas,
+        f"{model_label(best)} is most often best: in {mean.at[best, 'p_best']:.0%} of the "
+        f"{resamples} of the test split, {sizes(table)}.",
     )
+
+
+def _rank_row(axes: Axes, place: float, part: pd.DataFrame, colour: str) -> None:
+    """Mean rank and interval of each run of a loss, and the mean of several runs."""
+    several = len(part) > 1
+    look = {"linewidth": 0.7, "alpha": 0.55} if several else {"linewidth": 1.3}
+    for offset, row in zip(offsets(len(part), 0.3), part.itertuples(), strict=True):
+        axes.plot([row.rank_low, row.rank_high], [place + offset] * 2, color=colour, **look)
+        axes.plot(row.rank, place + offset, "o", color=colour, ms=2.2 if several else 4.0)
+    if several:
+        mean = part["rank"].mean()
+        axes.plot(mean, place, "D", color=colour, ms=4.2, mec="white", mew=0.6, zorder=4)
 
 
 def replicates(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Drawing:

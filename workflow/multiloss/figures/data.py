@@ -10,18 +10,16 @@ from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 
 from multiloss.figures.drawing import Drawing, Inputs, message
-from multiloss.figures.style import INK, Style, bare, count, panels, wrap
+from multiloss.figures.style import INK, Style, bare, count, for_letters, panels, wrap
 from multiloss.images import read_grey
 from multiloss.seeds import derive
 
 SPLITS = ["train", "val", "ensemble", "test"]
-# Pictures are drawn a few centimetres wide: more pixels than this would not be seen.
-LONGEST_SIDE = 360
 FALLBACKS_SHOWN = 4
 BOXES_SHOWN = 12
 
 
-def shrink(image: np.ndarray, longest: int = LONGEST_SIDE) -> np.ndarray:
+def shrink(image: np.ndarray, longest: int) -> np.ndarray:
     """An image (H, W) no longer than `longest` pixels on either side, its proportions kept."""
     factor = longest / max(image.shape)
     if factor >= 1:
@@ -30,7 +28,7 @@ def shrink(image: np.ndarray, longest: int = LONGEST_SIDE) -> np.ndarray:
     return cv2.resize(image, size, interpolation=cv2.INTER_AREA)
 
 
-def show(axes: Axes, image: np.ndarray, longest: int = LONGEST_SIDE) -> float:
+def show(axes: Axes, image: np.ndarray, longest: int) -> float:
     """Draw a grey image shrunk; return the factor from its pixels to the drawn ones."""
     small = shrink(image, longest)
     axes.imshow(small, cmap="gray", vmin=0, vmax=255, interpolation="antialiased")
@@ -100,7 +98,7 @@ def samples(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Drawing:
         draws = np.random.default_rng(derive(params["seed"], "figure", "samples", name))
         chosen = part.iloc[draws.permutation(len(part))[:columns]]
         for place, image in zip(row, chosen.itertuples(), strict=False):
-            show(place, read_grey(image.path))
+            show(place, read_grey(image.path), style.pixels(columns))
         for place in row[len(chosen) :]:
             bare(place)
         total = int((train["label"] == name).sum())
@@ -129,7 +127,7 @@ def crop_overview(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Dr
     tall = float(taller.clip(0.5, 1.4).max()) * side + 2.6 * style.line_mm + 2
     canvas = style.figure(-(-len(chosen) // columns) * tall + 10)
     for axes, image in zip(panels(canvas, len(chosen), columns), chosen.itertuples(), strict=True):
-        factor = show(axes, read_grey(image.path))
+        factor = show(axes, read_grey(image.path), style.pixels(columns))
         mask = inputs.path("masks") / f"{image.image_id}.png"
         outline(axes, read_grey(mask), factor, color=style.colours[4], linewidth=0.9)
         corner = (image.xmin * factor - 0.5, image.ymin * factor - 0.5)
@@ -142,7 +140,9 @@ def crop_overview(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Dr
         text = (
             "no lung found:\nwhole image" if image.fallback else f"{image.lung_fraction:.0%} lung"
         )
-        axes.set_title(f"{wrap(image.label, 20)}\n{text}", color=colour if image.fallback else INK)
+        axes.set_title(
+            f"{wrap(image.label, 20)}\n{text}", color=for_letters(colour) if image.fallback else INK
+        )
     lines = [
         canvas.axes[0].plot([], [], color=style.colours[4], label="predicted lung mask")[0],
         canvas.axes[0].plot([], [], color=style.colours[5], label="crop box")[0],

@@ -18,17 +18,32 @@ from multiloss.errors import UserError
 from multiloss.figures.data import outline, show, shrink, steps
 from multiloss.figures.drawing import Drawing, Inputs, message
 from multiloss.figures.performance import family, run
-from multiloss.figures.style import INK, MUTED, Style, bare, count, gap, model_label, offsets, wrap
+from multiloss.figures.style import (
+    INK,
+    MUTED,
+    NO_RESULT,
+    Style,
+    bare,
+    count,
+    for_letters,
+    gap,
+    model_label,
+    offsets,
+    panels,
+    wrap,
+)
 from multiloss.images import read_grey
 from multiloss.localisation import UNIFORM, cut, to_original
 from multiloss.seeds import derive
 
 # The overlay shows the image through the heat; where there is no heat, only the image.
 STRONGEST_TINT = 0.65
-LONGEST_SIDE = 220
 # With many classes a figure shows fewer images of each, so that it still fits a page.
 ROWS_PER_FIGURE = 8
 FOOT_MM = 15.0
+# Pictures shrink where a figure would not fit on a printed page.
+PAGE_MM = 240.0
+SMALLEST_MM = 18.0
 NO_ANSWER = "training failed"
 
 
@@ -116,8 +131,9 @@ def overlay(image: np.ndarray, heat: np.ndarray, colours: str) -> np.ndarray:
 class _Painter:
     """Draws one test image with a map; every image is read once."""
 
-    def __init__(self, images: pd.DataFrame, threshold: float, style: Style) -> None:
+    def __init__(self, images: pd.DataFrame, threshold: float, columns: int, style: Style) -> None:
         self.images, self.threshold, self.style = images, threshold, style
+        self.longest = style.pixels(columns)
         self.pixels: dict[str, tuple[np.ndarray, np.ndarray | None]] = {}
 
     def read(self, image_id: str) -> tuple[np.ndarray, np.ndarray | None]:
@@ -142,12 +158,12 @@ class _Painter:
 
     def original(self, axes: Axes, image_id: str) -> None:
         image, lesion = self.read(image_id)
-        factor = show(axes, image, LONGEST_SIDE)
+        factor = show(axes, image, self.longest)
         self.marks(axes, image_id, image, lesion, factor, self.style.colours[4])
 
     def heat_map(self, axes: Axes, image_id: str, heat: np.ndarray, flat: bool) -> None:
         image, lesion = self.read(image_id)
-        small = shrink(self.heat(image_id, heat), LONGEST_SIDE)
+        small = shrink(self.heat(image_id, heat), self.longest)
         axes.imshow(small, cmap=self.style.heat, vmin=0, vmax=1, interpolation="antialiased")
         bare(axes)
         axes.set_anchor("N")
@@ -159,7 +175,7 @@ class _Painter:
 
     def overlay(self, axes: Axes, image_id: str, heat: np.ndarray, flat: bool) -> None:
         image, lesion = self.read(image_id)
-        small = shrink(image, LONGEST_SIDE)
+        small = shrink(image, self.longest)
         size = (small.shape[1], small.shape[0])
         shrunk = cv2.resize(self.heat(image_id, heat), size, interpolation=cv2.INTER_AREA)
         axes.imshow(overlay(small, shrunk, self.style.heat), interpolation="antialiased")
@@ -204,12 +220,12 @@ def model(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Drawing:
         chosen[name] = [
             choose(part[part["right"] == right], per_outcome) for right in (True, False)
         ]
-    side = style.double_column_mm / 6 - 2.5
-    heights = [
-        style.line_mm + 3 + sum(side * shape + style.line_mm + 2.5 for shape in shapes)
-        for shapes in (_shapes(chosen[name], images, per_outcome) for name in classes)
-    ]
-    head_mm = 1.6 * style.line_mm
+    shapes = {name: _shapes(chosen[name], images, per_outcome) for name in classes}
+    head_mm, text_mm = 1.6 * style.line_mm, style.line_mm + 2.5
+    letters = head_mm + FOOT_MM + sum((len(rows) + 1) * text_mm for rows in shapes.values())
+    tallest = (PAGE_MM - letters) / sum(map(sum, shapes.values()))
+    side = min(style.double_column_mm / 6 - 2.5, max(tallest, SMALLEST_MM))
+    heights = [side * sum(rows) + (len(rows) + 1) * text_mm for rows in shapes.values()]
     canvas = style.figure(head_mm + sum(heights) + FOOT_MM)
     head, *sections, foot = canvas.subfigures(
         len(classes) + 2, 1, squeeze=False, hspace=0.0, height_ratios=[head_mm, *heights, FOOT_MM]
@@ -222,14 +238,13 @@ def model(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Drawing:
         va="center",
         fontsize=style.font_size + 0.5,
     )
-    painter = _Painter(images, params["threshold"], style)
+    painter = _Painter(images, params["threshold"], 6, style)
     for section, name in zip(sections, classes, strict=True):
         part = predictions[predictions["label"] == name]
         _heading(
             section, f"true class {name}: {part['right'].sum():,} of {len(part):,} right", style
         )
-        shapes = _shapes(chosen[name], images, per_outcome)
-        axes = section.subplots(per_outcome, 6, squeeze=False, height_ratios=shapes)
+        axes = section.subplots(per_outcome, 6, squeeze=False, height_ratios=shapes[name])
         for block, cases, none in zip(
             (axes[:, :3], axes[:, 3:]), chosen[name], ("none right", "none wrong"), strict=True
         ):
@@ -241,7 +256,8 @@ def model(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Drawing:
             if cases.empty:
                 middle = {"ha": "center", "va": "center", "color": MUTED}
                 block[0, 1].text(0.5, 0.5, none, transform=block[0, 1].transAxes, **middle)
-    _key(foot, style, images["lesion_mask"].ne("").any())
+    signs = "left to right: original, heat map, overlay;  + right, \N{MINUS SIGN} wrong"
+    _key(foot, style, images["lesion_mask"].ne("").any(), signs)
     flat = int(maps.flat.sum())
     right = int(predictions["right"].sum())
     facts = (
@@ -260,7 +276,8 @@ def _case(panel: Sequence[Axes], painter: _Painter, maps: Maps, image: Any, styl
     painter.overlay(panel[2], image.image_id, heat, flat)
     sign, colour = ("+", style.good) if image.right else ("\N{MINUS SIGN}", style.bad)
     text = f"{sign} predicted {image.said} {image.p:.2f}"
-    panel[0].set_title(text, loc="left", color=colour, fontsize=style.font_size - 0.5)
+    look = {"color": for_letters(colour), "fontsize": style.font_size - 0.5}
+    panel[0].set_title(text, loc="left", **look)
 
 
 def _shapes(groups: Sequence[pd.DataFrame], images: pd.DataFrame, rows: int) -> list[float]:
@@ -278,7 +295,7 @@ def _heading(section: Any, text: str, style: Style) -> None:
     section.suptitle(text, fontweight="bold", fontsize=style.font_size, x=0.008, ha="left")
 
 
-def _key(foot: Any, style: Style, lesions: bool) -> None:
+def _key(foot: Any, style: Style, lesions: bool, words_above: str) -> None:
     """What lines mean and the scale of the heat, at the foot of a figure."""
     words, scale = foot.subplots(1, 2, width_ratios=[2.2, 1])
     bare(words)
@@ -290,7 +307,7 @@ def _key(foot: Any, style: Style, lesions: bool) -> None:
         handles=lines,
         loc="center left",
         ncols=2,
-        title="left to right: original, heat map, overlay;  + right, \N{MINUS SIGN} wrong",
+        title=words_above,
         title_fontsize=style.font_size - 0.5,
         alignment="left",
     )
@@ -309,21 +326,30 @@ def montage(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Drawing:
     predictions = [_predictions(path, classes) for path in inputs.paths("predictions")]
     columns = min(8, len(models) + 1)
     rows = math.ceil((len(models) + 1) / columns)
-    side = min(30.0, style.double_column_mm / columns - 2)
     present = [name for name in classes if (images["label"] == name).any()]
     chosen = {}
     for name in present:
         part = images.index[images["label"] == name].sort_values()
         rng = np.random.default_rng(derive(params["seed"], "figure", "gradcam_montage", name))
         chosen[name] = str(part[rng.integers(len(part))])
-    line, sizes = style.line_mm, images.loc[list(chosen.values())]
+    answers = {
+        name: [_answer(said.loc[image_id]) for said in predictions]
+        for name, image_id in chosen.items()
+    }
+    lines = {name: max(text.count("\n") + 1 for text in texts) for name, texts in answers.items()}
+    text_mm = np.array([(2 + max(lines[name], 2)) * style.line_mm + 3 for name in present])
+    sizes = images.loc[list(chosen.values())]
     shapes = (sizes["image_height"] / sizes["image_width"]).clip(0.5, 1.4)
-    heights = [rows * (side * shape + 4.2 * line + 1) + line + 3 for shape in shapes]
-    canvas = style.figure(sum(heights))
-    sections = canvas.subfigures(
-        len(present), 1, squeeze=False, hspace=0.0, height_ratios=heights
+    head_mm = style.line_mm + 3
+    letters = FOOT_MM + rows * text_mm.sum() + len(present) * head_mm
+    side = min(30.0, style.double_column_mm / columns - 2)
+    side = min(side, max((PAGE_MM - letters) / (rows * shapes.sum()), SMALLEST_MM))
+    heights = (rows * (side * shapes.to_numpy() + text_mm) + head_mm).tolist()
+    canvas = style.figure(sum(heights) + FOOT_MM)
+    *sections, foot = canvas.subfigures(
+        len(present) + 1, 1, squeeze=False, hspace=0.0, height_ratios=[*heights, FOOT_MM]
     ).ravel()
-    painter = _Painter(images, params["threshold"], style)
+    painter = _Painter(images, params["threshold"], columns, style)
     small = style.font_size - 0.5
     shown = []
     for section, name in zip(sections, present, strict=True):
@@ -334,24 +360,32 @@ def montage(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Drawing:
         axes = section.subplots(rows, columns, squeeze=False).ravel()
         painter.original(axes[0], image_id)
         axes[0].set_title("original", fontsize=small)
-        for place, who, heats, said in zip(axes[1:], models, maps, predictions, strict=False):
+        columns_of = zip(axes[1:], models, maps, predictions, answers[name], strict=False)
+        for place, who, heats, said, text in columns_of:
             row = heats.rows[image_id]
             answer = said.loc[image_id]
             failed = answer["said"] == NO_ANSWER
             painter.overlay(place, image_id, heats.maps[row], bool(heats.flat[row]) and not failed)
             place.set_title(wrap(model_label(who), 16), fontsize=small)
             colour = style.good if answer["right"] else style.bad
-            sign = "+" if answer["right"] else "\N{MINUS SIGN}"
-            text = sign if failed else f"{sign} {answer['p']:.2f}"
-            if not answer["right"]:
-                text += "\n" + wrap(answer["said"], 16)
-            place.set_xlabel(text, color=colour, fontsize=small)
+            place.set_xlabel(text, color=for_letters(colour), fontsize=small)
             for spine in place.spines.values():
                 spine.set(visible=True, edgecolor=colour, linewidth=1.4)
                 spine.set_linestyle("-" if answer["right"] else "--")
         for unused in axes[1 + len(models) :]:
             unused.set_axis_off()
+    signs = "+ right, \N{MINUS SIGN} wrong, with the probability of the predicted class"
+    _key(foot, style, images.loc[list(chosen.values()), "lesion_mask"].ne("").any(), signs)
+    # Labels below pictures whose height, not width, is bounded are seen by a second pass only.
+    canvas.get_layout_engine().execute(canvas)
     return Drawing(canvas, f"Images: {'; '.join(shown)}. {count(len(models), 'model')}.")
+
+
+def _answer(answer: pd.Series) -> str:
+    """What a model says of an image: right or wrong, its probability, and its class if wrong."""
+    sign = "+" if answer["right"] else "\N{MINUS SIGN}"
+    text = sign if answer["said"] == NO_ANSWER else f"{sign} {answer['p']:.2f}"
+    return text if answer["right"] else f"{text}\n{wrap(answer['said'], 16)}"
 
 
 # What a reader looks for first, in this order; the table has more.
@@ -367,10 +401,18 @@ _MEASURES = {
 }
 
 
+_KINDS = {
+    "single": "single model",
+    "ensemble": "model-level ensemble",
+    "ablation": "baseline with a step left out",
+}
+
+
 def localisation(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Drawing:
     """Each localisation measure of each model, with intervals and the value of a uniform map."""
     table = inputs.table("localisation", ["threshold", "value", "ci_low", "ci_high", "n"],
-                         text=["model", "metric"])  # fmt: skip
+                         text=["model", "kind", "metric"])  # fmt: skip
+    kinds = {family(row.model): row.kind for row in table.itertuples()}
     table = table[table["metric"].isin(_MEASURES)]
     everyone = [name for name in dict.fromkeys(table["model"]) if name != UNIFORM]
     names = list(dict.fromkeys(family(name) for name in everyone))
@@ -403,7 +445,7 @@ def localisation(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Dra
             found = part[part["family"] == name]
             if found.empty:
                 gap(place, y)
-            colour = style.colours[0] if name in params["losses"] else style.colours[1]
+            colour = style.colours[list(_KINDS).index(kinds[name])]
             for offset, row in zip(offsets(len(found), 0.28), found.itertuples(), strict=True):
                 if row.ci_low == row.ci_low:
                     ends = [row.ci_low, row.ci_high]
@@ -423,14 +465,78 @@ def localisation(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Dra
         unused.set_axis_off()
     percent = f"{params['percent']} interval"
     lines = [
-        axes[0].plot([], [], "o-", color=style.colours[0], label=f"single model, {percent}")[0],
+        axes[0].plot([], [], "o-", color=colour, label=f"{said}, {percent}")[0]
+        for (kind, said), colour in zip(_KINDS.items(), style.colours, strict=False)
+        if kind in kinds.values()
     ]
-    if not set(names) <= set(params["losses"]):
-        other = axes[0].plot([], [], "o-", color=style.colours[1], label=f"others, {percent}")
-        lines += other
     if len(chance):
         lines += axes[0].plot([], [], "--", color=INK, lw=0.8, label="equal heat all over the crop")
-    canvas.legend(handles=lines, loc="outside lower center", ncols=3)
+    canvas.legend(handles=lines, loc="outside lower center", ncols=2 if len(lines) == 4 else 3)
     patients = count(int(table["n_patients"].max()), "patient") if "n_patients" in table else ""
     facts = f"Up to {count(int(table['n'].max()), 'test image')}"
     return Drawing(canvas, f"{facts} of {patients}." if patients else f"{facts}.")
+
+
+# Metric of the table, what a reader calls it, colour index and line.
+_CURVES = {
+    "insertion_curve": ("insertion, hottest pixels first", 0, "-"),
+    "random_curve": ("insertion in random order", 5, ":"),
+    "deletion_curve": ("deletion, hottest pixels first", 1, "--"),
+}
+
+
+def faithfulness(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Drawing:
+    """Deletion and insertion curves of each model with their intervals, one panel a model."""
+    table = inputs.table(
+        "localisation",
+        ["threshold", "value", "ci_low", "ci_high", "n", "n_patients"],
+        text=["model", "metric"],
+    )
+    names = list(dict.fromkeys(family(name) for name in table["model"] if name != UNIFORM))
+    table = table[table["metric"].isin(_CURVES) & table["value"].notna()]
+    if table.empty:
+        return message(style, "No deletion or insertion curve was measured.")
+    table = table.assign(family=[family(name) for name in table["model"]])
+    runs = int(table.groupby("family")["model"].nunique().max())
+    columns = min(4, len(names))
+    rows = math.ceil(len(names) / columns)
+    canvas = style.figure(rows * (33 + style.line_mm) + 16)
+    places = panels(canvas, len(names), columns, sharex=True, sharey=True)
+    for number, (axes, name) in enumerate(zip(places, names, strict=True)):
+        part = table[table["family"] == name]
+        if part.empty:
+            middle = {"ha": "center", "va": "center", "color": MUTED, "fontstyle": "italic"}
+            axes.text(0.5, 0.5, NO_RESULT, transform=axes.transAxes, **middle)
+        for (_, metric), points in part.groupby(["model", "metric"], sort=False):
+            _, index, line = _CURVES[metric]
+            colour, points = style.colours[index], points.sort_values("threshold")
+            thin = {"linewidth": 1.2} if runs == 1 else {"linewidth": 0.6, "alpha": 0.6}
+            axes.plot(points["threshold"], points["value"], line, color=colour, **thin)
+            if runs == 1:
+                # Where no value varies there is no interval.
+                ends = (points[end].fillna(points["value"]) for end in ("ci_low", "ci_high"))
+                axes.fill_between(points["threshold"], *ends, color=colour, alpha=0.15, lw=0)
+        axes.set_title(wrap(model_label(name), 24), loc="left", fontweight="bold")
+        axes.set(xlim=(-0.02, 1.02), ylim=(-0.03, 1.03))
+        axes.set_xticks([0, 0.5, 1], ["0", "0.5", "1"])
+        axes.tick_params(labelbottom=True)
+        if number + columns >= len(names):
+            axes.set_xlabel("share of the pixels")
+        if number % columns == 0:
+            axes.set_ylabel("probability of\nthe explained class")
+    lines = [
+        places[0].plot([], [], line, color=style.colours[index], label=text)[0]
+        for text, index, line in _CURVES.values()
+    ]
+    few, many = int(table["n"].min()), int(table["n"].max())
+    size = f"{few:,} to {count(many, 'test image')}" if few < many else count(many, "test image")
+    said = f"n = {size} of {count(int(table['n_patients'].max()), 'patient')}"
+    bands = "thin lines: training runs" if runs > 1 else f"bands: {params['percent']} intervals"
+    canvas.legend(
+        handles=lines,
+        loc="outside lower center",
+        ncols=3,
+        title=f"{said}; {bands}",
+        title_fontsize=style.font_size - 0.5,
+    )
+    return Drawing(canvas, f"{said}.")

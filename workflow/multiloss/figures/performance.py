@@ -18,6 +18,7 @@ from multiloss.figures.style import (
     Style,
     bare,
     count,
+    for_letters,
     ink_on,
     interval,
     label,
@@ -389,7 +390,7 @@ def _curves(
                 xytext=(0, k * style.font_size * 1.2),
                 textcoords="offset points",
                 ha="right" if curve == "roc" else "left",
-                color=colour,
+                color=for_letters(colour),
                 fontsize=style.font_size - 0.5,
                 bbox={"facecolor": style.background, "alpha": 0.75, "linewidth": 0, "pad": 0.5},
             )

@@ -89,8 +89,8 @@ def overlays(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Drawing
     with np.load(inputs.path("examples")) as arrays:
         for (plain, lined), case in zip(axes, cases.itertuples(), strict=False):
             image = arrays[f"image_{case.number}"]
-            show(plain, image)
-            factor = show(lined, image)
+            show(plain, image, style.pixels(2 * columns))
+            factor = show(lined, image, style.pixels(2 * columns))
             outline(lined, arrays[f"truth_{case.number}"], factor, **truth_line)
             outline(lined, arrays[f"prediction_{case.number}"], factor, **predicted_line)
             plain.set_title(f"{case.case}: Dice {case.dice:.3f}", loc="left")

@@ -13,6 +13,7 @@ import numpy as np
 matplotlib.use("agg")
 import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
+from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure, SubFigure
 from matplotlib.transforms import Bbox
 
@@ -89,13 +90,25 @@ class Style:
         """Colour of what is wrong, marked or predicted."""
         return self.colours[1]
 
+    def pixels(self, columns: int) -> int:
+        """Pixels that the longer side of a picture has, `columns` of them side by side.
+
+        As many as the PNG can show, and some for pictures that are taller than wide.
+        """
+        return round(1.25 * self.double_column_mm / columns * MM * self.dpi)
+
     def apply(self) -> None:
         """Make this style matplotlib's own."""
         size = self.font_size
         plt.rcdefaults()
         plt.rcParams.update(
             {
-                "font.family": "DejaVu Sans",  # comes with matplotlib: the same on any machine
+                # The first comes with matplotlib: the same on any machine. The others stand in
+                # the SVG for readers who lack it; Verdana's letters are as wide.
+                "font.family": "sans-serif",
+                "font.sans-serif": ["DejaVu Sans", "Verdana", "sans-serif"],
+                # A class may be named with dollar signs.
+                "text.parse_math": False,
                 "font.size": size,
                 "axes.titlesize": size,
                 "axes.labelsize": size,
@@ -137,9 +150,10 @@ class Style:
                 "savefig.dpi": self.dpi,
                 "image.interpolation": "nearest",
                 "axes.prop_cycle": matplotlib.cycler(color=self.colours),
-                # Same input, same bytes: ids of clip paths and glyphs come from this salt.
+                # Same input, same bytes: ids of clip paths come from this salt.
                 "svg.hashsalt": "multiloss",
-                "svg.fonttype": "path",
+                # Letters stay text, which can be searched, read aloud and edited.
+                "svg.fonttype": "none",
             }
         )
 
@@ -245,13 +259,25 @@ def count(number: int, noun: str) -> str:
 def ink_on(colour: Sequence[float]) -> str:
     """Black or white, whichever stands out more on a colour (r, g, b in [0, 1]).
 
-    By relative luminance as in WCAG 2.1: at 0.179 both have the same contrast.
+    At a relative luminance of 0.179 both have the same contrast.
     """
+    return "black" if _luminance(colour) > 0.179 else "white"
+
+
+def for_letters(colour: str) -> str:
+    """A colour, darkened until letters in it stand out on white: contrast of at least 4.5."""
+    rgb = np.array(to_rgb(colour))
+    while (1.05 / (_luminance(rgb) + 0.05)) < 4.5:
+        rgb = rgb * 0.97
+    return to_hex(rgb)
+
+
+def _luminance(rgb: Sequence[float]) -> float:
+    """Relative luminance as in WCAG 2.1 of a colour (r, g, b in [0, 1])."""
     red, green, blue = (
-        value / 12.92 if value <= 0.03928 else ((value + 0.055) / 1.055) ** 2.4
-        for value in colour[:3]
+        value / 12.92 if value <= 0.03928 else ((value + 0.055) / 1.055) ** 2.4 for value in rgb[:3]
     )
-    return "black" if 0.2126 * red + 0.7152 * green + 0.0722 * blue > 0.179 else "white"
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
 
 
 def gap(axes: Axes, place: float) -> None:

@@ -5,12 +5,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
 from multiloss.figures.drawing import Drawing, Inputs
-from multiloss.figures.style import Style, count, label, wrap
+from multiloss.figures.style import MUTED, Style, count, label, wrap
 
 # Columns of a history, how a reader knows them, colour index and line of each.
 _SCORES = {
@@ -25,6 +26,10 @@ _LOSSES = {
     "val_loss": ("validation loss", 1, "-"),
     "loss": ("training loss", 5, "--"),
 }
+
+
+# Where a loss falls to less than this share of its highest value, losses have logarithmic scales.
+LOG_BELOW = 0.05
 
 
 def classification_curves(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Drawing:
@@ -71,6 +76,7 @@ def _curves(
     lines: dict[str, Any] = {}
     floor, ceiling, first = 1.0, 0.0, None
     tops: list[Axes] = []
+    losses: dict[Axes, list[pd.Series]] = {}
     for index, (name, runs) in enumerate(histories.items()):
         row, column = divmod(index, columns)
         top = canvas.add_subplot(grid[2 * row, column], sharex=first, sharey=first)
@@ -94,6 +100,7 @@ def _curves(
                     if axes is top:
                         floor = min(floor, history[key].min())
                         ceiling = max(ceiling, history[key].max())
+        losses[bottom] = [history[key] for history in runs for key in _LOSSES if key in history]
         top.xaxis.set_major_locator(MaxNLocator(nbins=5, integer=True, min_n_ticks=1))
         top.tick_params(labelbottom=False)
         top.set_title(wrap(label(name), 26), loc="left", fontweight="bold")
@@ -118,6 +125,7 @@ def _curves(
             top.tick_params(labelleft=False)
         if index + columns >= number:
             bottom.set_xlabel("epoch")
+    _log_scales(losses)
     if shown and ceiling > floor:
         room = 0.04 * (ceiling - floor)
         tops[0].set_ylim(floor - room, min(ceiling + room, 1.0 + room))
@@ -136,3 +144,39 @@ def _curves(
     few, many = min(epochs), max(epochs)
     length = f"{few} to {count(many, 'epoch')}" if few < many else count(many, "epoch")
     return Drawing(canvas, f"{count(len(epochs), 'training run')} of {length}; {images}.")
+
+
+def _log_scales(panels: Mapping[Axes, Sequence[pd.Series]]) -> None:
+    """Logarithmic scales where one high epoch would press all others together.
+
+    One panel that needs it gives it to all; one with values below 0 stays linear and says so.
+    """
+    ranges = {}
+    for axes, columns in panels.items():
+        values = np.concatenate([np.empty(0), *columns])
+        values = values[np.isfinite(values)]
+        ranges[axes] = (values.min(), values.max()) if len(values) else (1.0, 1.0)
+    if not any(0 < low < LOG_BELOW * high for low, high in ranges.values()):
+        return
+    for axes, (low, high) in ranges.items():
+        if low <= 0:
+            look = {"transform": axes.transAxes, "ha": "right", "va": "top", "color": MUTED}
+            axes.text(0.98, 0.95, "linear scale", fontstyle="italic", **look)
+            continue
+        axes.set_yscale("log")
+        axes.yaxis.set_major_locator(FixedLocator(_log_ticks(low, high)))
+        axes.yaxis.set_minor_locator(NullLocator())
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.2g}"))
+        if axes.get_ylabel():
+            axes.set_ylabel(f"{axes.get_ylabel()} (log)")
+
+
+def _log_ticks(low: float, high: float) -> list[float]:
+    """Two to five round values from low to high; the ends where there are no two."""
+    decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    for digits in ((1.0,), (1.0, 3.0), (1.0, 2.0, 5.0), (1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 7.0)):
+        ticks = [digit * 10.0**decade for decade in decades for digit in digits]
+        ticks = [tick for tick in ticks if low <= tick <= high]
+        if len(ticks) > 1:
+            return ticks[:: math.ceil(len(ticks) / 5)]
+    return [low, high]
