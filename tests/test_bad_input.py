@@ -4,6 +4,7 @@ import os
 import re
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -204,6 +205,55 @@ def test_source_that_is_not_there(data: Path) -> None:
     (data / "lungs test").rename(data / "lungs moved")
     error = error_of(snakemake(data.parent, TO_SPLITS[0], "--configfile", path))
     assert "lungs-test" in error
+
+
+def test_each_source_that_cannot_be_had_is_named_and_the_others_are_fetched(data: Path) -> None:
+    def packed(name: str, *members: str) -> str:
+        with zipfile.ZipFile(data / name, "w") as archive:
+            for member in members:
+                archive.writestr(member, "x")
+        return str(data / name)
+
+    link = zipfile.ZipInfo("link.png")
+    link.external_attr = 0o120777 << 16
+    with zipfile.ZipFile(data / "link.zip", "w") as archive:
+        archive.writestr(link, "/etc/passwd")
+    with (
+        zipfile.ZipFile(data / "bomb.zip", "w", zipfile.ZIP_DEFLATED) as archive,
+        archive.open("bomb.png", "w", force_zip64=True) as member,
+    ):
+        for _ in range(600):
+            member.write(bytes(10**6))
+    good = packed("good.zip", "set/ILL/A.PNG", "__MACOSX/set/._A.PNG")
+    bad = {
+        "outside": ({"url": packed("x.zip", "a.png", "../../evil.png")}, "unsafe path"),
+        "link": ({"url": str(data / "link.zip")}, "a link or device"),
+        "bomb": ({"url": str(data / "bomb.zip")}, "archive bomb"),
+        "other": ({"url": good, "sha256": "0" * 64}, "the config declares 000"),
+        "folder": ({"url": str(data), "sha256": "0" * 64}, "is a folder, which has no sha256"),
+        "gone": ({"url": str(data / "gone.zip")}, "does not exist: correct its url"),
+        "page": ({"url": str(ROOT / "README.md")}, "neither a zip nor a tar archive"),
+        "role": ({"url": good, "layout": "kermany", "role": "lungs_test"}, "nothing for role"),
+    }
+    sources = yaml.safe_load(study(data).read_text(encoding="utf-8"))["data"]["sources"]
+    whole = {"layout": "folders", "role": "classification"}
+    sources += [{"name": name} | whole | keys for name, (keys, _) in bad.items()]
+    sources += [{"name": "good", "url": good} | whole]
+    targets = [f"results/mine/data/downloads/{name}.json" for name in [*bad, "good"]]
+    path = study(data, data={"sources": sources})
+    done = snakemake(data.parent, *targets, "--configfile", path)
+    text = done.stdout + done.stderr
+    assert done.returncode != 0 and "Traceback" not in text
+    for name, (_, reason) in bad.items():
+        assert re.search(rf"^\[download/{name}\] Error: .*{reason}", text, re.MULTILINE), name
+    made = data.parent / "results/mine/data"
+    assert [path.name for path in (made / "sources").iterdir()] == ["good"]
+    assert (made / "sources/good/set/ILL/A.PNG").exists()
+    assert sorted(path.name for path in (made / "downloads").iterdir()) == [
+        "good.json",
+        "good.sha256",
+    ]
+    assert not list(data.parent.rglob("evil.png"))
 
 
 @pytest.mark.skipif(os.name != "posix" or os.geteuid() != 0, reason="only root can mount a disk")
