@@ -140,6 +140,24 @@ def test_an_undefined_metric_is_empty_with_a_reason():
     row = found.loc[("simple_average", "mcc")]
     assert np.isnan(row["difference"]) and np.isnan(row["ci_low"])
     assert row["reason"].startswith("mcc is undefined")
+    never = found.loc[("simple_average", "precision")]["reason"]
+    assert never == "precision is undefined: a class is never predicted"
+    assert found.loc[("simple_average", "accuracy")]["reason"] == ""
+
+
+def test_resamples_without_a_value_are_told():
+    data = simulated.predictions(0, models=3)
+    # Class 2 is predicted for one patient alone, whom some resamples do not draw.
+    alone = data.rows["image_id"].isin(["test-2", "ensemble-2"]).to_numpy()
+    data.p[:] = np.where(
+        data.p.argmax(axis=2, keepdims=True) == 0, [0.6, 0.3, 0.1], [0.3, 0.6, 0.1]
+    )
+    data.p[:, alone] = [0.1, 0.1, 0.8]
+    settings = optimism.Settings(resamples=20, stacking_resamples=1)
+    found = table(data, simulated.entries(["simple_average"], [3]), settings)
+    found = found.set_index(["method", "metric"])
+    row = found.loc[("simple_average", "precision")]
+    assert np.isfinite(row["difference"]) and "of the resamples" in row["reason"]
     assert found.loc[("simple_average", "accuracy")]["reason"] == ""
 
 

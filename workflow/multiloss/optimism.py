@@ -157,12 +157,20 @@ def _rows(
             "ci_low": difference[column] + low[column],
             "ci_high": difference[column] + high[column],
             "resamples": len(resampled),
-            "reason": ""
-            if np.isfinite(difference[column])
-            else f"{metric} is undefined: one class is predicted for all images",
+            "reason": _reason(metric, difference[column], defined[:, column]),
         }
         for column, metric in enumerate(METRICS)
     ]
+
+
+def _reason(metric: str, difference: float, defined: np.ndarray) -> str:
+    if not np.isfinite(difference):
+        known = metric == "mcc"
+        why = "one class is predicted for all images" if known else "a class is never predicted"
+        return f"{metric} is undefined: {why}"
+    if defined.all():
+        return ""
+    return f"undefined in {1 - defined.mean():.0%} of the resamples, which were left out"
 
 
 def _both(
