@@ -6,28 +6,42 @@ import subprocess
 import sys
 
 import networkx
+import pytest
 
 
-def drawn(root) -> set[tuple[str, str]]:
-    """RULE_EDGES of report.smk: (rule, rule it depends on)."""
+def drawn(root, further: list[tuple[str, str]]) -> set[tuple[str, str]]:
+    """RULE_EDGES of report.smk: (rule, rule it depends on), with those of some studies alone."""
     text = (root / "workflow/rules/report.smk").read_text(encoding="utf-8")
     found = re.search(r"^RULE_EDGES = (\[.*?^\])", text, re.MULTILINE | re.DOTALL)
-    return set(ast.literal_eval(found[1]))
+    added = {ast.literal_eval(edge) for edge in re.findall(r"RULE_EDGES\.append\((.*)\)", text)}
+    assert set(further) <= added
+    return set(ast.literal_eval(found[1])) | set(further)
 
 
-def actual(root, folder) -> networkx.DiGraph:
-    """Snakemake's own graph of the default study, from a rule to what it depends on."""
+def actual(root, folder, options: list[str]) -> networkx.DiGraph:
+    """Snakemake's own graph of a study, from a rule to what it depends on."""
     command = [sys.executable, "-m", "snakemake", "--snakefile", root / "Snakefile"]
-    command += ["--directory", folder, "--rulegraph", "dot"]
+    command += ["--directory", folder, "--rulegraph", "dot", *options]
     text = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     names = dict(re.findall(r'(\d+)\[label = "(\w+)"', text))
     edges = re.findall(r"(\d+) -> (\d+)", text)
     return networkx.DiGraph((names[after], names[before]) for before, after in edges)
 
 
-def test_drawn_graph_is_the_real_one_without_detours(root, tmp_path):
-    graph = actual(root, tmp_path)
-    edges = drawn(root)
+@pytest.mark.parametrize(
+    ("study", "further"),
+    [
+        ("", []),
+        ("segmentation: {encoder_weights: imagenet}", [("train_segmenter", "encoder_weights")]),
+        ("data: {strict_leakage: true}", [("lungs", "leakage")]),
+    ],
+    ids=["default", "weights", "strict"],
+)
+def test_drawn_graph_is_the_real_one_without_detours(root, tmp_path, study, further):
+    (tmp_path / "study.yaml").write_text(study)
+    options = ["--configfile", str(tmp_path / "study.yaml")] if study else []
+    graph = actual(root, tmp_path, options)
+    edges = drawn(root, further)
     missing = [edge for edge in edges if not graph.has_edge(*edge)]
     assert not missing, f"no such dependencies: {missing}"
     rules = set(graph) - {"all"}

@@ -54,6 +54,11 @@ RULE_EDGES = [
     ("figure", "replicates"),
     ("report", "figure"),
 ]
+# Dependencies that only some studies have.
+if initial_weights(None) == rules.encoder_weights.output.weights:
+    RULE_EDGES.append(("train_segmenter", "encoder_weights"))
+if audit_if_strict(None):
+    RULE_EDGES.append(("lungs", "leakage"))
 
 
 rule report:
