@@ -336,6 +336,15 @@ def test_contents_fold_on_a_phone_and_links_lead_to_their_sections(
     assert browser.value(f"{fold}.open") is True
 
 
+def test_columns_of_sentences_can_be_read_on_a_phone(browser: Browser, url: str) -> None:
+    browser.open(url, 375)
+    browser.value(OPEN_ALL)
+    widths = browser.value(
+        "Array.from(document.querySelectorAll('td.words'), c => c.getBoundingClientRect().width)"
+    )
+    assert len(widths) > 20 and min(widths) > 200
+
+
 def test_prints(browser: Browser, url: str) -> None:
     browser.open(url)
     closed = browser.value("document.querySelectorAll('main details:not(.long)').length")
@@ -361,5 +370,8 @@ def test_nothing_is_cut_off_on_paper(browser: Browser, url: str) -> None:
         )
         assert wide == []
         assert browser.value("document.documentElement.scrollWidth") <= 718
+        # Chromium paints no buttons in the heads that it repeats on further pages, but their text.
+        button = "getComputedStyle(document.querySelector('thead button'))"
+        assert browser.value(f"{button}.display") == "contents"
     finally:
         browser.call("Emulation.setEmulatedMedia", media="")
