@@ -281,8 +281,8 @@ def _training(config: Config) -> list[Figure]:
 
 
 def _chosen_text(config: Config) -> str:
-    ensemble = ", the ensemble" if _has_ensembles(config) else ""
-    return f"the single model{ensemble} chosen on the ensemble split, and the baseline"
+    single = "the single model" + (" and the ensemble" if _has_ensembles(config) else "")
+    return f"{single} chosen on the ensemble split, and the baseline"
 
 
 def _performance(config: Config) -> list[Figure]:
