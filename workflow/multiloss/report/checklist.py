@@ -26,6 +26,15 @@ from multiloss.report.methods import REFERENCES
 
 HERE, PART, OPEN, NONE = "answered", "in part", "for the authors", "does not apply"
 
+# What the links to sections are called, where the name of the section itself will not do.
+SECTIONS = {
+    "answer": "the answer",
+    "singles": "single models",
+    "gradcam": "Grad-CAM",
+    "replicates": "seeds",
+    "versions": "software",
+}
+
 
 @dataclass(frozen=True)
 class Item:
@@ -199,7 +208,9 @@ def section(facts: Facts) -> Section:
     for item in found:
         answer: Markup | str = item.answer
         if item.anchor:
-            answer = Markup('{} <a href="#{}">See there.</a>').format(item.answer, item.anchor)
+            answer = Markup('{} See <a href="#{}">{}</a>.').format(
+                item.answer, item.anchor, SECTIONS.get(item.anchor, item.anchor)
+            )
         rows.append(
             {
                 "claim": item.claim or pd.NA,
