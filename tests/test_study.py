@@ -5,13 +5,16 @@ its results: killed at several moments and taken up again, and with the labels o
 images exchanged.
 """
 
+import functools
 import hashlib
+import http.server
 import os
 import shutil
 import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import zipfile
 from pathlib import Path
@@ -211,6 +214,91 @@ def test_diverging_losses_leave_gaps_and_the_rest_goes_on(root, tmp_path):
     assert "calibrated_cce-r0" in (results / "report.html").read_text(encoding="utf-8")
     log = (results / "logs/train/calibrated_cce-r0.log").read_text(encoding="utf-8")
     assert "Error: calibrated_cce-r0: the loss became" in log
+
+
+def smaller(study: dict, changes: dict) -> dict:
+    """A study with values replaced; mappings are replaced key by key."""
+    return study | {
+        key: smaller(study[key], value) if isinstance(value, dict) else value
+        for key, value in changes.items()
+    }
+
+
+def test_published_study_at_a_small_size(root, tmp_path):
+    """All settings of the published study but its sizes: each path of its code is taken.
+
+    Encoder weights from a server, sizes that differ between the networks, SGD with decay,
+    plateau and early stopping, EfficientNet's own BatchNorm momentum, GPUs asked for. Half
+    precision, which it names as a choice, is on.
+    """
+    from multiloss import backbones
+    from multiloss.backend import keras
+
+    keras.utils.set_random_seed(1)
+    network = backbones.unet("efficientnetb0", 32, None, (8, 8, 8, 8, 8))
+    top = network.get_layer("top_activation").output
+    served = tmp_path / "served"
+    served.mkdir()
+    encoder = keras.Model(network.input, top, name="efficientnet-b0")
+    encoder.save_weights(served / "b0.weights.h5")
+    handler = functools.partial(QuietServer, directory=str(served))
+    phantoms = yaml.safe_load((root / STUDY).read_text(encoding="utf-8"))
+    paper = yaml.safe_load((root / "workflow/studies/paper.yaml").read_text(encoding="utf-8"))
+    step = {"threads": 1, "mem_mb": 2500}
+    short = {"epochs": 2, "mixed_precision": True}
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        address = f"http://127.0.0.1:{server.server_port}/b0.weights.h5"
+        study = smaller(paper, {
+            "study": "paper-small",
+            "data": {"sources": phantoms["data"]["sources"]},
+            "segmentation": {
+                "losses": ["bce", "focal_tversky"], "ensemble_size": 2, "image_size": 32,
+                "decoder_filters": [16, 16, 8, 8, 8], "encoder_weights": address,
+                "training": {"epochs": 2},
+            },
+            "crop": {"png_size": 64},
+            "classification": {
+                "losses": ["cce", "focal", "calibrated_negative_entropy"], "image_size": 64,
+                "training": short,
+            },
+            "ensembles": {
+                "top_k": [2, 3], "model_level": {"filters": 16, "training": short},
+            },
+            "evaluation": {"resamples": 100},
+            "significance": {"permutations": 1000},
+            "resources": {name: step for name in paper["resources"]},
+        })  # fmt: skip
+        config = tmp_path / "paper-small.yaml"
+        config.write_text(yaml.safe_dump(study), encoding="utf-8")
+        results = tmp_path / "results/paper-small"
+        targets = ["ensembles/chosen.csv", "gradcam/model_level-top2-r0.npz"]
+        targets = [f"results/paper-small/{target}" for target in targets]
+        snakemake(root, tmp_path, *targets, "--configfile", str(config), "--resources", "gpu=1")
+        server.shutdown()
+    assert (results / "segmentation/encoder.weights.h5").read_bytes() == (
+        served / "b0.weights.h5"
+    ).read_bytes()
+    log = (results / "logs/train/focal-r0.log").read_text(encoding="utf-8")
+    assert "a GPU was asked for" in log and "mixed precision" in log
+    history = pd.read_csv(results / "models/focal/0.history.csv")
+    # The rate of the last step of each epoch: base / (1 + decay * step).
+    manifest = pd.read_csv(results / "data/manifest.csv")
+    steps = int((manifest["split"] == "train").sum()) // 16
+    expected = [1e-4 / (1 + 1e-6 * (epoch * steps - 1)) for epoch in (1, 2)]
+    np.testing.assert_allclose(history["learning_rate"], expected, rtol=1e-8)
+    model = backbones.load_model(results / "models/focal/0.keras")
+    assert model.input_shape[1:3] == (64, 64)
+    assert model.get_layer("block3a_expand_conv").compute_dtype == "float16"
+    assert model.get_layer("stem_bn").momentum == 0.99
+    assert not list(results.rglob("*.checkpoint.npz"))
+
+
+class QuietServer(http.server.SimpleHTTPRequestHandler):
+    """Serves a folder and says nothing of it."""
+
+    def log_message(self, *arguments):
+        pass
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
