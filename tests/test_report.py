@@ -524,6 +524,10 @@ def test_methods_cite_in_order_and_follow_the_config(
     first_seen = list(dict.fromkeys(cited))
     assert first_seen == list(range(1, len(references) + 1))
     joined = " ".join(text)
+    assert text[0].startswith(
+        "Images to classify, lung masks for training and lung masks for testing came from a "
+        "generator of phantom radiographs. 480 images of"
+    )
     assert "each of 3 seeds" in joined and "6 losses" in joined
     assert "480 images of" in joined
     assert any("Grad-CAM" in reference for reference in references)

@@ -396,9 +396,9 @@ def _classification(facts: Facts, cite: Citer) -> str:
 
 
 def _data(facts: Facts, cite: Citer) -> str:
-    names = {"classification": "Images to classify", "lungs_train": "lung masks for training",
+    names = {"classification": "images to classify", "lungs_train": "lung masks for training",
              "lungs_test": "lung masks for testing"}  # fmt: skip
-    said = []
+    origins: dict[str, list[str]] = {}
     for role, label in names.items():
         for source in map(facts.provenance, facts.sources(role)):
             if source["layout"] == "phantom":
@@ -417,8 +417,13 @@ def _data(facts: Facts, cite: Citer) -> str:
                     origin += f" (layout of {cite(*keys)})"
                 elif source.get("citation"):
                     origin += f" ({source['citation']})"
-            said.append(f"{label} came from {origin}")
+            origins.setdefault(origin, []).append(label)
+    said = [
+        f"{listed(list(dict.fromkeys(labels)))} came from {origin}"
+        for origin, labels in origins.items()
+    ]
     text = "; ".join(said) + "."
+    text = text[:1].upper() + text[1:]
     manifest = facts.manifest
     if not manifest.empty:
         counts = [f"{split} {facts.size(split)}" for split in words.SPLITS]
