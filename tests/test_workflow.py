@@ -152,7 +152,7 @@ def test_replicates_multiply_what_depends_on_them_alone(tmp_path: Path) -> None:
     assert thrice["seed_ensemble"] == 1
 
 
-@pytest.mark.parametrize("name", ["roc", "forest_mcc"])
+@pytest.mark.parametrize("name", ["roc", "forest_mcc", "gradcam_focal-r0", "gradcam_montage"])
 def test_one_figure_again_is_one_job(complete: Path, name: str) -> None:
     target = f"{RESULTS}/figures/{name}.png"
     (complete / target).unlink()
@@ -170,6 +170,13 @@ def test_changed_loss_parameter_trains_that_loss_alone(complete: Path) -> None:
     assert jobs["rank"] == jobs["ensemble"] == jobs["model_level"] == jobs["evaluate"] == 1
     assert not {"download", "splits", "lungs", "train_segmenter", "mask", "crop"} & set(jobs)
     assert jobs["gradcam"] == 2  # of that loss and of the model-level ensemble
+    # Left as they are: the figures of data, lungs and crops, and the other losses' heat maps.
+    untouched = {"splits", "samples", "crop_overview", "learning_curves_segmentation"}
+    untouched |= {"segmentation_dice", "segmentation_overlays"}
+    untouched |= {"gradcam_cce-r0", "gradcam_calibrated_cce-r0"}
+    drawn = {path.stem for path in (complete / RESULTS / "figures").glob("*.png")}
+    assert untouched < drawn
+    assert jobs["figure"] == len(drawn - untouched)
 
 
 def test_changed_look_draws_figures_and_report_only(complete: Path) -> None:
