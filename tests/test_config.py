@@ -208,13 +208,37 @@ def test_arms_and_models_of_a_study() -> None:
     assert arms["cce_without_class_weights"].class_weights == "none"
     kinds = [model["kind"] for model in config.models(study).values()]
     # 12 losses and 2 ablations in 3 runs; 5 methods x 2 sizes + the average of the model-level
-    # ones in 3 runs; 3 seeds make one seed ensemble of 3 and none of 5.
+    # ones in 3 runs; 3 seeds make a seed ensemble of 3, and two further ones that of 5.
     assert {kind: kinds.count(kind) for kind in kinds} == {
         "single": 36,
         "ablation": 6,
         "ensemble": 33,
-        "seed_ensemble": 1,
+        "seed": 2,
+        "seed_ensemble": 2,
     }
+
+
+@pytest.mark.parametrize(
+    ("replicates", "further", "methods", "seeds", "averages"),
+    [
+        (1, True, ["stacking"], ["cce-r1", "cce-r2", "cce-r3", "cce-r4"], [3, 5]),
+        (5, True, ["stacking"], [], [3, 5]),
+        (3, False, ["stacking"], [], [3]),
+        (1, False, ["stacking"], [], []),
+        (1, True, [], [], []),
+    ],
+)
+def test_seeds_stand_beside_every_ensemble(replicates, further, methods, seeds, averages) -> None:
+    study = default() | {"replicates": replicates}
+    study["ensembles"]["seed_ensemble"] = {"loss": None, "further_seeds": further}
+    study["ensembles"]["methods"] = methods
+    models = config.models(config.validate(study))
+    found = {
+        kind: [name for name in models if models[name]["kind"] == kind]
+        for kind in ("seed", "seed_ensemble")
+    }
+    assert found["seed"] == seeds
+    assert [models[name]["k"] for name in found["seed_ensemble"]] == averages
 
 
 def schema_keys(schema: dict[str, Any], root: dict[str, Any], at: str = "") -> Iterator[tuple]:

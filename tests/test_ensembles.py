@@ -525,8 +525,9 @@ def test_an_unknown_label_and_an_absent_split_are_named():
         data.only("train")
 
 
-def run_ensembles(root, monkeypatch, data, model_level, entries, folder):
+def run_ensembles(root, monkeypatch, data, model_level, entries, folder, seeds=None):
     """The scripts of one replicate and the tables over it; returns all written files."""
+    averages = {"seed_average-loss0-top3": {"loss": "loss0", "k": 3}} if seeds else {}
     common = {"classes": data.classes}
     singles = simulated.write(data, folder / "predictions")
     out = folder / "ensembles"
@@ -556,8 +557,11 @@ def run_ensembles(root, monkeypatch, data, model_level, entries, folder):
         input={
             "rankings": [out / "ranking.csv"], "weights": [out / "w.csv"],
             "candidates": [out / "c.csv"],
+            "seeds": simulated.write(seeds, folder / "predictions") if seeds else [],
         },
-        params={"ensembles": entries, "seed_ensembles": {}},
+        params={
+            "classes": data.classes, "ensembles": entries, "seed_ensembles": averages,
+        },
         output={
             key: out / f"{key}.csv" for key in ("members", "weights", "candidates", "chosen")
         },
@@ -613,6 +617,26 @@ def test_written_tables_have_the_promised_columns(root, monkeypatch, tmp_path):
     one = pd.read_csv(files["stacking-top3-r0"])
     assert one.columns.tolist() == [*predictions.KEYS, *(f"p_{c}" for c in singles.classes)]
     assert set(one["split"]) == {"val", "ensemble", "test"}
+
+
+def test_members_of_a_seed_ensemble_are_scored_though_nothing_ranks_them(
+    root, monkeypatch, tmp_path
+):
+    singles, model_level, entries = replicate_study()
+    seeds = Predictions(
+        singles.rows, ["loss0-r1", "loss0-r2"], singles.classes, simulated.predictions(5).p[:2]
+    )
+    _, out = run_ensembles(root, monkeypatch, singles, model_level, entries, tmp_path, seeds)
+    members = pd.read_csv(out / "members.csv")
+    part = members[members["ensemble"] == "seed_average-loss0-top3"]
+    on_split = (singles.rows["split"] == "ensemble").to_numpy()
+    y = singles.y[on_split]
+    found = {"loss0-r0": singles.p[0], "loss0-r1": seeds.p[0], "loss0-r2": seeds.p[1]}
+    scores = {name: matthews_corrcoef(y, p[on_split].argmax(axis=1)) for name, p in found.items()}
+    assert part["member"].tolist() == sorted(scores, key=lambda name: -scores[name])
+    np.testing.assert_allclose(part["score"], sorted(scores.values(), reverse=True), atol=1e-9)
+    chosen = pd.read_csv(out / "candidates.csv")["model"]
+    assert not chosen.isin(["loss0-r1", "loss0-r2", "seed_average-loss0-top3"]).any()
 
 
 def test_seed_ensemble_is_the_mean_of_its_seeds(root, monkeypatch, tmp_path):

@@ -121,7 +121,10 @@ def test_a_missing_ensemble_of_seeds_is_an_empty_row_with_its_reason() -> None:
     (row,) = found[found["family"] == "against_seed_ensemble"].to_dict("records")
     assert (row["model_a"], row["model_b"]) == ("simple_average-top2-r0", "")
     assert np.isnan(row["p_value"]) and row["reject"] == ""
-    assert "takes 2 replicates, the study has 1" in row["reason"]
+    assert (
+        "takes 2 replicates, or ensembles.seed_ensemble.further_seeds; the study has 1"
+        in row["reason"]
+    )
     assert not table(predictions())["reason"].str.contains("seeds").any()
 
 

@@ -269,9 +269,10 @@ def arms(config: Mapping[str, Any]) -> dict[str, Arm]:
 def models(config: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     """Every model of the study by name, with kind, loss, replicate, method and k.
 
-    Kinds: `single`, `ablation`, `ensemble`, and `seed_ensemble` (several seeds of one loss,
-    where there are enough replicates); an ensemble's `level` is `prediction`, `model`, or
-    `model_average` for the weighted average of the model-level ensembles.
+    Kinds: `single`, `ablation`, `ensemble`, `seed_ensemble` (k seeds of one loss averaged) and
+    `seed` (the further trainings of that loss where k is more than the replicates); an
+    ensemble's `level` is `prediction`, `model`, or `model_average` for the weighted average of
+    the model-level ensembles.
     """
     return dict(_models(config))
 
@@ -307,9 +308,14 @@ def _models(config: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
                     level="model_average",
                 ),
             )
-    loss = config["ensembles"]["seed_ensemble"]["loss"] or config["significance"]["baseline"]
+    seeds = config["ensembles"]["seed_ensemble"]
+    loss = seeds["loss"] or config["significance"]["baseline"]
+    further = seeds["further_seeds"] and chosen
+    if further:
+        for seed in range(config["replicates"], max(config["ensembles"]["top_k"], default=0)):
+            yield f"{loss}-r{seed}", entry("seed", loss=loss, replicate=seed)
     for k in config["ensembles"]["top_k"]:
-        if config["replicates"] >= k:
+        if further or config["replicates"] >= k:
             yield (
                 f"seed_average-{loss}-top{k}",
                 entry("seed_ensemble", loss=loss, method="seed_average", k=k),

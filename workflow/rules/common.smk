@@ -67,7 +67,9 @@ def models_of(kinds, replicate=None, levels=(None, "prediction", "model", "model
     ]
 
 
-TRAINED = models_of(["single", "ablation"])
+TRAINED = models_of(["single", "ablation", "seed"])
+# A loss that is averaged over seeds may have more training runs than the others.
+RUNS = range(1 + max(MODELS[model]["replicate"] for model in TRAINED))
 MODEL_LEVEL = models_of(["ensemble"], levels=["model"])
 FIGURES = catalog.figures(config)
 
@@ -81,7 +83,7 @@ wildcard_constraints:
     source=alternatives(SOURCES),
     segmentation_loss=alternatives(SEGMENTATION_LOSSES),
     loss=alternatives(ARMS),
-    replicate=alternatives(REPLICATES),
+    replicate=alternatives(RUNS),
     k=alternatives(TOP_K),
     figure=alternatives(FIGURES),
 

@@ -161,6 +161,7 @@ rule ensemble_tables:
         rankings=expand(rules.rank.output.ranking, replicate=REPLICATES),
         weights=expand(rules.ensemble.output.weights, replicate=REPLICATES),
         candidates=expand(rules.ensemble.output.candidates, replicate=REPLICATES),
+        seeds=predictions_of(models_of(["seed"])),
     output:
         members=RESULTS / "ensembles/members.csv",
         weights=RESULTS / "ensembles/weights.csv",
@@ -177,6 +178,7 @@ rule ensemble_tables:
         mem_mb=memory_of("analysis"),
         runtime=runtime_of("analysis"),
     params:
+        classes=config["classes"],
         ensembles={name: MODELS[name] for name in models_of(["ensemble"])},
         seed_ensembles={name: MODELS[name] for name in models_of(["seed_ensemble"])},
     message:

@@ -1,7 +1,7 @@
 """Gather members, weights and scores of all replicates, and choose on the `ensemble` split."""
 
 import pandas as pd
-from multiloss.ensembles import build, crossfit
+from multiloss.ensembles import build, crossfit, predictions, selection
 from multiloss.files import write_csv
 from multiloss.script import run
 
@@ -15,6 +15,11 @@ def main(snakemake) -> None:
             snakemake.input.candidates,
         )
     )
+    if snakemake.input.seeds:
+        seeds = predictions.read(
+            snakemake.input.seeds, snakemake.params.classes, splits=[selection.SPLIT]
+        )
+        rankings = pd.concat([rankings, selection.rank(seeds)], ignore_index=True)
     members = build.member_table(
         snakemake.params.ensembles, rankings, candidates, snakemake.params.seed_ensembles
     )

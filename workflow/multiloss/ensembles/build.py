@@ -166,10 +166,14 @@ def member_table(
     """Who is in which ensemble, by which score: one row for each member, best first.
 
     `ensembles` as in `build`, of all replicates; `rankings` and `candidates` of all replicates,
-    one below the other; `seed_ensembles`: by name the `loss` and `k` of each ensemble of the
-    first k seeds of one loss, which nothing was chosen for.
+    one below the other, the rankings with the further seeds; `seed_ensembles`: by name the `loss`
+    and `k` of each ensemble of the first k seeds of one loss, which nothing was chosen for.
     """
-    score = candidates.set_index("model")["score"].to_dict()
+    score = {
+        model: value
+        for table in (rankings, candidates)
+        for model, value in zip(table["model"], table["score"], strict=True)
+    }
     rows = []
     for name, entry in ensembles.items():
         ranking = rankings[rankings["replicate"] == entry["replicate"]]

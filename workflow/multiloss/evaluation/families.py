@@ -93,7 +93,8 @@ def without_seed_ensemble(models: Models) -> list[tuple[str, str]]:
         (
             model,
             f"no ensemble of {entry['k']} seeds of one loss to compare with: "
-            f"it takes {entry['k']} replicates, the study has {runs}",
+            f"it takes {entry['k']} replicates, or ensembles.seed_ensemble.further_seeds; "
+            f"the study has {runs}",
         )
         for model, entry in models.items()
         if entry["kind"] == "ensemble" and entry["k"] not in sizes

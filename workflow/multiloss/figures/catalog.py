@@ -154,6 +154,14 @@ def _has_prediction_level(config: Config) -> bool:
     return _has_ensembles(config) and bool(set(config["ensembles"]["methods"]) - {"model_level"})
 
 
+def _further_seeds(config: Config) -> bool:
+    """Whether one loss is trained more often than the others, for its ensembles of seeds."""
+    seeds = config["ensembles"].get("seed_ensemble", {})
+    largest = max(config["ensembles"]["top_k"], default=0)
+    wanted = bool(seeds.get("further_seeds")) and _has_ensembles(config)
+    return wanted and largest > config["replicates"]
+
+
 def _percent(config: Config) -> str:
     return f"{100 * config['evaluation']['confidence']:g}%"
 
@@ -289,9 +297,18 @@ def _performance(config: Config) -> list[Figure]:
     common = _common(config)
     chosen = _chosen_text(config)
     percent = _percent(config)
-    several = _runs(config, "Small marks are the training runs, each with its own interval; the "
-                    "diamond is their mean; numbers are the mean and, after the sign, the standard "
-                    "deviation of the runs.")  # fmt: skip
+    several = ""
+    if config["replicates"] > 1 or _further_seeds(config):
+        several = (
+            " Where a row has several training runs, the small marks are the runs, each with its "
+            "own interval; the diamond is their mean; numbers are the mean and, after the sign, "
+            "the standard deviation of the runs."
+        )
+    if _further_seeds(config):
+        several += (
+            " Further seeds: the same loss, trained again from other random numbers; how far "
+            "they lie apart is what luck alone does."
+        )
     forest = (
         "of every model on the test split, with "
         f"{percent} intervals from resampling patients. Models are grouped by kind and sorted. "

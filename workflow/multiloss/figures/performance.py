@@ -31,7 +31,8 @@ from multiloss.figures.style import (
 KINDS = {
     "single": "single models",
     "ensemble": "ensembles",
-    "seed_ensemble": "ensemble of seeds of the baseline",
+    "seed_ensemble": "ensembles of seeds of the baseline",
+    "seed": "further seeds of the baseline",
     "ablation": "baseline with a step left out",
 }
 _TEXT = ["model", "kind", "split", "metric", "ci_method"]
@@ -96,7 +97,7 @@ def forest(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Drawing:
     table = table[(table["metric"] == metric) & table["kind"].isin(KINDS)]
     if table["value"].notna().sum() == 0:
         return message(style, f"{label(metric)} is not defined for any model.")
-    runs = int(table.groupby(["kind", "family"])["run"].nunique().max())
+    runs = params["replicates"]
     rows: list[tuple[str, str, pd.DataFrame]] = []
     for kind in KINDS:
         groups = [(name, part) for name, part in table[table["kind"] == kind].groupby("family")]
@@ -149,6 +150,7 @@ def forest(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Drawing:
         Patch(color=INK, alpha=0.1, linewidth=0, label="its interval"),
     ]
     canvas.legend(handles=handles, loc="outside lower center", ncols=2)
+    rows = [row for row in rows if row[0] != "seed"]
     best = max(rows, key=lambda row: row[2]["value"].fillna(-9.0).mean())
     return Drawing(
         canvas,
@@ -282,6 +284,8 @@ def confusion_all(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Dr
     """Confusion matrices of all models in small; runs of a loss are counted together."""
     table = inputs.table("confusion", ["count"], text=["model", "split", "label", "predicted"])
     table = table[(table["split"] == "test") & ~table["model"].str.endswith("-temperature")]
+    # Further seeds of one loss would give it more images than the others have.
+    table = table[[run(model) < params["replicates"] for model in table["model"]]]
     table = table.assign(family=[family(model) for model in table["model"]])
     # A loss whose training failed has no counts; its place says so.
     names = list(dict.fromkeys([*table["family"], *params["losses"]]))

@@ -236,6 +236,12 @@ class Facts:
         return self.models("seed_ensemble")
 
     @cached_property
+    def further_seeds(self) -> list[str]:
+        """Trainings of one loss beyond the replicates, made for its ensembles of seeds."""
+        table = self.metrics[self.metrics["kind"] == "seed"]
+        return list(dict.fromkeys(table["model"]))
+
+    @cached_property
     def missing_models(self) -> list[str]:
         """Models that the config asks for and the tables do not have: failed trainings."""
         # A failed training has rows, all of them empty.
@@ -246,6 +252,7 @@ class Facts:
             expected += [f"{loss}-r{replicate}" for loss in self.losses]
             for method in settings.get("methods", []):
                 expected += [f"{method}-top{k}-r{replicate}" for k in settings.get("top_k", [])]
+        expected += [name for name in self.further_seeds if name not in expected]
         return [name for name in expected if name not in have]
 
     @cached_property

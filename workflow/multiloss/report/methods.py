@@ -291,6 +291,19 @@ def _loss_sources(losses: list[str], cite: Citer) -> str:
     return f" {cite(*keys)}" if keys else ""
 
 
+def _seed_ensembles(facts: Facts) -> str:
+    """What stands beside the ensembles at the same cost."""
+    averages = [name.removeprefix("seed_average-") for name in sorted(facts.seed_ensembles)]
+    if not averages:
+        return ""
+    sizes = listed([name.rpartition("-top")[2] for name in averages])
+    loss = averages[0].rpartition("-top")[0]
+    text = f" Beside them stand averages of {sizes} training runs of the loss {loss}"
+    if facts.further_seeds:
+        text += f", for which it was trained {plural(len(facts.further_seeds), 'further time')}"
+    return text + "."
+
+
 def paragraphs(facts: Facts) -> tuple[list[str], list[str]]:
     """Methods in paragraphs, and the references they cite by number."""
     cite = Citer()
@@ -320,6 +333,7 @@ def paragraphs(facts: Facts) -> tuple[list[str], list[str]]:
             f"Ensembles were built from the {sizes} single models with the highest Matthews "
             f"correlation coefficient (MCC) on the ensemble split, by {'; '.join(said)}. The best "
             "ensemble was chosen there by cross-fitting over folds of patients."
+            + _seed_ensembles(facts)
         )
     found.append(_statistics(facts, cite))
     if config.get("gradcam", {}).get("enabled", True):

@@ -93,6 +93,7 @@ KINDS: dict[str, str] = {
     "model_level": "model-level ensemble",
     "model_level_average": "average of model-level ensembles",
     "seed_ensemble": "ensemble of seeds",
+    "seed": "further seed",
     "ablation": "ablation",
     "temperature": "temperature-scaled",
     "baseline": "baseline",
