@@ -85,6 +85,36 @@ def test_template_belongs_to_the_report(package: Path) -> None:
     assert code.digest(frozenset({"metrics"})) == metrics
 
 
+@pytest.mark.parametrize(
+    ("file", "redrawn"),
+    [
+        ("figures/gradcam.py", {"gradcam"}),
+        ("figures/comparisons.py", {"comparisons"}),
+        ("localisation.py", {"gradcam"}),
+        ("figures/style.py", {"gradcam", "comparisons"}),
+        # What it says of a figure is a parameter of that figure's job.
+        ("figures/catalog.py", set()),
+    ],
+)
+def test_a_figure_is_redrawn_for_the_code_that_draws_it(
+    package: Path, file: str, redrawn: set[str]
+) -> None:
+    def digests() -> dict[str, str]:
+        return {
+            name: code.digest(
+                frozenset({"figures.catalog", "figures.drawing", f"figures.{name}"}),
+                without=frozenset({"figures.catalog"}),
+            )
+            for name in ("gradcam", "comparisons")
+        }
+
+    before = digests()
+    path = package / file
+    path.write_text(path.read_text(encoding="utf-8") + "\nEDITED = True\n", encoding="utf-8")
+    forget()
+    assert {name for name, found in digests().items() if found != before[name]} == redrawn
+
+
 def test_imports_are_found_wherever_they_stand(package: Path) -> None:
     path = package / "edited.py"
     path.write_text(

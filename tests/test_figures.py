@@ -112,18 +112,9 @@ def test_every_entry_is_complete(root, options):
         assert figure.category in catalog.CATEGORIES
         assert len(figure.caption.split()) > 15 and figure.caption.endswith(".")
         assert "  " not in figure.caption and not figure.title.endswith(".")
-        assert all((root / "workflow" / path).is_file() for path in figure.code)
         module, _, function = figure.function.partition(".")
         assert callable(getattr(importlib.import_module(f"multiloss.figures.{module}"), function))
-        assert f"multiloss/figures/{module}.py" in figure.code
         json.dumps(vars(figure))  # what Snakemake stores as a parameter
-
-
-def test_code_holds_what_the_drawing_imports():
-    figures = catalog.figures(synthetic_results.configuration())
-    assert "multiloss/localisation.py" in figures["gradcam_montage"].code
-    assert "multiloss/figures/style.py" in figures["rank"].code
-    assert "multiloss/figures/gradcam.py" not in figures["rank"].code
 
 
 def test_switched_off_steps_have_no_figures():

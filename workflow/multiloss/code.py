@@ -26,17 +26,22 @@ _IMPORT = re.compile(
 
 
 @functools.cache
-def digest(modules: frozenset[str], losses: frozenset[tuple[str, str]] = frozenset()) -> str:
+def digest(
+    modules: frozenset[str],
+    losses: frozenset[tuple[str, str]] = frozenset(),
+    without: frozenset[str] = frozenset(),
+) -> str:
     """Digest of modules (names below the package), of all they import, and of loss functions.
 
-    `losses` are (kind, name): a new loss beside them changes nothing.
+    `losses` are (kind, name): a new loss beside them changes nothing. `without` are modules
+    that do not count, nor what is imported by them alone.
     """
     wanted, definitions = set(modules), []
     for kind, name in sorted(losses):
         path = PACKAGE / "losses" / f"{kind}.py"
         wanted |= imports(path)
         definitions.append(_definition(path, name))
-    contents = [_content(path) for path in sorted(_behind(wanted))]
+    contents = [_content(path) for path in sorted(_behind(wanted, without))]
     return hashlib.sha256("\0".join(contents + definitions).encode()).hexdigest()
 
 
@@ -57,10 +62,10 @@ def _file(module: str) -> Path | None:
     return path if path.is_file() else None
 
 
-def _behind(modules: set[str]) -> set[Path]:
+def _behind(modules: set[str], without: frozenset[str]) -> set[Path]:
     """Files of these modules, of all they import, and what else lies in their packages."""
     found: set[Path] = set()
-    seen = set(WITHOUT_RESULTS)
+    seen = set(WITHOUT_RESULTS | without)
     while modules:
         name = modules.pop()
         path = _file(name)

@@ -14,6 +14,8 @@ def modules_of(rule, wildcards):
     found = set(code.imports(WORKFLOW / "scripts" / Path(rule.script).name))
     if rule.name == "splits":
         found |= {f"layouts.{source['layout']}" for source in SOURCES.values()}
+    if rule.name == "figure":
+        found.add(f"figures.{figure_of(wildcards).function.partition('.')[0]}")
     return found
 
 
@@ -29,12 +31,13 @@ def losses_of(rule, wildcards):
 
 
 def code_behind(rule):
+    # What the catalogue says of a figure reaches its job as parameters.
+    without = frozenset({"figures.catalog"} if rule.name == "figure" else ())
     return lambda wildcards: code.digest(
-        frozenset(modules_of(rule, wildcards)), frozenset(losses_of(rule, wildcards))
+        frozenset(modules_of(rule, wildcards)), frozenset(losses_of(rule, wildcards)), without
     )
 
 
 for job_type in workflow.rules:
-    # A figure's own modules are in its catalogue.
-    if job_type.script and "code" not in job_type.params.keys():
+    if job_type.script:
         job_type.set_params(code=code_behind(job_type))

@@ -1,6 +1,5 @@
 # What every stage shares: the validated configuration, names, and paths.
 import functools
-import hashlib
 import os
 import re
 import shlex

@@ -26,7 +26,6 @@ rule figure:
     params:
         figure=lambda wildcards: vars(figure_of(wildcards)),
         style=config["figures"],
-        code=code_of,
     message:
         "Drawing {wildcards.figure}"
     script:

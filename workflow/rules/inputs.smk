@@ -80,14 +80,6 @@ def figure_inputs(wildcards):
     return {name: below(paths) for name, paths in figure_of(wildcards).inputs.items()}
 
 
-def code_of(wildcards):
-    """Digest of the modules that draw a figure: a change of the drawing redraws it."""
-    digest = hashlib.sha256()
-    for path in figure_of(wildcards).code:
-        digest.update((WORKFLOW / path).read_bytes())
-    return digest.hexdigest()
-
-
 def explained_images(wildcards):
     """What the network saw: crops, or whole images for the arm without the crop."""
     whole = wildcards.model in UNCROPPED

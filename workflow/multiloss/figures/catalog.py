@@ -4,11 +4,8 @@ A new figure is one entry here and one function. The Snakefile imports this on e
 it uses the standard library only.
 """
 
-import functools
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 Config = Mapping[str, Any]
@@ -67,34 +64,6 @@ class Figure:
     category: str
     caption: str
     params: dict[str, Any] = field(default_factory=dict)
-
-    @property
-    def code(self) -> list[str]:
-        """The modules that draw it, below workflow/: a change in them makes it out of date."""
-        found: set[str] = set()
-        wanted = {"figures.drawing", f"figures.{self.function.partition('.')[0]}"}
-        while wanted:
-            found |= wanted
-            wanted = {name for module in wanted for name in _imported_by(module)} - found
-        # What this file says of a figure reaches the drawing as its parameters.
-        found.discard("figures.catalog")
-        return sorted(f"multiloss/{_file_of(name)}" for name in found)
-
-
-_PACKAGE = Path(__file__).resolve().parents[1]
-
-
-def _file_of(module: str) -> str:
-    """The file of a module or package, below the package's folder."""
-    path = module.replace(".", "/")
-    return f"{path}/__init__.py" if (_PACKAGE / path).is_dir() else f"{path}.py"
-
-
-@functools.cache
-def _imported_by(module: str) -> tuple[str, ...]:
-    """Modules of the package that a module of the package imports, without importing it."""
-    text = (_PACKAGE / _file_of(module)).read_text(encoding="utf-8")
-    return tuple(re.findall(r"^from multiloss\.([\w.]+) import", text, re.MULTILINE))
 
 
 def names_of(losses: list[Any]) -> list[str]:
