@@ -148,7 +148,8 @@ def hours(
     """Hours of the whole study; on the CPU as many jobs run at a time as are ready."""
     models = configuration.models(config)
     kinds = [model["kind"] for model in models.values()]
-    trained = sum(kind in ("single", "ablation") for kind in kinds)
+    explained = sum(kind in ("single", "ablation") for kind in kinds)
+    trained = explained + kinds.count("seed")
     heads = sum(model["level"] == "model" for model in models.values())
     number = {
         "train_segmenter": len(config["segmentation"]["losses"]),
@@ -156,7 +157,7 @@ def hours(
         "predict": trained,
         "features": config["replicates"],
         "model_level": heads,
-        "gradcam": trained + heads,
+        "gradcam": explained + heads,
     }
     total = sum(seconds.get(stage, 0.0) for stage in CPU_STAGES)
     for stages in GPU_STAGES:

@@ -199,8 +199,11 @@ def test_changed_number_of_permutations_tests_again_and_trains_nothing(complete:
 def test_added_replicate_runs_nothing_of_the_earlier_one(complete: Path) -> None:
     before = planned(complete.parent, "--configfile", SMALLEST)
     jobs = planned(complete, "--configfile", study(complete, replicates=2))
-    for rule in ("train", "predict", "rank", "ensemble", "model_level"):
+    for rule in ("rank", "ensemble", "model_level"):
         assert jobs[rule] == before[rule], rule
+    # The second seed of the baseline was there, for the average of two.
+    assert (before["train"], jobs["train"]) == (4, 2)
+    assert (before["predict"], jobs["predict"]) == (4, 2)
     assert not {"download", "splits", "train_segmenter", "mask", "crop"} & set(jobs)
 
 

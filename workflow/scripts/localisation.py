@@ -12,7 +12,7 @@ def main(snakemake) -> None:
     params = snakemake.params
     manifest = pd.read_csv(snakemake.input.manifest, dtype=str, keep_default_na=False)
     images = manifest[manifest["split"] == "test"].reset_index(drop=True)
-    boxes = pd.read_csv(snakemake.input.boxes, dtype={"image_id": str})
+    boxes = pd.read_csv(snakemake.input.boxes, dtype={"image_id": str}, keep_default_na=False)
     models = [
         localisation.load(path, name, kind, cropped=name not in params.uncropped)
         for path, (name, kind) in zip(snakemake.input.maps, params.models.items(), strict=True)

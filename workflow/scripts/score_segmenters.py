@@ -13,7 +13,8 @@ from multiloss.script import run
 def main(snakemake) -> None:
     params = snakemake.params
     training.configure_tensorflow(params.tensorflow_threads, snakemake.resources.gpu)
-    lungs = pd.read_csv(snakemake.input.lungs, dtype={"image_id": str, "patient_id": str})
+    text = {"image_id": str, "patient_id": str}
+    lungs = pd.read_csv(snakemake.input.lungs, dtype=text, keep_default_na=False)
     images = np.load(snakemake.input.images, mmap_mode="r")
     sizes = list(zip(lungs["height"], lungs["width"], strict=True))
     failed = [

@@ -143,6 +143,10 @@ def _blocks(table: pd.DataFrame, params: Mapping[str, Any]) -> list[tuple[str, p
         (f"single models against {baseline}", of.get(families.BASELINE, none) & single),
         (f"ensembles against {baseline}", of.get(families.BASELINE, none) & ~single),
         ("ensembles against their best member", of.get(families.BEST_MEMBER, none)),
+        (
+            "ensembles of ensembles against the best single model",
+            of.get(families.BEST_SINGLE, none),
+        ),
         (f"ensembles against as many seeds of {baseline}", of.get(families.SEED_ENSEMBLE, none)),
         (
             f"{baseline} with a step left out, against {baseline}",

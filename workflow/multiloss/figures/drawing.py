@@ -52,7 +52,10 @@ class Inputs:
         Raises UserError naming the file and the missing column.
         """
         path = self.path(name)
-        table = pd.read_csv(path, dtype=dict.fromkeys(text, str), keep_default_na=True)
+        # A class or an image may be called NA or None: only nothing at all is a missing value.
+        table = pd.read_csv(
+            path, dtype=dict.fromkeys(text, str), keep_default_na=False, na_values=[""]
+        )
         missing = [column for column in (*columns, *text) if column not in table]
         if missing:
             raise UserError(f"{path}: no column '{missing[0]}'; remove the file and run again")

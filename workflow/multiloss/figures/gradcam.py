@@ -93,7 +93,8 @@ def _test_images(inputs: Inputs) -> pd.DataFrame:
 
 def _predictions(path: Path, classes: Sequence[str]) -> pd.DataFrame:
     """Predicted class, its probability, and whether it is right, of each test image."""
-    table = pd.read_csv(path, dtype={"image_id": str, "label": str, "split": str})
+    text = dict.fromkeys(("image_id", "label", "split"), str)
+    table = pd.read_csv(path, dtype=text, keep_default_na=False, na_values=[""])
     table = table[table["split"] == "test"]
     p = table[[f"p_{name}" for name in classes]].to_numpy()
     best = p.argmax(axis=1)

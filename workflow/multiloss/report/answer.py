@@ -284,7 +284,8 @@ def calibration_text(facts: Facts) -> str | None:
     if harms:
         text += f"; {harms} {'is' if harms == 1 else 'are'} shown to have a higher one"
     text += (
-        f" (ECE on the test split, n = {facts.size('test')}, paired over patients, "
+        f" (ECE on the test split, n = {facts.size('test')}, paired over patients"
+        f"{' and seeds' if facts.replicates > 1 else ''}, "
         f"Holm-corrected over the {len(raw)})."
     )
     if len(corrected):
