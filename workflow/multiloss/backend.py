@@ -1,8 +1,9 @@
 """Keras and TensorFlow, imported the one way that every module here uses.
 
 Two costs of a plain import are spared in each of a study's many jobs: Keras' wrappers for
-scikit-learn, which nothing here uses, import all of scikit-learn (a second); and the native
-libraries print lines about processors and drivers that look like errors.
+scikit-learn and its pictures, which nothing here uses, import all of scikit-learn and Matplotlib
+(a second and a half); and the native libraries print lines about processors and drivers that look
+like errors.
 """
 
 import contextlib
@@ -50,7 +51,7 @@ def _without(package: str) -> Iterator[None]:
         del sys.modules[package]
 
 
-with _native_lines_held_back(), _without("sklearn"):
+with _native_lines_held_back(), _without("sklearn"), _without("matplotlib"):
     import keras
     import tensorflow as tf
     from keras import ops
