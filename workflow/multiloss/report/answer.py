@@ -222,10 +222,8 @@ def _ensemble(facts: Facts, result: Answer) -> None:
             Markup(" and {} worse").format(_codes(worse, "is", "are")) if worse else "",
         )
         result.ensemble.append(text + Markup("."))
-    # Of the ensembles of seeds, the one of as many models as the chosen ensemble.
-    for seeds in sorted(
-        facts.seed_ensembles, key=lambda name: facts.compare(chosen, name, SEED_ENSEMBLE) is None
-    )[:1]:
+    seeds = _as_many_seeds(facts, chosen)
+    if seeds is not None:
         result.ensemble.append(
             _seeds_text(seeds, facts.compare(chosen, seeds, SEED_ENSEMBLE), facts)
         )
@@ -239,6 +237,15 @@ def _ensemble(facts: Facts, result: Answer) -> None:
                 "Of single models and ensembles together, {} was chosen on the ensemble split{}."
             ).format(code(overall), note)
         )
+
+
+def _as_many_seeds(facts: Facts, chosen: str | None) -> str | None:
+    """Of the ensembles of seeds, the one of as many models as the chosen ensemble, or any."""
+    return min(
+        sorted(facts.seed_ensembles),
+        key=lambda name: facts.compare(chosen, name, SEED_ENSEMBLE) is None,
+        default=None,
+    )
 
 
 def _seeds_text(seeds: str, against: Comparison | None, facts: Facts) -> Markup:
@@ -497,7 +504,7 @@ def section(facts: Facts) -> Section:
         ("chosen single model", facts.chosen("single")),
         ("best member of the chosen ensemble", facts.best_member(chosen) if chosen else None),
         ("chosen ensemble", chosen),
-        ("seeds of the baseline, averaged", (facts.seed_ensembles or [None])[0]),
+        ("seeds of the baseline, averaged", _as_many_seeds(facts, facts.chosen("ensemble"))),
     ):
         if model and not math.isnan(facts.value(model).value):
             roles.setdefault(model, []).append(role)
