@@ -28,14 +28,23 @@ def actual(root, folder, options: list[str]) -> networkx.DiGraph:
     return networkx.DiGraph((names[after], names[before]) for before, after in edges)
 
 
+SEEDS = [("seed_ensemble", "predict")] + [
+    (rule, "seed_ensemble") for rule in ("evaluate", "significance", "calibration", "replicates")
+]
+
+
 @pytest.mark.parametrize(
     ("study", "further"),
     [
-        ("", []),
-        ("segmentation: {encoder_weights: imagenet}", [("train_segmenter", "encoder_weights")]),
-        ("data: {strict_leakage: true}", [("lungs", "leakage")]),
+        ("", SEEDS),
+        (
+            "segmentation: {encoder_weights: imagenet}",
+            [*SEEDS, ("train_segmenter", "encoder_weights")],
+        ),
+        ("data: {strict_leakage: true}", [*SEEDS, ("lungs", "leakage")]),
+        ("ensembles: {seed_ensemble: {further_seeds: false}}", []),
     ],
-    ids=["default", "weights", "strict"],
+    ids=["default", "weights", "strict", "no seeds"],
 )
 def test_drawn_graph_is_the_real_one_without_detours(root, tmp_path, study, further):
     (tmp_path / "study.yaml").write_text(study)

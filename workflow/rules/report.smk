@@ -59,6 +59,12 @@ if initial_weights(None) == rules.encoder_weights.output.weights:
     RULE_EDGES.append(("train_segmenter", "encoder_weights"))
 if audit_if_strict(None):
     RULE_EDGES.append(("lungs", "leakage"))
+if models_of(["seed_ensemble"]):
+    RULE_EDGES.append(("seed_ensemble", "predict"))
+    RULE_EDGES.append(("evaluate", "seed_ensemble"))
+    RULE_EDGES.append(("significance", "seed_ensemble"))
+    RULE_EDGES.append(("calibration", "seed_ensemble"))
+    RULE_EDGES.append(("replicates", "seed_ensemble"))
 
 
 rule report:
