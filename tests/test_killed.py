@@ -136,6 +136,16 @@ def test_training_killed_and_taken_up(root, straight, tmp_path, moment, epochs_l
     ]  # fmt: skip
 
 
+def test_only_checkpoints_of_finished_trainings_are_forgotten(tmp_path):
+    for name in ("cce/0.checkpoint.npz", "cce/0.keras", "focal/0.checkpoint.npz", "focal/1.keras"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    checkpoints.forget(tmp_path)
+    assert sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*.*")) == [
+        "cce/0.keras", "focal/0.checkpoint.npz", "focal/1.keras",
+    ]  # fmt: skip
+
+
 def test_table_killed_in_the_middle_keeps_the_older_one(root, tmp_path):
     path = tmp_path / "cce-r0.csv"
     path.write_text("older\n")

@@ -10,10 +10,12 @@ ENDING = ".checkpoint.npz"
 
 
 def forget(folder: Path) -> None:
-    """Remove the checkpoints below a folder, once all jobs are known to have finished.
+    """Remove the checkpoints of finished trainings below a folder, after a run that succeeded.
 
     Earlier would be too early: Snakemake deletes the outputs of a job that was killed after its
-    last line but before it was recorded as done.
+    last line but before it was recorded as done. A run that was asked for something else, one
+    figure say, leaves the checkpoint of an interrupted training, which has no model yet.
     """
     for path in folder.rglob(f"*{ENDING}"):
-        path.unlink(missing_ok=True)
+        if path.with_name(path.name.removesuffix(ENDING) + ".keras").exists():
+            path.unlink(missing_ok=True)
