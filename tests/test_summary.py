@@ -41,7 +41,7 @@ def test_success_names_report_total_and_longest_steps(results: Path) -> None:
     (results / "report.html").write_text("x")
     message = summary.success_message(results, 125.4)
     lines = message.splitlines()
-    assert lines[0] == "The study is complete in 2:05."
+    assert lines[0] == "All that was asked for is done in 2:05."
     assert str(results / "report.html") in lines[1]
     assert "1:30 (4 jobs" in lines[2]
     assert lines[3].split()[:2] == ["train", "1:20"]
@@ -51,7 +51,7 @@ def test_success_names_report_total_and_longest_steps(results: Path) -> None:
 def test_success_without_report_or_benchmarks(tmp_path: Path) -> None:
     message = summary.success_message(tmp_path)
     assert message.splitlines() == [
-        "The study is complete.",
+        "All that was asked for is done.",
         f"Results: {tmp_path} (this run did not ask for the report)",
     ]
 

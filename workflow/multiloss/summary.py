@@ -95,7 +95,7 @@ def success_message(results: str | Path, seconds: float | None = None) -> str:
     """
     results = Path(results)
     took = f" in {clock(seconds)}" if seconds is not None else ""
-    lines = [f"The study is complete{took}."]
+    lines = [f"All that was asked for is done{took}."]
     report = results / "report.html"
     if report.is_file():
         lines.append(f"Report: {report} (open it in a browser)")
