@@ -259,9 +259,7 @@ def _seeds_text(seeds: str, against: Comparison | None, facts: Facts) -> Markup:
         text += Markup("; the chosen ensemble differs from it by {}").format(
             difference_text(against, facts)
         )
-    runs = [f"{loss}-r{replicate}" for replicate in range(facts.replicates)]
-    values = [facts.value(name).value for name in [*runs, *facts.further_seeds]]
-    values = [value for value in values if not math.isnan(value)]
+    values = facts.seed_values
     if len(values) > 1:
         text += Markup(
             ". Alone, its {} seeds reach {} to {}: so far apart lie models that differ by nothing "
@@ -423,7 +421,11 @@ def _caveats(facts: Facts, result: Answer) -> None:
         say(
             Markup(
                 "Each loss was trained once. What differs between two losses may be the training "
-                "run, not the loss; the noise floor gives an idea of how much."
+                "run, not the loss; the noise floor{} of how much."
+            ).format(
+                " and the further seeds of the baseline give an idea"
+                if facts.seed_values
+                else " gives an idea"
             )
         )
     elif facts.replicates < FEW_SEEDS:

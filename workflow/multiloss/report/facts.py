@@ -242,6 +242,16 @@ class Facts:
         return list(dict.fromkeys(table["model"]))
 
     @cached_property
+    def seed_values(self) -> list[float]:
+        """Test MCC of every run of the loss that was trained further times; empty without one."""
+        if not self.further_seeds:
+            return []
+        loss = self.further_seeds[0].rpartition("-r")[0]
+        runs = [f"{loss}-r{replicate}" for replicate in range(self.replicates)]
+        values = [self.value(name).value for name in [*runs, *self.further_seeds]]
+        return [value for value in values if not math.isnan(value)]
+
+    @cached_property
     def missing_models(self) -> list[str]:
         """Models that the config asks for and the tables do not have: failed trainings."""
         # A failed training has rows, all of them empty.
