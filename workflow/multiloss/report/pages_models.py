@@ -592,8 +592,9 @@ def replicates(facts: Facts, figures: Figures) -> Section:
     if facts.replicates == 1:
         blocks.append(
             Note(
-                f"Each loss was trained once, so the spread between seeds is not known{_known(facts)}. "
-                f"Set replicates to {FEW_SEEDS} or more to separate the loss from the seed.",
+                "Each loss was trained once, so the spread between seeds is not known"
+                f"{_known(facts)}. Set replicates to {FEW_SEEDS} or more to separate the loss "
+                "from the seed.",
                 "warning",
             )
         )
