@@ -66,6 +66,9 @@ class Layout:
     citation: ClassVar[str] = ""
     license: ClassVar[str] = ""
     homepage: ClassVar[str] = ""
+    # What the publishers of an archive say of it, by topic of the reporting checklist
+    # (`report/checklist.yaml`). Nothing may be said there of a user's own images.
+    published: ClassVar[Mapping[str, str]] = {}
 
     def classification(self, root: Path, source: Mapping[str, Any]) -> Found:
         """The radiographs with their classes below `root`."""

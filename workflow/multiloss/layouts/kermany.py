@@ -28,6 +28,31 @@ class Kermany(Layout):
     )
     license = "CC BY 4.0"
     homepage = "https://doi.org/10.17632/rscbjbr9sj.2"
+    # Kermany DS, Goldbaum M, Cai W et al. (2018). Cell 172(5):1122-1131.
+    # doi:10.1016/j.cell.2018.02.010
+    published = {
+        "design": "Retrospective (doi:10.1016/j.cell.2018.02.010).",
+        "eligibility": (
+            "Children of one to five years at one hospital (Guangzhou Women and Children's Medical "
+            "Center), unreadable images removed by the publishers (doi:10.1016/j.cell.2018.02.010)."
+        ),
+        "dates": "Not part of the archive.",
+        "acquisition": (
+            "Anterior-posterior chest radiographs of routine care "
+            "(doi:10.1016/j.cell.2018.02.010); devices are not told in the archive."
+        ),
+        "reference": (
+            "Graded by two physicians, as the publishers say (doi:10.1016/j.cell.2018.02.010); "
+            "taken as it is."
+        ),
+        "test_reference": (
+            "The publishers had a third expert check the images of their test folder "
+            "(doi:10.1016/j.cell.2018.02.010)."
+        ),
+        "raters": "Not part of the archive.",
+        "sites": "One hospital; devices are not told in the archive.",
+        "demographics": "Age and sex are not part of the archive.",
+    }
 
     def classification(self, root: Path, source: Mapping[str, Any]) -> Found:
         found = Found()

@@ -155,10 +155,10 @@ REFERENCES: dict[str, str] = {
         "Mölder F, Jablonski KP, Letcher B, et al. Sustainable data analysis with Snakemake. "
         "F1000Research 2021;10:33. doi:10.12688/f1000research.29032.2"
     ),
-    "mongan2020": (
-        "Mongan J, Moy L, Kahn CE Jr. Checklist for Artificial Intelligence in Medical Imaging "
-        "(CLAIM): a guide for authors and reviewers. Radiol Artif Intell 2020;2(2):e200029. "
-        "doi:10.1148/ryai.2020200029"
+    "tejani2024": (
+        "Tejani AS, Klontzas ME, Gatti AA, et al. Checklist for Artificial Intelligence in Medical "
+        "Imaging (CLAIM): 2024 update. Radiol Artif Intell 2024;6(4):e240300. "
+        "doi:10.1148/ryai.240300"
     ),
     "collins2024": (
         "Collins GS, Moons KGM, Dhiman P, et al. TRIPOD+AI statement: updated guidance for "
