@@ -15,17 +15,19 @@ ROOT = Path(__file__).resolve().parents[1]
 SMALLEST = ROOT / "tests/studies/smallest.yaml"
 
 
-def snakemake(folder: Path, *options: str | Path) -> subprocess.CompletedProcess:
+def snakemake(
+    folder: Path, *options: str | Path, checkout: Path = ROOT
+) -> subprocess.CompletedProcess:
     command = [sys.executable, "-m", "snakemake", "--cores", "2", "--directory", folder]
-    command += ["--snakefile", ROOT / "Snakefile", *options]
+    command += ["--snakefile", checkout / "Snakefile", *options]
     return subprocess.run(
         [str(part) for part in command], cwd=folder, capture_output=True, text=True, timeout=300
     )
 
 
-def planned(folder: Path, *options: str | Path) -> dict[str, int]:
+def planned(folder: Path, *options: str | Path, checkout: Path = ROOT) -> dict[str, int]:
     """Jobs by rule that a dry run would start."""
-    done = snakemake(folder, "--dry-run", *options, "--quiet", "rules")
+    done = snakemake(folder, "--dry-run", *options, "--quiet", "rules", checkout=checkout)
     text = done.stdout + done.stderr
     assert done.returncode == 0, text
     if "Nothing to be done" in text:
@@ -220,6 +222,56 @@ def test_more_memory_or_cores_compute_nothing_again(complete: Path) -> None:
     changed = study(complete, resources={"data": {"threads": 1, "mem_mb": 9000, "runtime": 9}})
     # The report shows the configuration.
     assert set(planned(complete, "--configfile", changed)) == {"report", "all"}
+
+
+@pytest.fixture
+def clone(tmp_path: Path) -> Path:
+    """The checkout again, elsewhere and with other dates."""
+    folder = tmp_path / "another place"
+    ignored = shutil.ignore_patterns(".git", ".venv", ".snakemake", "results", "__pycache__")
+    shutil.copytree(ROOT, folder, ignore=ignored, copy_function=shutil.copyfile)
+    return folder
+
+
+def edit(path: Path, old: str, new: str) -> None:
+    text = path.read_text(encoding="utf-8")
+    assert old in text
+    path.write_text(text.replace(old, new, 1), encoding="utf-8")
+
+
+def test_new_clone_and_edits_without_effect_compute_nothing_again(
+    finished: Path, clone: Path
+) -> None:
+    edit(clone / "workflow/scripts/train.py", "\n\n", "\n# why\n\n")
+    edit(clone / "workflow/multiloss/training.py", '"""', '"""Also: ')
+    edit(clone / "workflow/multiloss/losses/classification.py", '@loss("cce")',
+         '@loss("new")\nclass New(ClassificationLoss):\n    pass\n\n\n@loss("cce")')  # fmt: skip
+    for profile in (["--workflow-profile", clone / "profiles/slurm"], []):
+        assert planned(finished, "--configfile", SMALLEST, *profile, checkout=clone) == {}
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new", "first"),
+    [
+        ("scripts/leakage.py", "def main", "EDITED = 1\n\n\ndef main", {"leakage"}),
+        ("scripts/optimism.py", "def main", "EDITED = 1\n\n\ndef main", {"optimism"}),
+        ("multiloss/diversity.py", "import numpy", "EDITED = 1\nimport numpy", {"diversity"}),
+        ("multiloss/figures/ensembles.py", "import numpy", "EDITED = 1\nimport numpy", set()),
+        ("multiloss/report/page.html.j2", "<body", "<body class='edited'", None),
+        # Words on a figure are no reason to draw it again.
+        ("multiloss/figures/catalog.py", '"Data",', '"Data", "Edited",', None),
+    ],
+    ids=lambda value: str(value)[:30],
+)  # fmt: skip
+def test_edit_of_the_code_computes_again_what_it_made(
+    finished: Path, clone: Path, file: str, old: str, new: str, first: set[str] | None
+) -> None:
+    edit(clone / "workflow" / file, old, new)
+    jobs = planned(finished, "--configfile", SMALLEST, checkout=clone)
+    expected = {"report", "all"} | ({*first, "figure"} if first is not None else set())
+    assert set(jobs) == expected
+    # What its own code draws, or draws from its table; not all 27.
+    assert jobs.get("figure", 0) <= 3
 
 
 def test_misspelt_target_says_so(tmp_path: Path) -> None:
