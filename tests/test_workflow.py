@@ -1,11 +1,17 @@
 """The plan: which jobs a study has, and which run again after a change. Nothing is computed."""
 
+import hashlib
 import re
 import shutil
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
+from types import SimpleNamespace
 
+import docutils.core
+import docutils.nodes
+import jinja2
 import pytest
 import yaml
 from multiloss import config, losses
@@ -158,9 +164,11 @@ def test_replicates_multiply_what_depends_on_them_alone(tmp_path: Path) -> None:
     assert once["seed_ensemble"] == thrice["seed_ensemble"] == 1
 
 
-@pytest.mark.parametrize("name", ["roc", "forest_mcc", "gradcam_focal-r0", "gradcam_montage"])
+@pytest.mark.parametrize("name", ["roc", "gradcam_montage"])
 def test_one_figure_again_is_one_job(complete: Path, name: str) -> None:
     target = f"{RESULTS}/figures/{name}.png"
+    (complete / target).with_suffix(".svg").unlink()
+    assert planned(complete, "--configfile", SMALLEST) == {"figure": 1, "report": 1, "all": 1}
     (complete / target).unlink()
     assert planned(complete, target, "--configfile", SMALLEST) == {"figure": 1}
 
@@ -272,6 +280,81 @@ def test_edit_of_the_code_computes_again_what_it_made(
     assert set(jobs) == expected
     # What its own code draws, or draws from its table; not all 27.
     assert jobs.get("figure", 0) <= 3
+
+
+def test_local_archive_counts_by_content_and_not_by_place(tmp_path: Path, clone: Path) -> None:
+    def pack(name: str, text: str) -> str:
+        with zipfile.ZipFile(clone / name, "w") as archive:
+            archive.writestr("normal/a.png", text)
+        return hashlib.sha256((clone / name).read_bytes()).hexdigest()
+
+    source = {"role": "classification", "layout": "folders"}
+    sources = yaml.safe_load(SMALLEST.read_text())["data"]["sources"][1:]
+    sources.append(source | {"name": "seen", "url": "seen.zip", "sha256": None})
+    sources.append(source | {"name": "declared", "url": "declared.zip"})
+    pack("seen.zip", "one")
+    sources[-1]["sha256"] = pack("declared.zip", "one")
+    options = ["--configfile", study(tmp_path, data={"sources": sources})]
+    targets = [f"{RESULTS}/data/downloads/{name}.json" for name in ("seen", "declared")]
+    done = snakemake(tmp_path, *targets, *options, checkout=clone)
+    assert done.returncode == 0, done.stderr
+
+    clone = clone.rename(tmp_path / "moved")
+    for name in ("seen.zip", "declared.zip"):
+        (clone / name).touch()
+    assert planned(tmp_path, *targets, *options, checkout=clone) == {}
+    pack("seen.zip", "two")
+    # What its digest says was unpacked, whatever lies there now.
+    pack("declared.zip", "two")
+    assert planned(tmp_path, *targets, *options, checkout=clone) == {"download": 1}
+
+
+def test_slurm_gets_short_jobs_together(tmp_path: Path) -> None:
+    options = ("--dry-run", "--workflow-profile", ROOT / "profiles/slurm")
+    done = snakemake(tmp_path, *options)
+    assert done.returncode == 0, done.stderr
+    text = done.stdout + done.stderr
+    groups = re.findall(r"Group job (\w+)", text)
+    assert {name: groups.count(name) for name in groups} == {
+        "figures": 1,
+        "predictions": 4,
+        "heat_maps": 4,
+    }
+    table = text[text.index("Job stats:") :].split("total", 1)[0]
+    jobs = {name: int(n) for name, n in re.findall(r"^(\w+) +(\d+)$", table, re.MULTILINE)}
+    for rule in ("figure", "predict", "gradcam", "all", "rank", "ensemble_tables", "seed_ensemble"):
+        del jobs[rule]
+    assert len(groups) + sum(jobs.values()) == 51
+
+
+def test_python_without_the_packages_is_refused_before_the_first_job(tmp_path: Path) -> None:
+    (tmp_path / "sitecustomize.py").write_text("import sys\nsys.modules['cv2'] = None\n")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", str(tmp_path))
+        assert planned(tmp_path, "--configfile", SMALLEST)["report"] == 1
+        done = snakemake(tmp_path, "--configfile", SMALLEST)
+    assert done.returncode == 1
+    [line] = [line for line in done.stderr.splitlines() if line.startswith("Error: ")]
+    assert "lacks cv2: start .venv/bin/snakemake" in line and "--sdm conda" in line
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "results").exists()
+
+
+def rendered(template: str, **snakemake: object) -> str:
+    """The text that a page shows of a caption, as Snakemake renders it, and what docutils says."""
+    text = (ROOT / "workflow/report" / template).read_text(encoding="utf-8")
+    filled = jinja2.Environment().from_string(text).render(snakemake=SimpleNamespace(**snakemake))
+    tree = docutils.core.publish_doctree(filled, settings_overrides={"report_level": 5})
+    assert not list(tree.findall(docutils.nodes.problematic)), filled
+    return tree.astext()
+
+
+def test_names_in_captions_of_snakemakes_report_stand_as_they_are() -> None:
+    names = ["bacterial_", "*viral*", "|x|", "`a`", "b\\c", "__d__", "x_ y_", "[1]_", "a`__"]
+    known = config.validate(yaml.safe_load((ROOT / "config.yaml").read_text()))
+    assert f"({', '.join(names)})" in rendered("workflow.rst", config=known | {"classes": names})
+    for name in names:
+        assert rendered("figure.rst", params={"caption": name}) == name
 
 
 def test_misspelt_target_says_so(tmp_path: Path) -> None:
