@@ -44,7 +44,11 @@ def initial_weights(wildcards):
     setting = config["segmentation"]["encoder_weights"]
     if encoder_weights.address(config["segmentation"]["backbone"], setting):
         return rules.encoder_weights.output.weights
-    return encoder_weights.local_weights(setting) or []
+    path = encoder_weights.local_weights(setting)
+    if path is None:
+        return []
+    # Below the checkout as Snakemake tells the results, so that both can be moved together.
+    return os.path.relpath(path) if path.is_relative_to(addresses.CHECKOUT) else path
 
 
 def training_images(wildcards):
