@@ -24,11 +24,26 @@ include: "workflow/rules/code.smk"
 report: "workflow/report/workflow.rst"
 
 
+localrules:
+    all,
+    rank,
+    ensemble_tables,
+    seed_ensemble,
+
+
 rule all:
     default_target: True
     input:
         RESULTS / "report.html",
         all_outputs,
+
+
+onstart:
+    if missing := missing_packages():
+        sys.exit(
+            f"Error: {sys.executable} lacks {', '.join(missing)}: start .venv/bin/snakemake "
+            "(`make setup` makes it), or add --sdm conda"
+        )
 
 
 onsuccess:

@@ -17,7 +17,6 @@ PACKAGES = {
     "tensorflow": [
         "tensorflow",
         "segmentation-models",
-        "setuptools",
         "numpy",
         "pandas",
         "scikit-learn",

@@ -970,19 +970,13 @@ class _Maker:
         from multiloss.figures import catalog
 
         (self.results / "figures").mkdir(parents=True, exist_ok=True)
-        for name, figure in catalog.figures(self.config).items():
+        for name in catalog.figures(self.config):
             path = self.results / "figures" / name
             cv2.imwrite(f"{path}.png", np.full((120, 240), 200, np.uint8))
             drawing = '<svg xmlns="http://www.w3.org/2000/svg" width="240" height="120"/>\n'
             Path(f"{path}.svg").write_text(drawing, encoding="utf-8")
-            facts = {
-                "name": name,
-                "title": figure.title,
-                "category": figure.category,
-                "caption": figure.caption,
-                "facts": "n = 120 images of 103 patients.",
-            }
-            Path(f"{path}.json").write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
+            facts = {"facts": "n = 120 images of 103 patients."}
+            Path(f"{path}.json").write_text(json.dumps(facts) + "\n", encoding="utf-8")
 
 
 def main() -> None:

@@ -1,5 +1,7 @@
 """A change in the package's code changes the digest of what runs it, and of nothing else."""
 
+import hashlib
+import os
 import re
 import shutil
 import subprocess
@@ -27,6 +29,11 @@ def forget() -> None:
         cached.cache_clear()
 
 
+def digest(*modules: str, **options: frozenset) -> str:
+    """Digest of modules alone: the script is an empty file."""
+    return code.digest(Path(os.devnull), frozenset(modules), **options)
+
+
 def edit(path: Path, old: str, new: str) -> None:
     text = path.read_text(encoding="utf-8")
     assert text.count(old) >= 1
@@ -34,11 +41,109 @@ def edit(path: Path, old: str, new: str) -> None:
     forget()
 
 
+def shape(text: str, folder: Path) -> str:
+    path = folder / "edited.py"
+    path.write_text(text, encoding="utf-8")
+    forget()
+    return code._content(path)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "same"),
+    [
+        ("x = 1\n", "x = 1  # why\n", True),
+        ("x = [1, 2]\n", "x = [\n    1,\n    2,\n]\n", True),
+        ("x = 'a'\n", 'x = (u"a")\r\n', True),
+        ("x = 'ab'\n", "x = 'a' 'b'\n", True),
+        ("x = f'a{y}b'\n", "x = 'a' f'{y}' 'b'\n", True),
+        ("x = f'{y}'\n", "x = f'{y}' ''\n", True),
+        ("def f():\n    '''Why.'''\n    return 1\n", "def f():\n    return 1\n", True),
+        ("class A:\n    x: int = 1\n    '''Of A.'''\n", "class A:\n    x: int = 1\n", True),
+        ("async def f():\n    '''Why.'''\n    return 1\n", "async def f():\n    return 1\n", True),
+        # What has an effect.
+        ("x = 1\n", "x = 1.0\n", False),
+        ("x = 1\n", "x = True\n", False),
+        ("x = 'a'\n", "x = b'a'\n", False),
+        ("x = ['', 'a']\n", "x = ['a']\n", False),
+        ("x = f'{y}'\n", "x = f'{y!r}'\n", False),
+        ("x = f'{y:.2f}'\n", "x = f'{y:.3f}'\n", False),
+        ("x = f'{y:>{w}}'\n", "x = f'{y:<{w}}'\n", False),
+        ("def f():\n    return None\n", "def f():\n    return 0\n", False),
+        ("def f(a, *, b=1): pass\n", "def f(a, b=1): pass\n", False),
+        ("def f(*, a, b=1): pass\n", "def f(*, a=1, b): pass\n", False),
+        ("x = {'a': 1, **y}\n", "x = {**y, 'a': 1}\n", False),
+        ("x = -y\n", "x = +y\n", False),
+        ("x = y < z\n", "x = y <= z\n", False),
+        ("from a import b\n", "from a import b as c\n", False),
+        ("@f\ndef g(): pass\n", "def g(): pass\n", False),
+    ],
+)  # fmt: skip
+def test_only_what_has_an_effect_counts(
+    tmp_path: Path, before: str, after: str, same: bool
+) -> None:
+    assert (shape(before, tmp_path) == shape(after, tmp_path)) == same
+
+
+# What the syntax trees of Python 3.11, 3.12 and 3.13 tell in different ways, and more.
+SYNTAX = """
+import os
+def f(a, /, b: int = 2, *c, d, e="é\\u0378", **g) -> "str | None":
+    '''Docstring.'''
+    with open(a) as h, open(b): ...
+    try:
+        return f"{a!r:>{b}}" f"{{{c:}}}" '' f"{d=}" u"ü" if b else rf"{e:{b}.{g}f}\\n"
+    except* (OSError, ValueError) as error:
+        raise KeyError(1e400, 1_000j, b"x", ...) from error
+class A(list, metaclass=type):
+    x: int
+    async def g(self): return [await y async for y in self if (z := y) is not None]
+match os.name:
+    case {"a": [1, *_], **rest} | A(x=None): t = lambda *, k=None: (yield)
+    case _: pass
+"""
+
+
+def pythons() -> list[str]:
+    """Other interpreters of this machine, on the path or where pyenv keeps them."""
+    names = [f"python3.{minor}" for minor in range(11, 15)]
+    folder = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv")) / "versions"
+    found = {path for name in names if (path := shutil.which(name))}
+    found |= {str(path) for name in names for path in folder.glob(f"*/bin/{name}")}
+    works = {path: subprocess.run([path, "-V"], capture_output=True) for path in found}
+    return sorted(path for path, done in works.items() if done.returncode == 0)
+
+
+def test_digest_is_this_one_in_any_python(tmp_path: Path) -> None:
+    found = hashlib.sha256(shape(SYNTAX, tmp_path).encode()).hexdigest()
+    assert found == "7136c637acc6173f08862b9f91051aa1198785edc133121bd2d25b270ec31617"
+
+
+def test_every_python_gives_every_file_the_same_digest(root: Path) -> None:
+    program = (
+        "import hashlib, sys; from pathlib import Path; from multiloss import code;"
+        "files = sorted(Path(sys.argv[1]).rglob('*.py')); assert len(files) > 100;"
+        "texts = [code._content(path) for path in files];"
+        "jobs = sorted(Path(sys.argv[1], 'scripts').glob('*.py')); assert len(jobs) > 20;"
+        "texts += [code.digest(path, code.imports(path)) for path in jobs];"
+        "print(*(hashlib.sha256(text.encode()).hexdigest() for text in texts))"
+    )
+    told = {
+        python: subprocess.run(
+            [python, "-c", program, root / "workflow"],
+            env={"PYTHONPATH": str(root / "workflow"), "PYTHONDONTWRITEBYTECODE": "1"},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for python in [sys.executable, *pythons()]
+    }
+    assert len(set(told.values())) == 1, sorted(told)
+
+
 def losses() -> dict[str, str]:
     names = ("cce", "focal", "calibrated_focal", "label_smoothed_cce", "hinge")
     return {
-        name: code.digest(frozenset({"training"}), frozenset({("classification", name)}))
-        for name in names
+        name: digest("training", losses=frozenset({("classification", name)})) for name in names
     }
 
 
@@ -79,10 +184,14 @@ def test_edit_reaches_the_losses_that_it_is_about(
 
 
 def test_template_belongs_to_the_report(package: Path) -> None:
-    report, metrics = code.digest(frozenset({"report"})), code.digest(frozenset({"metrics"}))
+    report, metrics = digest("report"), digest("metrics")
+    (package / "report/.page.html.j2.swp").write_bytes(b"\xff")
+    (package / "report/page.html.j2~").write_text("what an editor leaves behind")
+    forget()
+    assert digest("report") == report
     edit(package / "report/page.html.j2", "<", "<!-- edited --><")
-    assert code.digest(frozenset({"report"})) != report
-    assert code.digest(frozenset({"metrics"})) == metrics
+    assert digest("report") != report
+    assert digest("metrics") == metrics
 
 
 @pytest.mark.parametrize(
@@ -92,7 +201,7 @@ def test_template_belongs_to_the_report(package: Path) -> None:
         ("figures/comparisons.py", {"comparisons"}),
         ("localisation.py", {"gradcam"}),
         ("figures/style.py", {"gradcam", "comparisons"}),
-        # What it says of a figure is a parameter of that figure's job.
+        # What it says of a figure reaches that figure's job as parameters.
         ("figures/catalog.py", set()),
     ],
 )
@@ -101,10 +210,7 @@ def test_a_figure_is_redrawn_for_the_code_that_draws_it(
 ) -> None:
     def digests() -> dict[str, str]:
         return {
-            name: code.digest(
-                frozenset({"figures.catalog", "figures.drawing", f"figures.{name}"}),
-                without=frozenset({"figures.catalog"}),
-            )
+            name: digest("figures.drawing", f"figures.{name}")
             for name in ("gradcam", "comparisons")
         }
 

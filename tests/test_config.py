@@ -1,6 +1,7 @@
 """The configuration: complete schema, defaults, and one helpful line for every mistake."""
 
 import copy
+import datetime
 import re
 import subprocess
 import sys
@@ -133,6 +134,22 @@ SOURCE = {"name": "mine", "role": "classification", "layout": "folders", "url": 
         ("classes", ["normal", "normal"], ["classes", "unique"]),
         ("classes", [1, 2], ["classes.0", "string"]),
         ("classes", [True, False], ["classes.0", "'string'", "quotes"]),
+        # Control characters, line ends and wildcards of Snakemake are in no name.
+        ("classes", ["a\n", "b"], ["classes.0", "one line"]),
+        ("classes", ["a", "b\n\n.. raw:: html"], ["classes.1", "one line"]),
+        ("classes", ["a", "b\u2028c"], ["classes.1", "one line"]),
+        ("classes", ["a", "{loss}"], ["classes.1", "curly brackets"]),
+        ("study", "a\n", ["study", "letters, digits"]),
+        ("data.sources.0.name", "a\n", ["data.sources.0.name", "letters, digits"]),
+        ("data.sources.0.sha256", "0" * 64 + "\n", ["sha256", "64 hexadecimal digits"]),
+        ("figures", {"background": "#f7f7f7\n"}, ["figures.background", "a colour"]),
+        ("segmentation.encoder_weights", "w{x}.h5", ["encoder_weights", "w{x}.h5", "curly"]),
+        # What quotes, or none, make of --config study=2021_12 and --config 'figures={"dpi": 100}'.
+        ("study", 202112, ["study: 202112", "--config 'study=\"2021_12\"'"]),
+        ("study", datetime.date(2021, 12, 1), ["study", "quotes"]),
+        ("figures", {"dpi": "100"}, ["figures.dpi: '100'", "without quotes", "--configfile"]),
+        ("ensembles.top_k", ["3"], ["ensembles.top_k.0: '3'", "without quotes"]),
+        ("gradcam", {"enabled": "false"}, ["gradcam.enabled: 'false'", "without quotes"]),
         ("data", None, ["data", "object"]),
         ("classification.training", None, ["classification.training", "object"]),
         ("classification.training.batch_size", 1.5, ["batch_size", "integer"]),

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import multiloss
 import pytest
 import yaml
 from packaging.requirements import Requirement
@@ -74,6 +75,34 @@ def test_lock_holds_all_direct_dependencies() -> None:
         if line.strip() and not line.startswith("#")
     ]
     assert set(wanted) <= set(locked())
+
+
+def test_every_direct_dependency_is_used() -> None:
+    commands = {"pytest-xdist", "ruff", "snakefmt", "snakemake-executor-plugin-slurm"}
+    imported = set()
+    for folder in ("workflow", "tests", "benchmarks"):
+        for path in (ROOT / folder).rglob("*.py"):
+            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+                if isinstance(node, ast.Import):
+                    imported |= {each.name.partition(".")[0] for each in node.names}
+                elif isinstance(node, ast.ImportFrom) and node.module:
+                    imported.add(node.module.partition(".")[0])
+    used = {PACKAGE_OF.get(name, name) for name in imported} | commands
+    declared = {
+        line
+        for line in (ROOT / "requirements.in").read_text().splitlines()
+        if line and not line.startswith("#")
+    }
+    assert declared - used == set()
+
+
+def test_one_version_everywhere() -> None:
+    text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    version = re.search(r'^version = "(.+)"$', text, re.MULTILINE)[1]
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    assert multiloss.__version__ == citation["version"] == version
+    changes = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    assert re.search(r"^## (.+)$", changes, re.MULTILINE)[1] == version
 
 
 @pytest.mark.parametrize("path", ENVIRONMENTS, ids=lambda path: path.stem)
@@ -165,10 +194,12 @@ def test_environment_of_a_rule_has_what_its_script_imports(rule: tuple[str, str,
 
 
 def test_container_holds_all_that_a_plan_reads(tmp_path: Path) -> None:
+    sent = set((ROOT / ".dockerignore").read_text().splitlines())
     for line in (ROOT / "Containerfile").read_text().splitlines():
         if line.startswith("COPY "):
             *sources, target = line.split()[1:]
             for source in sources:
+                assert f"!{source}" in sent
                 into = tmp_path / target / (Path(source).name if target.endswith("/") else "")
                 into.parent.mkdir(parents=True, exist_ok=True)
                 copy = shutil.copytree if (ROOT / source).is_dir() else shutil.copyfile
@@ -180,6 +211,7 @@ def test_container_holds_all_that_a_plan_reads(tmp_path: Path) -> None:
         text=True,
     )
     assert done.returncode == 0, done.stdout + done.stderr
+    assert (tmp_path / "LICENSE").is_file()
 
 
 @pytest.fixture

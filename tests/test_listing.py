@@ -39,6 +39,18 @@ def test_files_are_sorted_without_litter_and_links_that_lead_back(folder: Path) 
     ]
 
 
+def test_fingerprint_of_an_archive_is_its_content(tmp_path: Path, monkeypatch) -> None:
+    archive, copy = tmp_path / "a.zip", tmp_path / "elsewhere.zip"
+    archive.write_bytes(b"one")
+    before = fingerprint(archive)
+    assert fingerprint(shutil.copyfile(archive, copy)) == before
+    archive.write_bytes(b"two")
+    assert fingerprint(archive) != before
+    # A large one is not read: size and date stand for it.
+    monkeypatch.setattr("multiloss.listing.READ_AT_EVERY_START", 2)
+    assert fingerprint(archive) == f"3 bytes, {archive.stat().st_mtime_ns}"
+
+
 @pytest.mark.parametrize(
     ("change", "noticed"),
     [

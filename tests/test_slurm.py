@@ -69,20 +69,20 @@ def cluster(tmp_path_factory):
     subprocess.run([TESTBED / "down", state], check=True)
 
 
-def running(rule: str) -> str:
-    """Waits for a running job of a rule; its Slurm id."""
+def running(kind: str, shown: str = "%i") -> str:
+    """Waits for a running job of this kind, by its comment; what `squeue` shows of it."""
     for _ in range(600):
         jobs = subprocess.run(
-            ["squeue", "--noheader", "--states=RUNNING", "--format=%i %k"],
+            ["squeue", "--noheader", "--states=RUNNING", f"--format=%k|{shown}"],
             capture_output=True,
             text=True,
         ).stdout
         for line in jobs.splitlines():
-            number, _, comment = line.partition(" ")
-            if comment.startswith(f"rule_{rule}_wildcards"):
-                return number
+            comment, _, asked = line.partition("|")
+            if comment.startswith(kind):
+                return asked.strip()
         time.sleep(0.5)
-    raise AssertionError(f"no job of {rule} ever ran")
+    raise AssertionError(f"no job of {kind} ever ran")
 
 
 def interfere(
@@ -106,7 +106,7 @@ def interfere(
 
 def test_job_cancelled_in_flight(cluster, undisturbed, tmp_path):
     def cancel(process: subprocess.Popen) -> None:
-        number = running("train")
+        number = running("rule_train_wildcards")
         time.sleep(4)
         subprocess.run(["scancel", number], check=True)
 
@@ -124,7 +124,7 @@ def test_job_over_its_memory(cluster, undisturbed, tmp_path):
 
 def test_job_over_its_time(cluster, undisturbed, tmp_path):
     def freeze(process: subprocess.Popen) -> None:
-        running("train")
+        running("rule_train_wildcards")
         time.sleep(6)
         for path in Path("/proc").glob("[0-9]*/cmdline"):
             words = path.read_bytes().split(b"\0")
@@ -137,9 +137,22 @@ def test_job_over_its_time(cluster, undisturbed, tmp_path):
     assert (tmp_path / PREDICTIONS).read_bytes() == undisturbed
 
 
+def test_group_of_short_jobs_asks_for_one_of_them_and_the_time_of_all(cluster, tmp_path):
+    asked = []
+    targets = [PREDICTIONS, PREDICTIONS.replace("cce", "focal")]
+    interfere(
+        tmp_path,
+        study(tmp_path),
+        lambda process: asked.append(running("rule_predictions_predict", "%C %m %l")),
+        *targets,
+    )
+    assert asked == ["1 2500M 30:00"]
+    assert all((tmp_path / target).exists() for target in targets)
+
+
 def test_killed_main_process(cluster, undisturbed, tmp_path):
     def kill(process: subprocess.Popen) -> None:
-        running("train")
+        running("rule_train_wildcards")
         process.kill()
 
     config = study(tmp_path)

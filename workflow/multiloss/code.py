@@ -1,18 +1,17 @@
-"""Digests of this package's own code: what an edit touches is computed again, and nothing else.
+"""Digests of the code behind a job: what an edit touches is computed again, and nothing else.
 
-Snakemake notices a changed script, but not a change in the modules behind it. Each job's
-parameters therefore hold a digest of these modules. Comments, docstrings and layout do not
-count. Read by the Snakefile, so it uses the standard library only, and is quick.
+Snakemake knows a script by its date alone, which every clone sets anew, and the modules behind it
+not at all. Each job's parameters therefore hold a digest of both, and `rerun-triggers` in the
+profiles leaves the dates of scripts out. Comments, docstrings, layout, dates and places do not
+count, and every Python gives the same digest. Read by the Snakefile, so it uses the standard
+library only, and is quick.
 """
 
 import ast
 import functools
 import hashlib
-import re
 from collections.abc import Iterator
 from pathlib import Path
-from types import CodeType
-from typing import Any
 
 from multiloss import registry
 
@@ -20,39 +19,42 @@ PACKAGE = Path(__file__).resolve().parent
 # They say, time and place what is done; no result depends on them.
 WITHOUT_RESULTS = frozenset({"checkpoints", "devices", "errors", "progress", "script"})
 
-_IMPORT = re.compile(
-    r"^\s*from multiloss(?:\.(?P<above>[\w.]+))? import (?P<names>\([^)]*\)|.*)", re.MULTILINE
-)
-
 
 @functools.cache
 def digest(
+    script: Path,
     modules: frozenset[str],
     losses: frozenset[tuple[str, str]] = frozenset(),
-    without: frozenset[str] = frozenset(),
 ) -> str:
-    """Digest of modules (names below the package), of all they import, and of loss functions.
+    """Digest of a script, of modules (names below the package) with all they import, and of losses.
 
-    `losses` are (kind, name): a new loss beside them changes nothing. `without` are modules
-    that do not count, nor what is imported by them alone.
+    `losses` are (kind, name): a new loss beside them changes nothing.
     """
     wanted, definitions = set(modules), []
     for kind, name in sorted(losses):
         path = PACKAGE / "losses" / f"{kind}.py"
         wanted |= imports(path)
         definitions.append(_definition(path, name))
-    contents = [_content(path) for path in sorted(_behind(wanted, without))]
-    return hashlib.sha256("\0".join(contents + definitions).encode()).hexdigest()
+    files = [script, *sorted(_behind(wanted))]
+    parts = [_content(path) for path in files] + definitions
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 
 
 @functools.cache
 def imports(path: Path) -> frozenset[str]:
     """Modules of the package that a file imports, wherever in it, with the packages above."""
-    found = set()
-    for match in _IMPORT.finditer(path.read_text(encoding="utf-8")):
-        above = match["above"].split(".") if match["above"] else []
-        found |= {".".join(above[:depth]) for depth in range(1, len(above) + 1)}
-        found |= {".".join([*above, name]) for name in re.findall(r"\w+", match["names"])}
+    found: set[str] = set()
+    for node in ast.walk(_tree(path)):
+        if isinstance(node, ast.Import):
+            names = [each.name for each in node.names]
+        elif isinstance(node, ast.ImportFrom) and not node.level:
+            names = [f"{node.module}.{each.name}" for each in node.names]
+        else:
+            continue
+        for name in names:
+            top, *parts = name.split(".")
+            if top == PACKAGE.name:
+                found |= {".".join(parts[:depth]) for depth in range(1, len(parts) + 1)}
     return frozenset(name for name in found if _file(name) is not None)
 
 
@@ -62,10 +64,10 @@ def _file(module: str) -> Path | None:
     return path if path.is_file() else None
 
 
-def _behind(modules: set[str], without: frozenset[str]) -> set[Path]:
+def _behind(modules: set[str]) -> set[Path]:
     """Files of these modules, of all they import, and what else lies in their packages."""
     found: set[Path] = set()
-    seen = set(WITHOUT_RESULTS | without)
+    seen = set(WITHOUT_RESULTS)
     while modules:
         name = modules.pop()
         path = _file(name)
@@ -75,30 +77,44 @@ def _behind(modules: set[str], without: frozenset[str]) -> set[Path]:
         found.add(path)
         modules |= imports(path)
         if path.name == "__init__.py":
-            # Templates and styles, for example.
-            beside = (each for each in path.parent.iterdir() if each.is_file())
-            found |= {each for each in beside if not each.suffix.startswith(".py")}
+            found |= set(_beside(path.parent))
     return found
+
+
+def _beside(package: Path) -> Iterator[Path]:
+    """Templates and styles, for example; not what an editor or a system leaves behind."""
+    for path in package.rglob("*"):
+        litter = path.name.startswith(".") or path.name.endswith("~")
+        if path.is_file() and not path.suffix.startswith(".py") and not litter:
+            yield path
 
 
 @functools.cache
 def _content(path: Path) -> str:
-    text = path.read_text(encoding="utf-8")
-    if path.suffix != ".py":
-        return text
-    return _instructions(compile(text, path.name, "exec", dont_inherit=True, optimize=2))
+    return _shape(_tree(path)) if path.suffix == ".py" else path.read_text(encoding="utf-8")
 
 
-def _instructions(part: Any) -> str:
-    """Compiled code without the places of its lines, and constants, as text."""
-    if isinstance(part, frozenset):  # its order differs from one process to the next
-        return f"frozenset({sorted(map(repr, part))})"
-    if not isinstance(part, CodeType):
-        return repr(part)
-    arguments = (part.co_argcount, part.co_posonlyargcount, part.co_kwonlyargcount, part.co_flags)
-    names = (part.co_names, part.co_varnames, part.co_cellvars, part.co_freevars)
-    constants = [_instructions(constant) for constant in part.co_consts]
-    return repr((part.co_code, part.co_exceptiontable, arguments, names, constants))
+def _shape(node: object) -> str:
+    """A syntax tree as text, without what has no effect and what differs between Pythons."""
+    if isinstance(node, list):
+        return f"[{','.join(map(_shape, node))}]"
+    if not isinstance(node, ast.AST):
+        return ascii(node)
+    text = type(node).__name__
+    for field, value in ast.iter_fields(node):
+        if isinstance(value, list):
+            value = [part for part in value if not _is_idle(part, node)]
+        # A newer Python knows further fields, which are empty where its new syntax is not used.
+        if value is not None and value != [] and field not in ("ctx", "kind"):
+            text += f" {field}={_shape(value)}"
+    return f"({text})"
+
+
+def _is_idle(node: object, above: ast.AST) -> bool:
+    """Whether it has no effect: a docstring, or the empty end that Python 3.12 gives a format."""
+    if isinstance(node, ast.Expr):
+        return isinstance(node.value, ast.Constant)
+    return isinstance(above, ast.JoinedStr) and isinstance(node, ast.Constant) and node.value == ""
 
 
 def _definition(path: Path, name: str) -> str:
@@ -113,8 +129,7 @@ def _definition(path: Path, name: str) -> str:
             found[id(node)] = node
             used = {part.id for part in ast.walk(node) if isinstance(part, ast.Name)}
             pending += [named[each] for each in used & set(named)]
-    wanted = ast.Module([node for node in tree.body if id(node) in found], type_ignores=[])
-    return _instructions(compile(wanted, path.name, "exec", dont_inherit=True, optimize=2))
+    return _shape([node for node in tree.body if id(node) in found])
 
 
 @functools.cache

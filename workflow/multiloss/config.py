@@ -74,12 +74,32 @@ def _message(error: jsonschema.ValidationError) -> str:
         return (
             f"config: {key}: '{error.instance}' is not known; {_nearest(error.instance, choices)}"
         )
-    if isinstance(error.instance, bool) and error.schema.get("type") == "string":
-        return (
-            f"config: {key}: {error.instance} is not of type 'string'; YAML takes yes, no, on and "
-            "off for that: put names in quotes"
-        )
+    if error.validator == "pattern":
+        return f"config: {key}: {error.instance!r} is not {error.schema['title']}"[:250]
+    if error.validator == "type":
+        return f"config: {key or 'file'}: {error.message[:200]}{_quotes(error)}"
     return f"config: {key or 'file'}: {error.message.splitlines()[0][:200]}"
+
+
+def _quotes(error: jsonschema.ValidationError) -> str:
+    """What to do where quotes, or none, made another type of a value."""
+    wanted, given = error.validator_value, error.instance
+    if "string" in wanted and not isinstance(given, list | Mapping | None):
+        return (
+            "; YAML takes yes, no, on, off, numbers and dates for that: put names in quotes, on "
+            "the command line in two pairs, --config 'study=\"2021_12\"'"
+        )
+    if isinstance(given, str):
+        try:
+            meant = yaml.safe_load(given)
+        except yaml.YAMLError:
+            meant = given
+        if not isinstance(meant, str):
+            return (
+                "; write it without quotes. Within --config 'key={...}' Snakemake takes every "
+                "value for text: put it into a file for --configfile"
+            )
+    return ""
 
 
 def load_schema() -> dict[str, Any]:
@@ -217,6 +237,12 @@ def _check_consistency(config: Mapping[str, Any]) -> None:
         raise UserError(
             f"config: ensembles.seed_ensemble.loss: '{repeated}' is not in classification.losses; "
             f"{_nearest(repeated, names)}"
+        )
+    weights = config["segmentation"]["encoder_weights"]
+    if set("{}") & set(weights):
+        raise UserError(
+            f"config: segmentation.encoder_weights: '{weights}' has curly brackets, which "
+            "Snakemake takes for a wildcard: rename the file"
         )
     segmenters = len(config["segmentation"]["losses"])
     if config["segmentation"]["ensemble_size"] > segmenters:

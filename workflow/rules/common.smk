@@ -1,5 +1,6 @@
 # What every stage shares: the validated configuration, names, and paths.
 import functools
+import importlib.util
 import os
 import re
 import shlex
@@ -17,6 +18,7 @@ os.environ.update(
 sys.executable = shlex.quote(sys.executable)
 
 from snakemake.logging import logger
+from snakemake.settings.types import DeploymentMethod
 
 from multiloss import addresses, encoder_weights, listing
 from multiloss import config as configuration
@@ -46,6 +48,16 @@ os.environ.setdefault("MALLOC_TOP_PAD_", str(128 * 2**20))
 # Without a GPU to use, TensorFlow's errors about not finding one only frighten.
 WANTS_GPU = any(step.get("gpu") for step in config["resources"].values())
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2" if WANTS_GPU else "3")
+
+
+def missing_packages():
+    """What jobs import and this Python lacks; with `--sdm conda` they bring it along."""
+    if DeploymentMethod.CONDA in workflow.deployment_settings.deployment_method:
+        return []
+    needed = ["cv2", "matplotlib", "numpy", "pandas", "requests", "scipy", "sklearn"]
+    needed += ["segmentation_models", "statsmodels", "tensorflow"]
+    return [name for name in needed if importlib.util.find_spec(name) is None]
+
 
 SOURCES = {source["name"]: source for source in config["data"]["sources"]}
 REPLICATES = range(config["replicates"])

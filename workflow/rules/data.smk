@@ -2,8 +2,6 @@
 
 
 rule download:
-    input:
-        local_archives,
     output:
         folder=directory(RESULTS / "data/sources/{source}"),
         record=RESULTS / "data/downloads/{source}.json",
@@ -19,7 +17,7 @@ rule download:
         runtime=runtime_of("data"),
     params:
         source=fetched,
-        folders=local_folders,
+        content=local_content,
         # Only generated images depend on the seed; another one downloads nothing again.
         seed=lambda wildcards: (
             config["seed"] if SOURCES[wildcards.source]["layout"] == "phantom" else None

@@ -24,8 +24,11 @@ rule figure:
         mem_mb=memory_of("analysis"),
         runtime=runtime_of("analysis"),
     params:
-        figure=lambda wildcards: vars(figure_of(wildcards)),
+        function=lambda wildcards: figure_of(wildcards).function,
+        settings=lambda wildcards: figure_of(wildcards).params,
         style=config["figures"],
+        # For `snakemake --report`. What is derived of an output is no reason to draw it again.
+        caption=lambda wildcards, output: figure_of(wildcards).caption,
     message:
         "Drawing {wildcards.figure}"
     script:

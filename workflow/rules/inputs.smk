@@ -1,21 +1,21 @@
 # Input functions: what a job needs, by its wildcards.
 
 
-def local_sources(wildcards):
-    """Where the parts of a source lie that are on this machine."""
+def local_content(wildcards):
+    """What lies on this machine of a source: other archives and images are noticed, and read.
+
+    No inputs, since their place and date are not what counts. A declared digest says it all.
+    """
     source = SOURCES[wildcards.source]
-    urls = [] if source["layout"] == "phantom" else [source["url"], source["masks_url"]]
-    return [addresses.local_path(url) for url in urls if url and not addresses.is_remote(url)]
-
-
-def local_archives(wildcards):
-    """A source's files that lie on this machine: changed ones are read, and noticed, again."""
-    return [path for path in local_sources(wildcards) if path.is_file()]
-
-
-def local_folders(wildcards):
-    """What lies in a source's folders: images added, removed or replaced are noticed."""
-    return [listing.fingerprint(path) for path in local_sources(wildcards) if path.is_dir()]
+    if source["layout"] == "phantom":
+        return []
+    parts = [(source["url"], source["sha256"]), (source["masks_url"], source["masks_sha256"])]
+    paths = [
+        addresses.local_path(url)
+        for url, sha256 in parts
+        if url and not sha256 and not addresses.is_remote(url)
+    ]
+    return [listing.fingerprint(path) for path in paths if path.exists()]
 
 
 def fetched(wildcards):
@@ -44,7 +44,11 @@ def initial_weights(wildcards):
     setting = config["segmentation"]["encoder_weights"]
     if encoder_weights.address(config["segmentation"]["backbone"], setting):
         return rules.encoder_weights.output.weights
-    return encoder_weights.local_weights(setting) or []
+    path = encoder_weights.local_weights(setting)
+    if path is None:
+        return []
+    # Below the checkout as Snakemake tells the results, so that both can be moved together.
+    return os.path.relpath(path) if path.is_relative_to(addresses.CHECKOUT) else path
 
 
 def training_images(wildcards):

@@ -71,7 +71,7 @@ rule report:
     input:
         tables=TABLES,
         figures=expand(
-            RESULTS / "figures/{figure}.{ending}", figure=FIGURES, ending=["png", "json"]
+            RESULTS / "figures/{figure}.{ending}", figure=FIGURES, ending=["png", "svg", "json"]
         ),
     output:
         report(
@@ -94,7 +94,7 @@ rule report:
         config=config,
         rule_edges=RULE_EDGES,
         versions=locked_versions(),
-        # The page says how to cite the workflow: it reads this file.
+        # The page says how to cite the workflow. No input: what counts is not where the file lies.
         citation=(Path(workflow.basedir) / "CITATION.cff").read_text(encoding="utf-8"),
     message:
         "Writing the report"

@@ -13,7 +13,6 @@ import pandas as pd
 from matplotlib.figure import Figure as Canvas
 
 from multiloss.errors import UserError
-from multiloss.figures.catalog import Figure
 from multiloss.figures.style import Style, save
 from multiloss.files import write_text
 
@@ -65,36 +64,30 @@ class Inputs:
 
 
 def draw(
-    figure: Figure,
+    function: str,
+    params: Mapping[str, Any],
     inputs: Mapping[str, str | Sequence[str]],
     style: Mapping[str, Any],
     png: str | Path,
     svg: str | Path,
     facts: str | Path,
 ) -> None:
-    """Draw one figure of the catalogue.
+    """Draw one figure of the catalogue by its entry's `function` and `params`.
 
     `inputs` maps the entry's input names to existing files, `style` is the config's `figures`.
-    Writes the PNG, the SVG, and as JSON what the report prints: name, title, category, caption
-    and facts (numbers of images, patients and the like, taken from the data).
+    Writes the PNG, the SVG, and as JSON the facts that the report adds to the caption (numbers
+    of images, patients and the like, taken from the data).
     """
-    module, _, function = figure.function.partition(".")
+    module, _, name = function.partition(".")
     look = Style.of(style)
     look.apply()
-    painter = getattr(importlib.import_module(f"multiloss.figures.{module}"), function)
+    painter = getattr(importlib.import_module(f"multiloss.figures.{module}"), name)
     with warnings.catch_warnings(), np.errstate(invalid="ignore"):
         # An empty group (a metric that is undefined for all) is drawn as empty, not warned of.
         warnings.filterwarnings("ignore", message="Mean of empty slice")
-        drawing = painter(Inputs(inputs), figure.params, look)
+        drawing = painter(Inputs(inputs), params, look)
     save(drawing.canvas, png, svg)
-    record = {
-        "name": figure.name,
-        "title": figure.title,
-        "category": figure.category,
-        "caption": figure.caption,
-        "facts": drawing.facts,
-    }
-    write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n", facts)
+    write_text(json.dumps({"facts": drawing.facts}, ensure_ascii=False) + "\n", facts)
 
 
 def message(style: Style, text: str) -> Drawing:
