@@ -15,6 +15,7 @@ import pandas as pd
 import pytest
 from jobs import Named
 from multiloss import files, records
+from multiloss.ensembles import predictions as predictions_of_models
 from multiloss.errors import UserError
 from multiloss.script import run
 
@@ -315,3 +316,29 @@ def test_run_after_a_killed_snakemake_waits_for_its_orphan(root, folder):
     assert Path("results/0.keras").read_text() == "run 1"
     assert [path.name for path in Path("results").iterdir()] == ["0.keras"]
     records.check(["results/0.keras"])
+
+
+def test_flips_in_predictions_without_a_record_change_nothing_either(folder):
+    """Rows sum to 1 in their digits, and all files are about the same images."""
+    rng = np.random.default_rng(2)
+    for name in ("cce", "focal"):
+        table = manifest().drop(columns="width")
+        p = rng.dirichlet([1, 1, 1], len(table))
+        columns = ["p_normal", "p_viral", "p_NA"]
+        files.write_csv(table.join(pd.DataFrame(p, columns=columns)), f"{name}.csv")
+    classes = ["normal", "viral", "NA"]
+    whole = predictions_of_models.read(["cce.csv", "focal.csv"], classes)
+    content, refused = Path("focal.csv").read_bytes(), 0
+    for bit in range(0, 8 * len(content), 7):
+        damaged = bytearray(content)
+        damaged[bit // 8] ^= 1 << bit % 8
+        Path("focal.csv").write_bytes(damaged)
+        try:
+            found = predictions_of_models.read(["cce.csv", "focal.csv"], classes)
+        except UserError as error:
+            assert "focal.csv" in str(error)
+            refused += 1
+        else:
+            assert found.rows.equals(whole.rows)
+            np.testing.assert_allclose(found.p, whole.p, rtol=0, atol=2e-8)
+    assert refused > 500
