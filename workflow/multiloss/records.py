@@ -51,11 +51,11 @@ def hold(outputs: Sequence[str | Path]) -> TextIO | None:
         path.parent.mkdir(parents=True, exist_ok=True)
         file = locks.claim(path)
         if file is None:
-            process, host = _read(path).get("process", "?"), _read(path).get("host", "?")
+            holder = {"process": "?", "host": "?"} | _read(path)
             logger.warning(
                 "waiting: process %s on %s, left by an earlier run, is making %s. This job begins "
                 "when that one ends; `kill %s` there ends it now",
-                *(process, host, outputs[0], process),
+                *(holder["process"], holder["host"], outputs[0], holder["process"]),
             )
         while file is None:
             time.sleep(SECONDS_BETWEEN_TRIES)

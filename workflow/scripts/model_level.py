@@ -31,9 +31,9 @@ def main(snakemake) -> None:
     ranking = pd.read_csv(snakemake.input.ranking)
     members = selection.members(ranking, params.k)
     folder = Path(snakemake.input.features)
-    paths = [folder / f"{member}.npy" for member in members]
-    records.check(paths)
-    features = [read_array(path, len(manifest)) for path in paths]
+    stored = [folder / f"{member}.npy" for member in members]
+    records.check(stored)
+    features = [read_array(path, len(manifest)) for path in stored]
     seed = derive(params.seed, "model_level", params.k, snakemake.wildcards.replicate)
     head = model_level.build_head(
         [array.shape[1:] for array in features], params.filters, len(params.classes), seed
