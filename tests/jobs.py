@@ -6,7 +6,8 @@ from typing import Any
 
 
 class Named(SimpleNamespace):
-    """Files or wildcards: by name, and one after the other."""
+    """Files or wildcards: by name, and one after the other, lists among them too."""
 
     def __iter__(self) -> Iterator[Any]:
-        return iter(vars(self).values())
+        for value in vars(self).values():
+            yield from value if isinstance(value, list) else [value]

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from jobs import Named
 from multiloss.crops import Box, bounding_box, crop
 from multiloss.images import read_grey, write_png
+from multiloss.tables import SPLITS
 
 
 def test_box_is_widened_by_its_own_size():
@@ -59,24 +60,26 @@ def test_box_holds_all_lung_and_stays_inside(height, width, seed, margin):
 
 @pytest.fixture
 def study(root, tmp_path, monkeypatch):
-    """Runs the rule's script on two images, one of them called NA, the other without lung."""
+    """Runs the rule's script on four images, one of them called NA, another without lung."""
     monkeypatch.chdir(tmp_path)
     rng = np.random.default_rng(0)
     mask = np.zeros((60, 80), bool)
     mask[10:50, 20:40] = True
     rows = []
-    for image_id, lung in (("NA", mask), ("b", mask & False)):
+    lungs = {"NA": mask, "b": mask & False, "c": mask, "d": mask}
+    for (image_id, lung), split in zip(lungs.items(), SPLITS, strict=True):
         path = Path(f"{image_id}.png")
         write_png(rng.integers(0, 256, mask.shape).astype(np.uint8), path)
         write_png(lung, Path("masks") / path)
         digest = hashlib.sha256(path.read_bytes()).hexdigest()
-        rows.append({"image_id": image_id, "path": path, "sha256": digest})
+        row = {"image_id": image_id, "path": path, "label": "x", "patient_id": image_id}
+        rows.append(row | {"split": split, "width": 80, "height": 60, "sha256": digest})
     pd.DataFrame(rows).to_csv("manifest.csv", index=False)
     snakemake = SimpleNamespace(
         rule="crop",
         wildcards=[],
         log=["crop.log"],
-        input=SimpleNamespace(manifest="manifest.csv", masks="masks"),
+        input=Named(manifest="manifest.csv", masks="masks"),
         output=Named(
             boxes="crops/boxes.csv", images="crops/images.npy", whole="crops/whole_images.npy"
         ),
@@ -91,14 +94,16 @@ def test_script_writes_boxes_crops_and_arrays(study):
     (Path("crops") / "of an earlier manifest.png").touch()
     study()
     boxes = pd.read_csv("crops/boxes.csv", keep_default_na=False)
-    assert boxes.to_dict("records") == [
+    assert boxes.head(2).to_dict("records") == [
         {"image_id": "NA", "xmin": 19, "ymin": 8, "width": 22, "height": 44}
         | {"lung_fraction": pytest.approx(1 / 6), "fallback": False},
         {"image_id": "b", "xmin": 0, "ymin": 0, "width": 80, "height": 60}
         | {"lung_fraction": 0.0, "fallback": True},
     ]
-    assert sorted(path.name for path in Path("crops").glob("*.png")) == ["NA.png", "b.png"]
-    assert np.load("crops/images.npy").shape == np.load("crops/whole_images.npy").shape
+    names = sorted(path.name for path in Path("crops").glob("*.png"))
+    assert names == ["NA.png", "b.png", "c.png", "d.png"]
+    assert np.load("crops/images.npy").shape == (4, 16, 16)
+    assert np.load("crops/whole_images.npy").shape == (4, 16, 16)
     assert (
         read_grey("crops/b.png") == crop(read_grey("b.png"), Box(0, 0, 80, 60, 0, True), 32)
     ).all()

@@ -439,6 +439,7 @@ def run_script(root, tmp_path, monkeypatch):
             rule="download",
             wildcards=[source["name"]],
             log=["download.log"],
+            input=[],
             params=SimpleNamespace(source=source, seed=1),
             output=Named(
                 folder=f"data/sources/{source['name']}",

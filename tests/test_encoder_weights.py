@@ -14,6 +14,11 @@ CONTENT = b"weights" * 1000
 BACKBONE = "efficientnetb0"
 
 
+@pytest.fixture(autouse=True)
+def inside(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
 @pytest.fixture
 def server():
     """The address of a server that has one file, `weights.h5`."""
@@ -39,6 +44,7 @@ def fetch(root, tmp_path, setting: str) -> Path:
     output = tmp_path / f"segmentation/encoder{encoder_weights.ending(setting)}"
     job = Named(
         params=Named(backbone=BACKBONE, encoder_weights=setting),
+        input=[],
         output=Named(weights=str(output)),
         log=[str(tmp_path / "log")],
         rule="encoder_weights",

@@ -1,6 +1,7 @@
 """Grad-CAM against cases by hand, an independent computation, saturation, nesting and files."""
 
 import json
+import os
 import subprocess
 import sys
 
@@ -339,6 +340,8 @@ def test_script_writes_maps_of_the_test_images(tmp_path, root):
     np.save(tmp_path / "images.npy", images)
     splits = ["train", "test", "test", "val", "test", "test", "ensemble", "test", "train"]
     manifest = pd.DataFrame({"image_id": [f"i{k}" for k in range(9)], "split": splits})
+    manifest = manifest.assign(path="x.png", label="x", patient_id="p", width=8, height=8)
+    manifest["sha256"] = "0" * 64
     manifest.to_csv(tmp_path / "manifest.csv", index=False)
     pd.DataFrame({"epoch": [1], "loss": [0.5]}).to_csv(tmp_path / "history.csv", index=False)
     job = {
@@ -369,7 +372,8 @@ def test_script_writes_maps_of_the_test_images(tmp_path, root):
     subprocess.run(
         [sys.executable, "-c", SCRIPT, json.dumps(job), str(root / "tests")],
         check=True,
-        cwd=root / "workflow",
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(root / "workflow")},
     )
     rows = np.array([1, 2, 4, 5, 7])
     expected = gradcam.heatmaps(model, images, "dcl", rows=rows)

@@ -33,7 +33,7 @@ def tables(tmp_path, monkeypatch) -> SimpleNamespace:
     images["patient_known"] = True
     lungs = pd.DataFrame(
         [row(f"l{n}", 100 + n, f"L{n}", ("train", "val", "test")[n % 3]) for n in range(6)]
-    )
+    ).assign(mask_paths="mask.png")
     return SimpleNamespace(
         manifest=images, lungs=lungs, dropped=pd.DataFrame(columns=splits.DROPPED_COLUMNS)
     )
@@ -47,6 +47,8 @@ def row(name: str, seed: int, patient: str, split: str) -> dict:
         "path": f"{name}.png",
         "patient_id": patient,
         "split": split,
+        "width": picture.shape[1],
+        "height": picture.shape[0],
         "sha256": str(seed),
         "phash": leakage.perceptual_hash(picture),
     }
@@ -181,13 +183,15 @@ def test_refusal_names_the_first_leak(tables):
 @pytest.mark.parametrize("strict", [False, True])
 def test_script(tables, root, strict, capsys):
     tables.manifest.loc[0, "patient_id"] = "P3"
+    for table in (tables.manifest, tables.lungs):
+        table["sha256"] = table["sha256"].str.zfill(64)
     for name, table in vars(tables).items():
         table.to_csv(f"{name}.csv", index=False)
     snakemake = SimpleNamespace(
         rule="leakage",
         wildcards=[],
         log=["leakage.log"],
-        input=SimpleNamespace(**{name: f"{name}.csv" for name in vars(tables)}),
+        input=Named(**{name: f"{name}.csv" for name in vars(tables)}),
         output=Named(table="leakage.csv"),
         params=SimpleNamespace(strict=strict),
     )

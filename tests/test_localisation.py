@@ -347,14 +347,17 @@ def test_faults_are_told_in_one_line(study, fault, message):
 def test_script(study, root):
     store("gradcam/cce-r0.npz", study.images, [QUARTER] * 6, [0, 1, 1, 0, 0, 0])
     store("gradcam/bare-r0.npz", study.images, [QUARTER] * 6, [0, 1, 1, 0, 0, 0])
-    train = study.images.iloc[:2].assign(image_id=["t0", "t1"], split="train")
-    pd.concat([train, study.images]).to_csv("manifest.csv", index=False)
+    others = study.images.iloc[:3].assign(
+        image_id=["t0", "t1", "t2"], split=["train", "val", "ensemble"]
+    )
+    manifest = pd.concat([others, study.images]).assign(path="image.png", sha256="0" * 64)
+    manifest.to_csv("manifest.csv", index=False)
     fake = SimpleNamespace(
         rule="localisation",
         wildcards=[],
         log=["log.txt"],
         threads=2,
-        input=SimpleNamespace(
+        input=Named(
             maps=["gradcam/cce-r0.npz", "gradcam/bare-r0.npz"],
             manifest="manifest.csv",
             boxes="boxes.csv",

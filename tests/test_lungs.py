@@ -27,13 +27,15 @@ def study(root, tmp_path, monkeypatch):
         for mask, mask_path in zip(masks, paths, strict=True):
             write_png(mask, mask_path)
         digest = hashlib.sha256(path.read_bytes()).hexdigest()
-        rows.append({"path": path, "sha256": digest, "mask_paths": ";".join(paths)})
+        size = {"width": 80, "height": 40}
+        row = {"image_id": name, "path": path, "patient_id": name, "split": "train", **size}
+        rows.append(row | {"sha256": digest, "mask_paths": ";".join(paths)})
     pd.DataFrame(rows).to_csv("lungs.csv", index=False)
     snakemake = SimpleNamespace(
         rule="lungs",
         wildcards=[],
         log=["lungs.log"],
-        input=SimpleNamespace(lungs="lungs.csv"),
+        input=Named(lungs="lungs.csv"),
         output=Named(images="images.npy", masks="masks.npy"),
         params=SimpleNamespace(size=20),
     )

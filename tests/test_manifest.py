@@ -230,7 +230,7 @@ def test_script_writes_the_four_tables(folder, root):
         wildcards=[],
         log=["logs/splits.log"],
         threads=2,
-        input=SimpleNamespace(sources=list(roles)),
+        input=Named(sources=list(roles)),
         output=Named(
             **{name: f"data/{name}.csv" for name in ("manifest", "lungs", "rejected", "dropped")}
         ),

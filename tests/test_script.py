@@ -12,11 +12,13 @@ from multiloss.script import run
 
 
 @pytest.fixture
-def job(tmp_path: Path) -> SimpleNamespace:
+def job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
+    monkeypatch.chdir(tmp_path)
     return SimpleNamespace(
         rule="train",
         wildcards=Named(loss="cce", replicate="0"),
         log=[tmp_path / "l/cce.log"],
+        input=[],
         output=Named(model=str(tmp_path / "models/cce/0.keras")),
     )
 

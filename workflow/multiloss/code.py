@@ -17,7 +17,9 @@ from multiloss import registry
 
 PACKAGE = Path(__file__).resolve().parent
 # They say, time and place what is done; no result depends on them.
-WITHOUT_RESULTS = frozenset({"checkpoints", "devices", "errors", "progress", "script"})
+WITHOUT_RESULTS = frozenset(
+    {"checkpoints", "devices", "errors", "locks", "progress", "records", "script", "versions"}
+)
 
 
 @functools.cache

@@ -1,6 +1,5 @@
 """One GPU for each job, also where several jobs share a machine that no scheduler divides."""
 
-import fcntl
 import getpass
 import logging
 import os
@@ -9,9 +8,11 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from multiloss import locks
+
 logger = logging.getLogger(__name__)
 
-# Locks last as long as their files are open: until the process ends, however it ends.
+# Kept open until the process ends.
 _held = []
 
 # Within a job of a scheduler GPUs may be numbered from 0 again: GPU 0 of one job is not that of
@@ -39,12 +40,8 @@ def claim(gpus: Sequence[str], folder: str | Path | None = None) -> int | None:
     """
     folder = Path(folder or tempfile.gettempdir())
     for index, gpu in enumerate(gpus):
-        lock = (folder / f"multiloss-{_user()}-gpu-{gpu.replace('/', '-')}.lock").open("a")
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            lock.close()
-        else:
+        lock = locks.claim(folder / f"multiloss-{_user()}-gpu-{gpu.replace('/', '-')}.lock")
+        if lock:
             _held.append(lock)
             return index
     return None

@@ -7,6 +7,7 @@ import traceback
 from collections.abc import Callable
 from typing import Any
 
+from multiloss import records
 from multiloss.errors import UserError
 from multiloss.files import sweep
 
@@ -14,23 +15,31 @@ from multiloss.files import sweep
 def run(main: Callable[[Any], None], snakemake: Any) -> None:
     """Run `main(snakemake)`: log to the rule's log file and to stderr.
 
+    Waits while another process is at the same outputs; compares the inputs with what was
+    recorded of them, and records the outputs (`multiloss.records`).
+
     A `UserError` ends the job with its one line; any other exception leaves its traceback
     in the log and one line that points there. Both exit with status 1.
     """
     if snakemake is None:
         raise SystemExit("this script is started by Snakemake: run `snakemake` on its output")
     log_path = str(snakemake.log[0]) if snakemake.log else os.devnull
-    os.makedirs(os.path.dirname(log_path) or ".", exist_ok=True)
-    log_file = logging.FileHandler(log_path, mode="w", encoding="utf-8")
-    log_file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     screen = logging.StreamHandler(sys.stderr)
     label = "/".join([snakemake.rule, *(str(value) for value in snakemake.wildcards)])
     screen.setFormatter(logging.Formatter(f"[{label}] %(message)s"))
-    logging.basicConfig(level=logging.INFO, handlers=[log_file, screen], force=True)
+    logging.basicConfig(level=logging.INFO, handlers=[screen], force=True)
     logging.captureWarnings(True)
+    held = records.hold(list(snakemake.output))
+    # Not before: another process may still be writing its log.
+    os.makedirs(os.path.dirname(log_path) or ".", exist_ok=True)
+    log_file = logging.FileHandler(log_path, mode="w", encoding="utf-8")
+    log_file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    logging.getLogger().addHandler(log_file)
     try:
+        records.check(snakemake.input)
         main(snakemake)
         sweep(snakemake.output)
+        records.write(snakemake.output)
     except UserError as error:
         logging.getLogger("multiloss").error("Error: %s", error)
         raise SystemExit(1) from None
@@ -50,3 +59,6 @@ def run(main: Callable[[Any], None], snakemake: Any) -> None:
             "Error: %s: %s. Traceback in %s", type(error).__name__, error, log_path
         )
         raise SystemExit(1) from None
+    finally:
+        if held:
+            held.close()

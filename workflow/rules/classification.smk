@@ -10,6 +10,7 @@ rule train:
     output:
         model=RESULTS / "models/{loss}/{replicate}.keras",
         history=RESULTS / "models/{loss}/{replicate}.history.csv",
+        versions=RESULTS / "models/{loss}/{replicate}.versions.json",
     log:
         LOGS / "train/{loss}-r{replicate}.log",
     benchmark:

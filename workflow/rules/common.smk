@@ -137,6 +137,11 @@ def history_file(model):
     return model_file(model).removesuffix(".keras") + ".history.csv"
 
 
+def versions_file(model):
+    """The versions that a trained classifier or a model-level ensemble was trained with."""
+    return model_file(model).removesuffix(".keras") + ".versions.json"
+
+
 def predictions_of(models):
     """The prediction files of some models."""
     return [f"{RESULTS}/predictions/{model}.csv" for model in models]

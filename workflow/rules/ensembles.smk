@@ -64,6 +64,7 @@ rule model_level:
     output:
         model=RESULTS / "ensembles/models/model_level-top{k}-r{replicate}.keras",
         history=RESULTS / "ensembles/models/model_level-top{k}-r{replicate}.history.csv",
+        versions=RESULTS / "ensembles/models/model_level-top{k}-r{replicate}.versions.json",
         predictions=RESULTS / "predictions/model_level-top{k}-r{replicate}.csv",
     log:
         LOGS / "model_level/top{k}-r{replicate}.log",

@@ -91,10 +91,13 @@ def explained_images(wildcards):
 
 
 def locked_versions():
-    """Versions of the installed packages, as the lock file pins them."""
+    """The lock file's pins by package; a few have several, for different versions of Python."""
     pin = re.compile(r"^([A-Za-z0-9_.-]+)==([^ ;\\]+)", re.MULTILINE)
     lock = Path(workflow.basedir) / "requirements.lock"
-    return dict(pin.findall(lock.read_text(encoding="utf-8")))
+    pins = {}
+    for package, version in pin.findall(lock.read_text(encoding="utf-8")):
+        pins.setdefault(package, []).append(version)
+    return pins
 
 
 @functools.cache

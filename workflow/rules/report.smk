@@ -16,6 +16,8 @@ TABLES = [
     rules.localisation.output if EXPLAINED else [],
     expand(rules.download.output.record, source=SOURCES),
     [history_file(model) for model in TRAINED],
+    expand(rules.train_segmenter.output.versions, segmentation_loss=SEGMENTATION_LOSSES),
+    [versions_file(model) for model in [*TRAINED, *MODEL_LEVEL]],
 ]
 
 # Which stage takes what from which; the test suite compares it with Snakemake's own rule graph.
@@ -93,7 +95,7 @@ rule report:
     params:
         config=config,
         rule_edges=RULE_EDGES,
-        versions=locked_versions(),
+        locked=locked_versions(),
         # The page says how to cite the workflow. No input: what counts is not where the file lies.
         citation=(Path(workflow.basedir) / "CITATION.cff").read_text(encoding="utf-8"),
     message:

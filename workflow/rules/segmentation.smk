@@ -59,6 +59,7 @@ rule train_segmenter:
     output:
         model=RESULTS / "segmentation/models/{segmentation_loss}.keras",
         history=RESULTS / "segmentation/models/{segmentation_loss}.history.csv",
+        versions=RESULTS / "segmentation/models/{segmentation_loss}.versions.json",
     log:
         LOGS / "train_segmenter/{segmentation_loss}.log",
     benchmark:

@@ -1,19 +1,19 @@
 """Measure calibration: raw, temperature-scaled and corrected for the class shares."""
 
 import numpy as np
-import pandas as pd
 from multiloss import evaluation
 from multiloss.ensembles import predictions
 from multiloss.evaluation.families import CALIBRATED
 from multiloss.files import write_csv
 from multiloss.script import run
+from multiloss.tables import read_manifest
 
 
 def main(snakemake) -> None:
     params = snakemake.params
     options, models, classes = params.evaluation, params.models, params.classes
     found = predictions.read(snakemake.input.predictions, classes)
-    manifest = pd.read_csv(snakemake.input.manifest, dtype=str, keep_default_na=False)
+    manifest = read_manifest(snakemake.input.manifest, classes)
     labels = manifest.loc[manifest["split"] == "train", "label"]
     train = np.array([(labels == label).mean() for label in classes])
     everything, entries = found, dict(models)

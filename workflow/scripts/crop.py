@@ -12,13 +12,14 @@ from multiloss.files import atomic, write_csv
 from multiloss.images import ImageError, read_mask_for, read_unchanged, resize, write_png
 from multiloss.progress import progress
 from multiloss.script import run
+from multiloss.tables import read_manifest
 
 logger = logging.getLogger(__name__)
 
 
 def main(snakemake) -> None:
     params = snakemake.params
-    manifest = pd.read_csv(snakemake.input.manifest, dtype=str, keep_default_na=False)
+    manifest = read_manifest(snakemake.input.manifest)
     masks = Path(snakemake.input.masks)
     folder = Path(snakemake.output.boxes).parent
     folder.mkdir(parents=True, exist_ok=True)

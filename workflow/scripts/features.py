@@ -4,17 +4,18 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from multiloss import model_level, prediction, training
+from multiloss import model_level, prediction, records, training
 from multiloss.ensembles import selection
 from multiloss.files import atomic
 from multiloss.progress import progress
 from multiloss.script import run
+from multiloss.tables import read_array
 
 
 def main(snakemake) -> None:
     params = snakemake.params
     training.configure_tensorflow(params.tensorflow_threads, snakemake.resources.gpu)
-    images = np.load(snakemake.input.images, mmap_mode="r")
+    images = read_array(snakemake.input.images)
     ranking = pd.read_csv(snakemake.input.ranking)
     paths = dict(zip(params.models, snakemake.input.models, strict=True))
     folder = Path(snakemake.output.features)
@@ -31,6 +32,8 @@ def main(snakemake) -> None:
                 batch = np.asarray(images[start : start + params.batch_size])
                 features[start : start + len(batch)] = run_batch(batch)
             features.flush()
+    # The rule's output is their folder, of which the frame keeps no record.
+    records.write(folder.glob("*.npy"))
 
 
 run(main, globals().get("snakemake"))

@@ -8,6 +8,7 @@ from multiloss import gradcam, prediction, training
 from multiloss.files import atomic
 from multiloss.script import run
 from multiloss.seeds import derive
+from multiloss.tables import read_array, read_manifest
 
 logger = logging.getLogger(__name__)
 
@@ -16,9 +17,9 @@ def main(snakemake) -> None:
     params = snakemake.params
     options = params.gradcam
     training.configure_tensorflow(params.tensorflow_threads, snakemake.resources.gpu)
-    manifest = pd.read_csv(snakemake.input.manifest, dtype=str, keep_default_na=False)
+    manifest = read_manifest(snakemake.input.manifest)
     rows = np.flatnonzero(manifest["split"] == "test")
-    images = np.load(snakemake.input.images, mmap_mode="r")
+    images = read_array(snakemake.input.images, len(manifest))
     model = prediction.load_model(snakemake.input.model)
     size = options["batch_size"]
     explain = gradcam.explainer(model, params.layer)

@@ -6,21 +6,17 @@ import pandas as pd
 from multiloss import leakage
 from multiloss.files import write_csv
 from multiloss.script import run
+from multiloss.tables import read_lungs, read_manifest
 
 logger = logging.getLogger(__name__)
 
 
 def main(snakemake) -> None:
-    tables = [
-        pd.read_csv(path, dtype=str, keep_default_na=False)
-        for path in (
-            snakemake.input.manifest,
-            snakemake.input.lungs,
-            snakemake.input.dropped,
-        )
-    ]
-    tables[0]["patient_known"] = tables[0]["patient_known"] == "True"
-    table = leakage.audit(*tables)
+    manifest = read_manifest(snakemake.input.manifest)
+    manifest["patient_known"] = manifest["patient_known"] == "True"
+    lungs = read_lungs(snakemake.input.lungs)
+    dropped = pd.read_csv(snakemake.input.dropped, dtype=str, keep_default_na=False)
+    table = leakage.audit(manifest, lungs, dropped)
     for row in table[table["verdict"] != "pass"].itertuples():
         logger.warning("%s: %s of %s: %s", row.verdict, row.count, row.n, row.detail)
     if snakemake.params.strict:

@@ -6,11 +6,12 @@ import pandas as pd
 from multiloss import localisation
 from multiloss.files import write_csv
 from multiloss.script import run
+from multiloss.tables import read_manifest
 
 
 def main(snakemake) -> None:
     params = snakemake.params
-    manifest = pd.read_csv(snakemake.input.manifest, dtype=str, keep_default_na=False)
+    manifest = read_manifest(snakemake.input.manifest, params.classes)
     images = manifest[manifest["split"] == "test"].reset_index(drop=True)
     boxes = pd.read_csv(snakemake.input.boxes, dtype={"image_id": str}, keep_default_na=False)
     models = [

@@ -3,18 +3,18 @@
 import logging
 
 import numpy as np
-import pandas as pd
 from multiloss.errors import UserError
 from multiloss.files import atomic
 from multiloss.images import ImageError, read_mask_for, read_unchanged, resize
 from multiloss.progress import progress
 from multiloss.script import run
+from multiloss.tables import read_lungs
 
 logger = logging.getLogger(__name__)
 
 
 def main(snakemake) -> None:
-    lungs = pd.read_csv(snakemake.input.lungs, dtype=str, keep_default_na=False)
+    lungs = read_lungs(snakemake.input.lungs)
     size = snakemake.params.size
     with (
         atomic(snakemake.output.images) as images_path,

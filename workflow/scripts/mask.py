@@ -9,12 +9,13 @@ from multiloss import prediction, segmentation, training
 from multiloss.images import read_unchanged, resize, write_png
 from multiloss.progress import progress
 from multiloss.script import run
+from multiloss.tables import read_manifest
 
 
 def main(snakemake) -> None:
     params = snakemake.params
     training.configure_tensorflow(params.tensorflow_threads, snakemake.resources.gpu)
-    manifest = pd.read_csv(snakemake.input.manifest, dtype=str, keep_default_na=False)
+    manifest = read_manifest(snakemake.input.manifest)
     scores = pd.read_csv(snakemake.input.scores)
     chosen = sorted(set(scores.loc[scores["selected"], "loss"]), key=params.losses.index)
     paths = dict(zip(params.losses, snakemake.input.models, strict=True))
@@ -37,7 +38,7 @@ def main(snakemake) -> None:
         found = segmenter.probabilities(images)
         for position, row in enumerate(rows.itertuples()):
             masks = [
-                segmentation.mask_at(probability[position], int(row.height), int(row.width))
+                segmentation.mask_at(probability[position], row.height, row.width)
                 for probability in found.values()
             ]
             mask = segmentation.combine_by_and(masks)

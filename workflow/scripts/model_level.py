@@ -4,12 +4,13 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from multiloss import checkpoints, classifier, model_level, prediction, training
+from multiloss import checkpoints, classifier, model_level, prediction, records, training, versions
 from multiloss.ensembles import selection
 from multiloss.files import write_csv
 from multiloss.losses import classification_loss
 from multiloss.script import run
 from multiloss.seeds import derive
+from multiloss.tables import read_array, read_manifest
 
 
 def main(snakemake) -> None:
@@ -18,7 +19,7 @@ def main(snakemake) -> None:
     training.configure_tensorflow(
         params.tensorflow_threads, snakemake.resources.gpu, options["mixed_precision"]
     )
-    manifest = pd.read_csv(snakemake.input.manifest, dtype=str, keep_default_na=False)
+    manifest = read_manifest(snakemake.input.manifest, params.classes)
     known = manifest["split"].isin(["train", "val"])
     labels = manifest["label"].where(known).map(params.classes.index, na_action="ignore")
     labels = labels.fillna(-1).astype(int).to_numpy()
@@ -30,7 +31,9 @@ def main(snakemake) -> None:
     ranking = pd.read_csv(snakemake.input.ranking)
     members = selection.members(ranking, params.k)
     folder = Path(snakemake.input.features)
-    features = [np.load(folder / f"{member}.npy", mmap_mode="r") for member in members]
+    stored = [folder / f"{member}.npy" for member in members]
+    records.check(stored)
+    features = [read_array(path, len(manifest)) for path in stored]
     seed = derive(params.seed, "model_level", params.k, snakemake.wildcards.replicate)
     head = model_level.build_head(
         [array.shape[1:] for array in features], params.filters, len(params.classes), seed
@@ -55,6 +58,7 @@ def main(snakemake) -> None:
         name,
     )
     write_csv(history, snakemake.output.history)
+    versions.write(snakemake.output.versions)
 
     paths = dict(zip(params.models, snakemake.input.models, strict=True))
     networks = [prediction.load_model(paths[member]) for member in members]

@@ -5,13 +5,14 @@ import pandas as pd
 from multiloss import prediction, training
 from multiloss.files import write_csv
 from multiloss.script import run
+from multiloss.tables import read_array, read_manifest
 
 
 def main(snakemake) -> None:
     params = snakemake.params
     training.configure_tensorflow(params.tensorflow_threads, snakemake.resources.gpu)
-    manifest = pd.read_csv(snakemake.input.manifest, dtype=str, keep_default_na=False)
-    images = np.load(snakemake.input.images, mmap_mode="r")
+    manifest = read_manifest(snakemake.input.manifest, params.classes)
+    images = read_array(snakemake.input.images, len(manifest))
     model = prediction.load_model(snakemake.input.model)
     rows = prediction.prediction_rows(manifest)
     probabilities = prediction.predictor(model, images, params.batch_size)(rows)

@@ -1,10 +1,9 @@
 """Rule `report`: one page from the study's tables and figures."""
 
-import platform
 from pathlib import Path
 from typing import Any
 
-from multiloss import report
+from multiloss import report, versions
 from multiloss.files import write_text
 from multiloss.script import run
 
@@ -17,7 +16,8 @@ def main(snakemake: Any) -> None:
         snakemake.params.config,
         files=files,
         rule_edges=[(rule, dependency) for rule, dependency in snakemake.params.rule_edges],
-        versions={"python": platform.python_version(), **snakemake.params.versions},
+        versions=versions.installed(snakemake.params.locked),
+        locked=snakemake.params.locked,
     )
     write_text(text, page)
 

@@ -8,14 +8,14 @@ from multiloss.files import atomic, write_csv
 from multiloss.images import read_grey, read_mask
 from multiloss.progress import progress
 from multiloss.script import run
+from multiloss.tables import read_array, read_lungs
 
 
 def main(snakemake) -> None:
     params = snakemake.params
     training.configure_tensorflow(params.tensorflow_threads, snakemake.resources.gpu)
-    text = {"image_id": str, "patient_id": str}
-    lungs = pd.read_csv(snakemake.input.lungs, dtype=text, keep_default_na=False)
-    images = np.load(snakemake.input.images, mmap_mode="r")
+    lungs = read_lungs(snakemake.input.lungs)
+    images = read_array(snakemake.input.images, len(lungs))
     sizes = list(zip(lungs["height"], lungs["width"], strict=True))
     failed = [
         loss

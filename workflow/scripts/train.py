@@ -4,12 +4,13 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from multiloss import checkpoints, classifier, prediction, training
+from multiloss import checkpoints, classifier, prediction, training, versions
 from multiloss.backend import keras
 from multiloss.files import write_csv
 from multiloss.losses import classification_loss
 from multiloss.script import run
 from multiloss.seeds import derive
+from multiloss.tables import read_array, read_manifest
 
 
 def main(snakemake) -> None:
@@ -18,10 +19,8 @@ def main(snakemake) -> None:
     training.configure_tensorflow(
         params.tensorflow_threads, snakemake.resources.gpu, options["mixed_precision"]
     )
-    manifest = pd.read_csv(
-        snakemake.input.manifest, usecols=["label", "split"], dtype=str, keep_default_na=False
-    )
-    images = np.load(snakemake.input.images, mmap_mode="r")
+    manifest = read_manifest(snakemake.input.manifest, params.classes)
+    images = read_array(snakemake.input.images, len(manifest))
     # Rows of other splits get no label at all: nothing here can learn from them.
     known = manifest["split"].isin(["train", "val"])
     labels = manifest["label"].where(known).map(params.classes.index, na_action="ignore")
@@ -60,6 +59,7 @@ def main(snakemake) -> None:
     )
     prediction.save_model(model, output)
     write_csv(history, snakemake.output.history)
+    versions.write(snakemake.output.versions)
 
 
 def _best(snakemake) -> str:

@@ -3,13 +3,13 @@
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
-from multiloss import backbones, checkpoints, prediction, segmentation, training
+from multiloss import backbones, checkpoints, prediction, segmentation, training, versions
 from multiloss.backend import keras
 from multiloss.files import write_csv
 from multiloss.losses import segmentation_loss
 from multiloss.script import run
 from multiloss.seeds import derive
+from multiloss.tables import read_array, read_lungs
 
 # So many images pass before a rewritten graph has made up for the time of its rewriting.
 IMAGES_WORTH_REWRITING = 1000
@@ -18,9 +18,9 @@ IMAGES_WORTH_REWRITING = 1000
 def main(snakemake) -> None:
     params = snakemake.params
     options = params.training
-    lungs = pd.read_csv(snakemake.input.lungs)
-    images = np.load(snakemake.input.images, mmap_mode="r")
-    masks = np.load(snakemake.input.masks, mmap_mode="r")
+    lungs = read_lungs(snakemake.input.lungs)
+    images = read_array(snakemake.input.images, len(lungs))
+    masks = read_array(snakemake.input.masks, len(lungs))
     train, val = (np.flatnonzero(lungs["split"] == split) for split in ("train", "val"))
     training.configure_tensorflow(
         params.tensorflow_threads,
@@ -55,6 +55,7 @@ def main(snakemake) -> None:
     )
     prediction.save_model(model, output)
     write_csv(history, snakemake.output.history)
+    versions.write(snakemake.output.versions)
 
 
 run(main, globals().get("snakemake"))

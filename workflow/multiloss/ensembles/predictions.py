@@ -10,8 +10,8 @@ import pandas as pd
 from multiloss.errors import UserError
 
 KEYS = ["image_id", "patient_id", "split", "label"]
-# Files hold ten digits, networks compute in float32: rows may miss 1 by this much.
-SUM_TOLERANCE = 1e-3
+# Files hold ten digits: rows miss 1 by less than this.
+SUM_TOLERANCE = 1e-8
 
 
 @dataclass(frozen=True)
@@ -112,13 +112,13 @@ def _read_one(
     p = values.to_numpy(dtype=float)
     if np.isnan(p).all() and (table[columns] == "").to_numpy().all():
         return table[KEYS], p
-    bad = ~np.isfinite(p).all(axis=1) | (p < 0).any(axis=1)
+    bad = ~np.isfinite(p).all(axis=1) | ((p < 0) | (p > 1)).any(axis=1)
     bad |= ~(np.abs(p.sum(axis=1) - 1) <= SUM_TOLERANCE)
     if bad.any():
         image = table["image_id"][bad].iloc[0]
         raise UserError(
-            f"{path}: the probabilities of image '{image}' are not numbers of at least 0 that "
-            "sum to 1; delete it and run again"
+            f"{path}: the probabilities of image '{image}' are not numbers from 0 to 1 that "
+            f"sum to 1 to within {SUM_TOLERANCE:g}; delete it and run again"
         )
     return table[KEYS], p / p.sum(axis=1, keepdims=True)
 

@@ -1,6 +1,6 @@
 """The page that explains a study: one self-contained HTML file from its tables and figures."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,7 @@ def sections(
     files: Iterable[str | Path] | None = None,
     rule_edges: Iterable[tuple[str, str]] = (),
     versions: Mapping[str, str] | None = None,
+    locked: Mapping[str, Sequence[str]] | None = None,
 ) -> list[Section]:
     """The parts of the page in the order of the study; arguments as for `build`."""
     facts = Facts(Results(results, files), config)
@@ -51,7 +52,7 @@ def sections(
         pages_models.diversity(facts, figures),
         pages_tests.gradcam(facts, figures),
         pages_record.configuration(facts),
-        pages_record.versions(versions or {}),
+        pages_record.versions(facts.results, versions or {}, locked or {}),
         pages_record.rules(rule_edges),
         pages_record.run_times(facts.results.root, figures),
         checklist.section(facts),
@@ -67,17 +68,27 @@ def build(
     files: Iterable[str | Path] | None = None,
     rule_edges: Iterable[tuple[str, str]] = (),
     versions: Mapping[str, str] | None = None,
+    locked: Mapping[str, Sequence[str]] | None = None,
 ) -> str:
     """The HTML text of the report of one study.
 
     `results` is the folder of the study, `config` the validated config with its defaults.
     `files` are the tables and figures that the study makes (paths as `results / name`); others
     in the folder are ignored, None takes all. `rule_edges` are pairs (rule, rule it depends
-    on), `versions` maps package names to versions. What is not there is said to be missing.
+    on); `versions` are those of the packages that the analysis and this page are computed with,
+    `locked` those of the lock file, both by package; the trainings' own lie beside their models.
+    What is not there is said to be missing.
     The same inputs give the same text, but for the section on run times.
     Raises UserError for a damaged table or image.
     """
-    parts = sections(Path(results), config, files=files, rule_edges=rule_edges, versions=versions)
+    parts = sections(
+        Path(results),
+        config,
+        files=files,
+        rule_edges=rule_edges,
+        versions=versions,
+        locked=locked,
+    )
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(HERE),
         autoescape=True,

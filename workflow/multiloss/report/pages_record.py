@@ -2,7 +2,8 @@
 
 import json
 import math
-from collections.abc import Iterable, Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -28,6 +29,7 @@ from multiloss.report.blocks import (
 )
 from multiloss.report.facts import Facts
 from multiloss.report.figures import Figures
+from multiloss.report.results import Results
 from multiloss.summary import step_times
 
 MAIN_PACKAGES = (
@@ -70,26 +72,77 @@ def configuration(facts: Facts) -> Section:
     )
 
 
-def versions(software: Mapping[str, str]) -> Section:
-    """Software that took part."""
-    if not software:
+def versions(
+    results: Results, analysis: Mapping[str, str], locked: Mapping[str, Sequence[str]]
+) -> Section:
+    """Software that took part, as each training noted it and as this page's job found it.
+
+    Said are packages whose version is not the same in all trainings, and those that ran in
+    another version than the lock file pins.
+    """
+    patterns = ("segmentation/models/*", "models/*/*", "ensembles/models/*")
+    files = [name for part in patterns for name in results.names(f"{part}.versions.json")]
+    trainings: dict[str, Counter[str]] = {}
+    for name in files:
+        for package, version in results.json(name).items():
+            trainings.setdefault(package, Counter())[str(version)] += 1
+    if not trainings and not analysis:
         return Section("versions", "Software", [Note("Versions were not handed to the report.")])
-    names = sorted(software, key=lambda name: (name not in MAIN_PACKAGES, name.lower()))
-    rows = [{"name": name, "version": software[name]} for name in names]
+
+    def spoken(package: str) -> str | None:
+        found = sorted(trainings.get(package, Counter()).items())
+        if len(found) < 2:
+            return found[0][0] if found else None
+        return ", ".join(f"{version} ({plural(n, 'training')})" for version, n in found)
+
+    mixed = [f"{name} {spoken(name)}" for name in sorted(trainings) if len(trainings[name]) > 1]
+    others = [
+        f"{name} {version} instead of {' or '.join(locked[name])}"
+        for name in sorted(locked)
+        for version in sorted({*trainings.get(name, ()), *filter(None, [analysis.get(name)])})
+        if version not in locked[name]
+    ]
+    notes = []
+    if mixed:
+        text = f"Not all trainings ran with the same versions: {'; '.join(mixed)}."
+        notes.append(Note(f"{text} Their models may differ for that reason alone.", "warning"))
+    if others:
+        text = f"Other versions ran than the lock file pins: {', '.join(others)}."
+        notes.append(Note(text, "warning"))
+    names = sorted(
+        {*trainings, *analysis, *locked}, key=lambda name: (name not in MAIN_PACKAGES, name.lower())
+    )
+    rows = [
+        {
+            "name": name,
+            "trainings": spoken(name),
+            "analysis": analysis.get(name),
+            "locked": " or ".join(locked[name]) if name in locked else None,
+        }
+        for name in names
+    ]
     main = sum(name in MAIN_PACKAGES for name in names)
+    columns = {
+        "name": "Package",
+        "trainings": "Trainings",
+        "analysis": "Analysis",
+        "locked": "Lock file",
+    }
     return Section(
         "versions",
         "Software",
         [
+            *notes,
             table(
                 "versions-table",
                 "Versions",
-                "Python and the packages that the study ran with, as the lock file of the workflow "
-                "pins them; the main ones first.",
-                pd.DataFrame(rows),
-                [Column("name", "Package", code=True), Column("version", "Version", code=True)],
+                f"Python and packages: as {plural(len(files), 'training')} noted them, as this "
+                "page's job found them, and as the lock file of the workflow pins them; the main "
+                "ones first. Where nothing stands, a package was not used there or not noted.",
+                pd.DataFrame(rows, columns=list(columns)),
+                [Column(key, title, code=True) for key, title in columns.items()],
                 shown=main or len(rows),
-            )
+            ),
         ],
     )
 
