@@ -70,7 +70,7 @@ def study(root, tmp_path, monkeypatch):
         write_png(rng.integers(0, 256, mask.shape).astype(np.uint8), path)
         write_png(lung, Path("masks") / path)
         digest = hashlib.sha256(path.read_bytes()).hexdigest()
-        rows.append({"image_id": image_id, "path": path, "sha256": digest})
+        rows.append({"image_id": image_id, "path": path, "bits": 8, "sha256": digest})
     pd.DataFrame(rows).to_csv("manifest.csv", index=False)
     snakemake = SimpleNamespace(
         rule="crop",

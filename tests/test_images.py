@@ -97,7 +97,7 @@ def test_orientation_tag_does_not_turn_the_pixels(picture, tmp_path):
 
 
 @pytest.mark.parametrize("ending", ["png", "jpg", "tif"])
-@pytest.mark.parametrize("lost", [2, 3, 10, "half"])
+@pytest.mark.parametrize("lost", [3, 10, "half"])
 def test_truncated_files(picture, tmp_path, ending, lost):
     path = tmp_path / f"a.{ending}"
     Image.fromarray(picture).save(path)
@@ -178,7 +178,7 @@ def test_masks_of_other_grey_values(tmp_path):
     for value in (1, 7, 127):
         write_png(inside * np.uint8(value), tmp_path / "a.png")
         assert np.array_equal(read_mask([tmp_path / "a.png"]), inside)
-    soft = np.where(inside, 200, 90).astype(np.uint8)  # smeared by lossy compression
+    soft = np.where(inside, 200, 90).astype(np.uint8)
     write_png(soft, tmp_path / "a.png")
     assert np.array_equal(read_mask([tmp_path / "a.png"]), inside)
     write_png(np.zeros((20, 20), np.uint8), tmp_path / "a.png")
@@ -190,7 +190,7 @@ def test_masks_of_wrong_size(tmp_path):
     write_png(np.zeros((20, 31), np.uint8), tmp_path / "b.png")
     with pytest.raises(ImageError, match="b.png has size 31x20, its partner 30x20"):
         read_mask([tmp_path / "a.png", tmp_path / "b.png"])
-    with pytest.raises(ImageError, match="mask has size 30x20, its image 30x21"):
+    with pytest.raises(ImageError, match="mask has size 30x20, its image 30x21: of other"):
         read_mask_for((21, 30), [tmp_path / "a.png"])
     with pytest.raises(ImageError, match="no mask"):
         read_mask([])
@@ -206,13 +206,13 @@ def test_listed_image_must_still_be_the_same(picture, tmp_path):
     path = tmp_path / "a.png"
     write_png(picture, path)
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    assert (read_unchanged(path, digest) == picture).all()
+    assert (read_unchanged(path, digest, "8") == picture).all()
     write_png(255 - picture, path)
     with pytest.raises(UserError, match=r"a\.png: has changed since it was checked: put"):
-        read_unchanged(path, digest)
+        read_unchanged(path, digest, 8)
     path.unlink()
     with pytest.raises(UserError, match=r"a\.png: cannot be opened \(No such file"):
-        read_unchanged(path, digest)
+        read_unchanged(path, digest, 8)
 
 
 def test_shrinking_averages_areas():

@@ -47,6 +47,7 @@ def row(name: str, seed: int, patient: str, split: str) -> dict:
         "path": f"{name}.png",
         "patient_id": patient,
         "split": split,
+        "bits": "8",
         "sha256": str(seed),
         "phash": leakage.perceptual_hash(picture),
     }

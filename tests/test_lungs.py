@@ -27,7 +27,7 @@ def study(root, tmp_path, monkeypatch):
         for mask, mask_path in zip(masks, paths, strict=True):
             write_png(mask, mask_path)
         digest = hashlib.sha256(path.read_bytes()).hexdigest()
-        rows.append({"path": path, "sha256": digest, "mask_paths": ";".join(paths)})
+        rows.append({"path": path, "bits": 8, "sha256": digest, "mask_paths": ";".join(paths)})
     pd.DataFrame(rows).to_csv("lungs.csv", index=False)
     snakemake = SimpleNamespace(
         rule="lungs",

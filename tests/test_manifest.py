@@ -142,13 +142,16 @@ def test_groups_do_not_depend_on_the_order_of_rows():
 def test_masks_of_classified_images(folder):
     (own,) = records(folder, ("a", "x", "1", 1))
     good, small = folder / "good.png", folder / "small.png"
-    write_png(np.ones((40, 50), bool), good)
-    write_png(np.ones((4, 5), bool), small)
+    inside = np.zeros((40, 50), bool)
+    inside[10:30, 10:40] = True
+    write_png(inside, good)
+    write_png(inside[:, :20], small)
     own = ImageRecord("a", own.path, "x", "1", lung_mask=good, lesion_mask=small)
     table, rejected = manifest.build({"own": Found([own])}, ["x"])
     assert table.loc[0, "lung_mask"] == "good.png" and table.loc[0, "lesion_mask"] == ""
     assert rejected.loc[0, "reason"] == (
-        "image kept, lesion_mask not used: mask has size 5x4, its image 50x40"
+        "image kept, lesion_mask not used: mask has size 20x40, its image 50x40: of other "
+        "proportions"
     )
 
 
@@ -162,7 +165,7 @@ def lung(folder: Path, name: str, seed: int, *masks: np.ndarray) -> LungRecord:
 
 def test_lungs(folder):
     inside = np.zeros((40, 50), bool)
-    inside[10:30] = True
+    inside[10:30, 10:40] = True
     own = [
         lung(folder, "fine", 1, inside, inside),
         lung(folder, "black", 2, ~inside & inside),
@@ -177,14 +180,15 @@ def test_lungs(folder):
     assert table.loc[0, "mask_paths"] == "fine_0.png;fine_1.png"
     assert dict(zip(rejected["image_id"], rejected["reason"], strict=True)) == {
         "black": "the mask is black all over: no lung",
-        "small": "mask has size 50x20, its image 50x40",
-        "uneven": "mask uneven_1.png has size 50x20, its partner 50x40",
+        "small": "mask has size 50x20, its image 50x40: of other proportions",
+        "uneven": "mask has size 50x20, its image 50x40: of other proportions",
         "torn": "mask torn_0.png: unreadable, truncated or not an image",
     }
 
 
 def test_mask_whose_path_cannot_be_listed(folder):
-    inside = np.ones((40, 50), bool)
+    inside = np.zeros((40, 50), bool)
+    inside[10:30, 10:40] = True
     own = [lung(folder, "fine", 1, inside), lung(folder, "a;b", 2, inside)]
     table, rejected = manifest.build_lungs({"own": Found(own)})
     assert table["image_id"].tolist() == ["fine"]
@@ -219,7 +223,8 @@ def test_script_writes_the_four_tables(folder, root):
         for number in range(12):
             image(folder / "own set" / "x" / label / f"p{number}-a.png", rng.integers(10**6))
     (folder / "own set" / "x" / "no finding" / "p99-a.png").write_bytes(b"")
-    inside = np.ones((40, 50), bool)
+    inside = np.zeros((40, 50), bool)
+    inside[10:30, 10:40] = True
     for part in ("lungs", "lungs2"):
         for number in range(4):
             image(folder / part / "images" / f"{part}{number}.png", rng.integers(10**6))
