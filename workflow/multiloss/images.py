@@ -270,8 +270,10 @@ def _refuse_other_values(values: np.ndarray, counts: np.ndarray) -> None:
 
 def _fit(mask: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
     (rows, columns), (height, width) = mask.shape, shape
-    # Off by less than a pixel of the mask: rounded one way or the other.
-    if abs(rows - height * columns / width) >= 1 and abs(columns - width * rows / height) >= 1:
+    # Off by less than a pixel of the mask: rounded one way or the other. With one side as the
+    # image's, nothing was rounded.
+    off = min(abs(rows - height * columns / width), abs(columns - width * rows / height))
+    if off >= 1 or rows == height or columns == width:
         raise ImageError(
             f"mask has size {_size(mask)}, its image {width}x{height}: of other proportions"
         )
