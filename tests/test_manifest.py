@@ -189,7 +189,7 @@ def test_16_bit_images_that_cannot_be_of_their_source_are_listed(folder, caplog)
     assert table["image_id"].tolist() == ["a0", "a1", "a2", "a3"]
     assert rejected["image_id"].tolist() == ["dark"]
     assert "reach 4080, those of most images of its source 65532 to" in rejected["reason"][0]
-    assert "own: 1 images of 16 bits are left out" in caplog.text
+    assert "own: of 5 images of 16 bits 1 are left out" in caplog.text
     table, rejected = manifest.build({"own": Found(own)}, ["x"], bits={"own": 16})
     assert table["bits"].tolist() == [16] * 5 and rejected.empty
     table, rejected = manifest.build({"own": Found(own)}, ["x"], bits={"own": 12})

@@ -299,8 +299,9 @@ def _settle(
             )
         if len(read) < len(deep):
             logger.warning(
-                "%s: %d images of 16 bits are left out, their values are of another depth",
+                "%s: of %d images of 16 bits %d are left out, their values are of another depth",
                 source,
+                len(deep),
                 len(deep) - len(read),
             )
         resized = [size for look in own if look.facts for size in look.resized]
