@@ -13,7 +13,7 @@ LOCK = ENVS.parent / "requirements.lock"
 
 # What the rules of each environment import, and nothing more.
 PACKAGES = {
-    "data": ["numpy", "pandas", "scipy", "opencv-python-headless", "requests", "urllib3"],
+    "data": ["numpy", "pandas", "scipy", "opencv-python-headless", "pillow", "requests", "urllib3"],
     "tensorflow": [
         "tensorflow",
         "segmentation-models",
@@ -21,6 +21,7 @@ PACKAGES = {
         "pandas",
         "scikit-learn",
         "opencv-python-headless",
+        "pillow",
     ],
     "analysis": [
         "numpy",
@@ -29,6 +30,7 @@ PACKAGES = {
         "scikit-learn",
         "statsmodels",
         "opencv-python-headless",
+        "pillow",
         "matplotlib",
         "jinja2",
         "pyyaml",

@@ -250,6 +250,7 @@ class _Maker:
                     "path": path.as_posix(),
                     "width": width,
                     "height": height,
+                    "bits": 8,
                     "sha256": f"{index:064x}",
                     "source": "phantom-cxr",
                     "shipped_split": "test" if row["split"] == "test" else "train",
@@ -259,7 +260,7 @@ class _Maker:
                 }
             )
         table = pd.concat([table, pd.DataFrame(extra)], axis=1)
-        order = "image_id path label patient_id split width height sha256 source shipped_split"
+        order = "image_id path label patient_id split width height bits sha256 source shipped_split"
         order += " group lung_mask lesion_mask"
         self.manifest = self.csv("data/manifest.csv", table[order.split()])
         columns = ["image_id", "xmin", "ymin", "width", "height", "lung_fraction", "fallback"]
@@ -276,14 +277,14 @@ class _Maker:
         )
         lungs = [
             (f"lung-{n:03d}", f"lungs/{n}.png", f"lungs/{n}_mask.png", f"q{n}", split, 96, 96)
-            + (f"{n:064x}", source)
+            + (8, f"{n:064x}", source)
             for n, (split, source) in enumerate(
                 [("train", "phantom-lungs-train")] * 34
                 + [("val", "phantom-lungs-train")] * 6
                 + [("test", "phantom-lungs-test")] * 20
             )
         ]
-        columns = "image_id path mask_paths patient_id split width height sha256 source"
+        columns = "image_id path mask_paths patient_id split width height bits sha256 source"
         self.csv("data/lungs.csv", lungs, columns.split())
         for source in self.config["data"]["sources"]:
             path = self.results / "data" / "downloads" / f"{source['name']}.json"

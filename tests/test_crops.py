@@ -73,7 +73,8 @@ def study(root, tmp_path, monkeypatch):
         write_png(lung, Path("masks") / path)
         digest = hashlib.sha256(path.read_bytes()).hexdigest()
         row = {"image_id": image_id, "path": path, "label": "x", "patient_id": image_id}
-        rows.append(row | {"split": split, "width": 80, "height": 60, "sha256": digest})
+        size = {"width": 80, "height": 60, "bits": 8}
+        rows.append(row | size | {"split": split, "sha256": digest})
     pd.DataFrame(rows).to_csv("manifest.csv", index=False)
     snakemake = SimpleNamespace(
         rule="crop",

@@ -49,6 +49,7 @@ def row(name: str, seed: int, patient: str, split: str) -> dict:
         "split": split,
         "width": picture.shape[1],
         "height": picture.shape[0],
+        "bits": "8",
         "sha256": str(seed),
         "phash": leakage.perceptual_hash(picture),
     }

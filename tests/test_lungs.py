@@ -27,7 +27,7 @@ def study(root, tmp_path, monkeypatch):
         for mask, mask_path in zip(masks, paths, strict=True):
             write_png(mask, mask_path)
         digest = hashlib.sha256(path.read_bytes()).hexdigest()
-        size = {"width": 80, "height": 40}
+        size = {"width": 80, "height": 40, "bits": 8}
         row = {"image_id": name, "path": path, "patient_id": name, "split": "train", **size}
         rows.append(row | {"sha256": digest, "mask_paths": ";".join(paths)})
     pd.DataFrame(rows).to_csv("lungs.csv", index=False)

@@ -7,13 +7,14 @@ from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
+import cv2
 import numpy as np
 import pandas as pd
 import pytest
 from jobs import Named
 from multiloss import manifest
 from multiloss.errors import UserError
-from multiloss.images import write_png
+from multiloss.images import read_unchanged, write_png
 from multiloss.layouts import Found, ImageRecord, LungRecord, Rejection
 from multiloss.leakage import perceptual_hash
 
@@ -142,14 +143,99 @@ def test_groups_do_not_depend_on_the_order_of_rows():
 def test_masks_of_classified_images(folder):
     (own,) = records(folder, ("a", "x", "1", 1))
     good, small = folder / "good.png", folder / "small.png"
-    write_png(np.ones((40, 50), bool), good)
-    write_png(np.ones((4, 5), bool), small)
+    inside = np.zeros((40, 50), bool)
+    inside[10:30, 10:40] = True
+    write_png(inside, good)
+    write_png(inside[:, :20], small)
     own = ImageRecord("a", own.path, "x", "1", lung_mask=good, lesion_mask=small)
     table, rejected = manifest.build({"own": Found([own])}, ["x"])
     assert table.loc[0, "lung_mask"] == "good.png" and table.loc[0, "lesion_mask"] == ""
     assert rejected.loc[0, "reason"] == (
-        "image kept, lesion_mask not used: mask has size 5x4, its image 50x40"
+        "image kept, lesion_mask not used: mask has size 20x40, its image 50x40: of other "
+        "proportions"
     )
+
+
+def deep(folder: Path, name: str, seed: int, largest: int, label: str = "x") -> ImageRecord:
+    """A 16-bit image whose largest value that is."""
+    path = folder / f"{name}.png"
+    values = np.random.default_rng(seed).integers(0, largest, (40, 50)).astype(np.uint16)
+    values[3, 4] = largest
+    cv2.imwrite(str(path), values)
+    return ImageRecord(name, path, label, name)
+
+
+def test_16_bit_images_of_a_source_share_their_depth(folder, caplog):
+    own = [deep(folder, "a", 1, 4080), deep(folder, "b", 2, 2500), deep(folder, "c", 3, 1900)]
+    own += records(folder, ("d", "x", "P4", 4))
+    other = [deep(folder, "e", 5, 65535), deep(folder, "f", 6, 40000)]
+    with caplog.at_level("INFO", logger="multiloss"):
+        table, rejected = manifest.build({"own": Found(own), "other": Found(other)}, ["x"])
+    assert rejected.empty
+    assert table["bits"].tolist() == [12, 12, 12, 8, 16, 16]
+    assert "own: 3 images of 16 bits reach at most 4080: read as 12-bit" in caplog.text
+    assert "other: 2 images of 16 bits reach at most 65535: read as 16-bit" in caplog.text
+    # What is read later is what was fingerprinted.
+    for row in table.itertuples():
+        grey = read_unchanged(row.path, row.sha256, row.bits)
+        assert perceptual_hash(grey) == row.phash
+    assert read_unchanged("b.png", table["sha256"][1], 12).max() == round(2500 / 4095 * 255)
+
+
+def test_16_bit_images_that_cannot_be_of_their_source_are_listed(folder, caplog):
+    own = [deep(folder, f"a{n}", n, 65535 - n) for n in range(4)] + [deep(folder, "dark", 9, 4080)]
+    with caplog.at_level("INFO", logger="multiloss"):
+        table, rejected = manifest.build({"own": Found(own)}, ["x"])
+    assert table["image_id"].tolist() == ["a0", "a1", "a2", "a3"]
+    assert rejected["image_id"].tolist() == ["dark"]
+    assert "reach 4080, those of most images of its source 65532 to" in rejected["reason"][0]
+    assert "own: of 5 images of 16 bits 1 are left out" in caplog.text
+    table, rejected = manifest.build({"own": Found(own)}, ["x"], bits={"own": 16})
+    assert table["bits"].tolist() == [16] * 5 and rejected.empty
+    table, rejected = manifest.build({"own": Found(own)}, ["x"], bits={"own": 12})
+    assert table["image_id"].tolist() == ["dark"]
+    assert "do not fit in the source's `bits: 12`" in rejected["reason"][0]
+
+
+def test_constant_images_are_listed(folder):
+    own = records(folder, ("a", "x", "1", 1))
+    for value in (0, 128, 255):
+        write_png(np.full((40, 50), value, np.uint8), folder / f"v{value}.png")
+        own.append(ImageRecord(f"v{value}", folder / f"v{value}.png", "x", ""))
+    table, rejected = manifest.build({"own": Found(own)}, ["x"])
+    assert table["image_id"].tolist() == ["a"]
+    reasons = rejected.set_index("image_id")["reason"]
+    assert reasons["v128"] == "all its pixels have one value (128): nothing to see"
+    assert reasons.index.tolist() == ["v0", "v128", "v255"]
+
+
+def test_masks_of_another_size_are_resized_and_counted(folder, caplog):
+    inside = np.zeros((20, 25), bool)
+    inside[5:15, 5:20] = True
+    own = [lung(folder, "a", 1, inside), lung(folder, "b", 2, inside)]
+    with caplog.at_level("INFO", logger="multiloss"):
+        table, rejected = manifest.build_lungs({"own": Found(own)})
+    assert len(table) == 2 and rejected.empty
+    assert "own: 2 masks have another size than their image" in caplog.text
+    assert "such as 25x20 for 50x40" in caplog.text
+
+
+def test_masks_that_mark_nothing_or_everything_are_not_used(folder):
+    black, whole = folder / "black.png", folder / "whole.png"
+    write_png(np.zeros((40, 50), bool), black)
+    write_png(np.ones((40, 50), bool), whole)
+    (own,) = records(folder, ("a", "x", "1", 1))
+    both = [
+        replace(own, lung_mask=black, lesion_mask=black),
+        replace(own, image_id="b", lung_mask=whole, lesion_mask=whole),
+    ]
+    table, rejected = manifest.build({"own": Found(both)}, ["x"])
+    # A black lesion mask tells of no lesion.
+    assert table["lesion_mask"].tolist() == ["black.png", ""]
+    assert table["lung_mask"].tolist() == ["", ""]
+    assert rejected["image_id"].tolist() == ["a", "b", "b"]
+    assert "lung_mask not used: it is black all over" in rejected["reason"][0]
+    assert rejected["reason"].str.contains("all four corners").tolist() == [False, True, True]
 
 
 def lung(folder: Path, name: str, seed: int, *masks: np.ndarray) -> LungRecord:
@@ -162,7 +248,7 @@ def lung(folder: Path, name: str, seed: int, *masks: np.ndarray) -> LungRecord:
 
 def test_lungs(folder):
     inside = np.zeros((40, 50), bool)
-    inside[10:30] = True
+    inside[10:30, 10:40] = True
     own = [
         lung(folder, "fine", 1, inside, inside),
         lung(folder, "black", 2, ~inside & inside),
@@ -177,14 +263,15 @@ def test_lungs(folder):
     assert table.loc[0, "mask_paths"] == "fine_0.png;fine_1.png"
     assert dict(zip(rejected["image_id"], rejected["reason"], strict=True)) == {
         "black": "the mask is black all over: no lung",
-        "small": "mask has size 50x20, its image 50x40",
-        "uneven": "mask uneven_1.png has size 50x20, its partner 50x40",
+        "small": "mask has size 50x20, its image 50x40: of other proportions",
+        "uneven": "mask has size 50x20, its image 50x40: of other proportions",
         "torn": "mask torn_0.png: unreadable, truncated or not an image",
     }
 
 
 def test_mask_whose_path_cannot_be_listed(folder):
-    inside = np.ones((40, 50), bool)
+    inside = np.zeros((40, 50), bool)
+    inside[10:30, 10:40] = True
     own = [lung(folder, "fine", 1, inside), lung(folder, "a;b", 2, inside)]
     table, rejected = manifest.build_lungs({"own": Found(own)})
     assert table["image_id"].tolist() == ["fine"]
@@ -219,7 +306,8 @@ def test_script_writes_the_four_tables(folder, root):
         for number in range(12):
             image(folder / "own set" / "x" / label / f"p{number}-a.png", rng.integers(10**6))
     (folder / "own set" / "x" / "no finding" / "p99-a.png").write_bytes(b"")
-    inside = np.ones((40, 50), bool)
+    inside = np.zeros((40, 50), bool)
+    inside[10:30, 10:40] = True
     for part in ("lungs", "lungs2"):
         for number in range(4):
             image(folder / part / "images" / f"{part}{number}.png", rng.integers(10**6))

@@ -3,49 +3,110 @@
 import hashlib
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
 
-from multiloss.errors import UserError
+from multiloss import bit_depth, headers, jpeg
+from multiloss.errors import ImageError, UserError
 from multiloss.files import atomic
 
+# What is decoded here goes by content; these are the usual endings of it.
+DECODABLE_ENDINGS = frozenset(
+    {".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".tif", ".tiff", ".bmp", ".webp", ".gif", ".jp2"}
+)
 # The pixel grid as stored: a mask drawn on it must not be turned away by an EXIF tag.
 _GREY = cv2.IMREAD_ANYDEPTH | cv2.IMREAD_IGNORE_ORIENTATION
 
+# Values of a mask this near to its smallest or largest one (in shares of their distance) are
+# those two: lossy compression and soft borders make them.
+_NEAR = 1 / 8
+# So many other values are no border any more.
+_MOST_BETWEEN = 1 / 4
+# With no more values than these, nothing was smeared: one that fills more than this is a label.
+_FEW_VALUES, _LABEL_SHARE = 8, 0.02
+_VALUES_NAMED = 6
 
-class ImageError(Exception):
-    """An image that cannot be used; the text is the reason, without the file's name."""
+
+@dataclass(frozen=True)
+class Stored:
+    """An image as its file holds it: uint8 or uint16 (H, W) `values`, and how to read them.
+
+    `bits` is the depth that the file states for 16-bit values, if any; with `negative`, 0 is
+    white (8-bit values are turned already, when they are decoded).
+    """
+
+    values: np.ndarray
+    bits: int | None = None
+    negative: bool = False
+
+    def grey(self, bits: int | None = None) -> np.ndarray:
+        """As uint8 (H, W), 0 is black; 16-bit values read with `bits` bits, see `decode_grey`.
+
+        Raises `ImageError` if a value needs more bits.
+        """
+        if self.values.dtype == np.uint8:
+            return self.values
+        if bits is None:
+            reach = bit_depth.Reach(int(self.values.max()), self.bits)
+            (bits,) = bit_depth.agree([reach])
+        grey = bit_depth.to_8_bits(self.values, bits)
+        return 255 - grey if self.negative else grey
 
 
-def decode_grey(content: bytes) -> np.ndarray:
-    """The bytes of an image file as grey values: uint8 (H, W).
+def decode(content: bytes, verified: bool = False) -> Stored:
+    """The bytes of an image file as stored grey values.
 
-    Colour (RGB, palette, CMYK) becomes luminance, an alpha channel is ignored, 16-bit values
-    are divided by 257 and rounded, the EXIF orientation is ignored.
+    Colour (RGB, palette, CMYK) becomes luminance, an alpha channel and the EXIF orientation are
+    ignored, a TIFF file whose zero is white is turned. `verified` leaves out the second look for
+    damage at a JPEG file that has had it.
 
-    Raises `ImageError` if the content is empty, no image, incomplete, or not of 8 or 16 bits.
+    Raises `ImageError` if the content is empty, no image, incomplete or damaged, too large, of
+    several pages, or not of 8 or 16 bits without sign.
     """
     if not content:
         raise ImageError("the file is empty")
-    # The decoder fills in what is missing at the end of a JPEG scan; its end marker cannot lie.
-    if content.startswith(b"\xff\xd8") and content.rfind(b"\xff\xd9") < content.rfind(b"\xff\xda"):
-        raise ImageError("truncated (a JPEG file without its end)")
+    header = headers.read(content)
+    if header.jpeg:
+        alone = content.startswith(jpeg.START)
+        if not verified:
+            jpeg.refuse_damaged(content) if alone else jpeg.refuse_damaged_tiff(content)
+        if alone:  # the end marker alone may be missing, and the decoder insists on it
+            content += jpeg.END
+    buffer = np.frombuffer(content, np.uint8)
     try:
-        image = cv2.imdecode(np.frombuffer(content, np.uint8), _GREY)
+        if header.page:
+            pages = cv2.imdecodemulti(buffer, _GREY, range=(header.page, header.page + 1))[1]
+            values = pages[0] if pages else None
+        else:
+            values = cv2.imdecode(buffer, _GREY)
     except cv2.error as error:
-        raise ImageError(f"cannot be decoded ({error.err})") from None
-    if image is None:
+        raise ImageError(
+            f"cannot be decoded ({error.err}): save it as PNG, of at most "
+            f"{headers.LARGEST_AREA // 10**6} megapixels"
+        ) from None
+    if values is None:
         raise ImageError("unreadable, truncated or not an image")
-    if image.ndim != 2 or image.size == 0:
-        raise ImageError(f"no picture elements (shape {image.shape})")
-    if image.dtype == np.uint16:
-        return ((image.astype(np.uint32) + 128) // 257).astype(np.uint8)
-    if image.dtype != np.uint8:
-        raise ImageError(f"pixels of type {image.dtype}; 8 or 16 bits are needed")
-    return image
+    if values.ndim != 2 or values.size == 0:
+        raise ImageError(f"no picture elements (shape {values.shape})")
+    if values.dtype not in (np.uint8, np.uint16):
+        raise ImageError(f"pixels of type {values.dtype}; 8 or 16 bits are needed")
+    return Stored(values, header.bits, header.white_is_zero)
+
+
+def decode_grey(content: bytes, bits: int | None = None, verified: bool = False) -> np.ndarray:
+    """The bytes of an image file as grey values: uint8 (H, W), see `decode`.
+
+    16-bit values v become round(v * 255 / (2^bits - 1)), with the `bits` that all 16-bit images
+    of a source share (column `bits` of the manifest). None reads the file as if it were alone:
+    as of the depth that it states, or the smallest common one that holds its largest value.
+
+    Raises `ImageError` as `decode` does, and if a value does not fit in `bits`.
+    """
+    return decode(content, verified).grey(bits)
 
 
 def read_bytes(path: str | Path) -> bytes:
@@ -56,18 +117,18 @@ def read_bytes(path: str | Path) -> bytes:
         raise ImageError(f"cannot be opened ({error.strerror})") from None
 
 
-def read_grey(path: str | Path) -> np.ndarray:
+def read_grey(path: str | Path, bits: int | None = None) -> np.ndarray:
     """An image file as grey values: uint8 (H, W). See `decode_grey`."""
-    return decode_grey(read_bytes(path))
+    return decode_grey(read_bytes(path), bits)
 
 
-def read_unchanged(path: str | Path, sha256: str) -> np.ndarray:
+def read_unchanged(path: str | Path, sha256: str, bits: int | str) -> np.ndarray:
     """`read_grey` of a listed file; raises `UserError` unless it has the listed digest."""
     try:
         content = read_bytes(path)
         if hashlib.sha256(content).hexdigest() != sha256:
             raise ImageError("has changed since it was checked")
-        return decode_grey(content)
+        return decode_grey(content, int(bits), verified=True)
     except ImageError as error:
         raise UserError(
             f"{path}: {error}: put the file back, or take the images as they are now with "
@@ -78,19 +139,58 @@ def read_unchanged(path: str | Path, sha256: str) -> np.ndarray:
 def read_mask(paths: Iterable[str | Path]) -> np.ndarray:
     """The union of one or more mask files: bool (H, W), true inside.
 
-    A pixel is inside from half of the 8-bit range on; a mask stored as 0 and 1 (or with any
-    other maximum below 128) is inside wherever it is not 0.
+    A mask has two grey values, whichever; the larger one is inside (a mask of one value is
+    inside everywhere, unless that is 0). Lossy compression and soft borders make more of them;
+    the middle between the smallest and the largest then divides. Refused are masks where
 
-    Raises `ImageError` (with the name of the file) if a file is unreadable or the files differ
-    in size.
+    - a value in the middle three quarters between smallest and largest fills a square of 3x3
+      pixels, as a label or an organ does and no border,
+    - one of at most 8 values, other than the smallest and the largest, fills 2% of the image,
+    - more than a quarter of the pixels have values in the middle three quarters: a picture,
+    - all four corners or most of the border are inside: an inverted mask, or one of everything.
+
+    Raises `ImageError` (with the name of the file) for these, if a file is unreadable, or the
+    files differ in size.
     """
+    return _union(paths)
+
+
+def read_mask_for(
+    shape: tuple[int, int], paths: Iterable[str | Path], resized: list[str] | None = None
+) -> np.ndarray:
+    """`read_mask` for an image of `shape` (H, W), each file brought to that size.
+
+    A mask of another size is enlarged or shrunk to its nearest pixels if its sides are those of
+    the image times one factor, rounded, and its size is appended to `resized`; otherwise it is
+    refused with `ImageError`.
+    """
+    return _union(paths, shape, resized)
+
+
+def read_own_mask(shape: tuple[int, int], path: str | Path) -> np.ndarray:
+    """A mask that `write_png` wrote for an image of `shape` (H, W): bool, true inside.
+
+    Anything may be inside of it, or nothing. Raises `ImageError` as `read_mask` does, and if it
+    has another size.
+    """
+    grey = _named(path, decode).values
+    if grey.shape != tuple(shape):
+        raise ImageError(f"mask has size {_size(grey)}, its image {shape[1]}x{shape[0]}")
+    return grey > 127
+
+
+def _union(
+    paths: Iterable[str | Path],
+    shape: tuple[int, int] | None = None,
+    resized: list[str] | None = None,
+) -> np.ndarray:
     union: np.ndarray | None = None
     for path in paths:
-        try:
-            grey = read_grey(path)
-        except ImageError as error:
-            raise ImageError(f"mask {Path(path).name}: {error}") from None
-        inside = grey >= 128 if grey.max() >= 128 else grey > 0
+        inside = _named(path, lambda content: _inside(decode(content)))
+        if shape is not None and inside.shape != tuple(shape):
+            size, inside = _size(inside), _fit(inside, shape)
+            if resized is not None:
+                resized.append(size)
         if union is None:
             union = inside
         elif union.shape != inside.shape:
@@ -104,12 +204,83 @@ def read_mask(paths: Iterable[str | Path]) -> np.ndarray:
     return union
 
 
-def read_mask_for(shape: tuple[int, int], paths: Iterable[str | Path]) -> np.ndarray:
-    """`read_mask`, refused with `ImageError` unless it has the (H, W) of its image."""
-    mask = read_mask(paths)
-    if mask.shape != tuple(shape):
-        raise ImageError(f"mask has size {_size(mask)}, its image {shape[1]}x{shape[0]}")
-    return mask
+def _named(path: str | Path, read: Callable[[bytes], Any]) -> Any:
+    try:
+        return read(read_bytes(path))
+    except ImageError as error:
+        raise ImageError(f"mask {Path(path).name}: {error}") from None
+
+
+def _inside(mask: Stored) -> np.ndarray:
+    """One mask file as bool (H, W), or `ImageError`: the rules of `read_mask`."""
+    values = mask.values
+    if mask.negative and values.dtype == np.uint16:
+        values = np.iinfo(np.uint16).max - values
+    counts = _counts(values)
+    (found,) = np.nonzero(counts)
+    low, high = int(found[0]), int(found[-1])
+    if len(found) > 2:
+        _refuse_other_values(values, counts)
+    inside = values > ((low + high) // 2 if low < high else 0)
+    corners = inside[[0, 0, -1, -1], [0, -1, 0, -1]]
+    border = np.concatenate([inside[0], inside[-1], inside[1:-1, 0], inside[1:-1, -1]])
+    if corners.all() or border.mean() > 0.5:
+        raise ImageError(
+            "its inside (the larger value) takes in "
+            + ("all four corners" if corners.all() else "most of the border")
+            + ": an inverted mask, or one of the whole image; the larger value must mark what is "
+            "inside"
+        )
+    return inside
+
+
+def _counts(values: np.ndarray, where: np.ndarray | None = None) -> np.ndarray:
+    """How often each value (the index) occurs; sorting all pixels would take far longer."""
+    most = np.iinfo(values.dtype).max + 1
+    mask = None if where is None else where.astype(np.uint8)
+    return cv2.calcHist([values], [0], mask, [most], [0, most]).ravel()
+
+
+def _refuse_other_values(values: np.ndarray, counts: np.ndarray) -> None:
+    (found,) = np.nonzero(counts)
+    low, high = int(found[0]), int(found[-1])
+    margin = _NEAR * (high - low)
+    middle = found[(found > low + margin) & (found < high - margin)]
+    square = np.ones((3, 3), np.uint8)
+    flat = _counts(values, cv2.erode(values, square) == cv2.dilate(values, square))
+    filled = flat[found] >= _LABEL_SHARE * values.size
+    labels = set(middle[flat[middle] > 0].tolist())
+    if len(found) <= _FEW_VALUES:
+        labels |= set(found[filled].tolist())
+    labels -= {low, high}
+    if labels:
+        named = sorted({low, high, *labels})
+        more = "" if len(named) <= _VALUES_NAMED else f" and {len(named) - _VALUES_NAMED} more"
+        raise ImageError(
+            f"holds {len(named)} grey values ({', '.join(map(str, named[:_VALUES_NAMED]))}{more}); "
+            "a mask has two: write what is inside as 255, all else as 0"
+        )
+    share = counts[middle].sum() / values.size
+    if share > _MOST_BETWEEN:
+        raise ImageError(
+            f"{share:.0%} of its pixels are neither near its smallest value ({low}) nor its "
+            f"largest ({high}): a picture, not a mask; write what is inside as 255, all else as 0"
+        )
+
+
+def _fit(mask: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    (rows, columns), (height, width) = mask.shape, shape
+    # Off by less than a pixel of the mask: rounded one way or the other. With one side as the
+    # image's, nothing was rounded.
+    off = min(abs(rows - height * columns / width), abs(columns - width * rows / height))
+    if off >= 1 or rows == height or columns == width:
+        raise ImageError(
+            f"mask has size {_size(mask)}, its image {width}x{height}: of other proportions"
+        )
+    resized = cv2.resize(
+        mask.astype(np.uint8), (width, height), interpolation=cv2.INTER_NEAREST_EXACT
+    )
+    return resized.astype(bool)
 
 
 def resize(image: np.ndarray, size: int | tuple[int, int]) -> np.ndarray:

@@ -169,15 +169,16 @@ def _near(left: pd.DataFrame, right: pd.DataFrame) -> tuple[int, int, list[str]]
     look the same; example pairs, the most alike first. Byte-identical pairs are counted elsewhere.
     """
     near, confirmed, examples = set(), set(), {}
-    ours = list(left[["image_id", "split", "sha256", "path"]].itertuples(index=False))
-    theirs = list(right[["image_id", "split", "sha256", "path"]].itertuples(index=False))
+    columns = ["image_id", "split", "sha256", "path", "bits"]
+    ours = list(left[columns].itertuples(index=False))
+    theirs = list(right[columns].itertuples(index=False))
     read = functools.lru_cache(maxsize=64)(read_grey)
     for row, column, bits in near_pairs(left["phash"], right["phash"]):
         one, other = ours[row], theirs[column]
         if one.split == other.split or one.sha256 == other.sha256:
             continue
         near.add(row)
-        alike = likeness(read(one.path), read(other.path))
+        alike = likeness(read(one.path, int(one.bits)), read(other.path, int(other.bits)))
         if alike >= CONFIRMED:
             confirmed.add(row)
         examples.setdefault(

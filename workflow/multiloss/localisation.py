@@ -18,7 +18,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from multiloss.errors import UserError
-from multiloss.images import ImageError, in_threads, read_mask_for
+from multiloss.images import ImageError, in_threads, read_mask_for, read_own_mask
 from multiloss.progress import progress
 from multiloss.seeds import derive
 from multiloss.statistics import bootstrap
@@ -399,7 +399,7 @@ def _measure_image(
 ) -> list[dict[Key, float]]:
     """The measures of all models on one image; NaN where they are not defined."""
     shape = int(record["height"]), int(record["width"])
-    lungs = _region(shape, str(masks / f"{record['image_id']}.png"))
+    lungs = _region(shape, str(masks / f"{record['image_id']}.png"), own=True)
     reference = _region(shape, record["lung_mask"])
     lesion = _region(shape, record["lesion_mask"])
     tolerance = options.tolerance * min(shape)
@@ -425,12 +425,12 @@ def _measure_image(
     return results
 
 
-def _region(shape: tuple[int, int], path: str) -> np.ndarray | None:
+def _region(shape: tuple[int, int], path: str, own: bool = False) -> np.ndarray | None:
     """A mask as bool (H, W); None where there is none or nothing is marked in it."""
     if not path:
         return None
     try:
-        mask = read_mask_for(shape, [path])
+        mask = read_own_mask(shape, path) if own else read_mask_for(shape, [path])
     except ImageError as error:
         raise UserError(f"{path}: {error}; mend the file or make the masks again") from None
     return mask if mask.any() else None

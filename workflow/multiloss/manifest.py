@@ -3,7 +3,8 @@
 import hashlib
 import logging
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +13,9 @@ import pandas as pd
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from multiloss.errors import UserError
-from multiloss.images import (
-    ImageError,
-    decode_grey,
-    in_threads,
-    read_bytes,
-    read_mask_for,
-)
+from multiloss import bit_depth
+from multiloss.errors import ImageError, UserError
+from multiloss.images import decode, in_threads, read_bytes, read_mask_for
 from multiloss.layouts import Found, ImageRecord, LungRecord
 from multiloss.leakage import perceptual_hash
 from multiloss.progress import progress
@@ -34,6 +30,7 @@ MANIFEST_COLUMNS = [
     "split",
     "width",
     "height",
+    "bits",
     "sha256",
     "source",
     "shipped_split",
@@ -51,6 +48,7 @@ LUNG_COLUMNS = [
     "split",
     "width",
     "height",
+    "bits",
     "sha256",
     "source",
     "group",
@@ -64,7 +62,10 @@ LONGEST_ID = 220
 
 
 def build(
-    found: Mapping[str, Found], classes: Sequence[str], threads: int = 1
+    found: Mapping[str, Found],
+    classes: Sequence[str],
+    threads: int = 1,
+    bits: Mapping[str, int | None] | None = None,
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Check every classification image of the sources, given as {source name: `Found`}.
 
@@ -73,6 +74,8 @@ def build(
     who share a byte-identical image (all of them then stay on one side of any split). Paths are
     relative to the working directory. Images of classes that are not asked for are left out and
     counted in the log. A faulty mask is left out with a row in `rejected`; its image stays.
+    `bits` is the depth of the 16-bit images of sources (by name) for which it is given; that of
+    the others is told by `bit_depth.agree`, and logged.
 
     Raises `UserError` for an image_id that is there twice and for a class without images.
     """
@@ -92,9 +95,8 @@ def build(
     _refuse_duplicates(records)
     rows = []
     checked = in_threads(lambda item: _check_image(item[1]), records, threads)
-    for (source, record), (facts, problems) in zip(
-        records, progress(checked, len(records), "images"), strict=True
-    ):
+    settled = _settle(records, progress(checked, len(records), "images"), bits or {})
+    for (source, record), (facts, problems) in zip(records, settled, strict=True):
         rejected += [_rejection(record, record.path, source, problem) for problem in problems]
         if facts is None:
             continue
@@ -123,20 +125,21 @@ def build(
     return manifest, _rejected_table(rejected)
 
 
-def build_lungs(found: Mapping[str, Found], threads: int = 1) -> tuple[pd.DataFrame, pd.DataFrame]:
+def build_lungs(
+    found: Mapping[str, Found], threads: int = 1, bits: Mapping[str, int | None] | None = None
+) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Check every image of the sources of lung masks, given as {source name: `Found`}.
 
     Returns (lungs, rejected) as `build` does, with `LUNG_COLUMNS`; an image whose mask is
-    unreadable, of another size or black all over is rejected.
+    unreadable, of other proportions or black all over is rejected.
     """
     rejected = _layout_rejections(found)
     records = [(source, record) for source, own in found.items() for record in own.records]
     _refuse_duplicates(records)
     rows = []
     checked = in_threads(lambda item: _check_lungs(item[1]), records, threads)
-    for (source, record), (facts, problems) in zip(
-        records, progress(checked, len(records), "lung masks"), strict=True
-    ):
+    settled = _settle(records, progress(checked, len(records), "lung masks"), bits or {})
+    for (source, record), (facts, problems) in zip(records, settled, strict=True):
         rejected += [_rejection(record, record.path, source, problem) for problem in problems]
         if facts is None:
             continue
@@ -182,51 +185,135 @@ def join_groups(table: pd.DataFrame) -> pd.Series:
     return pd.Series([name_of[component[own]] for own in patient_of], table.index, dtype=object)
 
 
-def _check_image(record: ImageRecord) -> tuple[dict[str, Any] | None, list[str]]:
+@dataclass
+class _Checked:
+    """What a look at one image tells; `facts` is None if it cannot be used.
+
+    A 16-bit image has its `reach` and range, and a `phash` for each depth that it may turn out
+    to have. `resized` names sizes of masks that are not the image's.
+    """
+
+    facts: dict[str, Any] | None = None
+    problems: list[str] = field(default_factory=list)
+    reach: bit_depth.Reach | None = None
+    phashes: dict[int, str] = field(default_factory=dict)
+    resized: list[str] = field(default_factory=list)
+
+
+def _check_image(record: ImageRecord) -> _Checked:
     try:
         if len(os.fsencode(record.image_id)) > LONGEST_ID:
             raise ImageError(f"its image_id has more than {LONGEST_ID} bytes: shorten its path")
-        facts, shape = _facts(record.path)
+        checked, shape = _look(record.path)
     except ImageError as error:
-        return None, [str(error)]
-    problems = []
+        return _Checked(problems=[str(error)])
     for kind in ("lung_mask", "lesion_mask"):
         path = getattr(record, kind)
-        facts[kind] = ""
+        checked.facts[kind] = ""
         if path is not None:
             try:
-                read_mask_for(shape, [path])
-                facts[kind] = relative(path)
+                mask = _check_masks(checked, shape, [path])
+                if kind == "lung_mask" and not mask.any():
+                    raise ImageError("it is black all over: no lung")
+                checked.facts[kind] = relative(path)
             except ImageError as error:
-                problems.append(f"image kept, {kind} not used: {error}")
-    return facts, problems
+                checked.problems.append(f"image kept, {kind} not used: {error}")
+    return checked
 
 
-def _check_lungs(record: LungRecord) -> tuple[dict[str, Any] | None, list[str]]:
+def _check_lungs(record: LungRecord) -> _Checked:
     try:
         if any(";" in relative(path) for path in record.mask_paths):
             raise ImageError("its mask's path holds a ';', which separates masks: rename it")
-        facts, shape = _facts(record.path)
-        if not read_mask_for(shape, record.mask_paths).any():
+        checked, shape = _look(record.path)
+        if not _check_masks(checked, shape, record.mask_paths).any():
             raise ImageError("the mask is black all over: no lung")
     except ImageError as error:
-        return None, [str(error)]
-    return facts, []
+        return _Checked(problems=[str(error)])
+    return checked
 
 
-def _facts(path: Path) -> tuple[dict[str, Any], tuple[int, int]]:
+def _check_masks(checked: _Checked, shape: tuple[int, int], paths: Sequence[Path]) -> np.ndarray:
+    sizes: list[str] = []
+    mask = read_mask_for(shape, paths, sizes)
+    checked.resized += [f"{size} for {shape[1]}x{shape[0]}" for size in sizes]
+    return mask
+
+
+def _look(path: Path) -> tuple[_Checked, tuple[int, int]]:
     content = read_bytes(path)
-    image = decode_grey(content)
-    height, width = image.shape
+    stored = decode(content)
+    height, width = stored.values.shape
     if min(height, width) < SMALLEST_SIDE:
         raise ImageError(f"only {width}x{height} pixels")
-    facts = {
-        "width": width,
-        "height": height,
-        "sha256": hashlib.sha256(content).hexdigest(),
-        "phash": perceptual_hash(image),
-    }
-    return facts, (height, width)
+    low, high = int(stored.values.min()), int(stored.values.max())
+    if low == high:
+        raise ImageError(f"all its pixels have one value ({low}): nothing to see")
+    checked = _Checked(
+        {
+            "width": width,
+            "height": height,
+            "bits": 8,
+            "sha256": hashlib.sha256(content).hexdigest(),
+            "phash": "",
+        }
+    )
+    if stored.values.dtype == np.uint8:
+        checked.facts["phash"] = perceptual_hash(stored.values)
+    else:
+        checked.reach = bit_depth.Reach(high, stored.bits)
+        possible = {*bit_depth.DEPTHS, stored.bits or 16}
+        checked.phashes = {
+            bits: perceptual_hash(stored.grey(bits)) for bits in possible if not high >> bits
+        }
+    return checked, (height, width)
+
+
+def _settle(
+    records: Sequence[tuple[str, ImageRecord | LungRecord]],
+    checked: Iterable[_Checked],
+    given: Mapping[str, int | None],
+) -> list[tuple[dict[str, Any] | None, list[str]]]:
+    """(facts, problems) of all images, once the 16-bit ones of each source have their depth."""
+    looks = list(checked)
+    by_source: dict[str, list[_Checked]] = {}
+    for (source, _), look in zip(records, looks, strict=True):
+        by_source.setdefault(source, []).append(look)
+    for source, own in by_source.items():
+        deep = [look for look in own if look.reach]
+        depths = bit_depth.agree([look.reach for look in deep], given.get(source))
+        for look, bits in zip(deep, depths, strict=True):
+            if isinstance(bits, ImageError):
+                look.facts, look.problems = None, [str(bits)]
+            else:
+                look.facts |= {"bits": bits, "phash": look.phashes[bits]}
+        read = [look for look in deep if look.facts]
+        for bits in sorted({look.facts["bits"] for look in read}):
+            reaches = [look.reach.largest for look in read if look.facts["bits"] == bits]
+            logger.info(
+                "%s: %d images of 16 bits reach at most %d: read as %d-bit",
+                source,
+                len(reaches),
+                max(reaches),
+                bits,
+            )
+        if len(read) < len(deep):
+            logger.warning(
+                "%s: of %d images of 16 bits %d are left out, their values are of another depth",
+                source,
+                len(deep),
+                len(deep) - len(read),
+            )
+        resized = [size for look in own if look.facts for size in look.resized]
+        if resized:
+            logger.info(
+                "%s: %d masks have another size than their image, and are brought to it by nearest "
+                "pixels, such as %s",
+                source,
+                len(resized),
+                resized[0],
+            )
+    return [(look.facts, look.problems) for look in looks]
 
 
 def _refuse_duplicates(records: Sequence[tuple[str, ImageRecord | LungRecord]]) -> None:

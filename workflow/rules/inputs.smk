@@ -30,7 +30,8 @@ def fetched(wildcards):
 def reading(source):
     """What decides on how the files of a source are read."""
     return {
-        key: source[key] for key in ("name", "role", "layout", "url", "table", "patient_pattern")
+        key: source[key]
+        for key in ("name", "role", "layout", "url", "table", "patient_pattern", "bits")
     }
 
 

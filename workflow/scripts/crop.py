@@ -9,7 +9,7 @@ import pandas as pd
 from multiloss.crops import bounding_box, crop
 from multiloss.errors import UserError
 from multiloss.files import atomic, write_csv
-from multiloss.images import ImageError, read_mask_for, read_unchanged, resize, write_png
+from multiloss.images import ImageError, read_own_mask, read_unchanged, resize, write_png
 from multiloss.progress import progress
 from multiloss.script import run
 from multiloss.tables import read_manifest
@@ -35,9 +35,9 @@ def main(snakemake) -> None:
         whole = np.lib.format.open_memmap(whole_path, "w+", np.uint8, whole_shape)
         for row in progress(manifest.itertuples(), len(manifest), "cropping"):
             mask_path = masks / f"{row.image_id}.png"
-            image = read_unchanged(row.path, row.sha256)
+            image = read_unchanged(row.path, row.sha256, row.bits)
             try:
-                mask = read_mask_for(image.shape, [mask_path])
+                mask = read_own_mask(image.shape, mask_path)
             except ImageError as error:
                 raise UserError(
                     f"{mask_path}: {error}: make the masks again with `snakemake --forcerun mask`"

@@ -23,9 +23,9 @@ def main(snakemake) -> None:
         shape = (len(lungs), size, size)
         images = np.lib.format.open_memmap(images_path, "w+", np.uint8, shape)
         masks = np.lib.format.open_memmap(masks_path, "w+", np.uint8, shape)
-        rows = lungs[["path", "sha256", "mask_paths"]].itertuples()
+        rows = lungs[["path", "sha256", "bits", "mask_paths"]].itertuples()
         for row in progress(rows, len(lungs), "decoding lung images"):
-            image = read_unchanged(row.path, row.sha256)
+            image = read_unchanged(row.path, row.sha256, row.bits)
             images[row.Index] = resize(image, size)
             try:
                 mask = read_mask_for(image.shape, row.mask_paths.split(";")).astype(np.uint8)

@@ -31,7 +31,7 @@ def main(snakemake) -> None:
         rows = manifest.iloc[start : start + params.batch_size]
         images = np.stack(
             [
-                resize(read_unchanged(row.path, row.sha256), params.image_size)
+                resize(read_unchanged(row.path, row.sha256, row.bits), params.image_size)
                 for row in rows.itertuples()
             ]
         )

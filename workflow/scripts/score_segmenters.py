@@ -5,7 +5,7 @@ import pandas as pd
 from multiloss import prediction, segmentation, training
 from multiloss.errors import UserError
 from multiloss.files import atomic, write_csv
-from multiloss.images import read_grey, read_mask
+from multiloss.images import read_grey, read_mask_for
 from multiloss.progress import progress
 from multiloss.script import run
 from multiloss.tables import read_array, read_lungs
@@ -41,9 +41,8 @@ def main(snakemake) -> None:
             if chosen:
                 masks[ensemble] = segmentation.combine_by_and([masks[loss] for loss in chosen])
             image = lungs.iloc[row]
-            table = pd.DataFrame(
-                segmentation.score(masks, read_mask(image["mask_paths"].split(";")))
-            )
+            truth = read_mask_for(sizes[row], image["mask_paths"].split(";"))
+            table = pd.DataFrame(segmentation.score(masks, truth))
             found.append(
                 table.assign(
                     split=split, image_id=image["image_id"], patient_id=image["patient_id"], row=row
@@ -78,8 +77,9 @@ def main(snakemake) -> None:
             row = int(ranked.loc[position, "row"])
             _, masks = next(segmenter.masks(images, np.array([row]), sizes))
             index = len(cases)
-            arrays[f"image_{index}"] = read_grey(lungs.loc[row, "path"])
-            arrays[f"truth_{index}"] = read_mask(lungs.loc[row, "mask_paths"].split(";"))
+            arrays[f"image_{index}"] = read_grey(lungs.loc[row, "path"], lungs.loc[row, "bits"])
+            paths = lungs.loc[row, "mask_paths"].split(";")
+            arrays[f"truth_{index}"] = read_mask_for(sizes[row], paths)
             arrays[f"prediction_{index}"] = segmentation.combine_by_and(
                 [masks[loss] for loss in chosen]
             )

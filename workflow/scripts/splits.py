@@ -18,15 +18,16 @@ def main(snakemake) -> None:
         for source, folder in zip(params.sources, snakemake.input.sources, strict=True)
     }
     roles = {source["name"]: source["role"] for source in params.sources}
+    bits = {source["name"]: source.get("bits") for source in params.sources}
 
     def of(*wanted: str) -> dict[str, layouts.Found]:
         return {name: own for name, own in found.items() if roles[name] in wanted}
 
     images, rejected_images = manifest.build(
-        of(layouts.CLASSIFICATION), params.classes, snakemake.threads
+        of(layouts.CLASSIFICATION), params.classes, snakemake.threads, bits
     )
     lungs, rejected_lungs = manifest.build_lungs(
-        of(layouts.LUNGS_TRAIN, layouts.LUNGS_TEST), snakemake.threads
+        of(layouts.LUNGS_TRAIN, layouts.LUNGS_TEST), snakemake.threads, bits
     )
     division = params.splits
     images, dropped_images = splits.assign(

@@ -98,7 +98,7 @@ def samples(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Drawing:
         draws = np.random.default_rng(derive(params["seed"], "figure", "samples", name))
         chosen = part.iloc[draws.permutation(len(part))[:columns]]
         for place, image in zip(row, chosen.itertuples(), strict=False):
-            show(place, read_grey(image.path), style.pixels(columns))
+            show(place, read_grey(image.path, int(image.bits)), style.pixels(columns))
         for place in row[len(chosen) :]:
             bare(place)
         total = int((train["label"] == name).sum())
@@ -112,7 +112,7 @@ def crop_overview(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Dr
     boxes = inputs.table("boxes", ["lung_fraction"], text=["image_id", "fallback"])
     boxes["fallback"] = boxes["fallback"].str.lower().isin(["true", "1"])
     manifest = manifest.rename(columns={"width": "image_width", "height": "image_height"})
-    columns = ["image_id", "path", "label", "split", "image_width", "image_height"]
+    columns = ["image_id", "path", "bits", "label", "split", "image_width", "image_height"]
     table = manifest[columns].merge(boxes, on="image_id")
     if table.empty:
         return message(style, "No image has a crop box.")
@@ -127,7 +127,7 @@ def crop_overview(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Dr
     tall = float(taller.clip(0.5, 1.4).max()) * side + 2.6 * style.line_mm + 2
     canvas = style.figure(-(-len(chosen) // columns) * tall + 10)
     for axes, image in zip(panels(canvas, len(chosen), columns), chosen.itertuples(), strict=True):
-        factor = show(axes, read_grey(image.path), style.pixels(columns))
+        factor = show(axes, read_grey(image.path, int(image.bits)), style.pixels(columns))
         mask = inputs.path("masks") / f"{image.image_id}.png"
         outline(axes, read_grey(mask), factor, color=style.colours[4], linewidth=0.9)
         corner = (image.xmin * factor - 0.5, image.ymin * factor - 0.5)

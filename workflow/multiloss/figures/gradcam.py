@@ -32,7 +32,7 @@ from multiloss.figures.style import (
     panels,
     wrap,
 )
-from multiloss.images import read_grey
+from multiloss.images import read_grey, read_mask_for
 from multiloss.localisation import UNIFORM, cut, to_original
 from multiloss.seeds import derive
 
@@ -83,7 +83,7 @@ def _test_images(inputs: Inputs) -> pd.DataFrame:
         manifest["lesion_mask"] = ""
     manifest["lesion_mask"] = manifest["lesion_mask"].fillna("")
     manifest = manifest.rename(columns={"width": "image_width", "height": "image_height"})
-    columns = ["image_id", "path", "label", "patient_id", "lesion_mask"]
+    columns = ["image_id", "path", "bits", "label", "patient_id", "lesion_mask"]
     columns += ["image_width", "image_height"]
     boxes = inputs.table("boxes", ["xmin", "ymin", "width", "height"], text=["image_id"])
     boxes = boxes[["image_id", "xmin", "ymin", "width", "height"]]
@@ -140,8 +140,9 @@ class _Painter:
     def read(self, image_id: str) -> tuple[np.ndarray, np.ndarray | None]:
         if image_id not in self.pixels:
             row = self.images.loc[image_id]
-            lesion = read_grey(row["lesion_mask"]) if row["lesion_mask"] else None
-            self.pixels[image_id] = read_grey(row["path"]), lesion
+            image, mask = read_grey(row["path"], int(row["bits"])), row["lesion_mask"]
+            lesion = read_mask_for(image.shape, [mask]) if mask else None
+            self.pixels[image_id] = image, lesion
         return self.pixels[image_id]
 
     def box(self, image_id: str, shape: tuple[int, int]) -> tuple[int, int, int, int]:
