@@ -79,6 +79,8 @@ def _message(error: jsonschema.ValidationError) -> str:
             f"config: {key}: {error.instance} is not of type 'string'; YAML takes yes, no, on and "
             "off for that: put names in quotes"
         )
+    if "://" in error.message:  # it shows the value, and a password in it
+        return f"config: {key or 'file'}: does not fit '{error.validator}' of the schema"
     return f"config: {key or 'file'}: {error.message.splitlines()[0][:200]}"
 
 
@@ -108,6 +110,7 @@ def validate(config: Mapping[str, Any]) -> dict[str, Any]:
             if names.count(name) > 1:
                 raise UserError(f"config: {section}.losses: '{name}' is listed twice")
     _check_sources(config)
+    _check_address("segmentation.encoder_weights", config["segmentation"]["encoder_weights"])
     _check_consistency(config)
     return config
 
@@ -157,7 +160,7 @@ def _check_sources(config: Mapping[str, Any]) -> None:
                 "or neither"
             )
         for key in ("url", "masks_url"):
-            _check_address(source, key)
+            _check_address(f"data.sources: '{source['name']}': {key}", source[key])
         if source["masks_sha256"] and not source["masks_url"]:
             raise UserError(
                 f"config: data.sources: '{source['name']}': masks_sha256 without a masks_url"
@@ -167,13 +170,11 @@ def _check_sources(config: Mapping[str, Any]) -> None:
             raise UserError(f"config: data.sources: no source with role '{role}'")
 
 
-def _check_address(source: Mapping[str, Any], key: str) -> None:
-    url = source[key]
-    if url and not addresses.is_remote(url):
-        try:
-            addresses.local_path(url)
-        except UserError as error:
-            raise UserError(f"config: data.sources: '{source['name']}': {key}: {error}") from None
+def _check_address(key: str, url: str | None) -> None:
+    try:
+        addresses.check(url or "")
+    except UserError as error:
+        raise UserError(f"config: {key}: {error}") from None
 
 
 def _refuse_endless(value: Any, key: str = "") -> None:

@@ -91,7 +91,7 @@ rule report:
         mem_mb=memory_of("analysis"),
         runtime=runtime_of("analysis"),
     params:
-        config=config,
+        config=addresses.without_secrets(config),
         rule_edges=RULE_EDGES,
         versions=locked_versions(),
         # The page says how to cite the workflow: it reads this file.
