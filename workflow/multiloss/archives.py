@@ -500,6 +500,6 @@ def _too_many(archive: Path) -> ArchiveError:
 
 def _link(archive: Path, name: str) -> ArchiveError:
     return ArchiveError(
-        f"{archive.name} holds a link or device, '{name}': refused; pack it again without "
-        "(`tar --dereference --hard-dereference` stores the files themselves)"
+        f"{archive.name} holds a link or device, or what else is no file, '{name}': refused; pack "
+        "it again without (`tar --dereference --hard-dereference` stores the files themselves)"
     )
