@@ -551,12 +551,12 @@ def run_script(root, tmp_path, monkeypatch):
             rule="download",
             wildcards=[source["name"]],
             log=["download.log"],
-            params=SimpleNamespace(source=addresses.without_secrets(source), seed=1),
-            config={"data": {"sources": [source]}},
+            params=SimpleNamespace(source=source, seed=1),
             output=Named(
                 folder=f"data/sources/{source['name']}",
                 record=f"data/downloads/{source['name']}.json",
             ),
+            config={"data": {"sources": [source]}},
         )
         script = root / "workflow" / "scripts" / "download.py"
         runpy.run_path(str(script), {"snakemake": snakemake})

@@ -38,12 +38,12 @@ def server():
 def fetch(root, tmp_path, setting: str) -> Path:
     output = tmp_path / f"segmentation/encoder{encoder_weights.ending(setting)}"
     job = Named(
-        params=Named(backbone=BACKBONE),
-        config={"segmentation": {"encoder_weights": setting}},
+        params=Named(backbone=BACKBONE, encoder_weights=setting),
         output=Named(weights=str(output)),
         log=[str(tmp_path / "log")],
         rule="encoder_weights",
         wildcards=[],
+        config={"segmentation": {"encoder_weights": setting}},
     )
     runpy.run_path(
         str(root / "workflow/scripts/encoder_weights.py"), init_globals={"snakemake": job}

@@ -61,6 +61,8 @@ def _nearest(word: str, words: list[str]) -> str:
 def _message(error: jsonschema.ValidationError) -> str:
     """One line for a schema error: the key, what is wrong, what would be right."""
     key = ".".join(str(part) for part in error.absolute_path)
+    if "://" in error.message:  # it shows the value, and a password in it
+        return f"config: {key or 'file'}: does not fit '{error.validator}' of the schema"
     if error.validator == "additionalProperties":
         known = list(error.schema.get("properties", {}))
         unknown = [name for name in error.instance if name not in known]
@@ -79,8 +81,6 @@ def _message(error: jsonschema.ValidationError) -> str:
             f"config: {key}: {error.instance} is not of type 'string'; YAML takes yes, no, on and "
             "off for that: put names in quotes"
         )
-    if "://" in error.message:  # it shows the value, and a password in it
-        return f"config: {key or 'file'}: does not fit '{error.validator}' of the schema"
     return f"config: {key or 'file'}: {error.message.splitlines()[0][:200]}"
 
 

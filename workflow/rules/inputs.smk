@@ -36,8 +36,9 @@ def fetched(wildcards):
 
 def reading(source):
     """What decides on how the files of a source are read."""
-    keys = ("name", "role", "layout", "url", "table", "patient_pattern")
-    return addresses.without_secrets({key: source[key] for key in keys})
+    return {
+        key: source[key] for key in ("name", "role", "layout", "url", "table", "patient_pattern")
+    }
 
 
 def audit_if_strict(wildcards):
