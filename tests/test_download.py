@@ -1,5 +1,6 @@
 """Fetching of sources, against a server that does everything wrong that servers do."""
 
+import base64
 import hashlib
 import http.server
 import json
@@ -17,6 +18,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import yaml
 from jobs import Named
 from multiloss import addresses, download, layouts
 from multiloss.errors import UserError
@@ -34,6 +36,7 @@ class Server:
         self.ranges = True
         self.tell_length = True
         self.chunked = False
+        self.password = ""
         self.faults: list[str] = []
         self.requests: list[dict[str, str]] = []
         server = self
@@ -49,10 +52,15 @@ class Server:
                 fault = server.faults.pop(0) if server.faults else ""
                 self.close_connection = True
                 status, _, extra = fault.partition(" ")
+                given = base64.b64encode(f"user:{server.password}".encode()).decode()
+                if server.password and self.headers.get("Authorization") != f"Basic {given}":
+                    status = "401"
                 if status.isdigit():
-                    self.send_response(int(status))
+                    self.send_response(int(status), self.path)  # as servers repeat what was asked
                     if extra:
-                        self.send_header("Retry-After", extra)
+                        name = "Retry-After" if extra.isdigit() else "Location"
+                        self.send_header(name, extra)
+                    self.send_header("Connection", "close")
                     self.send_header("Content-Length", "0")
                     self.end_headers()
                     return
@@ -81,6 +89,9 @@ class Server:
             handler.send_header("Content-Range", f"bytes {start}-{len(content) - 1}/{len(content)}")
         else:
             handler.send_response(200)
+        if fault == "odd":
+            handler.flush_headers()
+            handler.wfile.write(b"an odd header\r\n")
         if self.etag:
             handler.send_header("ETag", self.etag)
         if self.chunked:
@@ -406,6 +417,107 @@ def test_wrong_local_file_stays(tmp_path, target):
     assert source.exists()
 
 
+@pytest.fixture
+def no_netrc(tmp_path, monkeypatch) -> Path:
+    """Where requests looks for passwords; nothing is there yet."""
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    return tmp_path / "netrc"
+
+
+SECRETS = ("hunter", "tokenvalue")
+
+
+def secret(url: str, token: str = "tokenvalue") -> str:
+    """The address with a password, which has odd characters, and a signature."""
+    return url.replace("//", "//user:hunter%40%2F2@") + f"?X-Amz-Signature={token}&X-Amz-Date=1"
+
+
+def shows_no_secret(*texts: str) -> None:
+    for text in texts:
+        assert not [word for word in SECRETS if word in text], text
+
+
+def test_password_in_the_address_or_in_netrc(server, target, no_netrc):
+    server.password = "hunter@/2"
+    with pytest.raises(UserError, match=r"answers 401 Unauthorized: .*password.*docs/data\.md"):
+        fetch(server, target)
+    assert download.fetch(secret(server.url), target, DIGEST).size == len(CONTENT)
+    download.forget(target)
+    no_netrc.write_text("machine 127.0.0.1 login user password hunter@/2\n")
+    assert fetch(server, target, sha256=DIGEST).size == len(CONTENT)
+
+
+@pytest.mark.parametrize(
+    ("fault", "words"),
+    [
+        ("404", "answers 404 Not Found: check the url"),
+        ("403", "answers 403 Forbidden: check the url and the user name and password or token"),
+        ("503", "answers 503.*tried 2 times"),
+        ("truncate", "has sha256"),
+        ("odd", "has sha256"),
+        ("302 file:///etc/passwd?tokenvalue", "leads to an address that is not http"),
+        ("302 http://[tokenvalue/", "cannot be asked for|cannot be fetched"),
+        ("302 http://user:hunter2@127.0.0.1:9/?tokenvalue", "refused"),
+        ("302 /round?tokenvalue", "leads from one address to the next without end"),
+    ],
+)
+def test_no_message_shows_a_secret(server, target, no_netrc, caplog, fault, words):
+    server.faults = [fault] * (60 if "round" in fault else 2)
+    with (
+        caplog.at_level("INFO"),
+        pytest.raises(
+            UserError, match=r"source 'set': http://127\.0\.0\.1:\d+/set/data\.zip"
+        ) as error,
+    ):
+        download.fetch(
+            secret(server.url), target, "0" * 64, name="set", attempts=2, back_off=0.01,
+            stall_timeout=0.3,
+        )  # fmt: skip
+    assert re.search(words, str(error.value))
+    shows_no_secret(str(error.value), caplog.text)
+    for path in target.parent.rglob("*"):
+        shows_no_secret(path.name, path.read_bytes().decode("latin-1"))
+
+
+def test_part_is_continued_with_a_new_token(server, target, no_netrc):
+    server.faults = ["truncate", "403"]
+    with pytest.raises(UserError):
+        download.fetch(secret(server.url), target, name="set", back_off=0.01)
+    shows_no_secret(target.with_suffix(".part.json").read_text())
+    download.fetch(secret(server.url, "renewed"), target, DIGEST, name="set")
+    assert server.requests[-1]["range"] == "bytes=256000-"
+    # Another file of the same page is another content.
+    download.forget(target)
+    server.faults = ["truncate", "403"]
+    with pytest.raises(UserError):
+        download.fetch(server.url + "?id=1", target, name="set", back_off=0.01)
+    download.fetch(server.url + "?id=2", target, DIGEST, name="set")
+    assert "range" not in server.requests[-1]
+
+
+def test_recorded_digest_is_found_with_a_new_token(tmp_path):
+    target = tmp_path / "own.archive"
+    url = "http://host/x.zip"
+    download.record_digest(target, secret(url), DIGEST)
+    assert (tmp_path / "own.sha256").read_text() == f"{DIGEST}  {url}\n"
+    for same in (url, secret(url, "renewed"), secret(url)):
+        assert download.recorded_digest(target, same) == DIGEST
+    assert download.recorded_digest(target, secret("http://host/y.zip")) is None
+    # Earlier versions wrote the address as it is.
+    (tmp_path / "own.sha256").write_text(f"{DIGEST}  {secret(url)}\n")
+    assert download.recorded_digest(target, secret(url, "renewed")) == DIGEST
+    download.record_digest(target, url + "?id=1", DIGEST)
+    assert download.recorded_digest(target, url + "?id=1&token=1") == DIGEST
+    assert download.recorded_digest(target, url + "?id=2") is None
+
+
+def test_device_is_refused_and_not_read(tmp_path, target):
+    os.mkfifo(tmp_path / "pipe")
+    for path in ("/dev/zero", tmp_path / "pipe"):
+        with pytest.raises(UserError, match=f"source 'set': {path} is a device, pipe or socket"):
+            download.fetch(str(path), target, name="set")
+
+
 @pytest.mark.parametrize(
     ("url", "words"),
     [
@@ -445,6 +557,7 @@ def run_script(root, tmp_path, monkeypatch):
                 folder=f"data/sources/{source['name']}",
                 record=f"data/downloads/{source['name']}.json",
             ),
+            config={"data": {"sources": [source]}},
         )
         script = root / "workflow" / "scripts" / "download.py"
         runpy.run_path(str(script), {"snakemake": snakemake})
@@ -477,6 +590,58 @@ def test_script_with_an_address(server, run_script, tmp_path):
     declared = hashlib.sha256(server.content).hexdigest()
     assert run_script(url=server.url, sha256=declared)["verified"] == "known"
     assert Path("data/sources/own/set/train/other.png").exists()
+
+
+def test_script_stores_no_secret(server, run_script, tmp_path, no_netrc, capsys):
+    server.password = "hunter@/2"
+    server.content = zipped(tmp_path / "x.zip", "set/train/a.png").read_bytes()
+    record = run_script(url=secret(server.url))
+    assert record["url"] == server.url and record["verified"] == "recorded"
+    # The next token leads to the same content, and would lead to another one unnoticed.
+    server.content = zipped(tmp_path / "x.zip", "set/train/b.png").read_bytes()
+    server.etag = '"two"'
+    with pytest.raises(SystemExit):
+        run_script(url=secret(server.url, "tokenvalue-renewed"))
+    assert "has changed" in Path("download.log").read_text()
+    server.content = b"<html>log in</html>"
+    with pytest.raises(SystemExit):
+        run_script(url=secret(server.url), name="other")
+    assert "a web page" in Path("download.log").read_text()
+    shows_no_secret(*capsys.readouterr())
+    for path in [Path("download.log"), *Path("data").rglob("*")]:
+        shows_no_secret(path.name, path.read_text() if path.is_file() else "")
+
+
+def test_snakemake_stores_no_secret_and_fetches_once(server, tmp_path, no_netrc, root):
+    """Nothing below the study's folder has it, and a new token plans no job."""
+    server.password = "hunter@/2"
+    server.content = zipped(tmp_path / "x.zip", "set/train/a.png").read_bytes()
+    study = yaml.safe_load((root / "tests/studies/smallest.yaml").read_text(encoding="utf-8"))
+    source = {"name": "cxr", "role": "classification", "layout": "folders"}
+    (tmp_path / "run").mkdir()
+
+    def snakemake(url: str, *options: str) -> str:
+        study["data"]["sources"][0] = source | {"url": url}
+        study["segmentation"]["encoder_weights"] = url
+        (tmp_path / "study.yaml").write_text(yaml.safe_dump(study))
+        targets = ["data/downloads/cxr.json", "segmentation/encoder.h5"]
+        command = [sys.executable, "-m", "snakemake", "--cores", "1", *options]
+        command += [f"results/smallest/{target}" for target in targets]
+        command += ["--snakefile", root / "Snakefile", "--directory", tmp_path / "run"]
+        command += ["--configfile", tmp_path / "study.yaml"]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+        shows_no_secret(done.stdout, done.stderr)
+        return done.stdout + done.stderr
+
+    assert "2 of 2 steps (100%) done" in snakemake(secret(server.url))
+    assert len(server.requests) == 2
+    stored = [path for path in (tmp_path / "run").rglob("*") if path.is_file()]
+    assert any(".snakemake" in path.parts for path in stored)
+    for path in stored:
+        shows_no_secret(path.name, path.read_bytes().decode("latin-1"))
+    assert "Nothing to be done" in snakemake(secret(server.url, "tokenvalue2"))
+    another = server.url.replace("data.zip", "other.zip")
+    assert "Params have changed" in snakemake(another, "--dry-run")
 
 
 def test_script_with_an_address_that_gives_no_archive(server, run_script, tmp_path):

@@ -49,6 +49,7 @@ def fetch(root, tmp_path, setting: str) -> Path:
         log=[str(tmp_path / "log")],
         rule="encoder_weights",
         wildcards=[],
+        config={"segmentation": {"encoder_weights": setting}},
     )
     runpy.run_path(
         str(root / "workflow/scripts/encoder_weights.py"), init_globals={"snakemake": job}
@@ -82,9 +83,11 @@ def test_unreachable_weights_are_an_error_that_names_the_remedy(
     root, tmp_path, server, monkeypatch, capsys
 ):
     with pytest.raises(SystemExit):
-        fetch(root, tmp_path, f"{server}/elsewhere.h5")
+        address = server.replace("//", "//user:hunter2@")
+        fetch(root, tmp_path, f"{address}/elsewhere.h5?token=hunter2")
     line = capsys.readouterr().err.strip().splitlines()[-1]
     assert "answers 404" in line
+    assert server in line and "hunter2" not in line
     assert line.endswith(
         "set segmentation.encoder_weights to 'none' or to the path of a weights file"
     )
@@ -107,6 +110,7 @@ def test_which_weights_are_fetched_and_which_are_here(root):
     assert encoder_weights.local_weights("weights/b0.h5") == root / "weights/b0.h5"
     assert encoder_weights.local_weights("/weights/b0.h5") == Path("/weights/b0.h5")
     assert encoder_weights.ending("https://host/b0.weights.h5") == ".weights.h5"
+    assert encoder_weights.ending("https://host/b0.weights.h5?sig=a.h5") == ".weights.h5"
     assert encoder_weights.ending("imagenet") == ".h5"
 
 

@@ -457,6 +457,22 @@ def test_provenance_shows_digest_licence_and_where_it_is_from(
     assert "digest recorded at the first download" in said
 
 
+def test_page_shows_no_password_or_token(changed: tuple[Path, dict[str, Any]]) -> None:
+    """Also not those that an earlier version put into the records of the downloads."""
+    results, config = changed
+    url = "https://user:hunter2@host/a.zip?X-Amz-Signature=hunter2"
+    config["data"]["sources"][0] |= {"url": url, "masks_url": url, "layout": "kermany"}
+    config["segmentation"]["encoder_weights"] = "https://host/b0.h5?token=hunter2"
+    record = {"url": url, "masks_url": url, "sha256": "ab" * 32, "verified": "known"}
+    for records in (record, {}):
+        (results / "data/downloads/phantom-cxr.json").write_text(json.dumps(records))
+        page = report.build(results, config)
+        assert "hunter2" not in page
+        assert words_of(page, "data").count("https://host/a.zip") == 2
+        assert "https://host/b0.h5" in words_of(page, "configuration")
+    assert config["data"]["sources"][0]["url"] == url
+
+
 def test_configuration_is_whole_and_readable_back(
     page: str, study: tuple[Study, dict[str, Any]]
 ) -> None:

@@ -1,5 +1,7 @@
 """The frame around the rules' scripts: what a person sees, what the log keeps, how a job ends."""
 
+import errno
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -77,6 +79,25 @@ def test_missing_file_is_named(job: SimpleNamespace, capsys: pytest.CaptureFixtu
 
     shown, _ = outcome(main, job, capsys)
     assert "No such file or directory 'no/such/file.csv'" in shown
+
+
+@pytest.mark.parametrize(
+    ("number", "again"),
+    [
+        *[(code, True) for code in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS)],
+        (errno.EPERM, True),
+        *[(code, False) for code in (errno.ENAMETOOLONG, errno.ENOENT, errno.EIO, errno.ENODEV)],
+    ],
+)
+def test_only_space_and_permissions_are_said_to_be_mended(
+    job: SimpleNamespace, capsys: pytest.CaptureFixture, number: int, again: bool
+) -> None:
+    def main(snakemake: SimpleNamespace) -> None:
+        raise OSError(number, os.strerror(number), "a.png")
+
+    shown, _ = outcome(main, job, capsys)
+    assert shown.count("\n") == 1 and f"{os.strerror(number)} 'a.png'" in shown
+    assert ("free space or permissions mended" in shown) == again
 
 
 def test_log_of_an_earlier_run_is_replaced(job: SimpleNamespace) -> None:

@@ -61,6 +61,8 @@ def _nearest(word: str, words: list[str]) -> str:
 def _message(error: jsonschema.ValidationError) -> str:
     """One line for a schema error: the key, what is wrong, what would be right."""
     key = ".".join(str(part) for part in error.absolute_path)
+    if "://" in error.message:  # it shows the value, and a password in it
+        return f"config: {key or 'file'}: does not fit '{error.validator}' of the schema"
     if error.validator == "additionalProperties":
         known = list(error.schema.get("properties", {}))
         unknown = [name for name in error.instance if name not in known]
@@ -128,6 +130,7 @@ def validate(config: Mapping[str, Any]) -> dict[str, Any]:
             if names.count(name) > 1:
                 raise UserError(f"config: {section}.losses: '{name}' is listed twice")
     _check_sources(config)
+    _check_address("segmentation.encoder_weights", config["segmentation"]["encoder_weights"])
     _check_consistency(config)
     return config
 
@@ -177,7 +180,7 @@ def _check_sources(config: Mapping[str, Any]) -> None:
                 "or neither"
             )
         for key in ("url", "masks_url"):
-            _check_address(source, key)
+            _check_address(f"data.sources: '{source['name']}': {key}", source[key])
         if source["masks_sha256"] and not source["masks_url"]:
             raise UserError(
                 f"config: data.sources: '{source['name']}': masks_sha256 without a masks_url"
@@ -187,13 +190,11 @@ def _check_sources(config: Mapping[str, Any]) -> None:
             raise UserError(f"config: data.sources: no source with role '{role}'")
 
 
-def _check_address(source: Mapping[str, Any], key: str) -> None:
-    url = source[key]
-    if url and not addresses.is_remote(url):
-        try:
-            addresses.local_path(url)
-        except UserError as error:
-            raise UserError(f"config: data.sources: '{source['name']}': {key}: {error}") from None
+def _check_address(key: str, url: str | None) -> None:
+    try:
+        addresses.check(url or "")
+    except UserError as error:
+        raise UserError(f"config: {key}: {error}") from None
 
 
 def _refuse_endless(value: Any, key: str = "") -> None:

@@ -1,6 +1,7 @@
 """Fetching of data sources: resumed, retried, verified, and never half there."""
 
 import hashlib
+import http.client
 import json
 import logging
 import time
@@ -8,21 +9,27 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import requests
 import urllib3
 
-from multiloss.addresses import is_remote, local_path
+from multiloss import addresses
 from multiloss.errors import UserError
 from multiloss.files import write_text
 from multiloss.progress import SECONDS_BETWEEN_LINES, clock
 
 logger = logging.getLogger(__name__)
+# Its warnings of odd answers show whole addresses.
+logging.getLogger("urllib3").setLevel(logging.ERROR)
 
 _CHUNK = 1 << 16
 _RETRIED_STATUS = {408, 425, 429, 500, 502, 503, 504}
 _LONGEST_PAUSE = 120.0
+_LOG_IN = "check the url and the user name and password or token (docs/data.md)"
+_REDIRECT_FAULTS = {
+    requests.TooManyRedirects: "the server leads from one address to the next without end",
+    requests.exceptions.InvalidSchema: "the server leads to an address that is not http(s)",
+}
 
 
 @dataclass(frozen=True)
@@ -66,7 +73,8 @@ def fetch(
     which a later call goes on (range request, guarded by ETag or date). 5xx answers, lost or
     stalled connections (no byte for `stall_timeout` seconds) and short bodies are tried again
     after 1, 2, 4... times `back_off` seconds, `attempts` times in a row without a new byte.
-    file:// and plain paths are used where they are, not copied.
+    file:// and plain paths are used where they are, not copied. A user name and password in the
+    address, or in ~/.netrc, are sent; no message and no file shows them, nor the query.
 
     `sha256` is the digest that the config declares, `recorded` the one seen at the first
     download; the declared one decides where both are given.
@@ -74,8 +82,13 @@ def fetch(
     Raises `UserError` if the source does not exist, cannot be reached or has another digest; a
     downloaded file with wrong bytes is removed.
     """
+    try:
+        addresses.check(url)
+    except UserError as error:
+        raise UserError(f"source '{name}': {error}") from None
     expected = (sha256 or recorded or "").lower()
-    if is_remote(url):
+    shown = addresses.public(url)
+    if addresses.is_remote(url):
         transfer = _Transfer(
             url, destination, name, attempts, back_off, (connect_timeout, stall_timeout)
         )
@@ -90,7 +103,7 @@ def fetch(
                 if digest != expected:
                     transfer.clear()
     else:
-        path = local_path(url)
+        path = addresses.local_path(url)
         if not path.exists():
             raise UserError(
                 f"source '{name}': {path} does not exist: correct its url (relative paths start "
@@ -106,13 +119,13 @@ def fetch(
         digest = digest_of(path)
     if sha256 and digest != expected:
         raise UserError(
-            f"source '{name}': {url} has sha256 {digest}, but the config declares {expected}: get "
-            "the declared file, or correct `sha256` if this content is meant"
+            f"source '{name}': {shown} has sha256 {digest}, but the config declares {expected}: "
+            "get the declared file, or correct `sha256` if this content is meant"
         )
     if recorded and digest != expected:
         raise UserError(
-            f"source '{name}': {url} has changed: its sha256 is {digest}, at the first download it "
-            f"was {expected}; if the new content is meant, delete the recorded digest in "
+            f"source '{name}': {shown} has changed: its sha256 is {digest}, at the first download "
+            f"it was {expected}; if the new content is meant, delete the recorded digest in "
             f"{destination.with_suffix('.sha256')}"
         )
     return Fetched(path, digest, path.stat().st_size)
@@ -124,12 +137,14 @@ def recorded_digest(destination: Path, url: str) -> str | None:
     if not path.exists():
         return None
     digest, _, address = path.read_text(encoding="utf-8").rstrip("\n").partition("  ")
-    return digest if address == url else None
+    known = address, addresses.identity(address)  # earlier versions wrote the whole address
+    return digest if addresses.identity(url) in known else None
 
 
 def record_digest(destination: Path, url: str, sha256: str) -> None:
     """Keep the digest beside `destination` (as `sha256sum` writes it), for `recorded_digest`."""
-    write_text(f"{sha256}  {url}\n", destination.with_suffix(".sha256"))
+    text = f"{sha256}  {addresses.identity(url)}\n"
+    write_text(text, destination.with_suffix(".sha256"))
 
 
 def forget(destination: Path) -> None:
@@ -145,7 +160,7 @@ def _notes_path(destination: Path) -> Path:
 class _Transfer:
     """The download of one file over http, which knows what of it is already there.
 
-    Beside the `.part` file lies `.part.json` with the address, validators (ETag, date) and
+    Beside the `.part` file lies `.part.json` with the source, validators (ETag, date) and
     length of the content that the part was taken from.
     """
 
@@ -159,10 +174,12 @@ class _Transfer:
         timeouts: tuple[float, float],
     ):
         self.url = url
+        self.shown = addresses.public(url)
+        self.identity = addresses.identity(url)
         self.destination = destination
         self.part = destination.with_suffix(".part")
         self.notes_path = _notes_path(destination)
-        self.name = name or urlsplit(url).path.rsplit("/", 1)[-1]
+        self.name = name or self.shown.rsplit("/", 1)[-1]
         self.attempts = attempts
         self.back_off = back_off
         self.timeouts = timeouts
@@ -175,7 +192,7 @@ class _Transfer:
     def run(self) -> str:
         """Download, trying again as often as allowed; the sha256 of the whole file."""
         self.destination.parent.mkdir(parents=True, exist_ok=True)
-        if self._notes().get("url") != self.url:
+        if self._notes().get("source") != self.identity:
             self.clear()
         if not self.destination.exists():
             self._download()
@@ -202,7 +219,7 @@ class _Transfer:
                     furthest = max(furthest, present)
                     if failures >= self.attempts:
                         raise UserError(
-                            f"source '{self.name}': {self.url} cannot be fetched ({problem}), "
+                            f"source '{self.name}': {self.shown} cannot be fetched ({problem}), "
                             f"tried {failures} times: check the network and the url and run "
                             f"again, {present / 1e6:.1f} MB are kept"
                         ) from None
@@ -235,8 +252,15 @@ class _Transfer:
                 self._receive(answer, present, notes)
         except (requests.ConnectionError, requests.Timeout, urllib3.exceptions.HTTPError) as error:
             raise _Interrupted(_plain(error)) from None
-        except requests.RequestException as error:
-            raise UserError(f"source '{self.name}': {self.url}: {error}") from None
+        except (requests.RequestException, ValueError) as error:
+            # What the error says holds addresses, also those that the server leads to.
+            reason = _REDIRECT_FAULTS.get(
+                type(error), f"it cannot be asked for ({type(error).__name__})"
+            )
+            raise UserError(
+                f"source '{self.name}': {self.shown}: {reason}: check the url, or download the "
+                "file by hand and give its path as url"
+            ) from None
 
     def _receive(self, answer: requests.Response, present: int, notes: Mapping[str, Any]) -> None:
         status = answer.status_code
@@ -248,9 +272,11 @@ class _Transfer:
         if status in _RETRIED_STATUS:
             raise _Interrupted(f"the server answers {status}", _retry_after(answer))
         if status not in (200, 206):
+            phrase = http.client.responses.get(status, "")
             raise UserError(
-                f"source '{self.name}': {self.url} answers {status} {answer.reason}: check the "
-                "url, or download the file by hand and give its path as url"
+                f"source '{self.name}': {self.shown} answers {f'{status} {phrase}'.rstrip()}: "
+                f"{_LOG_IN if status in (401, 403) else 'check the url'}, or download the file by "
+                "hand and give its path as url"
             )
         if status == 206:
             total = _total(answer)
@@ -275,7 +301,7 @@ class _Transfer:
             self.length = int(length) if length.isdigit() else None
             self.doubtful = self.length is None
             self.part.unlink(missing_ok=True)
-            notes = {"url": self.url, "length": self.length, **_validators(answer)}
+            notes = {"source": self.identity, "length": self.length, **_validators(answer)}
             write_text(json.dumps(notes, indent=1) + "\n", self.notes_path)
         began = time.monotonic()
         received = present

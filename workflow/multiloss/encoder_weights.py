@@ -7,7 +7,7 @@ themselves would write over each other's file, and often run where there is no n
 
 from pathlib import Path
 
-from multiloss.addresses import is_remote, local_path
+from multiloss.addresses import is_remote, local_path, public
 
 # Address and sha256 of the ImageNet weights without the classification layers, as
 # segmentation-models itself takes them.
@@ -36,4 +36,4 @@ def local_weights(setting: str) -> Path | None:
 
 def ending(setting: str) -> str:
     """The ending of the fetched file, by which Keras tells its two formats of weights apart."""
-    return ".weights.h5" if setting.endswith(".weights.h5") else ".h5"
+    return ".weights.h5" if public(setting).endswith(".weights.h5") else ".h5"

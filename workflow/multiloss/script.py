@@ -1,5 +1,6 @@
 """The frame around every rule's script: logging, and errors that a person can read."""
 
+import errno
 import logging
 import os
 import sys
@@ -10,6 +11,9 @@ from typing import Any
 from multiloss import records
 from multiloss.errors import UserError
 from multiloss.files import sweep
+
+# What goes away without a change of the study.
+_MENDED = {errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.EPERM}
 
 
 def run(main: Callable[[Any], None], snakemake: Any) -> None:
@@ -46,11 +50,9 @@ def run(main: Callable[[Any], None], snakemake: Any) -> None:
     except OSError as error:
         log_file.stream.write(traceback.format_exc())
         where = f" '{error.filename}'" if error.filename else ""
+        remedy = " (free space or permissions mended, run again)" * (error.errno in _MENDED)
         logging.getLogger("multiloss").error(
-            "Error: %s%s (free space or permissions mended, run again). Log: %s",
-            error.strerror or error,
-            where,
-            log_path,
+            "Error: %s%s%s. Log: %s", error.strerror or error, where, remedy, log_path
         )
         raise SystemExit(1) from None
     except Exception as error:

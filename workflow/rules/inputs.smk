@@ -19,12 +19,19 @@ def local_content(wildcards):
 
 
 def fetched(wildcards):
-    """What decides on the content of a source; how it is read or cited fetches nothing again."""
-    keys = ["name", "role", "layout", "url", "sha256", "masks_url", "masks_sha256"]
+    """What decides on the content of a source; how it is read or cited fetches nothing again.
+
+    A password or token is no part of it: Snakemake stores what this returns.
+    """
+    keys = ["name", "role", "layout", "sha256", "masks_sha256"]
     source = SOURCES[wildcards.source]
     if source["layout"] == "phantom":
         keys.append("phantom")
-    return {key: source[key] for key in keys}
+    masks = source["masks_url"]
+    return {key: source[key] for key in keys} | {
+        "url": addresses.identity(source["url"], source["sha256"]),
+        "masks_url": masks and addresses.identity(masks, source["masks_sha256"]),
+    }
 
 
 def reading(source):

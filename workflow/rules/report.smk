@@ -93,7 +93,7 @@ rule report:
         mem_mb=memory_of("analysis"),
         runtime=runtime_of("analysis"),
     params:
-        config=config,
+        config=addresses.without_secrets(config),
         rule_edges=RULE_EDGES,
         locked=locked_versions(),
         # The page says how to cite the workflow. No input: what counts is not where the file lies.

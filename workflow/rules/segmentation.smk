@@ -18,7 +18,7 @@ rule encoder_weights:
         runtime=runtime_of("data"),
     params:
         backbone=config["segmentation"]["backbone"],
-        encoder_weights=config["segmentation"]["encoder_weights"],
+        encoder_weights=addresses.identity(config["segmentation"]["encoder_weights"]),
     message:
         "Fetching the weights that the encoders start with"
     script:
@@ -79,7 +79,7 @@ rule train_segmenter:
             if loss["name"] == wildcards.segmentation_loss
         ),
         backbone=config["segmentation"]["backbone"],
-        encoder_weights=config["segmentation"]["encoder_weights"],
+        encoder_weights=addresses.identity(config["segmentation"]["encoder_weights"]),
         decoder_filters=config["segmentation"]["decoder_filters"],
         image_size=config["segmentation"]["image_size"],
         training=config["segmentation"]["training"],

@@ -17,13 +17,17 @@ logger = logging.getLogger(__name__)
 
 def main(snakemake) -> None:
     source = snakemake.params.source
+    # Snakemake stores the parameters, which therefore have no passwords and tokens in them.
+    configured = next(
+        entry for entry in snakemake.config["data"]["sources"] if entry["name"] == source["name"]
+    )
     layout = layouts.get(source["layout"])
     layout.refuse_other_roles(source)
     folder, record = Path(snakemake.output.folder), Path(snakemake.output.record)
     # A '+' is in no source's name, so these files are no other source's.
-    stems = [record.stem] + [f"{record.stem}+masks"] * bool(source.get("masks_url"))
+    stems = [record.stem] + [f"{record.stem}+masks"] * bool(configured.get("masks_url"))
     wanted = [record.with_name(f"{stem}.archive") for stem in stems]
-    urls = [source["url"], source.get("masks_url")]
+    urls = [configured["url"], configured.get("masks_url")]
     digests = [source.get("sha256"), source.get("masks_sha256")]
     parts = []
     for destination, url, sha256 in zip(wanted, urls, digests, strict=False):
@@ -61,7 +65,7 @@ def main(snakemake) -> None:
         if verified == "recorded":
             download.record_digest(destination, url, part.sha256)
         provenance |= {
-            f"{prefix}url": url,
+            f"{prefix}url": addresses.public(url),
             f"{prefix}sha256": part.sha256,
             f"{prefix}size": part.size,
             f"{prefix}verified": verified,

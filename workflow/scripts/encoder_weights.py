@@ -10,10 +10,11 @@ REMEDY = "set segmentation.encoder_weights to 'none' or to the path of a weights
 
 
 def main(snakemake) -> None:
-    params = snakemake.params
     weights = Path(snakemake.output.weights)
     fetched = weights.with_suffix(".archive")
-    url, sha256 = encoder_weights.address(params.backbone, params.encoder_weights)
+    # Not among the parameters, which Snakemake stores: a token may be in the address.
+    setting = snakemake.config["segmentation"]["encoder_weights"]
+    url, sha256 = encoder_weights.address(snakemake.params.backbone, setting)
     try:
         download.fetch(url, fetched, sha256, name="encoder_weights")
     except UserError as error:

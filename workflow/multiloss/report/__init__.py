@@ -7,7 +7,7 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
-from multiloss import __version__
+from multiloss import __version__, addresses
 from multiloss.report import (
     answer,
     checklist,
@@ -35,7 +35,7 @@ def sections(
     locked: Mapping[str, Sequence[str]] | None = None,
 ) -> list[Section]:
     """The parts of the page in the order of the study; arguments as for `build`."""
-    facts = Facts(Results(results, files), config)
+    facts = Facts(Results(results, files), addresses.without_secrets(config))
     figures = Figures(facts)
     return [
         answer.section(facts),

@@ -7,6 +7,7 @@ from typing import Any
 import pandas as pd
 from markupsafe import Markup
 
+from multiloss.addresses import public
 from multiloss.report import words
 from multiloss.report.blocks import (
     Block,
@@ -123,7 +124,7 @@ def _source(record: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "name": record["name"],
         "role": record["role"],
-        "origin": cell(code(str(record["url"])), f"layout {record['layout']}{size}"),
+        "origin": cell(code(public(str(record["url"]))), f"layout {record['layout']}{size}"),
         "digest": cell(code(digest), record["verified"]),
         "terms": cell(
             record.get("license") or "licence not stated",

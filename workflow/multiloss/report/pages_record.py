@@ -63,7 +63,8 @@ def configuration(facts: Facts) -> Section:
                 [
                     Markup(
                         "Every setting of this study, defaults included. Saved as a file and given "
-                        "to Snakemake with <code>--configfile</code>, it repeats the study."
+                        "to Snakemake with <code>--configfile</code>, it repeats the study. "
+                        "Passwords and queries of addresses are left out."
                     )
                 ]
             ),
