@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from multiloss.listing import files, fingerprint, missing
+from multiloss.listing import files, fingerprint, missing, unread
 
 
 @pytest.fixture
@@ -37,6 +37,13 @@ def test_files_are_sorted_without_litter_and_links_that_lead_back(folder: Path) 
         "patients.csv",
         "well/c.tif",
     ]
+
+
+def test_files_that_are_not_read_by_ending(folder: Path) -> None:
+    names = ("a.dcm", "b.DCM", "c.nii", "d", "e.Gif", "LICENSE", "f.xlsx", "Thumbs.db")
+    for name in names:
+        (folder / name).touch()
+    assert list(unread(folder).items()) == [(".dcm", 2), ("", 1), (".nii", 1)]
 
 
 @pytest.mark.parametrize(

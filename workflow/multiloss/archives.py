@@ -32,9 +32,12 @@ RATIO_COUNTS_FROM = 512 * 10**6
 SPARE_BYTES = 50 * 10**6
 _CHUNK = 1 << 20
 _BY_HAND = "if it is meant, unpack it yourself and give the folder as url"
-# The last one is Snakemake's own, in every folder that a rule makes.
+# Hidden names (.DS_Store, .ipynb_checkpoints, Snakemake's own .snakemake_timestamp), and what
+# systems, file servers and Python put into folders.
 _LITTER = re.compile(
-    r"(__MACOSX|\.DS_Store|Thumbs\.db|desktop\.ini|\._.*|\.snakemake_timestamp)", re.IGNORECASE
+    r"(\..+|__MACOSX|__pycache__|(eh)?Thumbs\.db|desktop\.ini|@eaDir|#recycle|\$RECYCLE\.BIN"
+    r"|System Volume Information|lost\+found)",
+    re.IGNORECASE,
 )
 _DAMAGED = (
     zipfile.BadZipFile,
