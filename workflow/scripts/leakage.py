@@ -19,7 +19,6 @@ def main(snakemake) -> None:
             snakemake.input.dropped,
         )
     ]
-    tables[0]["patient_known"] = tables[0]["patient_known"] == "True"
     table = leakage.audit(*tables)
     for row in table[table["verdict"] != "pass"].itertuples():
         logger.warning("%s: %s of %s: %s", row.verdict, row.count, row.n, row.detail)
