@@ -12,7 +12,7 @@ def modules_of(rule, wildcards):
     if rule.name == "encoder_weights":
         return set()
     found = set(code.imports(WORKFLOW / "scripts" / Path(rule.script).name))
-    if rule.name == "splits":
+    if rule.name == "manifest":
         found |= {f"layouts.{source['layout']}" for source in SOURCES.values()}
     if rule.name == "figure":
         found.add(f"figures.{figure_of(wildcards).function.partition('.')[0]}")
