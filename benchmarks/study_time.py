@@ -97,7 +97,7 @@ def work(config: Mapping[str, Any], size: Size) -> dict[str, float]:
         "score_segmenters": (2 * size.lungs_val + size.lungs_test) * size.lungs_megapixels,
         "mask": size.total * size.megapixels,
         "crop": size.total * size.megapixels,
-        "splits": size.total * size.megapixels + size.lungs_megapixels * (
+        "manifest": size.total * size.megapixels + size.lungs_megapixels * (
             size.lungs_train + size.lungs_val + size.lungs_test
         ),
         "lungs": (size.lungs_train + size.lungs_val + size.lungs_test) * size.lungs_megapixels,
@@ -137,7 +137,7 @@ GPU_STAGES = (
     ("features",), ("model_level",), ("gradcam",),
 )  # fmt: skip
 CPU_STAGES = (
-    "splits", "lungs", "crop", "ensemble", "evaluate", "significance", "calibration",
+    "manifest", "splits", "lungs", "crop", "ensemble", "evaluate", "significance", "calibration",
     "localisation", "optimism", "figure", "report",
 )  # fmt: skip
 

@@ -84,7 +84,8 @@ def study(data: Path, /, **changes: Any) -> Path:
         {"name": "lungs-test", "role": "lungs_test", "url": str(data / "lungs test")},
     ]
     for source in sources:
-        source |= {"layout": "folders", "patient_pattern": r"(p\d+)_"}
+        source["layout"] = "folders"
+    sources[0]["patient_pattern"] = r"(p\d+)_"
     content = {"study": "mine", "classes": CLASSES, "data": {"sources": sources}} | changes
     path = data.parent / "my study.yaml"
     path.write_text(yaml.safe_dump(content, allow_unicode=True), encoding="utf-8")
@@ -191,6 +192,39 @@ def test_class_without_images(data: Path) -> None:
     error = error_of(snakemake(data.parent, TO_SPLITS[0], "--configfile", path))
     assert "'fungal'" in error
     assert "bacterial pneumonia" in error
+
+
+def test_class_without_usable_images_is_told_with_the_reason(data: Path) -> None:
+    for path in (data / "cxr").rglob("viral/*.png"):
+        path.write_bytes(b"")
+    error = error_of(snakemake(data.parent, TO_SPLITS[0], "--configfile", study(data)))
+    assert "class 'viral' (12 left out, such as " in error and "the file is empty" in error
+    # The list of reasons outlives the refusal.
+    rejected = pd.read_csv(data.parent / "results/mine/data/rejected.csv")
+    assert len(rejected) == 12 and set(rejected["label"]) == {"viral"}
+    assert not (data.parent / TO_SPLITS[0]).exists()
+
+
+def test_what_is_left_out_is_counted_on_the_screen(data: Path) -> None:
+    train = data / "cxr/train"
+    for name in ("masks/p999_1.png", "p998_1.dcm", ".ipynb_checkpoints/p100_1-checkpoint.png"):
+        (train / "viral" / name).parent.mkdir(exist_ok=True)
+        (train / "viral" / name).write_bytes((train / "viral/p201_1.png").read_bytes())
+    (train / "other").mkdir()
+    cv2.imwrite(str(train / "other/q.png"), picture(900))
+    done = snakemake(data.parent, *TO_SPLITS, "--configfile", study(data))
+    assert done.returncode == 0, done.stdout + done.stderr
+    text = done.stdout + done.stderr
+    for line in (
+        "cxr: 1 left out: a mask or drawing by the name of its folder 'masks', no radiograph",
+        "cxr: 1 left out: class 'other' is not in the config",
+        "cxr: 1 files not read: 1 .dcm",
+        r"cxr: patient_pattern '(p\d+)_' does not fit 1 of 37 images, such as 'train/other/q.png'",
+        "split train: ",
+    ):
+        assert f"[manifest] {line}" in text or f"[splits] {line}" in text, line
+    assert "checkpoint" not in text.replace("checkpoints", "")
+    assert len(pd.read_csv(data.parent / TO_SPLITS[0])) == 36
 
 
 def test_class_missing_in_a_split(data: Path) -> None:

@@ -30,7 +30,6 @@ def tables(tmp_path, monkeypatch) -> SimpleNamespace:
     images = pd.DataFrame([row(f"i{n}", n, f"P{n}", names[n % 4]) for n in range(12)])
     images["label"] = ["x", "y"] * 6
     images["shipped_split"] = np.where(images["split"] == "test", "test", "train")
-    images["patient_known"] = True
     lungs = pd.DataFrame(
         [row(f"l{n}", 100 + n, f"L{n}", ("train", "val", "test")[n % 3]) for n in range(6)]
     ).assign(mask_paths="mask.png")
@@ -52,6 +51,7 @@ def row(name: str, seed: int, patient: str, split: str) -> dict:
         "bits": "8",
         "sha256": str(seed),
         "phash": leakage.perceptual_hash(picture),
+        "patient_known": True,
     }
 
 
@@ -151,10 +151,53 @@ def test_test_images_that_the_segmenter_has_seen(tables):
     assert audit(tables).loc["test_images_seen_by_the_segmenter", "count"] == 0
 
 
-def test_images_without_patient(tables):
+@pytest.mark.parametrize("kind", [bool, str])
+def test_images_without_patient(tables, kind):
     tables.manifest.loc[[1, 2], "patient_known"] = False
-    found = audit(tables).loc["images_without_patient_id"]
-    assert (found["count"], found["n"], found["verdict"]) == (2, 12, "note")
+    tables.manifest["patient_known"] = tables.manifest["patient_known"].map(kind)
+    found = audit(tables)
+    unknown = found.loc["images_without_patient_id"]
+    assert (unknown["count"], unknown["n"], unknown["verdict"]) == (2, 12, "note")
+    # Nothing found is no proof then.
+    for check in ("patients_across_splits", "shipped_patients_recurring"):
+        assert found.loc[check, "verdict"] == "unknown"
+        assert found.loc[check, "detail"].endswith(
+            "; the patient is known for 10 of 12 images only"
+        )
+    assert found.loc["patients_across_splits", "n"] == 10
+    assert found.loc["lung_patients_across_splits", "verdict"] == "pass"
+    leakage.refuse(found.reset_index())
+
+
+def test_leak_among_the_known_patients_stays_one(tables):
+    tables.manifest.loc[1, "patient_known"] = False
+    tables.manifest.loc[0, "patient_id"] = "P3"
+    assert audit(tables).loc["patients_across_splits", "verdict"] == "leak"
+
+
+def test_all_patients_unknown(tables):
+    tables.manifest["patient_known"] = tables.lungs["patient_known"] = False
+    found = audit(tables)
+    patients = found[found["level"] == "patient"]
+    assert set(patients["verdict"]) == {"unknown"} and (patients["n"] == 0).all()
+    assert "known for 0 of 12 images" in patients.loc["patients_across_splits", "detail"]
+
+
+def test_one_image_under_two_labels(tables):
+    """i0 is x, i1 y; copies are told whatever the split they are in."""
+    change(tables, "i1", radiograph(0), "0")
+    change(tables, "i5", (radiograph(4) * 0.8 + 50).astype(np.uint8), "other")
+    found = audit(tables)
+    same = found.loc["labels_differ_of_identical_images"]
+    assert (same["count"], same["n"], same["verdict"]) == (2, 12, "note")
+    assert same["detail"].endswith("i0 in x, i1 in y")
+    near = found.loc["labels_differ_of_near_identical_images"]
+    assert (near["count"], near["verdict"]) == (2, "note")
+    assert "i4 in x and i5 in y" in near["detail"]
+    tables.manifest["label"] = "x"
+    found = audit(tables)
+    assert found.loc["labels_differ_of_identical_images", "count"] == 0
+    assert found.loc["labels_differ_of_near_identical_images", "count"] == 0
 
 
 def test_recurrence_between_the_shipped_folders_both_ways(tables):

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from multiloss.listing import files, fingerprint, missing
+from multiloss.listing import files, fingerprint, missing, unread
 
 
 @pytest.fixture
@@ -49,6 +49,13 @@ def test_fingerprint_of_an_archive_is_its_content(tmp_path: Path, monkeypatch) -
     # A large one is not read: size and date stand for it.
     monkeypatch.setattr("multiloss.listing.READ_AT_EVERY_START", 2)
     assert fingerprint(archive) == f"3 bytes, {archive.stat().st_mtime_ns}"
+
+
+def test_files_that_are_not_read_by_ending(folder: Path) -> None:
+    names = ("a.dcm", "b.DCM", "c.nii", "d", "e.Gif", "LICENSE", "f.xlsx", "Thumbs.db")
+    for name in names:
+        (folder / name).touch()
+    assert list(unread(folder).items()) == [(".dcm", 2), ("", 1), (".nii", 1)]
 
 
 @pytest.mark.parametrize(

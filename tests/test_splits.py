@@ -155,9 +155,38 @@ def test_few_patients_still_give_every_split_every_class():
 
 
 def test_few_patients_of_several_classes():
-    rows = [(f"P{number}", label, "", 1) for number in range(4) for label in CLASSES]
-    divided, _ = assign(table(*rows), test=0.1)
-    assert (pd.crosstab(divided["split"], divided["label"]) == 1).all().all()
+    rows = [(f"P{number}", label, "", 1) for number in range(8) for label in CLASSES]
+    divided, _ = assign(table(*rows), test=0.2)
+    assert (pd.crosstab(divided["split"], divided["label"]) >= 1).all().all()
+
+
+def test_images_and_patients_are_told_and_few_patients_warned_of(caplog):
+    rows = [(f"{label}{n}", label, "", 2) for label in CLASSES for n in range(40)]
+    rows += [("many", "viral", "", 60)]
+    own = table(*rows).assign(patient_known=True)
+    own.loc[:2, "patient_known"] = False
+    with caplog.at_level("INFO"):
+        assign(own, test=0.2, ratios={"train": 0.8, "val": 0.1, "ensemble": 0.1})
+    lines = [record.getMessage() for record in caplog.records]
+    # 64% of 80, 80 and 140 images, by whole patients with 2 images and one with 60.
+    assert lines[0] == (
+        "split train: 52 normal of 26 patients, 52 bacterial of 26 patients, 88 viral of 15 "
+        "patients; 67 patients in all"
+    )
+    assert lines[1] == "split train: patient 'many' has 60 of its 192 images"
+    assert lines[-2] == (
+        "fewer than 10 patients of a class in a split, so that its scores are uncertain: val "
+        "(normal 3, bacterial 3, viral 6); ensemble (normal 3, bacterial 3, viral 6); test (normal "
+        "8, bacterial 8)"
+    )
+    assert lines[-1] == "the patient of 3 of 300 images is not known: each of them counts as one"
+
+
+def test_train_of_one_patient_is_refused():
+    rows = [("p0", label, "", 30) for label in CLASSES]
+    rows += [(f"{label}{n}", label, "", 1) for label in CLASSES for n in range(3)]
+    with pytest.raises(UserError, match="split 'train' has 90 images of one patient, 'p0'"):
+        assign(table(*rows), test=0.2)
 
 
 def test_class_that_cannot_be_everywhere_is_named():
@@ -243,5 +272,5 @@ def test_lungs():
 
 
 def test_too_few_lungs():
-    with pytest.raises(UserError, match="1 patients with lung masks.*lungs_train"):
+    with pytest.raises(UserError, match="1 patient with lung masks.*lungs_train"):
         splits.assign_lungs(lungs(("a", "P1", 5), ("b", "Q1", 3)), ROLES, 0.15, seed=1)

@@ -39,9 +39,12 @@ SPARE_BYTES = 50 * 10**6
 _CHUNK = 1 << 20
 _UNPACK = "unpack it yourself and give the folder as url"
 _BY_HAND = f"if it is meant, {_UNPACK}"
-# The last one is Snakemake's own, in every folder that a rule makes.
+# Hidden names (.DS_Store, .ipynb_checkpoints, Snakemake's own .snakemake_timestamp), and what
+# systems, file servers and Python put into folders.
 _LITTER = re.compile(
-    r"(__MACOSX|\.DS_Store|Thumbs\.db|desktop\.ini|\._.*|\.snakemake_timestamp)", re.IGNORECASE
+    r"(\..+|__MACOSX|__pycache__|(eh)?Thumbs\.db|desktop\.ini|@eaDir|#recycle|\$RECYCLE\.BIN"
+    r"|System Volume Information|lost\+found)",
+    re.IGNORECASE,
 )
 _DAMAGED = (
     zipfile.BadZipFile,

@@ -67,14 +67,16 @@ def audit(manifest: pd.DataFrame, lungs: pd.DataFrame, dropped: pd.DataFrame) ->
     Takes the tables of `splits.assign` and `splits.assign_lungs`, and reads those images again
     whose hashes are near each other, to compare them. Columns: `check`; `level`
     (patient or image: what is counted); `count` of `n`; `detail` in words with up to five
-    examples; `verdict`: `pass`, `leak` (results may flatter), or `note` (to know, no leak by
-    itself).
+    examples; `verdict`: `pass`, `leak` (results may flatter), `note` (to know, no leak by
+    itself), or `unknown` (nothing found, but the patients of some images are not known). Checks of
+    patients count those who are known.
     """
     rows = [
         *_sides("", manifest),
         *_sides("lung_", lungs),
         _lungs_against_test(manifest, lungs),
         _unknown_patients(manifest),
+        *_labels_differ(manifest),
         *_recurrence(manifest, dropped),
     ]
     return pd.DataFrame(rows, columns=COLUMNS)
@@ -103,19 +105,38 @@ def _row(check: str, level: str, count: int, n: int, detail: str, bad: str) -> d
     }
 
 
+def _known(table: pd.DataFrame) -> pd.Series:
+    """Whether the patient of each image is known."""
+    return table["patient_known"].astype(str) == "True"
+
+
+def _unless_unknown(row: dict, known: pd.Series) -> dict:
+    """The row of a check of patients, which cannot pass where some are not known."""
+    if known.all():
+        return row
+    row["detail"] += f"; the patient is known for {int(known.sum())} of {len(known)} images only"
+    if row["verdict"] == "pass":
+        row["verdict"] = "unknown"
+    return row
+
+
 def _sides(prefix: str, table: pd.DataFrame) -> list[dict]:
     """Patients and images of one table that are on two sides of its split."""
-    splits_of = table.groupby("patient_id")["split"].unique()
+    known = _known(table)
+    splits_of = table[known].groupby("patient_id")["split"].unique()
     torn = splits_of[splits_of.map(len) > 1]
     examples = [f"{patient} in {' and '.join(sorted(own))}" for patient, own in torn.items()]
     rows = [
-        _row(
-            f"{prefix}patients_across_splits",
-            "patient",
-            len(torn),
-            len(splits_of),
-            _told("patients with images in more than one split", examples),
-            "leak",
+        _unless_unknown(
+            _row(
+                f"{prefix}patients_across_splits",
+                "patient",
+                len(torn),
+                len(splits_of),
+                _told("patients with images in more than one split", examples),
+                "leak",
+            ),
+            known,
         )
     ]
     places = table.groupby("sha256")["split"].transform("nunique")
@@ -164,29 +185,33 @@ def _sides(prefix: str, table: pd.DataFrame) -> list[dict]:
     return rows
 
 
-def _near(left: pd.DataFrame, right: pd.DataFrame) -> tuple[int, int, list[str]]:
-    """Images of `left` with a near hash in another split of `right`; how many of them really
-    look the same; example pairs, the most alike first. Byte-identical pairs are counted elsewhere.
+def _near(
+    left: pd.DataFrame, right: pd.DataFrame, column: str = "split"
+) -> tuple[int, int, list[str]]:
+    """Images of `left` with a near hash in another split of `right` (or of another label, by
+    `column`); how many of them really look the same; example pairs, the most alike first.
+    Byte-identical pairs are counted elsewhere.
     """
     near, confirmed, examples = set(), set(), {}
-    columns = ["image_id", "split", "sha256", "path", "bits"]
-    ours = list(left[columns].itertuples(index=False))
-    theirs = list(right[columns].itertuples(index=False))
+    columns = ["image_id", column, "sha256", "path", "bits"]
+    ours = list(left[columns].itertuples(index=False, name=None))
+    theirs = list(right[columns].itertuples(index=False, name=None))
     read = functools.lru_cache(maxsize=64)(read_grey)
-    for row, column, bits in near_pairs(left["phash"], right["phash"]):
-        one, other = ours[row], theirs[column]
-        if one.split == other.split or one.sha256 == other.sha256:
+    for row, other_row, apart in near_pairs(left["phash"], right["phash"]):
+        one, side, digest, path, bits = ours[row]
+        other, other_side, other_digest, other_path, other_bits = theirs[other_row]
+        if side == other_side or digest == other_digest:
             continue
         near.add(row)
-        alike = likeness(read(one.path, int(one.bits)), read(other.path, int(other.bits)))
+        alike = likeness(read(path, int(bits)), read(other_path, int(other_bits)))
         if alike >= CONFIRMED:
             confirmed.add(row)
         examples.setdefault(
-            frozenset((one.image_id, other.image_id)),
+            frozenset((one, other)),
             (
                 -alike,
-                f"{one.image_id} in {one.split} and {other.image_id} in {other.split} ({bits} "
-                f"bits, correlation {alike:.3f})",
+                f"{one} in {side} and {other} in {other_side} ({apart} bits, correlation "
+                f"{alike:.3f})",
             ),
         )
     return len(near), len(confirmed), [text for _, text in sorted(examples.values())]
@@ -216,7 +241,7 @@ def _lungs_against_test(manifest: pd.DataFrame, lungs: pd.DataFrame) -> dict:
 
 
 def _unknown_patients(manifest: pd.DataFrame) -> dict:
-    unknown = manifest[~manifest["patient_known"].astype(bool)]
+    unknown = manifest[~_known(manifest)]
     return _row(
         "images_without_patient_id",
         "image",
@@ -231,10 +256,45 @@ def _unknown_patients(manifest: pd.DataFrame) -> dict:
     )
 
 
+def _labels_differ(manifest: pd.DataFrame) -> list[dict]:
+    """Images that are there under several labels, one of which must be wrong."""
+    labels = manifest.groupby("sha256")["label"].transform("nunique")
+    same = manifest[labels > 1].sort_values(["sha256", "image_id"])
+    near, confirmed, examples = _near(manifest, manifest, "label")
+    return [
+        _row(
+            "labels_differ_of_identical_images",
+            "image",
+            len(same),
+            len(manifest),
+            _told(
+                "images with a byte-identical copy under another label; data/rejected.csv lists "
+                "all of them",
+                [f"{row.image_id} in {row.label}" for row in same.itertuples()],
+            ),
+            "note",
+        ),
+        _row(
+            "labels_differ_of_near_identical_images",
+            "image",
+            confirmed,
+            len(manifest),
+            _told(
+                f"images whose perceptual hash differs by at most {NEAR} of 64 bits from one under "
+                f"another label, with a correlation of at least {CONFIRMED} ({near} are near by "
+                "hash alone)",
+                examples if confirmed else [],
+            ),
+            "note",
+        ),
+    ]
+
+
 def _recurrence(manifest: pd.DataFrame, dropped: pd.DataFrame) -> list[dict]:
     """Patients in both shipped folders, before anything was dropped or divided anew."""
     columns = ["patient_id", "label", "shipped_split"]
-    shipped = pd.concat([manifest[columns], dropped[columns]])
+    known = _known(manifest)
+    shipped = pd.concat([manifest.loc[known, columns], dropped[columns]])
     shipped = shipped[shipped["label"].astype(str) != ""]
     in_test = shipped["shipped_split"] == "test"
     test, rest = shipped[in_test], shipped[~in_test]
@@ -264,7 +324,8 @@ def _recurrence(manifest: pd.DataFrame, dropped: pd.DataFrame) -> list[dict]:
                 if left_out
                 else "; everything was divided anew"
             )
-        rows.append(_row(check, "patient", len(both), len(ours), told, "note"))
+        row = _row(check, "patient", len(both), len(ours), told, "note")
+        rows.append(_unless_unknown(row, known))
     return rows
 
 

@@ -3,13 +3,25 @@
 import csv
 import hashlib
 import os
+import unicodedata
+from collections import Counter
 from pathlib import Path
 
 from multiloss.archives import is_litter
 
 # A digest of so much takes a hundredth of a second.
 READ_AT_EVERY_START = 16 * 2**20
-IMAGE_ENDINGS = {".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".webp"}
+IMAGE_ENDINGS = {
+    *(".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".jp2"),
+    *(".tif", ".tiff", ".bmp", ".gif", ".webp"),
+}
+# Tables, notes and descriptions that come along with images; nobody takes them for one.
+_BESIDE_IMAGES = {
+    *(".csv", ".tsv", ".xls", ".xlsx", ".ods", ".txt", ".md", ".rst", ".rtf", ".doc", ".docx"),
+    *(".pdf", ".json", ".jsonl", ".xml", ".yaml", ".yml", ".html", ".htm", ".py", ".ipynb", ".m"),
+    *(".log", ".bib", ".license", ".cff", ".ini", ".cfg", ".sha256", ".md5"),
+}
+_PLAIN_NAMES = {"readme", "license", "licence", "copying", "citation", "changelog", "authors"}
 
 
 def files(root: Path) -> list[Path]:
@@ -30,6 +42,26 @@ def files(root: Path) -> list[Path]:
 def is_image(path: Path) -> bool:
     """Whether the ending is one of an image."""
     return path.suffix.lower() in IMAGE_ENDINGS
+
+
+def unread(root: Path) -> Counter[str]:
+    """How many files below `root` are not read, by ending in small letters ('' without one).
+
+    Tables and texts beside the images do not count.
+    """
+    endings = Counter(path.suffix.lower() for path in files(root) if not _is_expected(path))
+    return Counter(dict(sorted(endings.items(), key=lambda item: (-item[1], item[0]))))
+
+
+def _is_expected(path: Path) -> bool:
+    return (
+        is_image(path) or path.suffix.lower() in _BESIDE_IMAGES or path.stem.lower() in _PLAIN_NAMES
+    )
+
+
+def composed(name: str) -> str:
+    """The name with each accented letter as one sign, however a system or program stores it."""
+    return unicodedata.normalize("NFC", name)
 
 
 def fingerprint(source: Path) -> str:

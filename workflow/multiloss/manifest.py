@@ -3,8 +3,9 @@
 import hashlib
 import logging
 import os
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,9 @@ from scipy.sparse.csgraph import connected_components
 from multiloss import bit_depth
 from multiloss.errors import ImageError, UserError
 from multiloss.images import decode, in_threads, read_bytes, read_mask_for
-from multiloss.layouts import Found, ImageRecord, LungRecord
+from multiloss.layouts import SHIPPED_TEST, Found, ImageRecord, LungRecord
 from multiloss.leakage import perceptual_hash
+from multiloss.listing import composed
 from multiloss.progress import progress
 
 logger = logging.getLogger(__name__)
@@ -53,8 +55,17 @@ LUNG_COLUMNS = [
     "source",
     "group",
     "phash",
+    "patient_known",
 ]
-REJECTED_COLUMNS = ["image_id", "path", "source", "reason"]
+REJECTED_COLUMNS = ["image_id", "path", "source", "reason", "label"]
+# A radiograph has dozens of grey values, and no two of them cover nearly all of it, be its border
+# as wide as it may; masks and maps of labels do.
+FEWEST_GREYS = 7
+SHARE_OF_TWO_GREYS = 0.97
+# Reasons of rejection that are told one by one.
+_REASONS_TOLD = 12
+# How the reason of an image begins that is used nevertheless.
+_KEPT = "image kept"
 # A phantom or scan smaller than this shows no lung.
 SMALLEST_SIDE = 16
 # File systems take names of 255 bytes; masks and crops are named so, with a little around it.
@@ -72,32 +83,33 @@ def build(
     Returns (manifest, rejected): the manifest has `MANIFEST_COLUMNS` with `split` empty, one row
     an image, by source and image_id; `group` is the patient, or the first of several patients
     who share a byte-identical image (all of them then stay on one side of any split). Paths are
-    relative to the working directory. Images of classes that are not asked for are left out and
-    counted in the log. A faulty mask is left out with a row in `rejected`; its image stays.
-    `bits` is the depth of the 16-bit images of sources (by name) for which it is given; that of
-    the others is told by `bit_depth.agree`, and logged.
+    relative to the working directory. What is left out has a row in `rejected`, with the reason:
+    images of classes that are not asked for, unusable ones, and further copies of an image (equal
+    bytes, name, label and, where known, patient; the one in the fewest folders stays). So has what
+    is used with a remark: an image with a faulty mask, and one whose equal has another label. An
+    image_id that two sources have gets the source's name in front. `bits` is the depth of the
+    16-bit images of sources (by name) for which it is given; that of the others is told by
+    `bit_depth.agree`, and logged.
 
-    Raises `UserError` for an image_id that is there twice and for a class without images.
+    Raises `UserError` for an image_id that is there twice in one source, with different content.
     """
     records: list[tuple[str, ImageRecord]] = []
     rejected = _layout_rejections(found)
     for source, own in found.items():
-        wanted = [record for record in own.records if record.label in classes]
-        others = sorted({record.label for record in own.records} - set(classes))
-        if others:
-            logger.info(
-                "%s: %d images left out, their classes are not in the config: %s",
-                source,
-                len(own.records) - len(wanted),
-                ", ".join(others),
-            )
-        records += [(source, record) for record in wanted]
-    _refuse_duplicates(records)
+        for record in own.records:
+            label = _class_of(record.label, classes)
+            if label is None:
+                reason = _foreign_class(record.label, classes)
+                rejected.append(_rejection(record, record.path, source, reason, record.label))
+            else:
+                records.append((source, replace(record, label=label)))
     rows = []
     checked = in_threads(lambda item: _check_image(item[1]), records, threads)
     settled = _settle(records, progress(checked, len(records), "images"), bits or {})
     for (source, record), (facts, problems) in zip(records, settled, strict=True):
-        rejected += [_rejection(record, record.path, source, problem) for problem in problems]
+        rejected += [
+            _rejection(record, record.path, source, problem, record.label) for problem in problems
+        ]
         if facts is None:
             continue
         rows.append(
@@ -113,14 +125,11 @@ def build(
                 **facts,
             }
         )
+    rows = _without_copies(rows, rejected, ("label",))
+    _make_ids_unique(rows)
     manifest = pd.DataFrame(rows, columns=MANIFEST_COLUMNS)
-    for name in classes:
-        if not (manifest["label"] == name).any():
-            there = sorted({record.label for own in found.values() for record in own.records})
-            raise UserError(
-                f"classes: no usable image of class '{name}' (the sources have: "
-                f"{', '.join(there) or 'none'}): correct `classes` or the data"
-            )
+    rejected += _two_labels(manifest)
+    _tell_shared_patients(manifest)
     manifest["group"] = join_groups(manifest)
     return manifest, _rejected_table(rejected)
 
@@ -131,11 +140,11 @@ def build_lungs(
     """Check every image of the sources of lung masks, given as {source name: `Found`}.
 
     Returns (lungs, rejected) as `build` does, with `LUNG_COLUMNS`; an image whose mask is
-    unreadable, of other proportions or black all over is rejected.
+    unreadable, of other proportions or black all over is rejected. Copies are looked for within one
+    source, and have equal masks.
     """
     rejected = _layout_rejections(found)
     records = [(source, record) for source, own in found.items() for record in own.records]
-    _refuse_duplicates(records)
     rows = []
     checked = in_threads(lambda item: _check_lungs(item[1]), records, threads)
     settled = _settle(records, progress(checked, len(records), "lung masks"), bits or {})
@@ -151,15 +160,72 @@ def build_lungs(
                 "patient_id": record.patient_id or record.image_id,
                 "split": "",
                 "source": source,
+                "patient_known": bool(record.patient_id),
                 **facts,
             }
         )
+    rows = _without_copies(rows, rejected, ("source", "mask_paths"))
+    _make_ids_unique(rows)
     lungs = pd.DataFrame(rows, columns=LUNG_COLUMNS)
-    for source in found:
-        if not (lungs["source"] == source).any():
-            raise UserError(f"source '{source}': no usable pair of image and lung mask")
     lungs["group"] = join_groups(lungs)
     return lungs, _rejected_table(rejected)
+
+
+def refuse_empty(
+    manifest: pd.DataFrame,
+    lungs: pd.DataFrame,
+    rejected: pd.DataFrame,
+    classes: Sequence[str],
+    lung_sources: Sequence[str],
+) -> None:
+    """Raise `UserError` for a class without images, or a source without a pair of image and mask.
+
+    The line says what was left out and why, since that is most often the cause.
+    """
+    for name in classes:
+        if (manifest["label"] == name).any():
+            continue
+        own = rejected[rejected["label"] == name]
+        if len(own):
+            raise UserError(
+                f"classes: no usable image of class '{name}' ({_all_left_out(own)}): correct the "
+                "data; data/rejected.csv lists them"
+            )
+        labels = {*manifest["label"], *rejected["label"]} - {""}
+        others = rejected[(rejected["label"] == "") & ~rejected["source"].isin(lung_sources)]
+        more = f"; {_all_left_out(others)}" if len(others) else ""
+        raise UserError(
+            f"classes: no usable image of class '{name}' (the sources have: "
+            f"{', '.join(sorted(labels)) or 'none'}{more}): correct `classes` or the data"
+        )
+    for source in lung_sources:
+        if not (lungs["source"] == source).any():
+            own = rejected[rejected["source"] == source]
+            raise UserError(
+                f"source '{source}': no usable pair of image and lung mask"
+                + (f" ({_all_left_out(own)}): data/rejected.csv lists them" if len(own) else "")
+            )
+
+
+def _all_left_out(rejected: pd.DataFrame) -> str:
+    first = rejected.iloc[0]
+    return f"{len(rejected)} left out, such as {first['path']}: {first['reason']}"
+
+
+def tell(rejected: pd.DataFrame) -> None:
+    """Log how many files are listed for which reason, the most frequent reasons first."""
+    groups = rejected.groupby(["source", "reason"], sort=True)["path"]
+    counts = groups.agg(["size", "first"]).sort_values("size", ascending=False, kind="stable")
+    for (source, reason), row in counts.head(_REASONS_TOLD).iterrows():
+        what = "with a remark" if reason.startswith(_KEPT) else "left out"
+        logger.warning("%s: %d %s: %s; such as %s", source, row["size"], what, reason, row["first"])
+    left = counts.iloc[_REASONS_TOLD:]
+    if len(left):
+        logger.warning(
+            "%d more left out or with a remark, for %d other reasons: see data/rejected.csv",
+            left["size"].sum(),
+            len(left),
+        )
 
 
 def relative(path: Path) -> str:
@@ -249,6 +315,7 @@ def _look(path: Path) -> tuple[_Checked, tuple[int, int]]:
     low, high = int(stored.values.min()), int(stored.values.max())
     if low == high:
         raise ImageError(f"all its pixels have one value ({low}): nothing to see")
+    _refuse_mask_like(stored.values)
     checked = _Checked(
         {
             "width": width,
@@ -316,31 +383,178 @@ def _settle(
     return [(look.facts, look.problems) for look in looks]
 
 
-def _refuse_duplicates(records: Sequence[tuple[str, ImageRecord | LungRecord]]) -> None:
-    seen: dict[str, Path] = {}
-    for _, record in records:
-        if record.image_id in seen:
-            raise UserError(
-                f"image_id '{record.image_id}' is there twice: {relative(seen[record.image_id])} "
-                f"and {relative(record.path)}: rename one of the files"
+def _refuse_mask_like(image: np.ndarray) -> None:
+    """Raise `ImageError` if grey values (uint8 or uint16, (H, W)) are those of a mask or of labels.
+
+    That is: 2 to `FEWEST_GREYS` - 1 different values in all, or two that cover
+    `SHARE_OF_TWO_GREYS` of the pixels, as JPEG files of masks have them.
+    """
+    counts = np.bincount(image.ravel())
+    greys = np.count_nonzero(counts)
+    two = np.sort(counts)[-2:].sum() / image.size
+    if 1 < greys < FEWEST_GREYS or (greys > 1 and two >= SHARE_OF_TWO_GREYS):
+        raise ImageError(
+            f"looks like a mask, not a radiograph ({greys} grey values, two of them on "
+            f"{two:.0%} of the pixels)"
+        )
+
+
+def _class_of(label: str, classes: Sequence[str]) -> str | None:
+    """The class of the config that a label names, accents stored in either way; None if none."""
+    return next((name for name in classes if composed(name) == composed(label)), None)
+
+
+def _foreign_class(label: str, classes: Sequence[str]) -> str:
+    def plain(name: str) -> str:
+        return " ".join(composed(name).casefold().replace("_", " ").replace("-", " ").split())
+
+    near = next((name for name in classes if plain(name) == plain(label)), None)
+    more = f", which has '{near}': give both one spelling" if near else ""
+    return f"class '{label}' is not in the config{more}"
+
+
+def _without_copies(
+    rows: list[dict[str, Any]], rejected: list[dict[str, str]], alike: Sequence[str]
+) -> list[dict[str, Any]]:
+    """The rows without further copies of an image, each of which is added to `rejected`.
+
+    Copies have equal bytes, names and values in the columns `alike`, are both in the shipped test
+    or both not, and have one patient or one that is not known. The first with the fewest folders
+    above stays, and takes over patient and masks that only its copies have.
+    """
+    groups = defaultdict(list)
+    for row in rows:
+        name = composed(Path(row["path"]).stem).casefold()
+        in_test = row.get("shipped_split") == SHIPPED_TEST
+        groups[row["sha256"], name, in_test].append(row)
+    dropped = set()
+    for own in groups.values():
+        kept: list[dict[str, Any]] = []
+        for row in sorted(own, key=lambda row: (row["path"].count("/"), row["path"])):
+            first = next((one for one in kept if _is_copy(row, one, alike)), None)
+            if first is None:
+                kept.append(row)
+                continue
+            if row["patient_known"] and not first["patient_known"]:
+                first |= {"patient_id": row["patient_id"], "patient_known": True}
+            for kind in ("lung_mask", "lesion_mask"):
+                first |= {kind: first.get(kind) or row[kind]} if kind in row else {}
+            dropped.add(id(row))
+            rejected.append(
+                {
+                    "image_id": row["image_id"],
+                    "path": row["path"],
+                    "source": row["source"],
+                    "reason": "identical copy of an image that is used",
+                    "label": row.get("label", ""),
+                }
             )
-        seen[record.image_id] = record.path
+    return [row for row in rows if id(row) not in dropped]
+
+
+def _is_copy(row: Mapping[str, Any], first: Mapping[str, Any], alike: Sequence[str]) -> bool:
+    if row["patient_known"] and first["patient_known"] and row["patient_id"] != first["patient_id"]:
+        return False
+    return all(
+        _mask_digests(row) == _mask_digests(first)
+        if column == "mask_paths"
+        else row[column] == first[column]
+        for column in alike
+    )
+
+
+def _mask_digests(row: Mapping[str, Any]) -> list[str]:
+    paths = row["mask_paths"].split(";")
+    return sorted(hashlib.sha256(read_bytes(path)).hexdigest() for path in paths)
+
+
+def _make_ids_unique(rows: Sequence[dict[str, Any]]) -> None:
+    """Put the source in front of an image_id that several sources have.
+
+    Raises `UserError` for one that is there twice in a source.
+    """
+    owners: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    for row in rows:
+        owners[row["image_id"]].append(row)
+    shared = {name: own for name, own in owners.items() if len(own) > 1}
+    _refuse_duplicates(
+        own for own in shared.values() if len({row["source"] for row in own}) < len(own)
+    )
+    for name, own in shared.items():
+        for row in own:
+            row["image_id"] = f"{row['source']}__{name}"
+            if not row["patient_known"]:
+                row["patient_id"] = row["image_id"]
+    if shared:
+        logger.warning(
+            "%d image_ids are in several sources, such as '%s': the source's name stands in front",
+            len(shared),
+            next(iter(shared)),
+        )
+        names = defaultdict(list)
+        for row in rows:
+            names[row["image_id"]].append(row)
+        _refuse_duplicates(own for own in names.values() if len(own) > 1)
+
+
+def _refuse_duplicates(clashes: Iterable[Sequence[Mapping[str, Any]]]) -> None:
+    clashes = list(clashes)
+    if clashes:
+        first, second = clashes[0][:2]
+        more = f" (and {len(clashes) - 1} more)" if len(clashes) > 1 else ""
+        raise UserError(
+            f"image_id '{first['image_id']}'{more} is there twice: {first['path']} and "
+            f"{second['path']}, with different content, label or patient: rename one of the files, "
+            "or give a `url` that holds only one of the two folders"
+        )
+
+
+def _tell_shared_patients(manifest: pd.DataFrame) -> None:
+    known = manifest[manifest["patient_known"].astype(bool)]
+    sources = known.groupby("patient_id")["source"].nunique()
+    shared = sources.index[sources > 1]
+    if len(shared):
+        logger.warning(
+            "%d patients are in several sources, such as '%s': equal ids are taken for one person",
+            len(shared),
+            shared[0],
+        )
+
+
+def _two_labels(manifest: pd.DataFrame) -> list[dict[str, str]]:
+    """Remarks on images that are there under several labels."""
+    labels = manifest.groupby("sha256")["label"].transform("nunique")
+    remarks = []
+    for _, own in manifest[labels > 1].groupby("sha256", sort=False):
+        told = ", ".join(f"'{label}'" for label in sorted(set(own["label"])))
+        remarks += [
+            {
+                "image_id": row.image_id,
+                "path": row.path,
+                "source": row.source,
+                "reason": f"{_KEPT}, but the very same image has several labels: {told}",
+                "label": row.label,
+            }
+            for row in own.itertuples()
+        ]
+    return remarks
 
 
 def _layout_rejections(found: Mapping[str, Found]) -> list[dict[str, str]]:
     return [
-        _rejection(rejection, rejection.path, source, rejection.reason)
+        _rejection(rejection, rejection.path, source, rejection.reason, rejection.label)
         for source, own in found.items()
         for rejection in own.rejections
     ]
 
 
-def _rejection(owner: Any, path: Path, source: str, reason: str) -> dict[str, str]:
+def _rejection(owner: Any, path: Path, source: str, reason: str, label: str = "") -> dict[str, str]:
     return {
         "image_id": owner.image_id,
         "path": relative(path),
         "source": source,
         "reason": reason,
+        "label": label,
     }
 
 

@@ -7,13 +7,17 @@ import numpy as np
 import pandas as pd
 
 from multiloss.errors import UserError
+from multiloss.layouts import SHIPPED_TEST
 from multiloss.seeds import derive
 
 logger = logging.getLogger(__name__)
 
 SPLITS = ("train", "val", "ensemble", "test")
 DROPPED_COLUMNS = ["image_id", "patient_id", "label", "source", "shipped_split", "reason"]
-SHIPPED_TEST = "test"
+# Below so many patients a split, or a class in it, tells little whatever the number of its images.
+FEW_PATIENTS = 10
+# A patient with more than this share of the images of a split is most of what it tells.
+LARGE_SHARE = 0.2
 
 
 def assign(
@@ -33,10 +37,13 @@ def assign(
     shipped folders and draws a test split of the same size. Otherwise the labels of test rows
     have no influence on where any other row goes.
 
+    Images and patients of each split and class are logged, and few patients or one with many
+    images warned of.
+
     Returns (manifest without the dropped rows, dropped rows with `DROPPED_COLUMNS`).
 
-    Raises `UserError` if there are fewer patients than splits, no shipped test, or a class that
-    cannot be in every split.
+    Raises `UserError` if there are fewer patients than splits, no shipped test, a class that
+    cannot be in every split, or a split `train` of one patient only.
     """
     manifest = manifest.copy()
     _refuse_few(manifest, len(SPLITS))
@@ -82,10 +89,14 @@ def assign(
                 f"class '{name}' has no image in split 'test': set splits.test to a share, or "
                 "leave the class out of `classes`"
             )
-    counts = pd.crosstab(manifest["split"], manifest["label"])
-    for split in SPLITS:
-        own = ", ".join(f"{counts.at[split, name]} {name}" for name in classes)
-        logger.info("split %s: %s", split, own)
+    _tell_patients(manifest, classes)
+    train = manifest[manifest["split"] == "train"]
+    if train["group"].nunique() == 1:
+        raise UserError(
+            f"split 'train' has {len(train)} images of one patient, '{train['group'].iloc[0]}': "
+            "nothing general can be learned from them; add patients, or correct the patient ids "
+            "(`patient_pattern`, patients.csv, column `patient`)"
+        )
     in_test = manifest.loc[manifest["split"] == "test", "patient_id"]
     return manifest.reset_index(drop=True), _dropped(dropped, in_test)
 
@@ -110,7 +121,7 @@ def assign_lungs(
     pool = lungs[~test]
     if pool["group"].nunique() < 2:
         raise UserError(
-            f"{pool['group'].nunique()} patients with lung masks to train on, at least 2 are "
+            f"{_patients(pool['group'].nunique())} with lung masks to train on, at least 2 are "
             "needed (train and val): add images to the source with role lungs_train"
         )
     lungs.loc[test, "split"] = "test"
@@ -212,11 +223,56 @@ def _missing(label: str, split: str, column: np.ndarray, splits: int) -> str:
     )
 
 
+def _tell_patients(manifest: pd.DataFrame, classes: Sequence[str]) -> None:
+    """Log images and patients of each split and class; warn where patients are few or unequal."""
+    few = []
+    for split in SPLITS:
+        own = manifest[manifest["split"] == split]
+        total = own["group"].nunique()
+        told, short = [], []
+        for name in classes:
+            part = own[own["label"] == name]
+            patients = part["group"].nunique()
+            told.append(f"{len(part)} {name} of {_patients(patients)}")
+            if patients < FEW_PATIENTS:
+                short.append(f"{name} {patients}")
+        logger.info("split %s: %s; %s in all", split, ", ".join(told), _patients(total))
+        if short:
+            few.append(f"{split} ({', '.join(short)})")
+        images_of = own["group"].value_counts()
+        if images_of.iloc[0] > max(2, LARGE_SHARE * len(own)):
+            logger.warning(
+                "split %s: patient '%s' has %d of its %d images",
+                split,
+                images_of.index[0],
+                images_of.iloc[0],
+                len(own),
+            )
+    if few:
+        logger.warning(
+            "fewer than %d patients of a class in a split, so that its scores are uncertain: %s",
+            FEW_PATIENTS,
+            "; ".join(few),
+        )
+    if "patient_known" in manifest:
+        unknown = int((manifest["patient_known"].astype(str) != "True").sum())
+        if unknown:
+            logger.warning(
+                "the patient of %d of %d images is not known: each of them counts as one",
+                unknown,
+                len(manifest),
+            )
+
+
+def _patients(number: int) -> str:
+    return f"{number} patient{'s' * (number != 1)}"
+
+
 def _refuse_few(manifest: pd.DataFrame, splits: int) -> None:
     patients = manifest["group"].nunique()
     if patients < splits:
         raise UserError(
-            f"{patients} patient{'s' * (patients != 1)} in all, but {splits} splits must not share "
+            f"{_patients(patients)} in all, but {splits} splits must not share "
             "any: add patients, or correct the patient ids (`patient_pattern`, patients.csv, "
             "column `patient`)"
         )

@@ -13,7 +13,7 @@ def modules_of(step, script, wildcards):
         drawn = SOURCES[wildcards.source]["layout"] == "phantom"
         return {"archives"} | ({"phantom", "seeds"} if drawn else set())
     found = set(code.imports(script))
-    if step == "splits":
+    if step == "manifest":
         found |= {f"layouts.{source['layout']}" for source in SOURCES.values()}
     if step == "figure":
         found.add(f"figures.{figure_of(wildcards).function.partition('.')[0]}")

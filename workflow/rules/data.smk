@@ -1,4 +1,4 @@
-# Download each source, list and check its images, divide the patients.
+# Download each source, list and check its images, divide the patients, audit the division.
 
 
 rule download:
@@ -28,13 +28,41 @@ rule download:
         "../scripts/download.py"
 
 
-rule splits:
+# Apart from the division, so that a refusal there leaves the list of reasons behind.
+rule manifest:
     input:
         sources=expand(rules.download.output.folder, source=SOURCES),
     output:
+        images=RESULTS / "data/checked/images.csv",
+        lungs=RESULTS / "data/checked/lungs.csv",
+        rejected=RESULTS / "data/rejected.csv",
+    log:
+        LOGS / "manifest.log",
+    benchmark:
+        BENCHMARKS / "manifest.tsv"
+    conda:
+        "../../envs/data.yaml"
+    threads: threads_of("data")
+    resources:
+        mem_mb=memory_of("data"),
+        runtime=runtime_of("data"),
+    params:
+        sources=addresses.without_secrets([reading(source) for source in SOURCES.values()]),
+        classes=config["classes"],
+    message:
+        "Listing and checking all images"
+    script:
+        "../scripts/manifest.py"
+
+
+rule splits:
+    input:
+        images=rules.manifest.output.images,
+        lungs=rules.manifest.output.lungs,
+        rejected=rules.manifest.output.rejected,
+    output:
         manifest=RESULTS / "data/manifest.csv",
         lungs=RESULTS / "data/lungs.csv",
-        rejected=RESULTS / "data/rejected.csv",
         dropped=RESULTS / "data/dropped.csv",
     log:
         LOGS / "splits.log",
@@ -47,13 +75,13 @@ rule splits:
         mem_mb=memory_of("data"),
         runtime=runtime_of("data"),
     params:
-        sources=addresses.without_secrets([reading(source) for source in SOURCES.values()]),
+        roles={name: source["role"] for name, source in SOURCES.items()},
         classes=config["classes"],
         splits=config["splits"],
         val_fraction=config["segmentation"]["val_fraction"],
         seed=config["seed"],
     message:
-        "Checking all images and dividing the patients"
+        "Dividing the patients"
     script:
         "../scripts/splits.py"
 

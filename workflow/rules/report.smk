@@ -2,6 +2,7 @@
 
 # What a study makes beside the report; each file is there when the report is.
 TABLES = [
+    rules.manifest.output.rejected,
     rules.splits.output,
     rules.leakage.output,
     rules.score_segmenters.output.scores,
@@ -22,7 +23,8 @@ TABLES = [
 
 # Which stage takes what from which; the test suite compares it with Snakemake's own rule graph.
 RULE_EDGES = [
-    ("splits", "download"),
+    ("manifest", "download"),
+    ("splits", "manifest"),
     ("leakage", "splits"),
     ("lungs", "splits"),
     ("train_segmenter", "lungs"),

@@ -13,7 +13,6 @@ logger = logging.getLogger(__name__)
 
 def main(snakemake) -> None:
     manifest = read_manifest(snakemake.input.manifest)
-    manifest["patient_known"] = manifest["patient_known"] == "True"
     lungs = read_lungs(snakemake.input.lungs)
     dropped = pd.read_csv(snakemake.input.dropped, dtype=str, keep_default_na=False)
     table = leakage.audit(manifest, lungs, dropped)

@@ -1,8 +1,5 @@
-"""List all images of all sources, check each, and divide the patients."""
+"""Divide the patients of all usable images."""
 
-from pathlib import Path
-
-import cv2
 import pandas as pd
 from multiloss import layouts, manifest, splits
 from multiloss.files import write_csv
@@ -11,24 +8,13 @@ from multiloss.script import run
 
 def main(snakemake) -> None:
     params = snakemake.params
-    # One image a thread: OpenCV's own threads would only crowd in.
-    cv2.setNumThreads(1)
-    found = {
-        source["name"]: layouts.records(Path(folder), source)
-        for source, folder in zip(params.sources, snakemake.input.sources, strict=True)
-    }
-    roles = {source["name"]: source["role"] for source in params.sources}
-    bits = {source["name"]: source.get("bits") for source in params.sources}
-
-    def of(*wanted: str) -> dict[str, layouts.Found]:
-        return {name: own for name, own in found.items() if roles[name] in wanted}
-
-    images, rejected_images = manifest.build(
-        of(layouts.CLASSIFICATION), params.classes, snakemake.threads, bits
+    images, lungs, rejected = (
+        pd.read_csv(path, dtype=str, keep_default_na=False)
+        for path in (snakemake.input.images, snakemake.input.lungs, snakemake.input.rejected)
     )
-    lungs, rejected_lungs = manifest.build_lungs(
-        of(layouts.LUNGS_TRAIN, layouts.LUNGS_TEST), snakemake.threads, bits
-    )
+    roles = params.roles
+    lung_sources = [name for name, role in roles.items() if role != layouts.CLASSIFICATION]
+    manifest.refuse_empty(images, lungs, rejected, params.classes, lung_sources)
     division = params.splits
     images, dropped_images = splits.assign(
         images,
@@ -41,9 +27,6 @@ def main(snakemake) -> None:
     lungs, dropped_lungs = splits.assign_lungs(lungs, roles, params.val_fraction, params.seed)
     write_csv(images, snakemake.output.manifest)
     write_csv(lungs, snakemake.output.lungs)
-    write_csv(
-        pd.concat([rejected_images, rejected_lungs], ignore_index=True), snakemake.output.rejected
-    )
     write_csv(
         pd.concat([dropped_images, dropped_lungs], ignore_index=True), snakemake.output.dropped
     )

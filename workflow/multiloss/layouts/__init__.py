@@ -5,17 +5,29 @@ subclass of `Layout`. It is found by being there.
 """
 
 import importlib
+import logging
 import os
 import pkgutil
+import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
 from multiloss.errors import UserError
+from multiloss.listing import unread
+
+logger = logging.getLogger(__name__)
 
 # The key `role` of a source.
 CLASSIFICATION, LUNGS_TRAIN, LUNGS_TEST = "classification", "lungs_train", "lungs_test"
+# The shipped split of images that stay the test split.
+SHIPPED_TEST = "test"
+# What tables write for a patient whom nobody knows.
+_UNKNOWN_PATIENT = {
+    *("", "na", "n/a", "nan", "nat", "null", "nil", "none", "undefined", "missing", "unknown"),
+    *("unk", "not known", "not available", "anon", "anonymous", "anonymised", "anonymized"),
+}
 
 
 @dataclass(frozen=True)
@@ -43,19 +55,25 @@ class LungRecord:
 
 @dataclass(frozen=True)
 class Rejection:
-    """A file that cannot be used, and why."""
+    """A file that cannot be used, and why; the label where it has one."""
 
     image_id: str
     path: Path
     reason: str
+    label: str = ""
 
 
 @dataclass
 class Found:
-    """What a layout finds in a source: records in the order of their image_id."""
+    """What a layout finds in a source: records in the order of their image_id.
+
+    Every image file of the source is a record's image or mask, or a rejection. `notes` say what
+    was left unmatched or taken for granted; each becomes a line on the screen.
+    """
 
     records: list[ImageRecord] | list[LungRecord] = field(default_factory=list)
     rejections: list[Rejection] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
 
 
 class Layout:
@@ -69,6 +87,8 @@ class Layout:
     # What the publishers of an archive say of it, by topic of the reporting checklist
     # (`report/checklist.yaml`). Nothing may be said there of a user's own images.
     published: ClassVar[Mapping[str, str]] = {}
+    # Whether all files of the source count, not only those that a table names.
+    reads_folders: ClassVar[bool] = True
 
     def classification(self, root: Path, source: Mapping[str, Any]) -> Found:
         """The radiographs with their classes below `root`."""
@@ -111,18 +131,25 @@ def get(name: str) -> Layout:
 
 
 def records(root: Path, source: Mapping[str, Any]) -> Found:
-    """What the source's layout finds below `root` for the source's role.
+    """What the source's layout finds below `root` for the source's role, notes told in the log.
 
-    Raises `UserError` if that is nothing at all.
+    A patient called `nan`, `unknown`, `?` or the like (`is_unknown_patient`) is unknown.
+
+    Raises `UserError` if no file is there that could be an image.
     """
     layout = get(source["layout"])
     layout.refuse_other_roles(source)
     read = layout.classification if source["role"] == CLASSIFICATION else layout.lungs
     found = read(root, source)
-    if not found.records:
+    if layout.reads_folders:
+        found.notes += _unread(root)
+    _forget_unknown_patients(found)
+    for note in found.notes:
+        logger.warning("%s: %s", source["name"], note)
+    if not found.records and not found.rejections:
         raise UserError(
             f"source '{source['name']}': no images in layout '{source['layout']}' in {root}"
-            + (f" ({found.rejections[0].reason})" if found.rejections else "")
+            + "".join(f" ({note})" for note in found.notes[:1])
             + ": check `url` and `layout`"
         )
     for thing in (*found.records, *found.rejections):
@@ -136,3 +163,41 @@ def records(root: Path, source: Mapping[str, Any]) -> Found:
     found.records.sort(key=lambda record: record.image_id)
     found.rejections.sort(key=lambda rejection: (rejection.image_id, str(rejection.path)))
     return found
+
+
+def is_unknown_patient(name: str) -> bool:
+    """Whether a patient's name says that the patient is not known.
+
+    That is a name without a letter or digit (`-`, `?`), or a word for it in any case, with or
+    without brackets: `nan`, `<NA>`, `#N/A`, `null`, `None`, `unknown`, `anonymous`...
+    """
+    return re.sub(r"^[\W_]+|[\W_]+$", "", name).casefold() in _UNKNOWN_PATIENT
+
+
+def _forget_unknown_patients(found: Found) -> None:
+    names = [
+        record.patient_id
+        for record in found.records
+        if record.patient_id and is_unknown_patient(record.patient_id)
+    ]
+    if names:
+        found.records = [
+            replace(record, patient_id="") if is_unknown_patient(record.patient_id) else record
+            for record in found.records
+        ]
+        told = ", ".join(f"'{name}'" for name in sorted(set(names))[:5])
+        found.notes.append(
+            f"{len(names)} of {len(found.records)} images have {told} for a patient: taken as not "
+            "known, each image then counts as a patient of its own"
+        )
+
+
+def _unread(root: Path) -> list[str]:
+    endings = unread(root)
+    if not endings:
+        return []
+    told = ", ".join(f"{number} {ending or 'without ending'}" for ending, number in endings.items())
+    note = f"{endings.total()} files not read: {told}"
+    if endings.keys() & {".dcm", ".dicom"}:
+        note += "; write DICOM files as PNG first, windowed as you want them to be seen"
+    return [note]

@@ -1,20 +1,44 @@
-"""Walking through the folders of a source, and pairing of images with masks."""
+"""Walking through the folders of a source: what is a radiograph, what a mask, and which pair."""
 
+import csv
+import os
 import re
+from collections import defaultdict
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-import pandas as pd
-
 from multiloss.errors import UserError
 from multiloss.layouts import Found, LungRecord, Rejection
-from multiloss.listing import files, is_image
+from multiloss.listing import composed, files, is_image
 
-_IMAGE_FOLDERS = {"cxr_png", "img", "images", "image"}
-_MASK_FOLDERS = {"mask", "masks"}
-# What a published split may be called; all but `test` are divided anew.
-SPLIT_NAMES = {"train", "training", "val", "valid", "validation", "ensemble", "test"}
+# Words in names of folders and files that hold something drawn or computed, no radiograph.
+_MASK_WORDS = {"mask", "masks", "lungmask", "lungmasks", "leftmask", "rightmask"}
+_DRAWN_WORDS = _MASK_WORDS | {
+    *("segmentation", "segmentations", "groundtruth", "contour", "contours"),
+    *("annotation", "annotations", "annotated", "overlay", "overlays", "boundingboxes"),
+    *("heatmap", "heatmaps", "gradcam", "saliency", "thumbnail", "thumbnails", "thumbs"),
+}
+# Words that say so of a folder, or at the end of a file's name, but may mean else within one.
+_DRAWN_AT_END = {"seg", "segs", "gt", "label", "labels", "bbox", "bboxes", "thumb", "preview"}
+_IMAGE_WORDS = {"image", "images", "img", "imgs"}
+# All that the folder of a lung mask may be called; an infection or heart mask is none.
+_LUNG_MASK_WORDS = _MASK_WORDS | {
+    *("lung", "lungs", "left", "right", "manual", "binary", "png", "cxr"),
+    *("segmentation", "segmentations", "train", "training", "val", "validation", "test"),
+}
 _BUNDLE = {"shenzhen", "montgomery", "darwin"}
+# What a published split may be called; all but `test` are divided anew.
+_SPLITS = {
+    "train": "train",
+    "training": "train",
+    "val": "val",
+    "valid": "val",
+    "validate": "val",
+    "validation": "val",
+    "ensemble": "ensemble",
+    "test": "test",
+    "testing": "test",
+}
 
 # One child or adult of the public sets: all images of `person12`, `IM-0115`, `CHNCXR_0001`.
 _PATIENT = re.compile(r"(person\d+|(?:NORMAL2-)?IM-\d+|(?:CHN|MCU)CXR_\d+)(?=[_-])")
@@ -31,9 +55,67 @@ def public_patient(path: Path) -> str:
     return match.group(1) if match else ""
 
 
+def split_of(name: str) -> str:
+    """The shipped split that a folder or cell names: train, val, ensemble, test, or ''.
+
+    In any case, also `Training`, `Testing`, `validate`, `test_set` and the like.
+    """
+    return _SPLITS.get(re.sub(r"[ _-]?(set|data|split|images)$", "", name.strip().lower()), "")
+
+
+def known_split(name: str, where: str) -> str:
+    """`split_of` a name, '' where that is empty; raises `UserError` for an unknown one."""
+    if name and not split_of(name):
+        raise UserError(
+            f"{where}: split '{name}' is not known: use train, val, ensemble or test, or leave it "
+            "empty"
+        )
+    return split_of(name)
+
+
+def _words(name: str) -> list[str]:
+    """The words of `leftMask`, `lung_masks`, `Heat maps`, in small letters."""
+    return [word.lower() for word in re.findall(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+", name)]
+
+
+def _says(name: str, wanted: set[str]) -> bool:
+    """Whether one of the words, or two neighbours taken as one, are in the name."""
+    words = _words(name)
+    return not wanted.isdisjoint(
+        words + [one + two for one, two in zip(words, words[1:], strict=False)]
+    )
+
+
+def is_drawn_folder(name: str) -> bool:
+    """Whether a folder holds masks, annotations, overlays, heat maps or thumbnails by its name."""
+    return _says(name, _DRAWN_WORDS | _DRAWN_AT_END)
+
+
+def is_drawn_file(stem: str) -> bool:
+    """Whether a file is such a thing by its name: `X_mask`, `X_mask_1`, `overlay-3`, `X_gt`."""
+    words = [word for word in _words(stem) if not word.isdigit()]
+    return _says(stem, _DRAWN_WORDS) or (bool(words) and words[-1] in _DRAWN_AT_END)
+
+
+def is_mask_folder(name: str) -> bool:
+    """Whether a folder may hold lung masks: `masks`, `leftMask`, not `heart masks`."""
+    return _says(name, _MASK_WORDS) and set(_words(name)) <= _LUNG_MASK_WORDS
+
+
+def is_lung_mask_folder(name: str) -> bool:
+    """Whether a folder plainly holds lung masks: `is_mask_folder`, and its name says lung."""
+    return is_mask_folder(name) and _says(name, {"lung", "lungs", "lungmask", "lungmasks"})
+
+
+def is_image_folder(name: str) -> bool:
+    """Whether a folder is called after the images in it: `images`, `img`, `CXR_png`..."""
+    named_so = _says(name, _IMAGE_WORDS) or name.lower() == "cxr_png"
+    return named_so and not is_drawn_folder(name)
+
+
 def mask_owner(name: str) -> str:
     """The image that a mask belongs to, both without ending: `X_mask` and `X` mean X."""
-    return re.sub(r"[_-]mask$", "", name, flags=re.IGNORECASE)
+    return re.sub(r"[ _-]+(lungs?[ _-]*)?masks?$", "", name, flags=re.IGNORECASE)
 
 
 def in_folder(paths: Iterable[Path], folder: str) -> dict[str, Path]:
@@ -44,53 +126,120 @@ def in_folder(paths: Iterable[Path], folder: str) -> dict[str, Path]:
 def paired(paths: Iterable[Path], root: Path, patient: Callable[[Path], str]) -> Found:
     """Images with their mask files; what stays alone is a rejection.
 
-    Masks lie in folders named `mask` or `masks` or end in `_mask`, images in folders named
-    `CXR_png`, `img`, `image` or `images` (if there are none, all else are images). Partners have
-    the same name and the same subfolders below such a folder; these make the image_id. An image
-    that is there twice is taken from beside its mask.
+    Masks lie in folders like `mask`, `lung_masks` or `leftMask`, or end in `_mask`; images lie in
+    folders like `CXR_png`, `img` or `images` (if there are none, all else are images). Such
+    folders side by side are one home. Partners have one home, the same name, and the same
+    subfolders below those folders: equal names in two homes (train and test, one folder a
+    patient) are different images. Only where all masks without image are in one home and all
+    images without mask in another, as in archives of their own, partners are found across.
+
+    The image_id is the name below the image's folder; where that is there twice, the folders above
+    are part of it. Raises `UserError` where two images of one home have the same name.
     """
-    masks: dict[str, list[Path]] = {}
-    pictures: dict[str, list[Path]] = {}
-    others: dict[str, list[Path]] = {}
-    home_of: dict[Path, Path] = {}
-    for path in paths:
-        folder, key, home_of[path] = _place(path.relative_to(root))
-        owner = mask_owner(key)
-        if folder in _MASK_FOLDERS or (folder not in _IMAGE_FOLDERS and owner != key):
-            masks.setdefault(owner, []).append(path)
-        else:
-            kind = pictures if folder in _IMAGE_FOLDERS else others
-            kind.setdefault(key, []).append(path)
     found = Found()
-    for key, twins in (pictures or others).items():
-        own = masks.pop(key, [])
-        homes = {home_of[mask] for mask in own}
-        path = next((twin for twin in twins if home_of[twin] in homes), twins[0])
-        if own:
-            found.records.append(LungRecord(key, path, tuple(own), patient(path)))
+    masks: dict[_Key, list[Path]] = defaultdict(list)
+    pictures: dict[_Key, list[Path]] = defaultdict(list)
+    others: dict[_Key, list[Path]] = defaultdict(list)
+    for path in paths:
+        kind, key = _place(path.relative_to(root))
+        if kind == "drawn":
+            found.rejections.append(_other(path, root, "no lung mask by the name of its folder"))
         else:
-            found.rejections.append(Rejection(key, path, "no mask for this image"))
+            {"mask": masks, "image": pictures}.get(kind, others)[key].append(path)
+    if pictures:
+        found.rejections += [
+            _other(path, root, "lies in no folder of images or masks")
+            for own in others.values()
+            for path in own
+        ]
+    chosen = {key: _only(own) for key, own in (pictures or others).items()}
+    pairs = {key: (chosen.pop(key), masks.pop(key)) for key in [*chosen] if key in masks}
+    if len({home for home, _ in chosen}) == len({home for home, _ in masks}) == 1:
+        (home,) = {home for home, _ in masks}
+        for key in [key for key in chosen if (home, key[1]) in masks]:
+            pairs[key] = (chosen.pop(key), masks.pop((home, key[1])))
+    ids = _ids(pairs)
+    found.records += [
+        LungRecord(ids[key], path, tuple(own), patient(path)) for key, (path, own) in pairs.items()
+    ]
+    beside = {name: path for (_, name), (path, _) in pairs.items()}
+    for (_, name), path in chosen.items():
+        reason = "no mask for this image"
+        if name in beside:
+            other = beside[name].relative_to(root).as_posix()
+            reason += f"; another image of this name has one: {other}"
+        found.rejections.append(Rejection(name, path, reason))
     found.rejections += [
-        Rejection(key, path, "no image for this mask") for key, own in masks.items() for path in own
+        Rejection(name, path, "no image for this mask")
+        for (_, name), own in masks.items()
+        for path in own
     ]
     return found
 
 
-def _place(relative: Path) -> tuple[str, str, Path]:
-    """The nearest image or mask folder above a file ('' if none), the name below it, its home."""
-    parts = relative.with_suffix("").parts
-    for depth in range(len(parts) - 2, -1, -1):
-        folder = parts[depth].lower()
-        if folder in _IMAGE_FOLDERS | _MASK_FOLDERS:
-            return folder, "__".join(parts[depth + 1 :]), Path(*parts[:depth])
-    return "", parts[-1], Path(*parts[:-1])
+# The folders above those of images and masks, and the name below.
+_Key = tuple[tuple[str, ...], str]
 
 
-def bundle_part(paths: list[Path], root: Path, own: str) -> list[Path]:
+def _place(relative: Path) -> tuple[str, _Key]:
+    """What a file is (image, mask, drawn, or '' where no folder tells), and where."""
+    *folders, stem = relative.with_suffix("").parts
+    kind, above, below = "", len(folders), len(folders)
+    for depth in range(len(folders) - 1, -1, -1):
+        name = folders[depth]
+        if is_image_folder(name):
+            kind = "image"
+        elif is_mask_folder(name):
+            kind = "mask"
+        elif is_drawn_folder(name) and not set(_words(name)) <= _LUNG_MASK_WORDS:
+            kind = "drawn"
+        if kind:
+            above, below = depth, depth + 1
+            break
+    # ManualMask/leftMask: both are folders of masks.
+    while kind == "mask" and above and is_mask_folder(folders[above - 1]):
+        above -= 1
+    owner = mask_owner(stem)
+    if kind in ("", "image"):
+        if owner != stem:
+            kind = "mask"
+        elif is_drawn_file(stem):
+            kind = "drawn"
+    name = "__".join([*folders[below:], owner if kind == "mask" else stem])
+    return kind, (tuple(folders[:above]), name)
+
+
+def _only(twins: list[Path]) -> Path:
+    """The first of images with one name in one place, which must have equal bytes."""
+    first, *others = twins
+    for other in others:
+        if first.read_bytes() != other.read_bytes():
+            raise UserError(
+                f"{first} and {other} have the same name, but different content: which one "
+                "belongs to the mask? Rename or remove one"
+            )
+    return first
+
+
+def _ids(keys: Iterable[_Key]) -> dict[_Key, str]:
+    keys = list(keys)
+    names = [name for _, name in keys]
+    if len(set(names)) == len(names):
+        return {key: key[1] for key in keys}
+    homes = [home for home, _ in keys]
+    shared = len(os.path.commonprefix(homes))
+    return {(home, name): "__".join([*home[shared:], name]) for home, name in keys}
+
+
+def _other(path: Path, root: Path, reason: str) -> Rejection:
+    return Rejection("__".join(path.relative_to(root).with_suffix("").parts), path, reason)
+
+
+def bundle_part(paths: list[Path], root: Path, own: str) -> tuple[list[Path], list[str]]:
     """Without the other parts of doi:10.17632/8gf9vpkhgy.2, which bundles several sets.
 
     Montgomery is the usual test set for a segmenter trained on Shenzhen, and Darwin holds images
-    of the classification set.
+    of the classification set. Returns the paths, and a note of what was left out.
     """
     others = _BUNDLE - {own}
 
@@ -98,39 +247,84 @@ def bundle_part(paths: list[Path], root: Path, own: str) -> list[Path]:
         return {part.lower() for part in path.relative_to(root).parts[:-1]}
 
     if not any(own in folders(path) for path in paths):
-        return paths
-    return [path for path in paths if not folders(path) & others]
+        return paths, []
+    part = [path for path in paths if not folders(path) & others]
+    left = len(paths) - len(part)
+    return part, [f"{left} files of the bundle's other sets left out"] if left else []
 
 
-def read_table(path: Path, columns: tuple[str, ...]) -> pd.DataFrame:
-    """A CSV file as text, '' where empty; raises `UserError` unless it has the columns."""
+def read_table(path: Path, columns: tuple[str, ...]) -> list[dict[str, str]]:
+    """The rows of a CSV file by column name, '' where empty; rows without any value left out.
+
+    Names of columns are found in any case where that is unambiguous, and given in small letters
+    then. Raises `UserError` for a file that is no UTF-8 or has a fault in its quotes, a missing
+    or doubled column, and a row with more values than the header has names.
+    """
     try:
-        # Never the first column as index, as rows with a comma at their end would have it.
-        table = pd.read_csv(
-            path, dtype=str, keep_default_na=False, index_col=False, encoding="utf-8-sig"
-        )
-    except (ValueError, OSError) as error:
-        reason = " ".join(str(error).split())
-        raise UserError(
-            f"{path} cannot be read as CSV ({reason}): mend that line, and save it as UTF-8 with "
-            "commas between the columns"
-        ) from None
-    table = table.rename(columns=str.strip).map(str.strip)
-    missing = [column for column in columns if column not in table.columns]
+        # Line ends within quotes stay as they are.
+        with open(path, encoding="utf-8-sig", newline="") as handle:
+            reader = csv.reader(handle, strict=True)
+            header = [name.strip() for name in next(reader, [])]
+            rows = [(reader.line_num, [cell.strip() for cell in row]) for row in reader]
+    except (csv.Error, ValueError, OSError) as error:
+        where = f"line {reader.line_num}: " if isinstance(error, csv.Error) else ""
+        raise _not_csv(path, f"{where}{' '.join(str(error).split())}") from None
+    names = _column_names(path, header, columns)
+    table = []
+    for line, row in rows:
+        if any(row[len(names) :]):
+            raise _not_csv(
+                path,
+                f"line {line} has {len(row)} values, the header {len(names)} names; a value with a "
+                "comma in it needs quotes",
+            )
+        # Spreadsheets leave empty rows behind.
+        if any(row):
+            values = row[: len(names)] + [""] * (len(names) - len(row))
+            table.append(dict(zip(names, values, strict=True)))
+    return table
+
+
+def _not_csv(path: Path, reason: str) -> UserError:
+    return UserError(
+        f"{path} cannot be read as CSV ({reason}): mend that line, and save it as UTF-8 with "
+        "commas between the columns"
+    )
+
+
+def _column_names(path: Path, header: list[str], columns: tuple[str, ...]) -> list[str]:
+    """The header with its names in small letters, where no other name is the same then."""
+    small = [name.lower() for name in header]
+    names = [
+        low if small.count(low) == 1 else name for name, low in zip(header, small, strict=True)
+    ]
+    missing = [column for column in columns if column not in names]
     if missing:
         raise UserError(
             f"{path} has no column {', '.join(missing)}: its first line must name the columns "
-            f"{','.join(columns)}, with commas between them (it begins with '{table.columns[0]}')"
+            f"{','.join(columns)}, with commas between them (it begins with "
+            f"'{header[0] if header else ''}')"
         )
-    # Spreadsheets leave empty rows behind.
-    return table[(table != "").any(axis=1)]
+    doubled = [name for name in names if name and names.count(name) > 1]
+    if doubled:
+        raise UserError(f"{path} has two columns '{doubled[0]}': rename or remove one")
+    return names
 
 
-def known_split(name: str, where: str) -> str:
-    """The name of a shipped split in small letters; raises `UserError` for an unknown one."""
-    if name and name.lower() not in SPLIT_NAMES:
-        raise UserError(
-            f"{where}: split '{name}' is not known: use train, val, ensemble or test, or leave it "
-            "empty"
-        )
-    return name.lower()
+def on_disk(path: Path) -> Path:
+    """The path as it is spelt on the disk, where accents are stored in another way there."""
+    if str(path).isascii() or path.exists():
+        return path
+    found = Path(path.anchor)
+    for part in path.parts[1 if path.anchor else 0 :]:
+        step = found / part
+        if not os.path.lexists(step):
+            try:
+                twins = [name for name in os.listdir(found) if composed(name) == composed(part)]
+            except OSError:
+                return path
+            if len(twins) != 1:
+                return path
+            step = found / twins[0]
+        found = step
+    return found

@@ -6,13 +6,16 @@ from pathlib import Path
 from typing import Any
 
 from multiloss.layouts import Found, ImageRecord, Layout, Rejection
-from multiloss.layouts._scan import images, public_patient
+from multiloss.layouts._scan import images, is_drawn_file, public_patient, split_of
 
 _PNEUMONIA = re.compile(r"person\d+_(bacteria|virus)_", re.IGNORECASE)
 
 
 class Kermany(Layout):
     """`{train,test}/{NORMAL,PNEUMONIA}/*.jpeg`, at any depth.
+
+    The set may be there twice, as in an archive that holds `chest_xray` within `chest_xray`:
+    `manifest.build` takes identical files of one name once.
 
     The kind of a pneumonia is in the file's name (`person1_bacteria_1.jpeg`). Patients are the
     number behind `person`, whatever the kind, and `IM-0115` or `NORMAL2-IM-0343`: whether
@@ -57,8 +60,16 @@ class Kermany(Layout):
     def classification(self, root: Path, source: Mapping[str, Any]) -> Found:
         found = Found()
         for path in images(root):
-            folder, split = path.parent.name.upper(), path.parent.parent.name.lower()
+            folder, split = path.parent.name.upper(), split_of(path.parent.parent.name)
             if folder not in ("NORMAL", "PNEUMONIA"):
+                found.rejections.append(
+                    Rejection(path.stem, path, "lies in no folder NORMAL or PNEUMONIA")
+                )
+                continue
+            if is_drawn_file(path.stem):
+                found.rejections.append(
+                    Rejection(path.stem, path, "a mask or drawing by its name, no radiograph")
+                )
                 continue
             label = "normal" if folder == "NORMAL" else _kind(path.stem)
             if label is None:

@@ -4,14 +4,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from multiloss.layouts import Found, Layout, LungRecord, Rejection
-from multiloss.layouts._scan import (
-    bundle_part,
-    images,
-    in_folder,
-    paired,
-    public_patient,
-)
+from multiloss.layouts import Found, Layout, Rejection
+from multiloss.layouts._scan import bundle_part, images, paired, public_patient
+
+_SIDES = ("leftmask", "rightmask")
 
 
 class Montgomery(Layout):
@@ -31,23 +27,20 @@ class Montgomery(Layout):
     homepage = "https://data.lhncbc.nlm.nih.gov/public/Tuberculosis-Chest-X-ray-Datasets/"
 
     def lungs(self, root: Path, source: Mapping[str, Any]) -> Found:
-        paths = images(root)
-        pictures = in_folder(paths, "CXR_png")
-        left, right = in_folder(paths, "leftMask"), in_folder(paths, "rightMask")
-        if not left and not right:
-            return paired(bundle_part(paths, root, "montgomery"), root, public_patient)
-        found = Found()
-        for stem, path in pictures.items():
-            masks = tuple(side[stem] for side in (left, right) if stem in side)
-            if len(masks) == 2:
-                found.records.append(LungRecord(stem, path, masks, public_patient(path)))
-            else:
-                missing = "left or right mask missing" if masks else "no mask for this image"
-                found.rejections.append(Rejection(stem, path, missing))
-        found.rejections += [
-            Rejection(stem, path, "no image for this mask")
-            for side in (left, right)
-            for stem, path in side.items()
-            if stem not in pictures
-        ]
+        paths, notes = bundle_part(images(root), root, "montgomery")
+        found = paired(paths, root, public_patient)
+        found.notes += notes
+        if any(_side(path) for path in paths):
+            halves = [own for own in found.records if {*map(_side, own.mask_paths)} != {*_SIDES}]
+            found.records = [own for own in found.records if own not in halves]
+            found.rejections += [
+                Rejection(own.image_id, path, "left or right mask missing")
+                for own in halves
+                for path in (own.path, *own.mask_paths)
+            ]
         return found
+
+
+def _side(path: Path) -> str:
+    name = path.parent.name.lower()
+    return name if name in _SIDES else ""

@@ -33,6 +33,8 @@ class Phantom(Layout):
             )
             for record in found.records
         ]
+        masks = {*lungs.values(), *lesions.values()}
+        found.rejections = [own for own in found.rejections if own.path not in masks]
         return found
 
     def lungs(self, root: Path, source: Mapping[str, Any]) -> Found:

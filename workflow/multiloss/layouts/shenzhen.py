@@ -31,5 +31,7 @@ class Shenzhen(Layout):
     homepage = "https://data.lhncbc.nlm.nih.gov/public/Tuberculosis-Chest-X-ray-Datasets/"
 
     def lungs(self, root: Path, source: Mapping[str, Any]) -> Found:
-        paths = bundle_part(images(root), root, "shenzhen")
-        return paired(paths, root, public_patient)
+        paths, notes = bundle_part(images(root), root, "shenzhen")
+        found = paired(paths, root, public_patient)
+        found.notes += notes
+        return found

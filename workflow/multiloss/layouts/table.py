@@ -1,6 +1,7 @@
 """A user's own images, listed in a CSV file."""
 
 import os
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -8,21 +9,25 @@ from typing import Any
 from multiloss.addresses import is_remote, local_path
 from multiloss.errors import UserError
 from multiloss.layouts import Found, ImageRecord, Layout, LungRecord, Rejection
-from multiloss.layouts._scan import known_split, read_table
-from multiloss.listing import files
+from multiloss.layouts._scan import known_split, on_disk, read_table
+from multiloss.listing import composed, files
+
+_ON_ONE_LINE = {"path", "patient", "split", "mask", "lung_mask", "lesion_mask"}
 
 
 class Table(Layout):
     """A CSV file with one row an image, UTF-8, with the columns
     `path,label,patient[,split,lung_mask,lesion_mask]`, for lungs `path,mask,patient`.
 
-    Paths start at the folder of the CSV and stay inside it; several mask files are joined by
-    `;`. `split` may be empty; `test` is the shipped test folder. An empty `patient` is unknown.
-    The file is the only CSV of the source, or the one that the source's key `table` names.
+    Names of columns in any case. Paths start at the folder of the CSV and stay inside it; several
+    mask files are joined by `;`. `split` may be empty; `test` is the shipped test folder. An empty
+    `patient` is unknown. Images that no row names are no part of the study. The file is the only
+    CSV of the source, or the one that the source's key `table` names.
     """
 
     counts = "any"
     labels = "column `label`"
+    reads_folders = False
 
     def classification(self, root: Path, source: Mapping[str, Any]) -> Found:
         csv = _csv(root, source)
@@ -30,7 +35,9 @@ class Table(Layout):
         for row in _rows(csv, ("path", "label", "patient"), found):
             path = _inside(csv, row["path"])
             if not row["label"]:
-                found.rejections.append(Rejection(path.stem, path, "no label in the table"))
+                found.rejections.append(
+                    Rejection(_image_id(row["path"]), path, "no label in the table")
+                )
                 continue
             found.records.append(
                 ImageRecord(
@@ -81,8 +88,14 @@ def _csv(root: Path, source: Mapping[str, Any]) -> Path:
 def _rows(csv: Path, columns: tuple[str, ...], found: Found) -> Iterator[dict[str, str]]:
     """The rows that name an image, each once."""
     seen = set()
-    for row in read_table(csv, columns).to_dict("records"):
-        name = _normal(row["path"])
+    for row in read_table(csv, columns):
+        for column in _ON_ONE_LINE & row.keys():
+            if "\n" in row[column] or "\r" in row[column]:
+                raise UserError(
+                    f"{csv.name}: a line break in {row[column]!r} (column {column}): a quote "
+                    "before it is not closed"
+                )
+        name = composed(_normal(row["path"]))
         if name == ".":
             found.rejections.append(Rejection("", csv, "a row without a path"))
             continue
@@ -99,12 +112,16 @@ def _normal(name: str) -> str:
 
 def _inside(csv: Path, name: str) -> Path:
     relative = _normal(name)
-    if os.path.isabs(relative) or relative.split("/")[0] == "..":
+    if (
+        os.path.isabs(relative)
+        or re.match(r"[A-Za-z]:", relative)
+        or relative.split("/")[0] == ".."
+    ):
         raise UserError(
             f"{csv.name}: path '{name}' leaves the folder of the table: put table and images "
             "into one folder and write paths relative to it"
         )
-    return csv.parent / relative
+    return on_disk(csv.parent / relative)
 
 
 def _optional(csv: Path, name: str) -> Path | None:

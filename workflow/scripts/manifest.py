@@ -1,0 +1,35 @@
+"""List all images of all sources, check each, and say what cannot be used."""
+
+from pathlib import Path
+
+import cv2
+import pandas as pd
+from multiloss import layouts, manifest
+from multiloss.files import write_csv
+from multiloss.script import run
+
+
+def main(snakemake) -> None:
+    params = snakemake.params
+    # One image a thread: OpenCV's own threads would only crowd in.
+    cv2.setNumThreads(1)
+    found = {
+        source["name"]: layouts.records(Path(folder), source)
+        for source, folder in zip(params.sources, snakemake.input.sources, strict=True)
+    }
+    roles = {source["name"]: source["role"] for source in params.sources}
+    images = {name: own for name, own in found.items() if roles[name] == layouts.CLASSIFICATION}
+    lungs = {name: own for name, own in found.items() if name not in images}
+    bits = {source["name"]: source.get("bits") for source in params.sources}
+    manifest_table, rejected_images = manifest.build(
+        images, params.classes, snakemake.threads, bits
+    )
+    lung_table, rejected_lungs = manifest.build_lungs(lungs, snakemake.threads, bits)
+    rejected = pd.concat([rejected_images, rejected_lungs], ignore_index=True)
+    manifest.tell(rejected)
+    write_csv(manifest_table, snakemake.output.images)
+    write_csv(lung_table, snakemake.output.lungs)
+    write_csv(rejected, snakemake.output.rejected)
+
+
+run(main, globals().get("snakemake"))
