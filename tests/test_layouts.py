@@ -445,6 +445,7 @@ DRAWN = (
         "thumbnails/a.png",
         "a (1)_mask_1.png",
     ),
+    *("infectionmasks/a.png", "label_maps/a.png", "a_lungmask.png", "a_cam.png", "annot/a.png"),
     *("a-overlay.png", "mask-a.png", "a_seg.png", "a_GT.png", "p1/deep/masks/a.png"),
 )
 
@@ -667,6 +668,8 @@ CASES = [f"case{n}" for n in range(3)]
         ("{}/images/frontal.png", "{}/masks/frontal.png"),
         ("{}/CXR_png/frontal.png", "{}/mask/frontal_mask.png"),
         ("{}/frontal.png", "{}/frontal_mask.png"),
+        ("{}/image.png", "{}/mask.png"),
+        ("{}/x.png", "{}/lung_mask.png"),
         ("set/{}/img/p/frontal.jpg", "set/{}/lung masks/p/frontal.png"),
     ],
 )

@@ -12,17 +12,21 @@ from multiloss.layouts import Found, LungRecord, Rejection
 from multiloss.listing import composed, files, is_image
 
 # Words in names of folders and files that hold something drawn or computed, no radiograph.
-_MASK_WORDS = {"mask", "masks", "lungmask", "lungmasks", "leftmask", "rightmask"}
-_DRAWN_WORDS = _MASK_WORDS | {
+_DRAWN_WORDS = {
     *("segmentation", "segmentations", "groundtruth", "contour", "contours"),
-    *("annotation", "annotations", "annotated", "overlay", "overlays", "boundingboxes"),
-    *("heatmap", "heatmaps", "gradcam", "saliency", "thumbnail", "thumbnails", "thumbs"),
+    *("labelmap", "labelmaps", "annotation", "annotations", "annotated", "boundingboxes"),
+    *("overlay", "overlays", "heatmap", "heatmaps", "gradcam", "gradcams", "saliency"),
+    *("thumbnail", "thumbnails", "thumbs"),
 }
 # Words that say so of a folder, or at the end of a file's name, but may mean else within one.
-_DRAWN_AT_END = {"seg", "segs", "gt", "label", "labels", "bbox", "bboxes", "thumb", "preview"}
+_DRAWN_AT_END = {
+    *("seg", "segs", "gt", "label", "labels", "bbox", "bboxes", "annot", "annots", "cam"),
+    *("thumb", "preview", "previews"),
+}
 _IMAGE_WORDS = {"image", "images", "img", "imgs"}
 # All that the folder of a lung mask may be called; an infection or heart mask is none.
-_LUNG_MASK_WORDS = _MASK_WORDS | {
+_LUNG_MASK_WORDS = {
+    *("mask", "masks", "lungmask", "lungmasks", "leftmask", "rightmask"),
     *("lung", "lungs", "left", "right", "manual", "binary", "png", "cxr"),
     *("segmentation", "segmentations", "train", "training", "val", "validation", "test"),
 }
@@ -86,20 +90,26 @@ def _says(name: str, wanted: set[str]) -> bool:
     )
 
 
+def _says_mask(name: str) -> bool:
+    """Whether a word is mask or ends so: `Masks`, `lungmask`, but not `masked` or `unmask`."""
+    return any(re.search(r"(?<!un)masks?$", word) for word in _words(name))
+
+
 def is_drawn_folder(name: str) -> bool:
     """Whether a folder holds masks, annotations, overlays, heat maps or thumbnails by its name."""
-    return _says(name, _DRAWN_WORDS | _DRAWN_AT_END)
+    return _says_mask(name) or _says(name, _DRAWN_WORDS | _DRAWN_AT_END)
 
 
 def is_drawn_file(stem: str) -> bool:
     """Whether a file is such a thing by its name: `X_mask`, `X_mask_1`, `overlay-3`, `X_gt`."""
     words = [word for word in _words(stem) if not word.isdigit()]
-    return _says(stem, _DRAWN_WORDS) or (bool(words) and words[-1] in _DRAWN_AT_END)
+    at_end = bool(words) and words[-1] in _DRAWN_AT_END
+    return _says_mask(stem) or _says(stem, _DRAWN_WORDS) or at_end
 
 
 def is_mask_folder(name: str) -> bool:
     """Whether a folder may hold lung masks: `masks`, `leftMask`, not `heart masks`."""
-    return _says(name, _MASK_WORDS) and set(_words(name)) <= _LUNG_MASK_WORDS
+    return _says_mask(name) and set(_words(name)) <= _LUNG_MASK_WORDS
 
 
 def is_lung_mask_folder(name: str) -> bool:
@@ -126,7 +136,8 @@ def in_folder(paths: Iterable[Path], folder: str) -> dict[str, Path]:
 def paired(paths: Iterable[Path], root: Path, patient: Callable[[Path], str]) -> Found:
     """Images with their mask files; what stays alone is a rejection.
 
-    Masks lie in folders like `mask`, `lung_masks` or `leftMask`, or end in `_mask`; images lie in
+    Masks lie in folders like `mask`, `lung_masks` or `leftMask`, or end in `_mask` (`mask` alone
+    belongs to the only image of its folder); images lie in
     folders like `CXR_png`, `img` or `images` (if there are none, all else are images). Such
     folders side by side are one home. Partners have one home, the same name, and the same
     subfolders below those folders: equal names in two homes (train and test, one folder a
@@ -158,6 +169,10 @@ def paired(paths: Iterable[Path], root: Path, patient: Callable[[Path], str]) ->
         (home,) = {home for home, _ in masks}
         for key in [key for key in chosen if (home, key[1]) in masks]:
             pairs[key] = (chosen.pop(key), masks.pop((home, key[1])))
+    for home in [home for home, name in masks if not name]:
+        own = [key for key in chosen if key[0] == home]
+        if len(own) == 1:
+            pairs[own[0]] = (chosen.pop(own[0]), masks.pop((home, "")))
     ids = _ids(pairs)
     found.records += [
         LungRecord(ids[key], path, tuple(own), patient(path)) for key, (path, own) in pairs.items()
@@ -170,7 +185,7 @@ def paired(paths: Iterable[Path], root: Path, patient: Callable[[Path], str]) ->
             reason += f"; another image of this name has one: {other}"
         found.rejections.append(Rejection(name, path, reason))
     found.rejections += [
-        Rejection(name, path, "no image for this mask")
+        Rejection(name or path.stem, path, "no image for this mask")
         for (_, name), own in masks.items()
         for path in own
     ]
@@ -200,7 +215,9 @@ def _place(relative: Path) -> tuple[str, _Key]:
     while kind == "mask" and above and is_mask_folder(folders[above - 1]):
         above -= 1
     owner = mask_owner(stem)
-    if kind in ("", "image"):
+    if not kind and not mask_owner(f"_{stem}"):
+        kind, owner = "mask", ""
+    elif kind in ("", "image"):
         if owner != stem:
             kind = "mask"
         elif is_drawn_file(stem):
