@@ -205,6 +205,39 @@ def test_what_does_not_bear_on_a_jpeg_picture_is_not_damage(jpegs):
     assert np.array_equal(decode_grey(content), decode_grey(whole))
 
 
+@pytest.mark.filterwarnings("ignore::UserWarning:PIL.TiffImagePlugin")
+def test_no_kind_of_damage_ends_in_anything_but_a_reason(picture, jpegs):
+    rng = np.random.default_rng(0)
+    image = Image.fromarray(picture)
+    kinds = ("JPEG", "TIFF", "PNG", "GIF", "JPEG2000", "WEBP", "BMP")
+    contents = [file(image, kind) for kind in kinds] + [jpegs["progressive"]]
+    contents += [tiff((picture, {}), (picture, {254: 1})), file(image, "TIFF", compression="jpeg")]
+    refused = 0
+    for number in range(600):
+        content = bytearray(contents[number % len(contents)])
+        where = rng.integers(min(len(content), 700), size=3)
+        if number % 3 == 0:
+            content = content[: where[0]]
+        elif number % 3 == 1:
+            del content[where[0] : where[0] + 20]
+        else:
+            for place in where:
+                content[place] = rng.integers(256)
+        try:
+            decode(bytes(content))
+        except ImageError:
+            refused += 1
+    assert 300 < refused < 600
+
+
+def test_damage_behind_rubbish_in_the_head(jpegs):
+    whole = jpegs["baseline"]
+    # An application segment that says to be shorter than it is.
+    short = whole[:2] + b"\xff\xe1\0\x08" + bytes(90) + whole[2:]
+    with pytest.raises(ImageError, match="90|84 extraneous bytes|premature end"):
+        decode_grey(short[: len(short) // 2] + END)
+
+
 def test_jpegs_are_looked_at_in_several_threads(jpegs):
     whole, half = jpegs["baseline"], jpegs["baseline"][:9000]
 

@@ -1,6 +1,7 @@
 """What an image file says of itself, read before any of its pixels is."""
 
 import io
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -12,8 +13,9 @@ from multiloss.errors import ImageError
 LARGEST_AREA = 200_000_000
 # OpenCV's decoders end at a million pixels a side or below; no radiograph comes near.
 LARGEST_SIDE = 2**16
-# The limit is this module's.
+# The limit is this module's, and on broken files the decoder has the last word.
 Image.MAX_IMAGE_PIXELS = None
+warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.TiffImagePlugin")
 
 _JPEG = b"\xff\xd8"
 _TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
@@ -129,7 +131,7 @@ def _refuse_unpacked(page: TiffImagePlugin.ImageFileDirectory_v2, depth: int) ->
     row = -(-_first(page, _WIDTH, 0) * _first(page, _CHANNELS, 1) * depth // 8)
     packed, stored = row * _first(page, _HEIGHT, 0), page.get(_STRIP_BYTES, 0)
     stored = sum(stored) if isinstance(stored, tuple) else stored
-    if stored and stored != packed:
+    if stored not in (0, packed):  # 0: in tiles
         raise ImageError(
             f"a TIFF file of {depth} bits a pixel with {stored} bytes of pixels, not {packed}: "
             "save it with 16"
@@ -158,7 +160,8 @@ def _is_reduced(page: TiffImagePlugin.ImageFileDirectory_v2) -> bool:
 
 
 def _first(page: TiffImagePlugin.ImageFileDirectory_v2, tag: int, default: int) -> int:
+    """A tag's first number; the default where a broken file has something else."""
     value: Any = page.get(tag, default)
-    while isinstance(value, tuple):
+    if isinstance(value, tuple):
         value = value[0] if value else default
-    return int(value)
+    return value if isinstance(value, int) else default

@@ -12,6 +12,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
@@ -28,7 +29,8 @@ _APPLICATION = range(0xE0, 0xF0)
 # Frames of 8x8 blocks of coefficients (baseline, extended, progressive; Huffman or arithmetic).
 _FRAMES = {0xC0, 0xC1, 0xC2, 0xC9, 0xCA}
 _COEFFICIENTS = 64
-_DONE = b"\0"
+_EMPTY_COMMENT = b"\xff\xfe\0\2"
+_NO_IMAGE, _DONE = "no image", b"\0"
 
 
 def refuse_damaged(content: bytes) -> None:
@@ -36,64 +38,75 @@ def refuse_damaged(content: bytes) -> None:
 
     That is: entropy-coded data that end early, are left over or hold codes that do not exist,
     restart intervals out of order, and scans that never come. A missing end marker loses
-    nothing. What stands in segments that do not bear on the picture is not looked at.
+    nothing, nor does what stands behind it, or in application segments and comments.
     """
     segments = list(_segments(content))
-    _refuse_missing_scans(segments)
-    said = _complaint(START + b"".join(segment for _, segment in segments) + END)
-    if said:
-        raise ImageError(f"truncated or damaged: {said[:1].lower()}{said[1:]}")
+    try:
+        _refuse_missing_scans(segments)
+    except (IndexError, ValueError):  # a segment shorter than it says
+        raise ImageError("truncated or damaged: a header is cut short") from None
+    # Only its first complaint is told: let it not be about an odd remark in the file's head.
+    kept = [segment.whole for segment in segments if not segment.remark]
+    # OpenCV knows a JPEG file by the marker behind its first.
+    _refuse_complaint(START + _EMPTY_COMMENT + b"".join(kept) + END)
 
 
 def refuse_damaged_tiff(content: bytes) -> None:
     """The same for a TIFF file whose strips or tiles are JPEG, as far as libjpeg tells."""
-    said = _complaint(content)
-    if said:
-        raise ImageError(f"truncated or damaged: {said[:1].lower()}{said[1:]}")
+    _refuse_complaint(content)
 
 
-def _segments(content: bytes) -> Iterator[tuple[int, bytes]]:
-    """(marker, bytes with marker and scan data) of all that bears on the picture."""
-    place = len(START)
-    while True:
-        match = _SCAN_END.search(content, place)
-        if match is None or content[match.end() - 1] == _END_OF_IMAGE:
-            return
+@dataclass(frozen=True)
+class _Segment:
+    """A marker with its fields; `whole` has what stands before it, too, and its scan data."""
+
+    marker: int
+    fields: bytes
+    whole: bytes
+    remark: bool
+
+
+def _segments(content: bytes) -> Iterator[_Segment]:
+    """All segments up to the end of the first picture."""
+    place, scanned = len(START), False
+    while match := _SCAN_END.search(content, place):
         marker, start = content[match.end() - 1], match.end()
-        if marker == START[1]:  # a second picture begins before the first has ended
+        # A start is that of a second picture, before the first one has ended.
+        if marker in (_END_OF_IMAGE, START[1]):
             return
         end = start + int.from_bytes(content[start : start + 2], "big")
+        fields = content[start + 2 : end]
         if marker == _START_OF_SCAN:
+            scanned = True
             after = _SCAN_END.search(content, end)
             end = after.start() if after else len(content)
-        if marker not in _APPLICATION and marker != _COMMENT:
-            yield marker, bytes((0xFF, marker)) + content[start:end]
+        remark = not scanned and (marker in _APPLICATION or marker == _COMMENT)
+        yield _Segment(marker, fields, content[place:end], remark)
         place = end
 
 
-def _refuse_missing_scans(segments: list[tuple[int, bytes]]) -> None:
-    frames = [segment for marker, segment in segments if marker in _FRAMES]
-    scans = [segment for marker, segment in segments if marker == _START_OF_SCAN]
+def _refuse_missing_scans(segments: list[_Segment]) -> None:
+    frames = [segment.fields for segment in segments if segment.marker in _FRAMES]
+    scans = [segment.fields for segment in segments if segment.marker == _START_OF_SCAN]
     if not scans:
         raise ImageError("truncated (a JPEG file without its picture)")
     if not frames:
         return
-    # A frame: marker, length, depth, height, width, then the components: id, sampling, table.
+    # A frame: depth, height, width, count of components, then of each: id, sampling, table.
     frame = frames[0]
-    if frame[4] != 8:
-        raise ImageError(f"a JPEG file of {frame[4]} bits: save it as PNG or TIFF")
+    if frame[0] != 8:
+        raise ImageError(f"a JPEG file of {frame[0]} bits: save it as PNG or TIFF")
     # Each component's coefficients whose last bit has come.
-    whole: dict[int, set[int]] = {identity: set() for identity in frame[10 : 10 + 3 * frame[9] : 3]}
+    whole: dict[int, set[int]] = {identity: set() for identity in frame[6 : 6 + 3 * frame[5] : 3]}
     for scan in scans:
-        # Marker, length, count, then (component, tables) each, first and last coefficient,
-        # and in one byte which bits came before and which is the last to come now.
-        parts = scan[5 : 5 + 2 * scan[4] : 2]
-        first, last, bits = scan[5 + 2 * len(parts) : 8 + 2 * len(parts)]
+        # Count of components, of each (id, tables), then the first and last coefficient, and in
+        # one byte which bits came before and which is the last to come now.
+        parts = scan[1 : 1 + 2 * scan[0] : 2]
+        first, last, bits = scan[1 + 2 * len(parts) : 4 + 2 * len(parts)]
         if bits & 0x0F == 0:
             for identity in parts:
                 whole.setdefault(identity, set()).update(range(first, last + 1))
-    lost = sum(len(coefficients) < _COEFFICIENTS for coefficients in whole.values())
-    if lost:
+    if any(len(coefficients) < _COEFFICIENTS for coefficients in whole.values()):
         raise ImageError("truncated or damaged: scans are missing")
 
 
@@ -133,8 +146,8 @@ class _Decoder:
 _idle: queue.LifoQueue[_Decoder] = queue.LifoQueue()
 
 
-def _complaint(content: bytes) -> str:
-    """The first thing that libjpeg says to have been lost, '' for nothing. For any thread."""
+def _refuse_complaint(content: bytes) -> None:
+    """Raise `ImageError` with the first thing that libjpeg says to be lost. For any thread."""
     try:
         decoder = _idle.get_nowait()
     except queue.Empty:
@@ -145,8 +158,11 @@ def _complaint(content: bytes) -> str:
         decoder.close()
         raise ImageError("truncated or damaged: the decoder broke down on it") from None
     _idle.put(decoder)
-    match = _DAMAGE.search(said)
-    return match.group(1).strip() if match else ""
+    if match := _DAMAGE.search(said):
+        lost = match.group(1).strip()
+        raise ImageError(f"truncated or damaged: {lost[:1].lower()}{lost[1:]}")
+    if said.endswith(_NO_IMAGE):
+        raise ImageError("unreadable, truncated or not an image")
 
 
 @atexit.register
@@ -159,10 +175,12 @@ def _serve() -> None:
     """Decode files from standard input, each behind its length, until that ends."""
     while length := sys.stdin.buffer.read(8):
         content = sys.stdin.buffer.read(int.from_bytes(length, "big"))
-        # All coefficients are read, few are transformed. Errors are the caller's own to meet.
+        # All coefficients are read, few are transformed.
+        image = None
         with contextlib.suppress(cv2.error):
-            cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_REDUCED_GRAYSCALE_8)
-        os.write(sys.stderr.fileno(), _DONE)
+            image = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_REDUCED_GRAYSCALE_8)
+        said = "" if image is not None else _NO_IMAGE
+        os.write(sys.stderr.fileno(), said.encode() + _DONE)
 
 
 if __name__ == "__main__":
