@@ -205,7 +205,7 @@ def test_table_by_hand(study):
     assert share["value"] == pytest.approx(3 / 5)
     assert (share["n"], share["n_patients"], share["n_flat"]) == (5, 4, 1)
     assert 0 <= share["ci_low"] < 0.6 < share["ci_high"] <= 1
-    assert share["ci_method"] == "percentile" and share["reason"] == ""
+    assert share["ci_method"] == "t" and share["reason"] == ""
     # Of three images with a lesion one is hit; of two classified rightly one.
     for metric in ("pointing_game", "energy_pointing_game"):
         assert row(table, "a", metric)["value"] == pytest.approx(1 / 3)

@@ -86,8 +86,28 @@ def assign(
     for split in SPLITS:
         own = ", ".join(f"{counts.at[split, name]} {name}" for name in classes)
         logger.info("split %s: %s", split, own)
+    _warn_of_lone_patients(manifest, classes)
     in_test = manifest.loc[manifest["split"] == "test", "patient_id"]
     return manifest.reset_index(drop=True), _dropped(dropped, in_test)
+
+
+def _warn_of_lone_patients(manifest: pd.DataFrame, classes: Sequence[str]) -> None:
+    """Say before anything is trained what one patient of a class will not allow."""
+    patients = manifest.groupby(["split", "label"])["patient_id"].nunique()
+    for name in classes:
+        if patients.get(("ensemble", name), 0) < 2:
+            logger.warning(
+                "class '%s' has one patient in split 'ensemble': fitted ensembles (weighted "
+                "average, stacking) cannot be cross-fitted and so not be chosen; add patients of "
+                "it, or raise splits.ratios.ensemble",
+                name,
+            )
+        if patients.get(("test", name), 0) < 2:
+            logger.warning(
+                "class '%s' has one patient in split 'test': what is said of it rests on that "
+                "patient, and no interval can tell how much another would change",
+                name,
+            )
 
 
 def assign_lungs(
