@@ -129,7 +129,7 @@ def test_val_flatters_where_it_has_a_say_and_the_chosen_single_where_it_was_chos
 
 
 def test_intervals_close_to_one_are_marked_by_metric() -> None:
-    found, models = study(("cce",), sizes=(30, 40, 300), skill=4.0)
+    found, models = study(("cce",), sizes=(30, 40, 300), skill=3.0)
     table = evaluation.metrics_table(found.only("test"), models, OPTIONS, 1)
     table = table[(table["ci_method"] != "binomial") & table["value"].notna()]
     marked = table["reason"].str.contains(evaluation.NEAR_ONE)
