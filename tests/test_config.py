@@ -356,3 +356,24 @@ def test_planning_a_study_needs_nothing_beyond_what_snakemake_brings() -> None:
         check=True,
     )
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize(
+    ("section", "change", "has_a_say"),
+    [
+        ("classification.training", {"keep": "last"}, False),
+        ("classification.training", {"keep": "best"}, True),
+        ("classification.training", {"keep": "last", "early_stopping": {"patience": 3}}, True),
+        ("classification.training", {"keep": "last", "reduce_on_plateau": {}}, True),
+        ("ensembles.model_level.training", {"keep": "last"}, False),
+        ("ensembles.model_level.training", {"keep": "best"}, True),
+    ],
+)
+def test_val_has_a_say_where_it_ends_or_picks(section: str, change: Any, has_a_say: bool) -> None:
+    study = default()
+    part = study
+    for key in section.split("."):
+        part = part[key]
+    part.update(change)
+    told = config.val_decides(config.validate(study))
+    assert told[section.removesuffix(".training").removeprefix("ensembles.")] is has_a_say

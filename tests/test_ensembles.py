@@ -1,5 +1,6 @@
 """Choosing, combining and cross-fitting on the `ensemble` split, and nothing but that split."""
 
+import functools
 import itertools
 import types
 
@@ -7,6 +8,8 @@ import numpy as np
 import pandas as pd
 import pytest
 import simulated
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
 from multiloss import ensembles
 from multiloss.ensembles import build, combiners, crossfit, predictions, selection
 from multiloss.ensembles.predictions import Predictions
@@ -188,18 +191,19 @@ def test_stacking_neither_overfits_nor_underfits_135_images():
     assert np.mean(gains) > -0.03
 
 
-def test_stacking_gives_an_unseen_class_no_probability():
+def test_what_is_fitted_must_see_every_class():
     p, y = informative(0)
     seen = y != 1
-    stacked = combiners.Stacking(seed=0).fit(p[:, seen], y[seen]).predict(p)
-    assert (stacked[:, 1] == 0).all()
-    np.testing.assert_allclose(stacked.sum(axis=1), 1)
-
-
-def test_stacking_on_one_class_names_the_remedy():
-    p, _ = informative(0)
-    with pytest.raises(UserError, match=r"splits\.ratios\.ensemble"):
-        combiners.Stacking().fit(p, np.zeros(p.shape[1], dtype=int))
+    with pytest.raises(ValueError, match="every class"):
+        combiners.Stacking(seed=0).fit(p[:, seen], y[seen])
+    fits = {name: method.fits(y[seen], 3) for name, method in combiners.COMBINERS.items()}
+    assert fits == {
+        "majority_vote": True,
+        "simple_average": True,
+        "weighted_average": False,
+        "stacking": False,
+    }
+    assert all(method.fits(y, 3) for method in combiners.COMBINERS.values())
 
 
 # -- all methods -------------------------------------------------------------------------
@@ -274,20 +278,22 @@ def test_ties_go_to_the_lower_log_loss_and_then_to_the_config():
     assert names.index("second-r0") == names.index("first-r0") + 1
 
 
-def test_a_constant_model_comes_after_every_defined_score_and_a_failed_one_is_never_taken():
+def test_an_undefined_score_ranks_as_chance_and_a_failed_model_last():
     data = simulated.predictions(0, models=4)
     data.p[0] = [0.8, 0.1, 0.1]
     data.p[1] = np.nan
+    # The third always names a wrong class, which is worse than chance.
+    data.p[2] = 0.1 + 0.7 * np.eye(3)[(data.y + 1) % 3]
     ranking = selection.rank(data)
-    assert ranking["model"].tolist()[2:] == ["loss0-r0", "loss1-r0"]
-    assert ranking["score"].isna().tolist() == [False, False, True, True]
-    assert ranking["reason"].tolist()[2:] == [
-        "one class is predicted for all images",
-        "no probabilities: training failed",
-    ]
-    assert selection.members(ranking, 3)[-1] == "loss0-r0"
-    with pytest.raises(UserError, match=r"ensembles\.top_k: 4 members .* only 3"):
-        selection.members(ranking, 4)
+    assert ranking["model"].tolist() == ["loss3-r0", "loss0-r0", "loss2-r0", "loss1-r0"]
+    assert ranking["score"].isna().tolist() == [False, True, False, True]
+    assert ranking["score"][2] < 0
+    assert ranking["reason"].tolist() == ["", selection.UNDEFINED, "", selection.FAILED]
+    assert selection.members(ranking, 4) == ranking["model"].tolist()
+    assert selection.failed(ranking, selection.members(ranking, 3)) == []
+    assert selection.failed(ranking, selection.members(ranking, 4)) == ["loss1-r0"]
+    with pytest.raises(UserError, match=r"ensembles\.top_k: 5 members .* only 4"):
+        selection.members(ranking, 5)
 
 
 # -- cross-fitting -----------------------------------------------------------------------
@@ -334,17 +340,63 @@ def test_folds_keep_patients_together_and_classes_spread():
     assert (fold != crossfit.folds(data.patients, data.y, 5, seed=2)).any()
 
 
-def test_few_patients_mean_fewer_folds_and_one_patient_an_error():
+def test_few_patients_mean_fewer_folds_and_one_patient_none():
     y = np.array([0] * 10 + [1] * 10 + [2] * 3)
     patients = [f"p{k}" for k in range(23)]
     assert len(np.unique(crossfit.folds(patients, y, 5, 0))) == 3
-    with pytest.raises(UserError, match=r"splits\.ratios\.ensemble"):
-        crossfit.folds(["p"] * 23, y, 5, 0)
+    names = ["normal", "bacterial", "viral"]
+    assert crossfit.obstacle(patients, y, names) == ""
+    twins = patients[:20] + ["one"] * 3
+    assert crossfit.obstacle(twins, y, names) == (
+        "cannot be cross-fitted: class 'viral' has 1 patient in the split `ensemble`, "
+        "two are needed"
+    )
+    assert "class 'viral' has 0 patients" in crossfit.obstacle(patients[:20], y[:20], names)
+    # Nothing can be left out then, and nothing is made up: no class gets a probability of 0.
+    fold = crossfit.folds(twins, y, 5, 0)
+    assert set(fold) == {0}
+    p = np.full((2, 23, 3), 1 / 3)
+    for method in ("weighted_average", "stacking"):
+        make = functools.partial(combiners.combiner, method, 0)
+        assert np.isnan(crossfit.crossfit(make, p, y, fold)).all()
+        apart = np.arange(23) // 10
+        assert np.isnan(crossfit.crossfit(make, p, y, apart)).all()
+
+
+def test_three_patients_of_two_classes_each_need_a_third_fold():
+    # Each class's two patients share one with each other class: no two folds part all three.
+    patients = np.repeat(["p", "q", "r"], 2)
+    y = np.array([0, 1, 1, 2, 2, 0])
+    fold = crossfit.folds(patients, y, 2, 0)
+    assert fold.tolist() in [[0, 0, 1, 1, 2, 2], [1, 1, 0, 0, 2, 2]] or len(set(fold)) == 3
+    assert all(set(y[fold != k]) == {0, 1, 2} for k in range(3))
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    st.lists(st.lists(st.integers(0, 3), min_size=1, max_size=4), min_size=2, max_size=12),
+    st.integers(2, 6),
+    st.integers(0, 3),
+)
+def test_every_fit_sees_every_class(labels, count, seed):
+    """Any mix: each patient (an inner list) has images of any classes."""
+    patients = np.repeat([f"p{k}" for k in range(len(labels))], [len(own) for own in labels])
+    y = np.concatenate([np.array(own) for own in labels])
+    names = [str(k) for k in np.unique(y)]
+    y = np.searchsorted(np.unique(y), y)
+    assume(not crossfit.obstacle(patients, y, names))
+    fold = crossfit.folds(patients, y, count, seed)
+    assert pd.Series(fold).groupby(patients).nunique().max() == 1
+    assert sorted(set(fold)) == list(range(fold.max() + 1))
+    for k in range(fold.max() + 1):
+        assert set(y[fold != k]) == set(y)
+    # More folds than asked for only where pairs of patients bind that many classes together.
+    assert len(set(fold)) <= max(count, 3)
 
 
 def candidates(*rows):
     columns = ["kind", "model", "score", "log_loss", "complexity", "k"]
-    return pd.DataFrame(rows, columns=columns)
+    return pd.DataFrame(rows, columns=columns).assign(reason="")
 
 
 def picks(*rows):
@@ -358,6 +410,36 @@ def test_an_ensemble_must_beat_the_single_model():
     assert picks(single, ("ensemble", "e", 0.7 + 1e-14, 0.1, 0, 3))["overall"] == "a-r0"
     assert picks(single, ("ensemble", "e", 0.71, 0.9, 3, 3))["overall"] == "e"
     assert picks(single, ("ensemble", "e", np.nan, 0.9, 3, 3))["overall"] == "a-r0"
+
+
+def test_an_undefined_score_counts_as_chance_in_the_choice():
+    """Eight images of class 0 and two of 1: single models that say 0 throughout have no MCC."""
+    collapsed = [("single", "cce", np.nan, 0.4, 0, 0), ("single", "focal", np.nan, 0.5, 0, 0)]
+    found = picks(
+        *collapsed,
+        ("ensemble", "average", np.nan, 0.4, 0, 2),
+        ("ensemble", "stacking", -0.11, 0.9, 3, 2),
+    )
+    assert found == {"single": "cce", "ensemble": "average", "overall": "cce"}
+    worse = ("single", "cce", -0.05, 0.1, 0, 0)
+    assert picks(worse, collapsed[1])["single"] == "focal"
+    better = ("ensemble", "stacking", 0.01, 0.9, 3, 2)
+    assert picks(*collapsed, better)["overall"] == "stacking"
+
+
+def test_what_has_no_log_loss_is_not_chosen_and_what_speaks_against_a_choice_is_said():
+    table = candidates(
+        ("single", "failed", np.nan, np.nan, 0, 0),
+        ("single", "poor", -0.2, 0.5, 0, 0),
+        ("ensemble", "unjudged", np.nan, np.nan, 3, 2),
+    )
+    table["reason"] = ["training failed", "it never predicts 'b'", "one patient"]
+    chosen = crossfit.choose(table)
+    assert chosen["model"].tolist() == ["poor", "poor"]
+    notes = "Note: it never predicts 'b'; its score is not above that of chance, 0"
+    assert chosen["rule"].str.endswith(notes).all()
+    nothing = crossfit.choose(table.iloc[[0, 2]])
+    assert nothing.empty and nothing.columns.tolist() == chosen.columns.tolist()
 
 
 def test_ties_go_to_the_simpler_method_the_fewer_members_the_lower_log_loss():
@@ -457,9 +539,90 @@ def test_members_table():
 
 def test_more_members_than_models_is_the_users_error():
     singles, _, _ = replicate_study()
+    # The config refuses it; this guards the tables.
     entries = simulated.entries(["simple_average"], [7])
     with pytest.raises(UserError, match=r"ensembles\.top_k: 7"):
         built(singles, None, entries)
+
+
+def lone_patient(data, classes=1):
+    """The same, with all `ensemble` images of the last class belonging to one patient, or gone."""
+    rows = data.rows.copy()
+    rare = (rows["split"] == "ensemble") & (rows["label"] == data.classes[-1])
+    if classes:
+        rows.loc[rare, "patient_id"] = "lone"
+        return Predictions(rows, data.models, data.classes, data.p)
+    keep = ~rare.to_numpy()
+    kept = rows[keep].reset_index(drop=True)
+    return Predictions(kept, data.models, data.classes, data.p[:, keep])
+
+
+FITTED = ("weighted_average", "stacking")
+
+
+def test_a_class_with_one_patient_leaves_fitted_methods_out_of_the_choice():
+    data = lone_patient(simulated.predictions(0))
+    entries = simulated.entries(top_k=[3])
+    _, made = built(data, None, entries)
+    assert all(np.isfinite(p).all() for p in made.p.values())
+    table = made.candidates.set_index("model")
+    fitted = [f"{method}-top3-r0" for method in FITTED]
+    assert table.loc[fitted, ["score", "log_loss", "ci_low"]].isna().all().all()
+    assert (table.loc[fitted, "folds"] == 0).all()
+    assert table.loc[fitted, "reason"].str.contains("class 'viral' has 1 patient").all()
+    rest = table.drop(fitted)
+    assert rest["score"].notna().all()
+    chosen = crossfit.choose(made.candidates).set_index("what")["model"]
+    assert chosen["ensemble"] in ("majority_vote-top3-r0", "simple_average-top3-r0")
+
+
+def test_a_class_without_images_makes_fitted_methods_a_gap():
+    data = lone_patient(simulated.predictions(0), classes=0)
+    _, made = built(data, None, simulated.entries(top_k=[3]))
+    for name, p in made.p.items():
+        fitted = name.startswith(FITTED)
+        assert np.isnan(p).all() if fitted else np.isfinite(p).all(), name
+    reasons = made.candidates.set_index("model")["reason"]
+    assert reasons["stacking-top3-r0"] == (
+        "no probabilities: cannot be cross-fitted: class 'viral' has 0 patients in the split "
+        "`ensemble`, two are needed"
+    )
+    assert made.weights.empty
+
+
+def test_an_ensemble_with_a_failed_member_is_a_gap():
+    singles, model_level, entries = replicate_study()
+    singles.p[2:] = np.nan  # two are left of six
+    model_level.p[0] = np.nan
+    small = simulated.entries(top_k=[2])
+    ranking, made = built(singles, model_level, small | entries)
+    for name, p in made.p.items():
+        assert np.isfinite(p).all() if "top2" in name else np.isnan(p).all(), name
+    table = made.candidates.set_index("model")
+    lost = selection.members(ranking, 3)[-1]
+    assert (
+        table["reason"]["simple_average-top3-r0"] == f"no probabilities: its member {lost} has none"
+    )
+    assert "model_level-top3-r0 has none" in table["reason"]["weighted_average-model_level-r0"]
+    members = build.member_table(small | entries, ranking, made.candidates, {})
+    assert (
+        members.groupby("ensemble").size()[["stacking-top3-r0", "stacking-top5-r0"]] == [3, 5]
+    ).all()
+    chosen = crossfit.choose(made.candidates).set_index("what")["model"]
+    assert "top2" in chosen["ensemble"]
+
+
+def test_collapsed_models_are_chosen_with_what_speaks_against_them():
+    data = simulated.predictions(0, models=3)
+    data.p[:] = [0.8, 0.1, 0.1]
+    _, made = built(data, None, simulated.entries(["simple_average", "stacking"], [2]))
+    chosen = crossfit.choose(made.candidates).set_index("what")
+    assert chosen["model"]["overall"] == "loss0-r0" and np.isnan(chosen["score"]["overall"])
+    assert chosen["rule"]["overall"] == (
+        "the single model, since no ensemble beats its score. Note: one class is predicted for all "
+        "images: its MCC counts as 0; it never predicts 'bacterial'; it never predicts 'viral'; it "
+        "predicts 'normal' for 100% of the images; its score is not above that of chance, 0"
+    )
 
 
 def test_model_level_on_other_images_is_refused():

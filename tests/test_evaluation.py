@@ -13,6 +13,7 @@ from multiloss import evaluation, metrics
 from multiloss.ensembles.predictions import Predictions
 from multiloss.errors import UserError
 from multiloss.evaluation.families import CALIBRATED
+from multiloss.statistics import degenerate
 from multiloss.statistics.bootstrap import binomial_interval
 from sklearn.metrics import matthews_corrcoef, precision_recall_curve, roc_curve
 
@@ -104,6 +105,123 @@ def test_values_fitted_on_their_own_split_say_so() -> None:
     assert told[part.index][part["value"].notna()].all()
 
 
+def test_val_flatters_where_it_has_a_say_and_the_chosen_single_where_it_was_chosen() -> None:
+    found, models = study(("cce", "focal", "head"))
+    models["head-r0"] |= {"kind": "ensemble", "method": "model_level", "level": "model", "k": 2}
+    never = {"classification": False, "model_level": False}
+    assert evaluation.flattered_models(models, {"focal-r0"}, never) == {
+        "val": set(),
+        "ensemble": {"focal-r0", "head-r0"},
+    }
+    heads = evaluation.flattered_models(models, (), never | {"model_level": True})
+    assert heads["val"] == {"head-r0"}
+    everywhere = evaluation.flattered_models(models, (), never | {"classification": True})
+    assert everywhere["val"] == set(models)
+    flattered = {"val": {"cce-r0"}, "ensemble": {"focal-r0"}}
+    table = evaluation.metrics_table(found, models, OPTIONS, 1, flattered=flattered)
+    told = table[table["value"].notna() & table["reason"].str.contains(evaluation.FLATTERED)]
+    assert set(zip(told["model"], told["split"], strict=True)) == {
+        ("cce-r0", "val"),
+        ("focal-r0", "ensemble"),
+    }
+    part = table[(table["model"] == "cce-r0") & (table["split"] == "val") & table["value"].notna()]
+    assert part["reason"].str.contains(evaluation.FLATTERED).all()
+
+
+def test_intervals_close_to_one_are_marked_by_metric() -> None:
+    found, models = study(("cce",), sizes=(30, 40, 300), skill=3.0)
+    table = evaluation.metrics_table(found.only("test"), models, OPTIONS, 1)
+    table = table[(table["ci_method"] != "binomial") & table["value"].notna()]
+    marked = table["reason"].str.contains(evaluation.NEAR_ONE)
+    high = table["value"] >= 0.98
+    falling = table["metric"].str.match("log_loss|brier|ece|classwise_ece|specificity|sensitivity")
+    drawn = table["ci_method"].isin(["transformed", "percentile"])
+    assert (marked == (high & ~falling & drawn)).all()
+    by_metric = table.set_index("metric")
+    assert by_metric["value"]["auroc"] > 0.98 > by_metric["value"]["mcc"]
+    assert marked[table["metric"] == "auroc"].all() and not marked[table["metric"] == "mcc"].any()
+
+
+def test_votes_are_marked_where_probabilities_are_judged() -> None:
+    found, models = study(("cce", "vote"))
+    models["vote-r0"] |= {"kind": "ensemble", "method": "majority_vote", "k": 2}
+    table = evaluation.metrics_table(found.only("test"), models, OPTIONS, 1)
+    marked = table[table["reason"].str.contains("shares of votes")]
+    assert set(marked["model"]) == {"vote-r0"}
+    assert set(marked["metric"]) == {
+        "log_loss", "brier", "brier_reliability", "brier_resolution", "brier_within_bin", "ece",
+        "classwise_ece", *(f"ece_{name}" for name in CLASSES),
+    }  # fmt: skip
+    uniform = np.full(3, 1 / 3)
+    scores, _ = evaluation.calibration_tables(found, models, OPTIONS, 1, "balanced", uniform, {})
+    votes = scores["reason"].str.contains("shares of votes")
+    assert set(scores.loc[votes, "model"]) == {"vote-r0"}
+    assert votes[(scores["model"] == "vote-r0") & (scores["metric"] == "ece")].all()
+
+
+def test_degenerate_models_by_hand() -> None:
+    """Ten images a split: 8 of class 0, 1 of 1, 1 of 2 on the test; 7, 2, 1 on the ensemble."""
+    labels = {"val": [0] * 10, "ensemble": [0] * 7 + [1] * 2 + [2], "test": [0] * 8 + [1, 2]}
+    y = np.concatenate(list(labels.values()))
+    rows = pd.DataFrame(
+        {
+            "image_id": [f"i{k}" for k in range(30)],
+            "patient_id": [f"p{k // 2}" for k in range(30)],
+            "split": np.repeat(list(labels), 10),
+            "label": [CLASSES[k] for k in y],
+        }
+    )
+    predicted = {
+        "right-r0": y,
+        "constant-r0": np.zeros(30, int),
+        "misses-r0": np.where(y == 2, 1, y),
+        "wrong-r0": (y + 1) % 3,
+        "failed-r0": y,
+    }
+    p = np.stack([np.eye(3)[each] for each in predicted.values()])
+    p[4] = np.nan
+    models = {name: {"kind": "single"} for name in predicted} | {"wrong-r0": {"kind": "ensemble"}}
+    found = Predictions(rows, list(predicted), CLASSES, p)
+    table = evaluation.degenerate_table(found, models)
+    assert list(table) == [
+        "model", "kind", "split", "problem", "class", "value", "n", "n_patients",
+    ]  # fmt: skip
+    assert (table["n"] == 10).all() and (table["n_patients"] == 5).all()
+    never, dominates, chance = (
+        "class_never_predicted", "one_class_dominates", "no_better_than_chance",
+    )  # fmt: skip
+    told = table[["model", "split", "problem", "class", "value"]].to_numpy().tolist()
+    # MCC of `wrong` by Gorodkin: of the ensemble split (0 - (7 1 + 2 7 + 1 2)) / 46 = -0.5, of the
+    # test split (0 - (8 1 + 1 8 + 1 1)) / 34 = -0.5.
+    assert told == [
+        ["constant-r0", "ensemble", never, "bacterial", 2],
+        ["constant-r0", "ensemble", never, "viral", 1],
+        ["constant-r0", "ensemble", dominates, "normal", 1.0],
+        ["constant-r0", "ensemble", chance, "", 0.0],
+        ["misses-r0", "ensemble", never, "viral", 1],
+        ["wrong-r0", "ensemble", chance, "", -0.5],
+        ["constant-r0", "test", never, "bacterial", 1],
+        ["constant-r0", "test", never, "viral", 1],
+        ["constant-r0", "test", dominates, "normal", 1.0],
+        ["constant-r0", "test", chance, "", 0.0],
+        ["misses-r0", "test", never, "viral", 1],
+        ["wrong-r0", "test", chance, "", -0.5],
+    ]
+    assert table.loc[table["model"] == "wrong-r0", "kind"].unique().tolist() == ["ensemble"]
+    healthy = evaluation.degenerate_table(found.subset(["right-r0", "failed-r0"]), models)
+    assert healthy.empty and list(healthy) == list(table)
+
+
+def test_a_class_dominates_above_nine_tenths_where_it_is_at_most_eight() -> None:
+    def dominating(true: int, called: int) -> list[str]:
+        y, predicted = np.arange(100) >= true, np.arange(100) >= called
+        found = degenerate.problems(y.astype(int), predicted.astype(int), 2)
+        return [problem.problem for problem in found if problem.problem == degenerate.DOMINATES]
+
+    assert dominating(80, 91) == ["one_class_dominates"]
+    assert dominating(80, 90) == [] and dominating(81, 91) == []
+
+
 def test_published_interval_of_mcc() -> None:
     """Rajaraman et al. (2021), table of the best ensemble: 0.9068 (0.8839, 0.9297), n = 624."""
     low, high = binomial_interval(0.9068, 624)
@@ -160,8 +278,10 @@ def test_awkward_models_have_values_or_reasons() -> None:
     published = row(table, model="perfect-r0", metric="mcc", ci_method="binomial")
     assert (published["ci_low"], published["reason"]) == (1.0, "")
     rank = evaluation.rank_table(found, models, OPTIONS, 1)
-    assert list(rank["model"]) == ["cce-r0", "perfect-r0"]
-    assert list(rank["p_best"]) == [0.0, 1.0]
+    # A constant model is ranked as chance, though it has no MCC; a failed one not at all.
+    assert list(rank["model"]) == ["cce-r0", "constant-r0", "perfect-r0"]
+    assert list(rank["p_best"]) == [0.0, 0.0, 1.0] and list(rank["rank"]) == [2.0, 3.0, 1.0]
+    assert list(rank["value"].isna()) == [False, True, False]
     curves = evaluation.curves_table(found, OPTIONS, 1)
     assert set(curves["model"]) == {"cce-r0", "constant-r0", "perfect-r0"}
     assert set(evaluation.confusion_table(found)["model"]) == set(curves["model"])

@@ -195,6 +195,23 @@ QUARTER[:10, :10] = 1
 OTHER = np.fliplr(QUARTER)
 
 
+def test_interval_of_a_mean_by_hand():
+    # 1, 2, 3, 6 of four patients: mean 3, s = sqrt(14 / 3), t(3) = 3.182446.
+    low, high = localisation.mean_interval(np.array([1.0, 2, 3, 6]), np.arange(4), 0.95)
+    half = 3.182446 * np.sqrt(14 / 3 / 4)
+    assert (low, high) == (pytest.approx(3 - half, abs=1e-5), pytest.approx(3 + half, abs=1e-5))
+    # Two patients of two images each: deviations -3 and 3, s^2 = 2 / 1 * 18 / 16, t(1) = 12.7062.
+    low, high = localisation.mean_interval(np.array([1.0, 2, 3, 6]), np.array([0, 0, 1, 1]), 0.95)
+    assert high - 3 == pytest.approx(12.7062 * 1.5, rel=1e-5)
+    assert np.isnan(localisation.mean_interval(np.ones(3), np.zeros(3), 0.95)).all()
+
+
+def test_few_patients_are_covered_as_often_as_said():
+    rng = np.random.default_rng(0)
+    found = [localisation.mean_interval(rng.random(6), np.arange(6), 0.95) for _ in range(1000)]
+    assert 0.93 <= np.mean([low <= 0.5 <= high for low, high in found]) <= 0.98
+
+
 def test_table_by_hand(study):
     maps = [QUARTER, QUARTER, OTHER, OTHER, 0 * QUARTER, QUARTER]
     store("gradcam/a.npz", study.images, maps, [0, 1, 1, 0, 0, 0])
@@ -205,7 +222,7 @@ def test_table_by_hand(study):
     assert share["value"] == pytest.approx(3 / 5)
     assert (share["n"], share["n_patients"], share["n_flat"]) == (5, 4, 1)
     assert 0 <= share["ci_low"] < 0.6 < share["ci_high"] <= 1
-    assert share["ci_method"] == "percentile" and share["reason"] == ""
+    assert share["ci_method"] == "t" and share["reason"] == ""
     # Of three images with a lesion one is hit; of two classified rightly one.
     for metric in ("pointing_game", "energy_pointing_game"):
         assert row(table, "a", metric)["value"] == pytest.approx(1 / 3)

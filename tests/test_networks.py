@@ -8,9 +8,18 @@ import keras
 import numpy as np
 import pandas as pd
 import pytest
+import simulated
 import tensorflow as tf
 from keras.src.legacy.saving import legacy_h5_format
-from multiloss import augmentation, backbones, classifier, model_level, prediction, segmentation
+from multiloss import (
+    augmentation,
+    backbones,
+    classifier,
+    model_level,
+    prediction,
+    segmentation,
+    training,
+)
 from multiloss.errors import UserError
 from multiloss.losses import classification_loss
 from multiloss.training import TrainingSet
@@ -163,6 +172,50 @@ def test_model_level_ensemble_is_its_members_and_its_head(segmenter, network, im
     assert loaded.get_layer(model_level.ENSEMBLE_CONVOLUTION).filters == 16
     # Half-precision features cost no more than the third digit.
     np.testing.assert_allclose(prediction.predictor(loaded, images, 4)(rows), stored, atol=2e-3)
+
+
+def test_a_model_level_ensemble_of_a_failed_member_is_a_gap(root, network, tmp_path, monkeypatch):
+    manifest = pd.DataFrame(
+        {
+            "image_id": list("abcdef"),
+            "patient_id": list("abcdef"),
+            "split": ["train", "train", "val", "ensemble", "test", "test"],
+            "label": list("xyzxyz"),
+            "sha256": "",
+        }
+    )
+    manifest.to_csv(tmp_path / "manifest.csv", index=False)
+    ranking = pd.DataFrame({"model": ["a-r0", "b-r0"], "rank": [1, 2], "log_loss": [0.5, np.nan]})
+    ranking.to_csv(tmp_path / "ranking.csv", index=False)
+    shape = model_level.feature_extractor(network).output_shape[1:]
+    for model in ranking["model"]:
+        np.save(tmp_path / f"{model}.npy", np.zeros((len(manifest), *shape), np.float16))
+        # Members are loaded one by one, so that each has layers of its own.
+        prediction.save_model(network, tmp_path / f"{model}.keras")
+    monkeypatch.setattr("multiloss.training.configure_tensorflow", lambda *_, **__: None)
+    parts = {
+        "input": {
+            "manifest": tmp_path / "manifest.csv", "ranking": tmp_path / "ranking.csv",
+            "features": tmp_path, "models": [tmp_path / f"{m}.keras" for m in ranking["model"]],
+        },
+        "params": {
+            "training": {"mixed_precision": False, "batch_size": 2}, "classes": list("xyz"),
+            "class_weights": "none", "k": 2, "seed": 1, "filters": 4, "loss": {"name": "cce"},
+            "models": list(ranking["model"]), "tensorflow_threads": 1, "get": lambda _: None,
+        },
+        "output": {
+            "model": tmp_path / "model_level-top2-r0.keras", "history": tmp_path / "history.csv",
+            "predictions": tmp_path / "predictions.csv",
+        },
+        "wildcards": {"replicate": "0"}, "resources": {"gpu": 0},
+    }  # fmt: skip
+    simulated.run_script(root, monkeypatch, "model_level", **parts)
+    assert training.diverged(pd.read_csv(tmp_path / "history.csv"))
+    stored = pd.read_csv(tmp_path / "predictions.csv")
+    assert list(stored["image_id"]) == list("cdef")
+    assert stored[["p_x", "p_y", "p_z"]].isna().all().all()
+    whole = prediction.load_model(tmp_path / "model_level-top2-r0.keras")
+    assert whole.get_layer(model_level.ENSEMBLE_CONVOLUTION).filters == 4
 
 
 def test_weights_that_cannot_be_had_are_an_error(tmp_path):

@@ -7,7 +7,6 @@ import simulated
 from multiloss import metrics, optimism
 from multiloss.ensembles import build, selection
 from multiloss.ensembles.predictions import Predictions
-from multiloss.errors import UserError
 from multiloss.seeds import derive
 
 FEW = optimism.Settings(resamples=6, stacking_resamples=4)
@@ -169,9 +168,37 @@ def test_a_failed_model_is_left_out():
     assert table(data, entries)["ours"].equals(table(without, entries)["ours"])
 
 
-def test_too_few_models_is_the_users_error():
-    with pytest.raises(UserError, match=r"ensembles\.top_k: 5"):
-        table(simulated.predictions(0, models=4), simulated.entries(["simple_average"], [5]))
+def test_too_few_models_leave_a_gap_with_its_reason():
+    data = simulated.predictions(0, models=4)
+    data.p[1] = np.nan
+    found = table(data, simulated.entries(["simple_average", "stacking"], [3, 4]))
+    gap = found["k"] == 4
+    assert found.loc[gap, ["ours", "as_published", "difference", "ci_low"]].isna().all().all()
+    assert (found.loc[gap, "resamples"] == 0).all()
+    told = "4 members are needed, 3 single models have probabilities"
+    assert (found.loc[gap, "reason"] == told).all()
+    assert found.loc[~gap & (found["metric"] == "accuracy"), "ours"].notna().all()
+    data.p[:] = np.nan
+    found = table(data, simulated.entries(["simple_average"], [3]))
+    assert found["ours"].isna().all() and (found["reason"] != "").all()
+
+
+def test_what_cannot_be_fitted_leaves_a_gap_with_its_reason():
+    data = simulated.predictions(0)
+    gone = (data.rows["split"] == "ensemble") & (data.rows["label"] == "viral")
+    keep = ~gone.to_numpy()
+    rows = data.rows[keep].reset_index(drop=True)
+    found = table(Predictions(rows, data.models, data.classes, data.p[:, keep]))
+    fitted = found["method"].isin(["weighted_average", "stacking"])
+    told = "cannot be fitted: no image of class 'viral' in split `ensemble`"
+    assert (found.loc[fitted, "reason"] == told).all()
+    assert found.loc[~fitted & (found["metric"] == "accuracy"), "ours"].notna().all()
+
+
+def test_the_log_loss_of_votes_is_marked():
+    found = table(simulated.predictions(0)).set_index(["method", "metric"])["reason"]
+    assert found["majority_vote", "log_loss"].startswith("shares of votes")
+    assert found["majority_vote", "accuracy"] == found["simple_average", "log_loss"] == ""
 
 
 def test_script_takes_each_replicate_apart(root, monkeypatch, tmp_path):

@@ -274,3 +274,16 @@ def test_lungs():
 def test_too_few_lungs():
     with pytest.raises(UserError, match="1 patient with lung masks.*lungs_train"):
         splits.assign_lungs(lungs(("a", "P1", 5), ("b", "Q1", 3)), ROLES, 0.15, seed=1)
+
+
+def test_a_class_with_one_patient_is_said_before_anything_is_trained(caplog):
+    rows = [(f"n{k}", "normal", "train", 1) for k in range(70)]
+    rows += [(f"r{k}", "rare", "train", 1) for k in range(5)]
+    assign(table(*rows), test=0.25, classes=["normal", "rare"])
+    said = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert len(said) == 2
+    assert said[0].startswith("class 'rare' has one patient in split 'ensemble': fitted ensembles")
+    assert said[1].startswith("class 'rare' has one patient in split 'test'")
+    caplog.clear()
+    assign(kermany_like())
+    assert not [record for record in caplog.records if record.levelname == "WARNING"]

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from multiloss.ensembles.predictions import Predictions
 from multiloss.evaluation import families, significance_table
+from multiloss.losses import catalog
 from multiloss.statistics import paired
 from statsmodels.stats.multitest import multipletests
 
@@ -81,6 +82,81 @@ def test_planned_pairs() -> None:
         ("ablations", "cce_without_crop-r0", "cce-r0"),
         ("noise_floor", "kl_divergence-r0", "cce-r0"),
         ("calibrated_against_plain", "calibrated_cce-r0", "cce-r0"),
+    ]
+
+
+def entries(**losses: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    return {name: {"name": name} | given for name, given in losses.items()}
+
+
+def test_the_same_objective_needs_the_same_parameters() -> None:
+    def same(**losses: dict[str, Any]) -> list[tuple[str, str]]:
+        return families.same_objective(entries(**losses))
+
+    both = [("calibrated_kl_divergence", "calibrated_cce")]
+    assert same(calibrated_cce={}, calibrated_kl_divergence={}) == both
+    # A parameter that is not given has its default, which is 1.
+    assert same(calibrated_cce={}, calibrated_kl_divergence={"beta": 1}) == both
+    assert same(calibrated_kl_divergence={"beta": 2.0}, calibrated_cce={"beta": 2}) == both
+    assert same(calibrated_cce={}, calibrated_kl_divergence={"beta": 2}) == []
+    assert same(kl_divergence={}, cce={}) == [("kl_divergence", "cce")]
+
+
+def test_special_cases_are_the_same_objective() -> None:
+    zero = {
+        "kl_divergence": {},
+        "focal": {"gamma": 0},
+        "cce_entropy": {"beta": 0},
+        "label_smoothed_cce": {"s": 0},
+        "label_smoothed_focal": {"s": 0, "gamma": 0},
+        "calibrated_cce": {"beta": 0.0},
+        "calibrated_focal": {"beta": 0, "gamma": 0},
+        "calibrated_negative_entropy": {"beta": 0, "lambda": 0},
+    }
+    found = families.same_objective(entries(cce={}, **zero))
+    assert found == [(name, "cce") for name in zero]
+    assert families.objective({"name": "calibrated_focal", "beta": 0}) == (
+        "focal",
+        frozenset({("gamma", 2.0)}),
+    )
+    # An entropy term is left of this one.
+    assert families.objective({"name": "calibrated_negative_entropy", "beta": 0})[0] != "cce"
+    everything = {name: {"name": name} for name in catalog("classification")}
+    assert families.same_objective(everything) == [
+        ("kl_divergence", "cce"),
+        ("calibrated_kl_divergence", "calibrated_cce"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("losses", "plain", "reason"),
+    [
+        ({"calibrated_focal": {}, "focal": {}}, "focal", None),
+        ({"calibrated_focal": {"gamma": 2, "beta": 7}, "focal": {}}, "focal", None),
+        ({"calibrated_focal": {"gamma": 3}, "focal": {}}, None, "focal is there with other"),
+        ({"calibrated_focal": {"gamma": 3}, "focal": {"gamma": 3}}, "focal", None),
+        ({"calibrated_cce": {"beta": 0}, "cce": {}}, None, "gap is 0"),
+        ({"calibrated_negative_entropy": {}, "cce": {}}, "cce", None),
+        ({"calibrated_negative_entropy": {"lambda": 1}, "cce": {}}, None, "a weight of 1"),
+        ({"calibrated_hinge": {}, "cce": {}}, None, "hinge is not in the study"),
+    ],
+)
+def test_the_plain_form_differs_by_the_gap_alone(
+    losses: dict[str, Any], plain: str | None, reason: str | None
+) -> None:
+    calibrated = next(iter(losses))
+    plain_of, left_out = families.plain_forms(entries(**losses))
+    assert plain_of == ({calibrated: plain} if plain else {})
+    assert (reason or "") in left_out.get(calibrated, "")
+    assert (calibrated in left_out) == (reason is not None)
+
+
+def test_pairs_follow_the_parameters() -> None:
+    losses = entries(cce={}, kl_divergence={}, calibrated_cce={"beta": 0})
+    planned = families.pairs(MODELS, MEMBERS, "cce", losses)
+    assert [pair for pair in planned if pair[0] in ("noise_floor", "calibrated_against_plain")] == [
+        ("noise_floor", "kl_divergence-r0", "cce-r0"),
+        ("noise_floor", "calibrated_cce-r0", "cce-r0"),
     ]
 
 
@@ -184,7 +260,7 @@ def test_identical_constant_and_failed_models_give_sensible_rows() -> None:
     assert np.isnan(by_test.loc["bootstrap", "difference"])
     failed = rows[rows["model_a"] == "simple_average-top2-r0"]
     assert failed["p_value"].isna().all() and (failed["reject"] == "").all()
-    assert failed["reason"].str.contains("its training failed").all()
+    assert failed["reason"].str.contains("has no probabilities: ensembles/candidates.csv").all()
     assert rows[rows["p_value"].isna()]["reason"].ne("").all()
 
 

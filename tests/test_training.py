@@ -191,6 +191,12 @@ def test_nan_loss_is_named_and_stopped(problem, tmp_path, caplog):
     assert training.diverged(history) and len(history) == 1 and epochs_run == 0
 
 
+def test_a_training_that_cannot_begin_is_a_gap_like_one_that_diverged():
+    history = training.untrained()
+    assert training.diverged(history) and len(history) == 1
+    assert history.drop(columns="epoch").isna().all().all()
+
+
 def test_training_that_diverges_late_keeps_the_last_whole_epoch(problem, tmp_path):
     class Later(keras.losses.Loss):
         """Cross-entropy for the four steps of the first epoch and one more, then NaN."""

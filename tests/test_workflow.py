@@ -200,10 +200,26 @@ def test_changed_look_draws_figures_and_report_only(complete: Path) -> None:
     assert jobs["figure"] == figures
 
 
-def test_changed_number_of_permutations_tests_again_and_trains_nothing(complete: Path) -> None:
+@pytest.mark.parametrize(
+    ("changes", "first"),
+    [
+        ({"optimism_resamples": 30}, {"optimism"}),
+        ({"optimism_stacking_resamples": 25}, {"optimism"}),
+        ({"operating_point": "sensitivity_90"}, {"evaluate"}),
+        ({"interval": "bca"}, {"evaluate", "significance", "calibration"}),
+    ],
+)
+def test_changed_evaluation_runs_the_rules_that_use_it(
+    complete: Path, changes: dict[str, object], first: set[str]
+) -> None:
+    content = yaml.safe_load(SMALLEST.read_text())["evaluation"]
+    jobs = planned(complete, "--configfile", study(complete, evaluation=content | changes))
+    assert set(jobs) - {"figure", "report", "all"} == first
+
+
+def test_changed_permutations_leave_replicates_and_calibration(complete: Path) -> None:
     jobs = planned(complete, "--configfile", study(complete, significance={"permutations": 2000}))
-    assert jobs["significance"] == 1
-    assert set(jobs) <= {"significance", "replicates", "calibration", "figure", "report", "all"}
+    assert set(jobs) - {"figure", "report", "all"} == {"significance"}
 
 
 def test_added_replicate_runs_nothing_of_the_earlier_one(complete: Path) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 from multiloss.augmentation import augment_images
 from multiloss.backbones import CUT_LAYER
 from multiloss.backend import keras, tf
-from multiloss.metrics import mcc
+from multiloss.metrics import mcc, mcc_or_chance
 from multiloss.prediction import predictor
 from multiloss.training import TrainingSet
 
@@ -96,8 +96,7 @@ def validation_scores(
     return {
         "val_loss": float(loss(one_hot, probabilities, sample_weight=weights[labels])),
         "val_accuracy": float(np.mean(predicted == labels)),
-        # Undefined where one class only is predicted: as good as chance.
-        "val_mcc": float(np.nan_to_num(mcc(labels, probabilities))),
+        "val_mcc": float(mcc_or_chance(mcc(labels, probabilities))),
     }
 
 

@@ -293,6 +293,23 @@ def arms(config: Mapping[str, Any]) -> dict[str, Arm]:
     return found
 
 
+def val_decides(config: Mapping[str, Any]) -> dict[str, bool]:
+    """Whether the val split has a say in the weights of `classification` and `model_level`.
+
+    It has where it chooses the epoch, ends a training or lowers the learning rate.
+    """
+    trainings = {
+        "classification": config["classification"]["training"],
+        "model_level": config["ensembles"]["model_level"]["training"],
+    }
+    return {
+        name: training["keep"] == "best"
+        or training["early_stopping"] is not None
+        or training["reduce_on_plateau"] is not None
+        for name, training in trainings.items()
+    }
+
+
 def models(config: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     """Every model of the study by name, with kind, loss, replicate, method and k.
 

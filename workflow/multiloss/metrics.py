@@ -332,6 +332,15 @@ def mcc_of_confusion(confusion: npt.ArrayLike) -> Array:
     return _divide(agreement, scale)
 
 
+def mcc_or_chance(values: npt.ArrayLike) -> Array:
+    """MCC values with 0, what chance gives, where the MCC is undefined (one class predicted).
+
+    For whatever chooses, ranks or tests models: there a model must not be better or worse for
+    having no value. Tables of metrics keep NaN with its reason.
+    """
+    return np.nan_to_num(np.asarray(values, dtype=np.float64), nan=0.0)
+
+
 @_metric("kappa", "Cohen's kappa", low=-1.0)
 def _kappa(r: Weighted) -> Array:
     expected = (r.support * r.predicted).sum(axis=1) / r.total**2

@@ -6,7 +6,7 @@ the `ensemble` split. The difference (as published minus ours) measures a mistak
 result, and nothing else of the study reads it.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,6 +31,7 @@ RESTARTS = 50
 # The weights' problem is convex: in a resample a few starts find what fifty find.
 RESAMPLE_STARTS = 2
 BEST_SINGLE = "best_single"
+UNMADE = np.full(len(METRICS), np.nan)
 LABEL = "not a result: what choosing and fitting on the test split would add"
 
 
@@ -70,6 +71,7 @@ def table(
 
     `singles`: single models of one replicate; `ensembles`: by name `method`, `k`, `replicate`;
     `options`: by method, as for `ensembles.build`, so that `ours` are the study's own values.
+    What cannot be made, for want of members or of a class, has empty rows with the reason.
 
     Columns: ensemble, method, k, replicate, metric, ours, as_published, difference, ci_low,
     ci_high, n (test images), n_patients, resamples, reason, label. The interval is for the
@@ -86,22 +88,23 @@ def table(
         f"{BEST_SINGLE}-r{replicate}": {"method": BEST_SINGLE, "k": 1, "replicate": replicate},
         **ensembles,
     }
-    # Fewer models than members is refused here as where the ensembles are made.
-    selection.members(selection.rank(singles), max(entry["k"] for entry in entries.values()))
     count = max(settings.resamples, settings.stacking_resamples)
     own, test = (
         _resampled(part.subset(usable), count, derive(seed, "optimism", replicate, name))
         for part, name in zip(parts, ("ensemble", "test"), strict=True)
     )
+    gaps = {name: _gap(entry, own[0], test[0], singles.classes) for name, entry in entries.items()}
     point = {
-        name: _both(name, entry, own[0], test[0], options, seed, RESTARTS)
+        name: (UNMADE, UNMADE)
+        if gaps[name]
+        else _both(name, entry, own[0], test[0], options, seed, RESTARTS)
         for name, entry in entries.items()
     }
     resampled: dict[str, list[np.ndarray]] = {name: [] for name in entries}
     quick = {**options, "weighted_average": {"starts": RESAMPLE_STARTS}}
     for row in progress(range(count), count, "optimism of the published protocol"):
         for name, entry in entries.items():
-            if row < _resamples(entry["method"], settings):
+            if row < _resamples(entry["method"], settings) and not gaps[name]:
                 draws = own[row + 1], test[row + 1]
                 ours, published = _both(name, entry, *draws, quick, seed, RESAMPLE_STARTS)
                 resampled[name].append(published - ours)
@@ -109,9 +112,30 @@ def table(
         [
             row
             for name, entry in entries.items()
-            for row in _rows(name, entry, *point[name], np.array(resampled[name]), settings)
+            for row in _rows(
+                name,
+                entry,
+                *point[name],
+                np.array(resampled[name]).reshape(-1, len(METRICS)),
+                settings,
+                gaps[name],
+            )
         ]
     ).assign(n=len(test[0].y), n_patients=patient_codes(parts[1].patients)[1], label=LABEL)
+
+
+def _gap(entry: Mapping[str, Any], own: _Images, test: _Images, classes: Sequence[str]) -> str:
+    """Why an ensemble cannot be made under either protocol, or an empty text."""
+    usable = len(own.p)
+    if usable < entry["k"]:
+        return f"{entry['k']} members are needed, {usable} single models have probabilities"
+    if entry["method"] != BEST_SINGLE:
+        method = combiners.COMBINERS[entry["method"]]
+        for images, split in ((own, selection.SPLIT), (test, "test")):
+            if not method.fits(images.y, len(classes)):
+                absent = next(k for k in range(len(classes)) if k not in images.y)
+                return f"cannot be fitted: no image of class '{classes[absent]}' in split `{split}`"
+    return ""
 
 
 def _resampled(part: Predictions, count: int, seed: int) -> list[_Images]:
@@ -138,12 +162,15 @@ def _rows(
     published: np.ndarray,
     resampled: np.ndarray,
     settings: Settings,
+    gap: str,
 ) -> list[dict[str, Any]]:
     difference = published - ours
     defined = np.isfinite(resampled)
     mean = np.where(defined, resampled, 0).sum(axis=0) / np.maximum(defined.sum(axis=0), 1)
     centred = np.where(defined, resampled - mean, np.nan)
-    low, high = percentile_interval(centred, settings.confidence)
+    low, high = UNMADE, UNMADE
+    if len(resampled):
+        low, high = percentile_interval(centred, settings.confidence)
     return [
         {
             "ensemble": name,
@@ -157,20 +184,23 @@ def _rows(
             "ci_low": difference[column] + low[column],
             "ci_high": difference[column] + high[column],
             "resamples": len(resampled),
-            "reason": _reason(metric, difference[column], defined[:, column]),
+            "reason": gap or _reason(metric, entry, difference[column], defined[:, column]),
         }
         for column, metric in enumerate(METRICS)
     ]
 
 
-def _reason(metric: str, difference: float, defined: np.ndarray) -> str:
+def _reason(metric: str, entry: Mapping[str, Any], difference: float, defined: np.ndarray) -> str:
     if not np.isfinite(difference):
         known = metric == "mcc"
         why = "one class is predicted for all images" if known else "a class is never predicted"
         return f"{metric} is undefined: {why}"
-    if defined.all():
-        return ""
-    return f"undefined in {1 - defined.mean():.0%} of the resamples, which were left out"
+    said = []
+    if metric == "log_loss" and entry["method"] == combiners.MajorityVote.name:
+        said.append(combiners.VOTES)
+    if not defined.all():
+        said.append(f"undefined in {1 - defined.mean():.0%} of the resamples, which were left out")
+    return "; ".join(said)
 
 
 def _both(

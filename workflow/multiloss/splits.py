@@ -90,6 +90,7 @@ def assign(
                 "leave the class out of `classes`"
             )
     _tell_patients(manifest, classes)
+    _warn_of_lone_patients(manifest, classes)
     train = manifest[manifest["split"] == "train"]
     if train["group"].nunique() == 1:
         raise UserError(
@@ -99,6 +100,25 @@ def assign(
         )
     in_test = manifest.loc[manifest["split"] == "test", "patient_id"]
     return manifest.reset_index(drop=True), _dropped(dropped, in_test)
+
+
+def _warn_of_lone_patients(manifest: pd.DataFrame, classes: Sequence[str]) -> None:
+    """Say before anything is trained what one patient of a class will not allow."""
+    patients = manifest.groupby(["split", "label"])["patient_id"].nunique()
+    for name in classes:
+        if patients.get(("ensemble", name), 0) < 2:
+            logger.warning(
+                "class '%s' has one patient in split 'ensemble': fitted ensembles (weighted "
+                "average, stacking) cannot be cross-fitted and so not be chosen; add patients of "
+                "it, or raise splits.ratios.ensemble",
+                name,
+            )
+        if patients.get(("test", name), 0) < 2:
+            logger.warning(
+                "class '%s' has one patient in split 'test': what is said of it rests on that "
+                "patient, and no interval can tell how much another would change",
+                name,
+            )
 
 
 def assign_lungs(

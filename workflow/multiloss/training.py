@@ -364,6 +364,12 @@ def fit(
     return pd.DataFrame(history)
 
 
+def untrained() -> pd.DataFrame:
+    """The history of a training that could not begin: one row without a loss."""
+    row = {"epoch": 1, "learning_rate": math.nan, "loss": math.nan}
+    return pd.DataFrame([row | dict.fromkeys(("val_loss", "val_accuracy", "val_mcc"), math.nan)])
+
+
 def diverged(history: pd.DataFrame) -> bool:
-    """Whether a training stopped because its loss was no longer finite."""
+    """Whether a training stopped because its loss was no longer finite, or never began."""
     return bool(history["loss"].isna().iloc[-1])

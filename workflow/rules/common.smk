@@ -64,6 +64,7 @@ REPLICATES = range(config["replicates"])
 SEGMENTATION_LOSSES = [loss["name"] for loss in config["segmentation"]["losses"]]
 ARMS = configuration.arms(config)
 MODELS = configuration.models(config)
+LOSSES = {arm.name: arm.loss for arm in ARMS.values() if arm.ablation is None}
 TOP_K = config["ensembles"]["top_k"]
 
 

@@ -4,6 +4,7 @@
 rule evaluate:
     input:
         predictions=predictions_of(MODELS),
+        chosen=rules.ensemble_tables.output.chosen,
     output:
         metrics=report(
             RESULTS / "tables/metrics.csv",
@@ -15,6 +16,7 @@ rule evaluate:
         confusion=RESULTS / "tables/confusion.csv",
         curves=RESULTS / "tables/curves.csv",
         rank=RESULTS / "tables/rank.csv",
+        degenerate=RESULTS / "tables/degenerate.csv",
     log:
         LOGS / "evaluate.log",
     benchmark:
@@ -28,7 +30,15 @@ rule evaluate:
     params:
         models=MODELS,
         classes=config["classes"],
-        evaluation=config["evaluation"],
+        evaluation=evaluation_keys(
+            "resamples",
+            "interval",
+            "confidence",
+            "ece_bins",
+            "operating_point",
+            "temperature_scaling",
+        ),
+        val_decides=configuration.val_decides(config),
         seed=config["seed"],
     message:
         "Judging every model, with intervals by patient"
@@ -60,7 +70,8 @@ rule significance:
     params:
         models=MODELS,
         classes=config["classes"],
-        evaluation=config["evaluation"],
+        losses=LOSSES,
+        evaluation=evaluation_keys("resamples", "interval", "confidence", "ece_bins"),
         significance=config["significance"],
         seed=config["seed"],
     message:
@@ -101,7 +112,10 @@ rule calibration:
         models=MODELS,
         classes=config["classes"],
         class_weights=config["classification"]["class_weights"],
-        evaluation=config["evaluation"],
+        losses=LOSSES,
+        evaluation=evaluation_keys(
+            "resamples", "interval", "confidence", "ece_bins", "temperature_scaling"
+        ),
         seed=config["seed"],
     message:
         "Measuring how far probabilities can be trusted"
@@ -138,8 +152,9 @@ rule replicates:
     params:
         models=MODELS,
         classes=config["classes"],
-        evaluation=config["evaluation"],
-        significance=config["significance"],
+        losses=LOSSES,
+        evaluation=evaluation_keys("resamples", "confidence", "ece_bins"),
+        significance={key: config["significance"][key] for key in ("baseline", "alpha")},
         seed=config["seed"],
     message:
         "Separating losses from seeds"

@@ -65,6 +65,11 @@ def training_images(wildcards):
     return rules.crop.output.images if crop else rules.crop.output.whole
 
 
+def evaluation_keys(*keys):
+    """Those keys of `evaluation` that a rule needs: others must not compute it again."""
+    return {key: config["evaluation"][key] for key in keys}
+
+
 def of_replicate(kinds, levels=(None,)):
     """An input function: predictions of the models of some kinds of one replicate."""
     return lambda wildcards: predictions_of(

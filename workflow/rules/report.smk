@@ -39,7 +39,7 @@ RULE_EDGES = [
     ("ensemble", "rank"),
     ("ensemble", "model_level"),
     ("ensemble_tables", "ensemble"),
-    ("evaluate", "ensemble"),
+    ("evaluate", "ensemble_tables"),
     ("significance", "ensemble_tables"),
     ("calibration", "ensemble"),
     ("replicates", "ensemble"),

@@ -3,7 +3,7 @@
 import numpy as np
 from multiloss import evaluation
 from multiloss.ensembles import predictions
-from multiloss.evaluation.families import CALIBRATED
+from multiloss.evaluation.families import plain_forms
 from multiloss.files import write_csv
 from multiloss.script import run
 from multiloss.tables import read_manifest
@@ -30,7 +30,7 @@ def main(snakemake) -> None:
         params.seed,
         params.class_weights,
         train,
-        CALIBRATED,
+        plain_forms(params.losses)[0],
         snakemake.threads,
     )
     write_csv(scores, snakemake.output.calibration_scores)

@@ -2,6 +2,7 @@
 
 import logging
 
+import pandas as pd
 from multiloss import evaluation
 from multiloss.ensembles import predictions
 from multiloss.files import write_csv
@@ -20,18 +21,32 @@ def main(snakemake) -> None:
         everything, entries = evaluation.join(found, scaled), entries | added
     points, thresholds = evaluation.operating_points(everything, entries, options)
     logger.info("Evaluating %d models on %d images", len(everything.models), len(found.rows))
+    chosen = pd.read_csv(snakemake.input.chosen)
+    single = set(chosen.loc[chosen["what"] == "single", "model"])
+    flattered = evaluation.flattered_models(entries, single, params.val_decides)
     threads = snakemake.threads
     tables = {
         "metrics": evaluation.metrics_table(
-            everything, entries, options, seed, thresholds, threads
+            everything, entries, options, seed, thresholds, threads, flattered
         ),
         "operating_points": points,
         "confusion": evaluation.confusion_table(everything),
         "curves": evaluation.curves_table(found, options, seed, threads),
         "rank": evaluation.rank_table(found, models, options, seed),
+        "degenerate": evaluation.degenerate_table(found, models),
     }
+    _tell(tables["degenerate"])
     for name, table in tables.items():
         write_csv(table, snakemake.output[name])
+
+
+def _tell(table: pd.DataFrame) -> None:
+    """Name the models that learned one class or nothing, and what is wrong with most of them."""
+    part = table[table["split"] == "test"]
+    for problem, rows in part.groupby("problem", sort=False):
+        models = rows["model"].unique()
+        shown = ", ".join(models[:5]) + (", ..." if len(models) > 5 else "")
+        logger.warning("%s on the test split: %d models (%s)", problem, len(models), shown)
 
 
 run(main, globals().get("snakemake"))

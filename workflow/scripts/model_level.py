@@ -1,5 +1,6 @@
 """Train the head of one model-level ensemble on stored features; save and run the ensemble."""
 
+import logging
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,8 @@ from multiloss.losses import classification_loss
 from multiloss.script import run
 from multiloss.seeds import derive
 from multiloss.tables import read_array, read_manifest
+
+logger = logging.getLogger(__name__)
 
 
 def main(snakemake) -> None:
@@ -30,6 +33,7 @@ def main(snakemake) -> None:
 
     ranking = pd.read_csv(snakemake.input.ranking)
     members = selection.members(ranking, params.k)
+    lost = selection.failed(ranking, members)
     folder = Path(snakemake.input.features)
     stored = [folder / f"{member}.npy" for member in members]
     records.check(stored)
@@ -47,16 +51,23 @@ def main(snakemake) -> None:
     output = Path(snakemake.output.model)
     checkpoint = training.Checkpoint(output.with_suffix(checkpoints.ENDING), identity)
     name = output.stem
-    history = training.fit(
-        head,
-        loss,
-        model_level.training_set(features, labels, train, weights),
-        model_level.validation(head, loss, features, labels, val, weights, options["batch_size"]),
-        options,
-        seed,
-        checkpoint,
-        name,
-    )
+    if lost:
+        # A gap, like a failed training: nothing can be learned from features of no meaning.
+        logger.warning("%s is not trained: %s has no probabilities", name, ", ".join(lost))
+        history = training.untrained()
+    else:
+        history = training.fit(
+            head,
+            loss,
+            model_level.training_set(features, labels, train, weights),
+            model_level.validation(
+                head, loss, features, labels, val, weights, options["batch_size"]
+            ),
+            options,
+            seed,
+            checkpoint,
+            name,
+        )
     write_csv(history, snakemake.output.history)
     versions.write(snakemake.output.versions)
 

@@ -10,7 +10,7 @@ def main(snakemake) -> None:
     params = snakemake.params
     found = predictions.read(snakemake.input.predictions, params.classes)
     summary, compared = evaluation.replicate_tables(
-        found, params.models, params.significance, params.evaluation, params.seed
+        found, params.models, params.significance, params.evaluation, params.seed, params.losses
     )
     write_csv(summary, snakemake.output.replicates)
     write_csv(compared, snakemake.output.replicate_comparisons)

@@ -1,10 +1,15 @@
 """Compare models on the test split by paired tests that respect the patients."""
 
+import logging
+
 import pandas as pd
 from multiloss import evaluation
 from multiloss.ensembles import predictions
+from multiloss.evaluation import families
 from multiloss.files import write_csv
 from multiloss.script import run
+
+logger = logging.getLogger(__name__)
 
 
 def main(snakemake) -> None:
@@ -17,7 +22,10 @@ def main(snakemake) -> None:
         params.significance,
         params.evaluation,
         params.seed,
+        params.losses,
     )
+    for loss, reason in families.plain_forms(params.losses)[1].items():
+        logger.info("No calibrated against plain comparison of %s: %s", loss, reason)
     write_csv(table, snakemake.output.significance)
 
 

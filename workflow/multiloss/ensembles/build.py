@@ -4,7 +4,7 @@ Labels are read of the `ensemble` split only; every other image is merely predic
 """
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,11 +12,12 @@ import numpy as np
 import pandas as pd
 
 from multiloss.ensembles import combiners, selection
-from multiloss.ensembles.crossfit import crossfit, folds
+from multiloss.ensembles.crossfit import crossfit, folds, obstacle
 from multiloss.ensembles.predictions import Predictions
 from multiloss.errors import UserError
 from multiloss.seeds import derive
 from multiloss.statistics.bootstrap import label_strata, patient_weights, percentile_interval
+from multiloss.statistics.degenerate import CHANCE, problems
 
 logger = logging.getLogger(__name__)
 
@@ -24,7 +25,7 @@ logger = logging.getLogger(__name__)
 MODEL_LEVEL_COMPLEXITY = 10
 CANDIDATE_COLUMNS = [
     "model", "kind", "method", "k", "replicate", "metric", "score", "ci_low", "ci_high",
-    "log_loss", "split", "folds", "n", "n_patients", "complexity",
+    "log_loss", "split", "folds", "n", "n_patients", "complexity", "reason",
 ]  # fmt: skip
 WEIGHT_COLUMNS = ["ensemble", "replicate", "member", "weight"]
 
@@ -39,7 +40,11 @@ class Interval:
 
 @dataclass(frozen=True)
 class Ensembles:
-    """Of each prediction-level ensemble the probabilities (N, K); fitted weights; candidates."""
+    """Of each prediction-level ensemble the probabilities (N, K); fitted weights; candidates.
+
+    Probabilities are NaN where an ensemble cannot be made. `reason` of the candidates says that,
+    why one could not be judged and so not be chosen, and what speaks against choosing one.
+    """
 
     p: dict[str, np.ndarray]
     weights: pd.DataFrame
@@ -71,7 +76,9 @@ def build(
     `model_level`: the model-level ensembles, None if there are none; `ensembles`: by name
     `method`, `k`, `replicate` and `level`, which is `prediction`, `model` (made elsewhere, only
     judged here) or `model_average` (of the model-level ensembles). `options`: by method.
-    Raises UserError for too few members or models on different images.
+    An ensemble with a failed member, or of a fitted method where the split lacks a class, is a
+    gap; where a class has one patient alone, fitted methods are fitted but not judged.
+    Raises UserError for models on different images.
     """
     if model_level is not None and not model_level.rows.equals(singles.rows):
         raise UserError(
@@ -80,6 +87,7 @@ def build(
         )
     fitting = singles.only(selection.SPLIT)
     y, patients = fitting.y, fitting.patients
+    alone = obstacle(patients, y, fitting.classes)
     fold = folds(patients, y, fold_count, derive(seed, "ensemble", "folds"))
     rng = np.random.default_rng(derive(seed, "ensemble", "interval"))
     resamples = patient_weights(patients, label_strata(patients, y), interval.resamples, rng)
@@ -87,54 +95,105 @@ def build(
     combined: dict[str, np.ndarray] = {}
     weights, candidates = [], []
 
-    def judge(model: str, p: np.ndarray, **values: Any) -> None:
-        scored = selection.scores(p[None], y)[0, 0]
-        spread = selection.scores(p[None], y, resamples)[0, :, :1]
+    def judge(
+        model: str, judged: np.ndarray, whole: np.ndarray, reason: str = "", **values: Any
+    ) -> None:
+        """`judged` (N, K) gives the score; `whole` are the stored probabilities on the split."""
+        scored = selection.scores(judged[None], y)[0, 0]
+        spread = selection.scores(judged[None], y, resamples)[0, :, :1]
         low, high = (end[0] for end in percentile_interval(spread, interval.confidence))
+        reasons = [reason] if reason else _against(*scored, y, whole, fitting.classes)
         candidates.append(
             {"model": model, "metric": selection.METRIC, "score": scored[0], "ci_low": low,
              "ci_high": high, "log_loss": scored[1], "split": selection.SPLIT, "n": len(y),
-             "n_patients": len(np.unique(patients)), **values}
+             "n_patients": len(np.unique(patients)), "reason": "; ".join(reasons), **values}
         )  # fmt: skip
 
+    nothing = np.full(fitting.p.shape[1:], np.nan)
     for model, p in zip(fitting.models, fitting.p, strict=True):
         replicate = int(model.rpartition("-r")[2])
-        judge(model, p, kind="single", replicate=replicate, folds=0, complexity=0)
+        reason = "" if np.isfinite(p).all() else selection.FAILED
+        judge(model, p, p, reason, kind="single", replicate=replicate, folds=0, complexity=0)
     for name, entry in ensembles.items():
         about = {key: entry[key] for key in ("method", "k", "replicate")} | {"kind": "ensemble"}
-        if entry["level"] == "model":
-            p = model_level.of([name])[0, on_split]
-            judge(name, p, **about, folds=0, complexity=MODEL_LEVEL_COMPLEXITY)
-            continue
         average = entry["level"] == "model_average"
         members = _members(entry, ensembles, ranking)
-        p = (model_level if average else singles).of(members)
-        fitted = make(name, entry["method"], seed, options).fit(p[:, on_split], y)
-        combined[name] = fitted.predict(p)
-        if fitted.weights is not None:
-            found = zip(members, fitted.weights, strict=True)
-            weights += [(name, entry["replicate"], member, weight) for member, weight in found]
-        left_out = combined[name][on_split]
-        if fitted.fitted:
-            left_out = crossfit(
-                lambda name=name, method=entry["method"]: make(name, method, seed, options),
-                p[:, on_split],
-                y,
-                fold,
-            )
+        stored = (model_level if average else singles).of(members)
+        lost = [m for m, p in zip(members, stored, strict=True) if not np.isfinite(p).all()]
+        reason = f"no probabilities: its member {lost[0]} has none" if lost else ""
+        if entry["level"] == "model":
+            p = model_level.of([name])[0, on_split]
+            if not reason and not np.isfinite(p).all():
+                reason = selection.FAILED
+            judge(name, p, p, reason, **about, folds=0, complexity=MODEL_LEVEL_COMPLEXITY)
+            continue
+        combiner = make(name, entry["method"], seed, options)
+        if not reason and not combiner.fits(y, len(fitting.classes)):
+            reason = f"no probabilities: {alone}"
+        folded = combiner.fitted and not alone
+        if reason:
+            combined[name] = np.full(singles.p.shape[1:], np.nan)
+            whole = judged = nothing
+        else:
+            combiner.fit(stored[:, on_split], y)
+            combined[name] = combiner.predict(stored)
+            whole = judged = combined[name][on_split]
+            if combiner.weights is not None:
+                found = zip(members, combiner.weights, strict=True)
+                weights += [(name, entry["replicate"], member, weight) for member, weight in found]
+            if folded:
+                judged = crossfit(
+                    lambda name=name, method=entry["method"]: make(name, method, seed, options),
+                    stored[:, on_split],
+                    y,
+                    fold,
+                )
+            elif combiner.fitted:
+                judged, reason = nothing, alone
         judge(
             name,
-            left_out,
+            judged,
+            whole,
+            reason,
             **about,
-            folds=int(fold.max()) + 1 if fitted.fitted else 0,
-            complexity=fitted.complexity + (MODEL_LEVEL_COMPLEXITY if average else 0),
+            folds=int(fold.max()) + 1 if folded else 0,
+            complexity=combiner.complexity + (MODEL_LEVEL_COMPLEXITY if average else 0),
         )
-        logger.info("%s: MCC %.3f (cross-fitted)", name, candidates[-1]["score"])
+        if not reason:
+            logger.info("%s: MCC %.3f (cross-fitted)", name, candidates[-1]["score"])
+    _tell(candidates)
     return Ensembles(
         combined,
         pd.DataFrame(weights, columns=WEIGHT_COLUMNS),
         pd.DataFrame(candidates, columns=CANDIDATE_COLUMNS),
     )
+
+
+def _against(
+    mcc: float, log_loss: float, y: np.ndarray, p: np.ndarray, classes: Sequence[str]
+) -> list[str]:
+    """What speaks against choosing a model of this score, with probabilities (N, K) as stored."""
+    at_chance = selection.compared([mcc], [log_loss])[0] <= 0
+    found = [selection.UNDEFINED] if np.isnan(mcc) else []
+    found += [
+        f"it {problem.describe(classes)}"
+        for problem in problems(y, p.argmax(axis=1), len(classes))
+        if not (at_chance and problem.problem == CHANCE)
+    ]
+    return found
+
+
+def _tell(candidates: Sequence[Mapping[str, Any]]) -> None:
+    """Say how many models cannot be chosen, by reason."""
+    counts: dict[str, list[str]] = {}
+    for row in candidates:
+        if np.isnan(row["log_loss"]):
+            counts.setdefault(row["reason"], []).append(row["model"])
+    for reason, models in counts.items():
+        logger.warning(
+            "%d of %d models left out of the choice (%s): %s",
+            *(len(models), len(candidates), ", ".join(models), reason),
+        )
 
 
 def _members(
@@ -169,23 +228,23 @@ def member_table(
     one below the other, the rankings with the further seeds; `seed_ensembles`: by name the `loss`
     and `k` of each ensemble of the first k seeds of one loss, which nothing was chosen for.
     """
-    score = {
-        model: value
-        for table in (rankings, candidates)
-        for model, value in zip(table["model"], table["score"], strict=True)
-    }
+    score, compared = {}, {}
+    for table in (rankings, candidates):
+        score |= dict(zip(table["model"], table["score"], strict=True))
+        values = selection.compared(table["score"], table["log_loss"])
+        compared |= dict(zip(table["model"], values, strict=True))
     rows = []
     for name, entry in ensembles.items():
         ranking = rankings[rankings["replicate"] == entry["replicate"]]
         members = _members(entry, ensembles, ranking)
         if entry["level"] == "model_average":
-            members = _by_score(members, score)
+            members = _by_score(members, compared)
         rows += [
             (name, entry["method"], entry["k"], entry["replicate"], member, rank + 1)
             for rank, member in enumerate(members)
         ]
     for name, entry in seed_ensembles.items():
-        members = _by_score([f"{entry['loss']}-r{r}" for r in range(entry["k"])], score)
+        members = _by_score([f"{entry['loss']}-r{r}" for r in range(entry["k"])], compared)
         rows += [
             (name, "seed_average", entry["k"], None, member, rank + 1)
             for rank, member in enumerate(members)
@@ -198,5 +257,5 @@ def member_table(
 
 
 def _by_score(models: list[str], score: Mapping[str, float]) -> list[str]:
-    """Best first; equal or undefined scores stay in order."""
-    return sorted(models, key=lambda model: -np.nan_to_num(score[model], nan=-np.inf))
+    """Best first; equal scores stay in order."""
+    return sorted(models, key=lambda model: -score[model])

@@ -15,6 +15,8 @@ from multiloss.errors import UserError
 
 # Added to probabilities inside logarithms: smooth, unlike clipping, so the gradient stays right.
 EPSILON = 1e-12
+# What is to be said beside calibration errors, log loss and Brier score of a majority vote.
+VOTES = "shares of votes, not probabilities that a network gives"
 
 
 class Combiner(ABC):
@@ -30,6 +32,11 @@ class Combiner(ABC):
 
     def __init__(self, seed: int = 0) -> None:
         self.seed = seed
+
+    @classmethod
+    def fits(cls, y: np.ndarray, classes: int) -> bool:
+        """Whether the method can be fitted on labels (N,): what is fitted must see every class."""
+        return not cls.fitted or len(np.unique(y)) == classes
 
     @property
     def weights(self) -> np.ndarray | None:
@@ -190,7 +197,7 @@ class Stacking(Combiner):
     `ensemble` split. `alpha` is its L2 penalty (alpha / (2 n) |w|^2). The default was found by
     simulation with 60 to 700 images and 3 or 5 members: 3 keeps log loss and MCC level with the
     simple average's where there is nothing to learn; 0.0001, scikit-learn's own, overfits (log
-    loss up to 8), 10 underfits below 100 images. A class absent from `y` gets probability 0.
+    loss up to 8), 10 underfits below 100 images. Raises ValueError where `y` lacks a class.
     """
 
     complexity = 3
@@ -204,12 +211,9 @@ class Stacking(Combiner):
     def fit(self, p: np.ndarray, y: np.ndarray) -> Self:
         from sklearn.neural_network import MLPClassifier
 
-        if len(np.unique(y)) < 2:
-            raise UserError(
-                "ensembles.methods: stacking needs images of two classes or more in the split "
-                "`ensemble`; enlarge splits.ratios.ensemble or leave stacking out"
-            )
         members, _, classes = p.shape
+        if not self.fits(y, classes):
+            raise ValueError("stacking must see every class, or it would never predict the others")
         self._network = MLPClassifier(
             hidden_layer_sizes=(classes * members,),
             activation="relu",
@@ -221,9 +225,7 @@ class Stacking(Combiner):
         return self
 
     def predict(self, p: np.ndarray) -> np.ndarray:
-        combined = np.zeros(p.shape[1:])
-        combined[:, self._network.classes_] = self._network.predict_proba(self._features(p))
-        return combined
+        return self._network.predict_proba(self._features(p))
 
     @staticmethod
     def _features(p: np.ndarray) -> np.ndarray:

@@ -10,42 +10,85 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import pandas as pd
 
+from multiloss.ensembles import selection
 from multiloss.ensembles.combiners import Combiner
-from multiloss.ensembles.selection import DIGITS, RULE
-from multiloss.errors import UserError
+from multiloss.ensembles.selection import DIGITS, RULE, SPLIT
 from multiloss.statistics.bootstrap import patient_codes
 
 logger = logging.getLogger(__name__)
 
 
+def obstacle(patients: Sequence[str], y: np.ndarray, classes: Sequence[str]) -> str:
+    """Why fitted methods cannot be cross-fitted on images (N,) of these patients; "" if they can.
+
+    Each fit must see every class, also without the patients whom it is judged on: two patients
+    of each class are needed.
+    """
+    groups, _ = patient_codes(patients)
+    for label, name in enumerate(classes):
+        count = len(np.unique(groups[np.asarray(y) == label]))
+        if count < 2:
+            return (
+                f"cannot be cross-fitted: class '{name}' has {count} "
+                f"patient{'s' * (count != 1)} in the split `{SPLIT}`, two are needed"
+            )
+    return ""
+
+
 def folds(patients: Sequence[str], y: np.ndarray, count: int, seed: int) -> np.ndarray:
     """Fold of each image (N,): a patient's images share one, classes are spread evenly.
 
-    Fewer folds are made where the rarest class has fewer patients than `count`, since each
-    fit must see every class. Raises UserError where not even two can be made.
+    Without any one fold, patients of every class remain, since each fit must see every class.
+    Fewer folds than `count` are made where the rarest class has fewer patients, and more in the
+    rare case that patients of several classes cannot be arranged otherwise. Where a class has one
+    patient alone nothing can be left out (see `obstacle`): all are of fold 0.
     """
     from sklearn.model_selection import StratifiedGroupKFold
 
-    groups, total = patient_codes(patients)
-    per_class = [len(np.unique(groups[y == label])) for label in np.unique(y)]
-    possible = min(count, max(min(per_class), 2))
-    if total < 2:
-        raise UserError(
-            "splits.ratios.ensemble: cross-fitting needs two patients or more in the split "
-            f"`ensemble`, which has {total}; enlarge it"
-        )
+    groups, _ = patient_codes(patients)
+    of_class = [np.unique(groups[y == label]) for label in np.unique(y)]
+    rarest = min(len(members) for members in of_class)
+    if rarest < 2:
+        return np.zeros(len(y), dtype=int)
+    possible = min(count, rarest)
     if possible < count:
         logger.warning(
             "cross-fitting with %d folds, not %d: a class has only %d patients in the split "
             "`ensemble`",
             possible,
             count,
-            min(per_class),
+            rarest,
         )
     fold = np.empty(len(y), dtype=int)
     splitter = StratifiedGroupKFold(n_splits=possible, shuffle=True, random_state=seed)
     for number, (_, left_out) in enumerate(splitter.split(np.zeros(len(y)), y, groups)):
         fold[left_out] = number
+    of_patient = np.empty(groups.max() + 1, dtype=int)
+    of_patient[groups] = fold
+    # Numbered without gaps, also where the splitter has left a fold empty.
+    return np.unique(_part(of_patient, of_class)[groups], return_inverse=True)[1]
+
+
+def _part(fold: np.ndarray, of_class: Sequence[np.ndarray]) -> np.ndarray:
+    """Folds of patients (P,) in which no class has all its patients (indices) in one fold.
+
+    The splitter spreads classes evenly but promises no more. Of a class that lies in one fold, a
+    patient moves to the first fold where that gathers no other class. A new fold never gathers
+    one, so that each move mends one class and harms none.
+    """
+
+    def gathered(fold: np.ndarray) -> list[int]:
+        return [k for k, own in enumerate(of_class) if np.ptp(fold[own]) == 0]
+
+    while bad := gathered(fold):
+        places = range(fold.max() + 2)
+        moves = ((patient, place) for place in places for patient in of_class[bad[0]])
+        for patient, place in moves:
+            moved = fold.copy()
+            moved[patient] = place
+            if len(gathered(moved)) < len(bad):
+                fold = moved
+                break
     return fold
 
 
@@ -54,12 +97,16 @@ def crossfit(
 ) -> np.ndarray:
     """Probabilities (N, K), each from a combiner fitted without the image's fold.
 
-    `make` returns a fresh combiner; `p` (M, N, K), `y` (N,), `fold` (N,).
+    `make` returns a fresh combiner; `p` (M, N, K), `y` (N,), `fold` (N,) as from `folds`. NaN
+    throughout where a fit would not see every class.
     """
     combined = np.empty(p.shape[1:])
     for number in np.unique(fold):
         left_out = fold == number
-        fitted = make().fit(p[:, ~left_out], y[~left_out])
+        fitted = make()
+        if not fitted.fits(y[~left_out], p.shape[2]):
+            return np.full(p.shape[1:], np.nan)
+        fitted.fit(p[:, ~left_out], y[~left_out])
         combined[left_out] = fitted.predict(p[:, left_out])
     return combined
 
@@ -67,33 +114,33 @@ def crossfit(
 def choose(candidates: pd.DataFrame) -> pd.DataFrame:
     """The best single model, the best ensemble, and the better of the two.
 
-    `candidates`: rows with kind (single|ensemble), model, score, log_loss, complexity and k, in
-    the order of the config. Ties: among singles the lower log loss, among ensembles the smaller
-    complexity, then the smaller k, and then the earlier row; an ensemble must beat the single
-    model to be the overall choice. An undefined score never wins over a defined one.
+    `candidates`: rows with kind (single|ensemble), model, score, log_loss, complexity, k and
+    reason, in the order of the config. Ties: among singles the lower log loss, among ensembles
+    the smaller complexity, then the smaller k, and then the earlier row; an ensemble must beat the
+    single model to be the overall choice. An undefined score counts as 0, like chance; a model
+    without log loss has no probabilities or could not be judged, and is not chosen. What speaks
+    against a choice is said in `rule`: a score of chance or worse, and its `reason`. A kind of
+    which nothing can be chosen has no row.
     """
     table = candidates.assign(
-        compared=-candidates["score"].fillna(-np.inf).round(DIGITS),
+        compared=-selection.compared(candidates["score"], candidates["log_loss"]).round(DIGITS),
         log_loss_compared=candidates["log_loss"].round(DIGITS),
         row=np.arange(len(candidates)),
+        reason=candidates.get("reason", pd.Series("", candidates.index)).fillna(""),
     )
+    table = table[table["log_loss"].notna()]
     ties = {"single": ["log_loss_compared"], "ensemble": ["complexity", "k"]}
     best = {}
     for kind, keys in ties.items():
         part = table[table["kind"] == kind].sort_values(["compared", *keys, "row"])
         if len(part):
             best[kind] = part.iloc[0]
-    if not best:
-        raise UserError("ensembles: there is no single model and no ensemble to choose from")
-    rows = [
-        ("single", best.get("single"), RULE),
-        (
-            "ensemble",
-            best.get("ensemble"),
-            "highest MCC on the ensemble split, cross-fitted by patient; ties: the simpler method, "
-            "the fewer members",
-        ),
-    ]
+    rules = {
+        "single": RULE,
+        "ensemble": "highest MCC on the ensemble split, cross-fitted by patient; ties: the simpler "
+        "method, the fewer members",
+    }
+    rows = [(kind, row, rules[kind]) for kind, row in best.items()]
     if len(best) == 2:
         wins = best["ensemble"]["compared"] < best["single"]["compared"]
         rows.append(
@@ -105,14 +152,20 @@ def choose(candidates: pd.DataFrame) -> pd.DataFrame:
                 else "the single model, since no ensemble beats its score",
             )
         )
-    else:
+    elif best:
         only = next(iter(best))
-        rows.append(("overall", best[only], f"the only kind in this study: {only}"))
+        rows.append(("overall", best[only], f"the only kind to choose from: {only}"))
+    else:
+        logger.warning("nothing is chosen: no model has probabilities")
     columns = [name for name in candidates if name not in ("kind", "complexity")]
-    return pd.DataFrame(
-        [
-            {"what": what, **row[columns].to_dict(), "rule": rule}
-            for what, row, rule in rows
-            if row is not None
-        ]
-    )
+    chosen = [
+        {"what": what, **row[columns].to_dict(), "rule": _with_notes(rule, row)}
+        for what, row, rule in rows
+    ]
+    return pd.DataFrame(chosen, columns=["what", *columns, "rule"])
+
+
+def _with_notes(rule: str, row: pd.Series) -> str:
+    at_chance = "its score is not above that of chance, 0" if row["compared"] >= 0 else ""
+    notes = "; ".join(filter(None, [row["reason"], at_chance]))
+    return f"{rule}. Note: {notes}" if notes else rule

@@ -1,6 +1,7 @@
 """Which single models an ensemble takes: the best by MCC on the `ensemble` split."""
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from multiloss import metrics
@@ -12,6 +13,8 @@ METRIC = "mcc"
 RULE = "highest MCC on the ensemble split; ties: lower log loss, then the order in the config"
 # Scores that differ only by rounding are ties.
 DIGITS = 12
+FAILED = "no probabilities: training failed"
+UNDEFINED = "one class is predicted for all images: its MCC counts as 0"
 
 
 def scores(p: np.ndarray, y: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
@@ -28,21 +31,30 @@ def scores(p: np.ndarray, y: np.ndarray, weights: np.ndarray | None = None) -> n
     return found
 
 
+def compared(mcc: npt.ArrayLike, log_loss: npt.ArrayLike) -> np.ndarray:
+    """The MCC (M,) by which models are compared: undefined is 0, without probabilities -inf.
+
+    A model without probabilities, or one that could not be judged, has no log loss either.
+    """
+    judged = ~np.isnan(np.asarray(log_loss, dtype=float))
+    return np.where(judged, metrics.mcc_or_chance(mcc), -np.inf)
+
+
 def order(found: np.ndarray) -> np.ndarray:
     """Models from best to worst, (M,), for their (MCC, log loss), (M, 2).
 
-    Ties go by log loss, then to the earlier; an undefined MCC comes after every defined one.
+    Ties go by log loss, then to the earlier; models without probabilities come last.
     """
     mcc, log_loss = np.round(found, DIGITS).T
     last = np.arange(len(found))
-    return np.lexsort((last, np.nan_to_num(log_loss, nan=np.inf), np.nan_to_num(-mcc, nan=np.inf)))
+    return np.lexsort((last, np.nan_to_num(log_loss, nan=np.inf), -compared(mcc, log_loss)))
 
 
 def rank(predictions: Predictions) -> pd.DataFrame:
     """Rank the single models of one replicate; other splits' rows are not looked at.
 
     `predictions` are in the order of the config. Columns: model, loss, replicate, metric, score,
-    log_loss, rank (1 is best), split, reason (why a score is empty).
+    log_loss, rank (1 is best), split, reason (why a score is empty, and what it counts as).
     """
     chosen_on = predictions.only(SPLIT)
     found = scores(chosen_on.p, chosen_on.y)[:, 0]
@@ -65,16 +77,24 @@ def rank(predictions: Predictions) -> pd.DataFrame:
 
 def _reason(found: np.ndarray) -> str:
     if np.isnan(found[1]):
-        return "no probabilities: training failed"
-    return "one class is predicted for all images" if np.isnan(found[0]) else ""
+        return FAILED
+    return UNDEFINED if np.isnan(found[0]) else ""
 
 
 def members(ranking: pd.DataFrame, k: int) -> list[str]:
-    """The top k models, best first. Raises UserError if fewer than k have predictions."""
-    usable = ranking[ranking["log_loss"].notna()].sort_values("rank")["model"]
-    if len(usable) < k:
+    """The top k models, best first, failed ones last; what has one of these is a gap itself.
+
+    Raises UserError for fewer than k models, which the config's check refuses before any job.
+    """
+    if len(ranking) < k:
         raise UserError(
-            f"ensembles.top_k: {k} members are asked for, but only {len(usable)} single models "
-            "are at hand; lower it or add losses to classification.losses"
+            f"ensembles.top_k: {k} members are asked for, but there are only {len(ranking)} "
+            "single models; lower it or add losses to classification.losses"
         )
-    return list(usable.iloc[:k])
+    return list(ranking.sort_values("rank")["model"].iloc[:k])
+
+
+def failed(ranking: pd.DataFrame, models: list[str]) -> list[str]:
+    """Those of some ranked models that have no probabilities, since their training failed."""
+    lost = set(ranking.loc[ranking["log_loss"].isna(), "model"])
+    return [model for model in models if model in lost]

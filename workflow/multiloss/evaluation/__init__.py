@@ -10,20 +10,30 @@ from multiloss.evaluation.calibration import calibration_tables, reliability_tab
 from multiloss.evaluation.choices import join, operating_points, with_temperatures
 from multiloss.evaluation.comparisons import significance_table
 from multiloss.evaluation.curves import curves_table
+from multiloss.evaluation.degenerate import degenerate_table
 from multiloss.evaluation.ranks import rank_shares, rank_table
 from multiloss.evaluation.replicates import replicate_tables
 from multiloss.evaluation.resamples import FAILED, SPLITS, failed, family
-from multiloss.evaluation.scores import FLATTERED, confusion_table, metrics_table
+from multiloss.evaluation.scores import (
+    FLATTERED,
+    NEAR_ONE,
+    confusion_table,
+    flattered_models,
+    metrics_table,
+)
 
 __all__ = [
     "FAILED",
     "FLATTERED",
+    "NEAR_ONE",
     "SPLITS",
     "calibration_tables",
     "confusion_table",
     "curves_table",
+    "degenerate_table",
     "failed",
     "family",
+    "flattered_models",
     "join",
     "metrics_table",
     "operating_points",

@@ -21,6 +21,7 @@ from multiloss.evaluation.resamples import (
     resample,
     resampled_values,
 )
+from multiloss.evaluation.scores import votes_note
 from multiloss.statistics import paired
 from multiloss.statistics.crossed import crossed_comparison
 
@@ -175,7 +176,9 @@ def calibration_tables(
                         "ci_method": methods[column],
                         "temperature": temperatures[model + TEMPERATURE_SUFFIX] if scaled else nan,
                         **size,
-                        "reason": reasons[column],
+                        "reason": "; ".join(
+                            filter(None, [reasons[column], votes_note(metric, models[model])])
+                        ),
                     }
                 )
         places = {
@@ -219,9 +222,14 @@ def calibration_tables(
                             **size,
                         }
                     )
+    scores = "model kind version split metric value ci_low ci_high ci_method temperature"
+    scores += " n n_patients reason"
     columns = "loss plain replicate version metric difference ci_low ci_high p_value reason"
     columns += " n n_patients"
-    return pd.DataFrame(rows), pd.DataFrame(compared, columns=columns.split())
+    return (
+        pd.DataFrame(rows, columns=scores.split()),
+        pd.DataFrame(compared, columns=columns.split()),
+    )
 
 
 def _difference(

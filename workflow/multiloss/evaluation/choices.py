@@ -11,11 +11,11 @@ from multiloss import calibration
 from multiloss.ensembles.predictions import Predictions
 from multiloss.evaluation.resamples import (
     CHOICE_SPLIT,
-    FAILED,
     TEMPERATURE_SUFFIX,
     Models,
     Options,
     failed,
+    missing,
 )
 
 Array = npt.NDArray[np.float64]
@@ -36,7 +36,7 @@ def operating_points(
         chosen = []
         for k, label in enumerate(part.classes):
             if failed(p):
-                point = calibration.Threshold(nan, nan, nan, FAILED)
+                point = calibration.Threshold(nan, nan, nan, missing(models[model]))
             else:
                 point = calibration.choose_threshold(y == k, p[:, k], rule)
             chosen.append(point.value)

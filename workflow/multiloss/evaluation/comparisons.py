@@ -18,15 +18,16 @@ from multiloss.evaluation.families import (
     PRIMARY,
     SEED_ENSEMBLE,
     SINGLES,
+    Losses,
     pairs,
     without_seed_ensemble,
 )
 from multiloss.evaluation.resamples import (
-    FAILED,
     Models,
     Options,
     Resamples,
     failed,
+    missing,
     resample,
     resampled_values,
 )
@@ -40,8 +41,10 @@ logger = logging.getLogger(__name__)
 class _Comparer:
     """Everything about the test split that several comparisons share."""
 
-    def __init__(self, found: Predictions, evaluate: Options, permutations: int, seed: int) -> None:
-        self.part = found.only("test")
+    def __init__(
+        self, found: Predictions, models: Models, evaluate: Options, permutations: int, seed: int
+    ) -> None:
+        self.part, self.models = found.only("test"), models
         self.y, self.options, self.seed = self.part.y, evaluate, seed
         self.permutations = permutations
         self.place = {model: k for k, model in enumerate(self.part.models)}
@@ -53,7 +56,7 @@ class _Comparer:
         """Why a comparison cannot be made, or an empty text."""
         for model in models:
             if failed(self.part.p[self.place[model]]):
-                return f"{model} has {FAILED}"
+                return f"{model} has {missing(self.models[model])}"
         return ""
 
     def resampled(self, model: str, metric: str) -> tuple[float, Array]:
@@ -196,17 +199,19 @@ def significance_table(
     options: Options,
     evaluate: Options,
     seed: int,
+    losses: Losses | None = None,
 ) -> pd.DataFrame:
     """All paired tests on the test split with Holm's correction: tables/significance.csv.
 
     `options`: the config's `significance`, `evaluate`: its `evaluation`. Each value of
     `family` is one Holm family: the primary tests (permutation, MCC and accuracy together)
-    have the plain name of the comparison, each other test a family of its own.
+    have the plain name of the comparison, each other test a family of its own. `losses`: as in
+    `families.pairs`.
     """
     models = {model: models[model] for model in found.models}
     planned = [
         pair
-        for pair in pairs(models, members, options["baseline"])
+        for pair in pairs(models, members, options["baseline"], losses)
         if pair[1] in models and pair[2] in models
     ]
     sizes = pd.Series([family for family, _, _ in planned], dtype=str).value_counts()
@@ -219,7 +224,7 @@ def significance_table(
             permutations,
             largest,
         )
-    comparer = _Comparer(found, evaluate, permutations, seed)
+    comparer = _Comparer(found, models, evaluate, permutations, seed)
     rows = [row for family, a, b in planned for row in comparer.rows(family, a, b)]
     for model, reason in without_seed_ensemble(models):
         missing = paired.Result(nan, nan, nan, reason=reason)
@@ -238,7 +243,10 @@ def significance_table(
 
 
 def adjust(table: pd.DataFrame, alpha: float) -> pd.DataFrame:
-    """Add p_adjusted and reject: Holm within each value of `family`; empty where p is."""
+    """Add p_adjusted and reject (p_adjusted <= alpha): Holm within each value of `family`.
+
+    Both are empty where p is.
+    """
     if table.empty:
         return table
     table = table.copy()

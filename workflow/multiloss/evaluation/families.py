@@ -1,13 +1,32 @@
 """Which models are compared with which, and in which families of Holm's correction."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import pandas as pd
 
 from multiloss.evaluation.resamples import Models
+from multiloss.losses import catalog
 
-# Two names for the same objective: such models differ by run-to-run noise alone.
-SAME_OBJECTIVE = (("kl_divergence", "cce"), ("calibrated_kl_divergence", "calibrated_cce"))
+# A loss by the name that files and tables use: its entry in the config, `name` and parameters.
+Losses = Mapping[str, Mapping[str, Any]]
+
+# What the losses' docstrings say of their special cases: a loss whose parameter is 0 (or with
+# None always, since labels are one-hot) is the other one with the parameters that are left.
+SPECIAL_CASES = (
+    ("kl_divergence", None, "cce"),
+    ("calibrated_kl_divergence", None, "calibrated_cce"),
+    ("cce_entropy", "beta", "cce"),
+    ("focal", "gamma", "cce"),
+    ("label_smoothed_cce", "s", "cce"),
+    ("label_smoothed_focal", "s", "focal"),
+    ("label_smoothed_focal", "gamma", "label_smoothed_cce"),
+    ("calibrated_cce", "beta", "cce"),
+    ("calibrated_focal", "beta", "focal"),
+    ("calibrated_focal", "gamma", "calibrated_cce"),
+    ("calibrated_hinge", "beta", "hinge"),
+    ("calibrated_negative_entropy", "lambda", "calibrated_cce"),
+)
 # A loss with the calibration gap, and the nearest one without. The last one's entropy term has a
 # weight of 0.001 against the 2 / K of `cce_entropy`: that pair would compare entropy penalties.
 CALIBRATED = {
@@ -17,6 +36,8 @@ CALIBRATED = {
     "calibrated_hinge": "hinge",
     "calibrated_negative_entropy": "cce",
 }
+# Up to this weight the entropy term of `calibrated_negative_entropy` is nothing beside the gap.
+NEGLIGIBLE_ENTROPY = 0.001
 PRIMARY = ("mcc", "accuracy")
 CALIBRATION = ("ece", "classwise_ece", "brier", "log_loss")
 BEST_MEMBER, SEED_ENSEMBLE = "against_best_member", "against_seed_ensemble"
@@ -28,6 +49,76 @@ SINGLES = "single_models"
 Pair = tuple[str, str, str]
 
 
+def named(losses: Iterable[str]) -> dict[str, dict[str, Any]]:
+    """Losses of a study that gives no parameters."""
+    return {name: {"name": name} for name in losses}
+
+
+def parameters(entry: Mapping[str, Any]) -> dict[str, Any]:
+    """All parameters of a loss's entry in the config; those that it leaves out have defaults."""
+    given = {key: value for key, value in entry.items() if key != "name"}
+    return catalog("classification").get(entry["name"], {}) | given
+
+
+def objective(entry: Mapping[str, Any]) -> tuple[str, frozenset[tuple[str, Any]]]:
+    """What a loss minimises: the simplest loss that it equals, and that one's parameters."""
+    name, left = entry["name"], parameters(entry)
+    reduced = True
+    while reduced:
+        reduced = False
+        for special, parameter, other in SPECIAL_CASES:
+            if name == special and (parameter is None or left.get(parameter) == 0):
+                left.pop(parameter, None)
+                name, reduced = other, True
+                break
+    return name, frozenset(left.items())
+
+
+def same_objective(losses: Losses) -> list[tuple[str, str]]:
+    """Pairs of losses that are one objective: such models differ by run-to-run noise alone.
+
+    The second is the loss that bears the objective's own name, or else the first in the config.
+    """
+    groups: dict[tuple[str, frozenset[tuple[str, Any]]], list[str]] = {}
+    for name, entry in losses.items():
+        groups.setdefault(objective(entry), []).append(name)
+    found = []
+    for (plainest, _), names in groups.items():
+        reference = next((n for n in names if losses[n]["name"] == plainest), names[0])
+        found += [(name, reference) for name in names if name != reference]
+    return found
+
+
+def plain_forms(losses: Losses) -> tuple[dict[str, str], dict[str, str]]:
+    """The plain form of each calibrated loss, and why a calibrated loss has none.
+
+    They differ by the calibration gap alone: the parameters that both have are equal, the gap has
+    a weight, and no other term has one to speak of.
+    """
+    plain_of, left_out = {}, {}
+    for name, entry in losses.items():
+        if entry["name"] not in CALIBRATED:
+            continue
+        own, plain = parameters(entry), CALIBRATED[entry["name"]]
+        there = {other: parameters(e) for other, e in losses.items() if e["name"] == plain}
+        equal = [
+            other
+            for other, theirs in there.items()
+            if all(own[key] == theirs[key] for key in own.keys() & theirs.keys())
+        ]
+        if own.get("beta") == 0:
+            left_out[name] = "the weight of its calibration gap is 0"
+        elif own.get("lambda", 0) > NEGLIGIBLE_ENTROPY:
+            left_out[name] = f"its entropy term has a weight of {own['lambda']:g}"
+        elif equal:
+            plain_of[name] = equal[0]
+        elif there:
+            left_out[name] = f"{plain} is there with other parameters"
+        else:
+            left_out[name] = f"{plain} is not in the study"
+    return plain_of, left_out
+
+
 def _by_loss(models: Models, kinds: Sequence[str]) -> dict[tuple[str, int], str]:
     return {
         (entry["loss"], entry["replicate"]): model
@@ -36,8 +127,13 @@ def _by_loss(models: Models, kinds: Sequence[str]) -> dict[tuple[str, int], str]
     }
 
 
-def pairs(models: Models, members: pd.DataFrame, baseline: str) -> list[Pair]:
+def pairs(
+    models: Models, members: pd.DataFrame, baseline: str, losses: Losses | None = None
+) -> list[Pair]:
     """All planned comparisons (family, model_a, model_b); differences are a minus b.
+
+    `losses`: the config's entries by name, since names alone do not tell which losses are the same
+    or differ by calibration alone; without them all parameters are the defaults.
 
     `members`: ensembles/members.csv (ensemble, member, rank), where rank 1 is the best member
     on the `ensemble` split. An ensemble whose members are ensembles also meets the best single
@@ -55,6 +151,9 @@ def pairs(models: Models, members: pd.DataFrame, baseline: str) -> list[Pair]:
         if models.get(ensemble, {}).get("kind") == "ensemble"
         and models.get(member, {}).get("kind") == "single"
     }
+    if losses is None:
+        losses = named(loss for loss, _ in singles)
+    same, (plain_of, _) = same_objective(losses), plain_forms(losses)
     of_seeds = {
         entry["k"]: model for model, entry in models.items() if entry["kind"] == "seed_ensemble"
     }
@@ -74,10 +173,10 @@ def pairs(models: Models, members: pd.DataFrame, baseline: str) -> list[Pair]:
         if kind == "ablation" and base is not None:
             planned.append((ABLATIONS, model, base))
         if kind == "single":
-            for loss, other in SAME_OBJECTIVE:
+            for loss, other in same:
                 if entry["loss"] == loss and (other, replicate) in singles:
                     planned.append((NOISE_FLOOR, model, singles[other, replicate]))
-            plain = CALIBRATED.get(entry["loss"])
+            plain = plain_of.get(entry["loss"])
             if (plain, replicate) in singles:
                 planned.append((CALIBRATION_FAMILY, model, singles[plain, replicate]))
     order = [BEST_MEMBER, BEST_SINGLE, SEED_ENSEMBLE, BASELINE, ABLATIONS, NOISE_FLOOR]

@@ -6,8 +6,9 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from multiloss import metrics
 from multiloss.ensembles.predictions import Predictions
-from multiloss.evaluation.resamples import Models, Options, resample, resampled_values
+from multiloss.evaluation.resamples import Models, Options, failed, resample, resampled_values
 
 Array = npt.NDArray[np.float64]
 
@@ -19,29 +20,27 @@ def rank_shares(values: Array, top: int) -> Array:
     return np.clip((top - better) / np.maximum(tied, 1), 0, 1)
 
 
-def rank_table(
-    found: Predictions, models: Models, options: Options, seed: int, metric: str = "mcc"
-) -> pd.DataFrame:
-    """How often each model is best, and in the top 3, over resampled test patients.
+def rank_table(found: Predictions, models: Models, options: Options, seed: int) -> pd.DataFrame:
+    """How often each model is best by MCC, and in the top 3, over resampled test patients.
 
-    Ranked among the models of its kind and replicate; ties share a place. Columns: model,
+    Ranked among the models of its kind and replicate that have probabilities; ties share a place,
+    an undefined MCC counts as 0 and its `value` is empty. Columns: model,
     kind, replicate, split, metric, value, p_best, p_top3, rank (mean), rank_low, rank_high,
     models, resamples, n, n_patients.
     """
     part = found.only("test")
     resamples = resample(part, options, seed, "test")
-    values, drawn = resampled_values(part, resamples, [metric], options)
+    values, drawn = resampled_values(part, resamples, ["mcc"], options)
     groups: dict[tuple[str, Any], list[int]] = {}
     for place, model in enumerate(part.models):
-        if not np.isnan(values[place, 0]):
+        if not failed(part.p[place]):
             entry = models[model]
             groups.setdefault((entry["kind"], entry.get("replicate")), []).append(place)
     tail, rows = (1 - options["confidence"]) / 2, []
     for (kind, replicate), places in groups.items():
         if kind not in ("single", "ensemble"):
             continue
-        # A resample where the metric is undefined is the worst there is.
-        of_group = np.nan_to_num(drawn[places, :, 0].T, nan=-np.inf)
+        of_group = metrics.mcc_or_chance(drawn[places, :, 0].T)
         higher = (of_group[:, None, :] > of_group[:, :, None]).sum(axis=2)
         ranks = 1 + higher + ((of_group[:, None, :] == of_group[:, :, None]).sum(axis=2) - 1) / 2
         best, top = rank_shares(of_group, 1).mean(axis=0), rank_shares(of_group, 3).mean(axis=0)
@@ -53,7 +52,7 @@ def rank_table(
                     "kind": kind,
                     "replicate": "" if replicate is None else replicate,
                     "split": "test",
-                    "metric": metric,
+                    "metric": "mcc",
                     "value": values[place, 0],
                     "p_best": best[column],
                     "p_top3": top[column],

@@ -36,15 +36,17 @@ def replicate_tables(
     significance: Options,
     options: Options,
     seed: int,
+    losses: families.Losses | None = None,
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """tables/replicates.csv and tables/replicate_comparisons.csv, on the test split.
 
     First: family, kind, split, metric, replicates (runs that count), mean, sd, minimum, maximum,
     runs (each run's value, by replicate, joined by ';', nothing between for a failed one),
-    seed_sd, loss_sd, seed_to_loss (of the single models together), warning, reason, n,
-    n_patients. Second: crossed comparisons of every loss with the baseline, of the ablations,
-    and of the pairs with the same objective (noise floor). Failed runs are left out of the means;
-    where a metric is undefined for a run, so is the mean. Both are said in `reason`.
+    seed_sd, loss_sd, seed_to_loss, means_sd (of the single models together, see
+    `crossed.Spread`), warning, reason, n, n_patients. Second: crossed comparisons of every loss
+    with the baseline, of the ablations, and of the pairs with the same objective (noise floor).
+    Failed runs are left out of the means; where a metric is undefined for a run, so is the mean.
+    Both are said in `reason`. `losses`: as in `families.pairs`.
     """
     part = found.only("test")
     resamples = resample(part, options, seed, "test")
@@ -78,7 +80,11 @@ def replicate_tables(
             for (name, kind), places in runs_of.items()
             if kind == "single" and places and not np.isnan(values[places, column]).any()
         }
-        overall = spread(of_losses) if of_losses else Spread(nan, nan, nan)
+        overall = spread(of_losses) if of_losses else Spread(nan, nan, nan, nan)
+        unknown = ""
+        if np.isnan(overall.loss_sd):
+            lack = "two runs of one loss" if np.isnan(overall.seed_sd) else "two losses"
+            unknown = f"loss_sd is unknown: it takes {lack} with a value"
         for (name, kind), places in runs_of.items():
             runs = values[places, column]
             single = kind == "single"
@@ -99,8 +105,11 @@ def replicate_tables(
                     "seed_sd": overall.seed_sd if single else nan,
                     "loss_sd": overall.loss_sd if single else nan,
                     "seed_to_loss": overall.ratio if single else nan,
+                    "means_sd": overall.means_sd if single else nan,
                     "warning": warning_of(count),
-                    "reason": reason_of((name, kind), column),
+                    "reason": "; ".join(
+                        filter(None, [reason_of((name, kind), column), unknown if single else ""])
+                    ),
                     **size,
                 }
             )
@@ -113,7 +122,9 @@ def replicate_tables(
         for name, kind in trained.values()
         if name != baseline and baseline in trained
     ]
-    for a, b in families.SAME_OBJECTIVE:
+    if losses is None:
+        losses = families.named(name for name, kind in groups if kind == "single")
+    for a, b in families.same_objective(losses):
         if a in trained and b in trained:
             named.append((families.NOISE_FLOOR, a, b))
     compared: list[dict[str, Any]] = []

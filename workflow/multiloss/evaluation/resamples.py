@@ -21,6 +21,8 @@ Options = Mapping[str, Any]
 SPLITS = ("val", "ensemble", "test")
 CHOICE_SPLIT = "ensemble"
 FAILED = "no probabilities: its training failed"
+UNMADE = "no probabilities: ensembles/candidates.csv says why"
+LOST_SEED = "no probabilities: the training of one of its seeds failed"
 TEMPERATURE_SUFFIX = "-temperature"
 
 
@@ -64,6 +66,13 @@ def resample(found: Predictions, options: Options, seed: int, split: str) -> Res
 def failed(p: Array) -> bool:
     """Whether a model has no probabilities, (N, K)."""
     return bool(np.isnan(p).any())
+
+
+def missing(entry: Mapping[str, Any]) -> str:
+    """Why a model has no probabilities, by its kind."""
+    if entry["kind"] == "seed_ensemble":
+        return LOST_SEED
+    return UNMADE if entry["kind"] == "ensemble" else FAILED
 
 
 def resampled_values(

@@ -1,6 +1,6 @@
 """Every metric of every model with its interval, and the confusion counts."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from math import nan
 from typing import Any
@@ -10,16 +10,17 @@ import numpy.typing as npt
 import pandas as pd
 
 from multiloss import metrics
+from multiloss.ensembles.combiners import VOTES, MajorityVote
 from multiloss.ensembles.predictions import Predictions
 from multiloss.evaluation.intervals import intervals
 from multiloss.evaluation.resamples import (
     CHOICE_SPLIT,
-    FAILED,
     Models,
     Options,
     Resamples,
     failed,
     family,
+    missing,
     resample,
     splits_of,
 )
@@ -28,6 +29,9 @@ from multiloss.statistics.bootstrap import binomial_interval
 Array = npt.NDArray[np.float64]
 
 FLATTERED = "fitted or chosen on this split, so it flatters"
+# Few images decide there: see docs/statistics-simulation.md.
+NEAR_ONE = "close to 1: the interval may be too narrow"
+CLOSE_TO_ONE = 0.98
 
 
 def _describe(model: str, entry: Mapping[str, Any]) -> dict[str, Any]:
@@ -40,10 +44,47 @@ def _describe(model: str, entry: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _flattered(name: str, entry: Mapping[str, Any], classes: Sequence[str]) -> bool:
-    """Whether the `ensemble` split has fitted the probabilities, or chosen members or threshold."""
-    chosen = entry["kind"] in ("temperature", "ensemble")
-    return chosen or metrics.lookup(name, classes)[0].name in ("sensitivity", "specificity")
+def flattered_models(
+    models: Models, chosen: Collection[str], val_decides: Mapping[str, bool]
+) -> dict[str, set[str]]:
+    """By split, the models whose values there are too good, since the split had a say in them.
+
+    `ensemble` fits temperatures, chooses the members of ensembles, and has chosen the best single
+    model (one of `chosen`). `val` has a say where it chose an epoch, stopped a training or lowered
+    its learning rate: `val_decides` tells that of `classification` and of `model_level`.
+    """
+    on_val = {
+        model
+        for model, entry in models.items()
+        if val_decides["classification"]
+        or (val_decides["model_level"] and entry.get("level") in ("model", "model_average"))
+    }
+    on_ensemble = {
+        model
+        for model, entry in models.items()
+        if entry["kind"] in ("temperature", "ensemble") or model in chosen
+    }
+    return {"val": on_val, CHOICE_SPLIT: on_ensemble}
+
+
+def _notes(
+    metric: metrics.Metric, value: float, method: str, entry: Mapping[str, Any], flattered: bool
+) -> list[str]:
+    """What must be known beside a value that is defined."""
+    notes = []
+    if method in ("transformed", "percentile", "bca") and metric.high == 1:
+        notes.append(NEAR_ONE if metric.higher_is_better and value >= CLOSE_TO_ONE else "")
+    if flattered:
+        notes.append(FLATTERED)
+    notes.append(votes_note(metric.name, entry))
+    return notes
+
+
+def votes_note(metric: str, entry: Mapping[str, Any]) -> str:
+    """What is to be said of a metric of probabilities where a model has shares of votes."""
+    of_probabilities = metric in ("log_loss", "ece", "classwise_ece") or metric.startswith("brier")
+    of_votes = entry.get("method") == MajorityVote.name
+    return VOTES if of_votes and of_probabilities and metric != "brier_uncertainty" else ""
 
 
 def _rows_of_model(
@@ -54,6 +95,7 @@ def _rows_of_model(
     entry: Mapping[str, Any],
     resamples: Resamples,
     thresholds: Array | None,
+    flattered: bool,
     options: Options,
     classes: Sequence[str],
     wanted: Sequence[str],
@@ -62,21 +104,22 @@ def _rows_of_model(
     described = _describe(model, entry) | {"split": split}
     if failed(p):
         empty = dict.fromkeys(("value", "ci_low", "ci_high"), nan) | {"ci_method": ""}
-        rows = [described | {"metric": name} | empty | size | {"reason": FAILED} for name in wanted]
-        return pd.DataFrame(rows)
+        empty |= size | {"reason": missing(entry)}
+        return pd.DataFrame([described | {"metric": name} | empty for name in wanted])
     sample = metrics.Sample(y, p, bins=options["ece_bins"], thresholds=thresholds)
     values = metrics.compute_many(wanted, sample, None, classes)[0]
     resampled = metrics.compute_many(wanted, sample, resamples.weights, classes)
     low, high, methods, reasons = intervals(
         wanted, sample, values, resampled, resamples, options, classes
     )
-    if split == CHOICE_SPLIT:
-        reasons = [
-            "; ".join(filter(None, [reason, FLATTERED]))
-            if _flattered(name, entry, classes) and not np.isnan(value)
-            else reason
-            for name, reason, value in zip(wanted, reasons, values, strict=True)
-        ]
+    for place, name in enumerate(wanted):
+        metric, value = metrics.lookup(name, classes)[0], values[place]
+        if not np.isnan(value):
+            # Thresholds are chosen on that split.
+            at_threshold = metric.name in ("sensitivity", "specificity")
+            told = flattered or (split == CHOICE_SPLIT and at_threshold)
+            notes = _notes(metric, value, methods[place], entry, told)
+            reasons[place] = "; ".join(filter(None, [reasons[place], *notes]))
     rows = []
     for place, name in enumerate(wanted):
         row = described | {
@@ -105,14 +148,19 @@ def metrics_table(
     seed: int,
     thresholds: Mapping[str, Array] | None = None,
     threads: int = 1,
+    flattered: Mapping[str, Collection[str]] | None = None,
 ) -> pd.DataFrame:
     """Every metric of every model and split with its interval: tables/metrics.csv.
 
     `models`: kind, loss and replicate by model name; `options`: the config's `evaluation`;
     `thresholds`: operating points as from `operating_points`. MCC has a second row with the
     published study's interval (`ci_method` binomial). Undefined values are NaN with a reason.
-    Values of the `ensemble` split that were fitted or chosen there say so in `reason`.
+    `flattered`: by split, models as from `flattered_models`; without it those of `ensemble` that
+    can be told from `models`. `reason` also holds what must be known beside a value: fitted or
+    chosen on its own split, interval of a value close to 1, votes that are no probabilities.
     """
+    if flattered is None:
+        flattered = flattered_models(models, (), {"classification": False, "model_level": False})
     wanted = metrics.names(found.classes)
     jobs = []
     for split in splits_of(found):
@@ -120,7 +168,8 @@ def metrics_table(
         resamples, y = resample(part, options, seed, split), part.y
         for model, p in zip(part.models, part.p, strict=True):
             points = None if thresholds is None else thresholds.get(model)
-            jobs.append((model, p, y, split, models[model], resamples, points))
+            told = model in flattered.get(split, ())
+            jobs.append((model, p, y, split, models[model], resamples, points, told))
     with ThreadPoolExecutor(threads) as pool:
         tables = pool.map(
             lambda job: _rows_of_model(*job, options, found.classes, wanted),

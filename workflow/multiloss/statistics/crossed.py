@@ -98,13 +98,15 @@ def crossed_comparison(
 class Spread:
     """Standard deviation between seeds (pooled over losses) and between the losses' means.
 
-    `loss_sd` is corrected for what the seeds alone make the means differ by; `ratio` is
-    seed over loss: above 1, a single run says more about its seed than about its loss.
+    `means_sd` is the plain one of the means; `loss_sd` is corrected for what the seeds alone make
+    the means differ by, and NaN where no loss has two runs to know that from; `ratio` is seed
+    over loss: above 1, a single run says more about its seed than about its loss.
     """
 
     seed_sd: float
     loss_sd: float
     ratio: float
+    means_sd: float
 
 
 def spread(values: Mapping[str, npt.ArrayLike]) -> Spread:
@@ -114,8 +116,9 @@ def spread(values: Mapping[str, npt.ArrayLike]) -> Spread:
     freedom = sum(df for df, _ in within)
     seed = sum(df * var for df, var in within) / freedom if freedom else nan
     between = np.var([v.mean() for v in runs], ddof=1) if len(runs) > 1 else nan
+    # NaN where a part is unknown: maximum passes it on.
     noise = seed * float(np.mean([1 / len(v) for v in runs]))
-    loss_sd = float(np.sqrt(max(between - (0.0 if np.isnan(noise) else noise), 0.0)))
+    loss_sd = float(np.sqrt(np.maximum(between - noise, 0.0)))
     seed_sd = float(np.sqrt(seed))
-    ratio = seed_sd / loss_sd if loss_sd > 0 else (np.inf if seed_sd > 0 else nan)
-    return Spread(seed_sd, nan if np.isnan(between) else loss_sd, float(ratio))
+    ratio = np.inf if loss_sd == 0 and seed_sd > 0 else seed_sd / loss_sd if loss_sd else nan
+    return Spread(seed_sd, loss_sd, float(ratio), float(np.sqrt(between)))

@@ -7,7 +7,7 @@ from math import nan
 import numpy as np
 import numpy.typing as npt
 
-from multiloss.metrics import mcc_of_confusion
+from multiloss.metrics import mcc_of_confusion, mcc_or_chance
 from multiloss.statistics.bootstrap import patient_codes, percentile_interval
 
 Array = npt.NDArray[np.float64]
@@ -36,8 +36,7 @@ def _accuracy(confusion: Array) -> Array:
 
 
 def _mcc(confusion: Array) -> Array:
-    # A constant prediction knows nothing, so the test counts it as 0; as a metric it has no value.
-    return np.nan_to_num(mcc_of_confusion(confusion), nan=0.0)
+    return mcc_or_chance(mcc_of_confusion(confusion))
 
 
 STATISTICS = {"mcc": _mcc, "accuracy": _accuracy}
