@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 from multiloss import report
-from report_studies import EDGES, VERSIONS
+from report_studies import EDGES, VERSIONS, complete
 from synthetic_results import make
 
 CHROMIUM = Path("/usr/bin/chromium")
@@ -163,7 +163,8 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> str:
         placeholder_figures=True,
     )
     page = study.results / "report.html"
-    text = report.build(study.results, study.config, rule_edges=EDGES, versions=VERSIONS)
+    config = complete(study.config)
+    text = report.build(study.results, config, rule_edges=EDGES, versions=VERSIONS)
     page.write_text(text, encoding="utf-8")
     return page.as_uri()
 
@@ -228,7 +229,7 @@ def test_no_sideways_scrolling(browser: Browser, url: str, width: int) -> None:
 
 
 COLUMN = """(() => {
-  const table = document.getElementById('top-singles-classes');
+  const table = document.getElementById('rows-singles-classes');
   const index = %d;
   return Array.from(table.tBodies[0].rows, row => row.cells[index].dataset.v);
 })()"""
@@ -237,10 +238,10 @@ COLUMN = """(() => {
 def test_tables_sort_by_keyboard(browser: Browser, url: str) -> None:
     browser.open(url)
     heads = browser.value(
-        "Array.from(document.querySelectorAll('#top-singles-classes thead th'), h => h.textContent)"
+        "Array.from(document.querySelectorAll('#rows-singles-classes thead th'), h => h.textContent)"
     )
     index = heads.index("AUROC")
-    select = f"document.querySelectorAll('#top-singles-classes thead th')[{index}]"
+    select = f"document.querySelectorAll('#rows-singles-classes thead th')[{index}]"
     browser.value(f"{select}.querySelector('button').focus()")
     before = [float(value) for value in browser.value(COLUMN % index)]
     assert browser.value(f"{select}.getAttribute('aria-sort')") is None
@@ -252,7 +253,7 @@ def test_tables_sort_by_keyboard(browser: Browser, url: str) -> None:
     assert browser.value(f"{select}.getAttribute('aria-sort')") == "ascending"
     assert [float(value) for value in browser.value(COLUMN % index)] == sorted(before)
     assert (
-        browser.value("document.querySelectorAll('#top-singles-classes [aria-sort]').length") == 1
+        browser.value("document.querySelectorAll('#rows-singles-classes [aria-sort]').length") == 1
     )
 
 
@@ -260,8 +261,8 @@ def test_text_and_missing_values_sort(browser: Browser, url: str) -> None:
     browser.open(url)
     found = browser.value(
         """(() => {
-          const body = document.querySelector('#all-trainings tbody');
-          const heads = document.querySelectorAll('#all-trainings thead th');
+          const body = document.querySelector('#rows-trainings tbody');
+          const heads = document.querySelectorAll('#rows-trainings thead th');
           body.rows[1].cells[4].dataset.v = '';
           const click = i => heads[i].querySelector('button').click();
           const text = i => Array.from(body.rows, r => r.cells[i].textContent.trim());
@@ -347,10 +348,10 @@ def test_columns_of_sentences_can_be_read_on_a_phone(browser: Browser, url: str)
 
 def test_prints(browser: Browser, url: str) -> None:
     browser.open(url)
-    closed = browser.value("document.querySelectorAll('main details:not(.long)').length")
+    closed = browser.value("document.querySelectorAll('main details').length")
     assert closed > 0
     browser.value("window.dispatchEvent(new Event('beforeprint'))")
-    still = "document.querySelectorAll('main details:not([open]):not(.long)').length"
+    still = "document.querySelectorAll('main details:not([open])').length"
     assert browser.value(still) == 0
     browser.value("window.dispatchEvent(new Event('afterprint'))")
     assert browser.value(still) == closed
