@@ -654,6 +654,311 @@ def test_checklist_covers_both_lists(study: tuple[Study, dict[str, Any]]) -> Non
     assert anchors <= set(ORDER)
 
 
+# ---- models that tell no classes apart -------------------------------------------------------
+COLLAPSE = ["cce", "focal", "hinge", "calibrated_cce"]
+
+
+def collapsed_study(folder: Path, collapsed: tuple[str, ...]) -> tuple[Path, dict[str, Any]]:
+    made = make(
+        folder,
+        losses=COLLAPSE,
+        collapsed=collapsed,
+        test_images=60,
+        gradcam=False,
+        save_images=False,
+    )
+    made.config["ensembles"] |= {"top_k": [3], "methods": ["majority_vote", "stacking"]}
+    return made.results, statistics(made, made.config)
+
+
+def plain(found: Any) -> str:
+    return " ".join(str(found).replace("<wbr>", "").split())
+
+
+def test_all_models_collapsed_is_the_first_line_and_nothing_is_concluded(tmp_path: Path) -> None:
+    results, config = collapsed_study(tmp_path, tuple(COLLAPSE))
+    facts = facts_of(results, config)
+    assert all(facts.collapsed(name) for name in facts.singles)
+    page = report.build(results, config)
+    first = re.search(r'<section id="answer".*?<p class="note (\w+)">(.*?)</p>', page, re.S)
+    assert first is not None and first[1] == "warning"
+    assert plain(first[2]).startswith(
+        "<strong>No single model of 4 tells the classes apart</strong>"
+    )
+    said = words_of(page, "answer")
+    assert "called all test images normal" in said
+    for wrong in ("test MCC of –", "0.000 (p", "In short", "Yes:", "is shown to be better", "nan"):
+        assert wrong not in said, wrong
+    assert "a test MCC that is not defined and counts as 0, since it called all" in said
+    assert "No single model has a test MCC above 0, which is chance." in said
+    assert "That cannot be told (ECE on the test split" in said
+    assert "Left out: calibrated_cce" in said
+
+
+def test_some_collapsed_models_are_named_and_left_out(tmp_path: Path) -> None:
+    results, config = collapsed_study(tmp_path, ("hinge", "calibrated_cce"))
+    facts = facts_of(results, config)
+    assert [name for name in facts.singles if facts.collapsed(name)] == [
+        "calibrated_cce-r0",
+        "hinge-r0",
+    ]
+    page = report.build(results, config)
+    said = words_of(page, "answer")
+    assert "2 of 4 single models do not tell the classes apart: on the test split" in said
+    assert "calibrated_cce-r0 and hinge-r0 called all test images normal." in said
+    # Their pair says nothing of calibration, however large its difference.
+    assert "That cannot be told" in said and "Yes:" not in said
+    assert "left out: a run tells no classes apart" in words_of(page, "calibration")
+    # One of them against the baseline is a comparison like any other.
+    assert "Of 3 comparisons" in said
+
+
+def test_daggers_stand_in_every_table_that_names_such_a_model(tmp_path: Path) -> None:
+    results, config = collapsed_study(tmp_path, ("hinge",))
+    page = report.build(results, config)
+    marked = 0
+    for part in page.split('<div class="table" id="table-')[1:]:
+        id_ = part[: part.index('"')]
+        cells = re.findall(r"<t[hd][^>]*><code>hinge-<wbr>r0</code>(.*?)</t[hd]>", part)
+        for mark in cells:
+            assert mark == '<abbr title="called all test images normal">†</abbr>', id_
+        assert ("† On the test split the model never names" in part) == bool(cells) or (
+            "<code>hinge</code><abbr" in part
+        ), id_
+        marked += bool(cells)
+    assert marked >= 6
+    assert "† called all test images normal" in words_of(page, "training")
+    # Sorting by name is not disturbed by the mark.
+    assert 'data-v="hinge-r0"' in page
+
+
+def test_what_such_a_model_did_is_told_by_its_rows(
+    changed: tuple[Path, dict[str, Any]],
+) -> None:
+    results, config = changed
+    rows = [
+        ("stacking-top3-r0", "ensemble", "test", "class_never_predicted", "normal", 41),
+        ("focal-r1", "single", "test", "class_never_predicted", "normal", 41),
+        ("focal-r1", "single", "test", "class_never_predicted", "viral", 1026),
+        ("focal-r1", "single", "test", "one_class_dominates", "bacterial", 0.996),
+        ("focal-r1", "single", "test", "no_better_than_chance", "", -0.01),
+        ("cce-r2", "single", "test", "no_better_than_chance", "", 0.0),
+        ("cce-r1", "single", "ensemble", "no_better_than_chance", "", -0.2),
+    ]
+    columns = ["model", "kind", "split", "problem", "class", "value"]
+    table = pd.DataFrame(rows, columns=columns).assign(n=110, n_patients=86)
+    table.to_csv(results / "tables/degenerate.csv", index=False)
+
+    def chosen(table: pd.DataFrame) -> pd.DataFrame:
+        table.loc[table["what"] == "single", "model"] = "cce-r1"
+        return table
+
+    rewrite(results, "ensembles/chosen.csv", chosen)
+    facts = facts_of(results, config)
+    assert {name: facts.collapsed(name) for name in ("stacking-top3-r0", "focal-r1", "cce-r2")} == {
+        "stacking-top3-r0": False,
+        "focal-r1": True,
+        "cce-r2": True,
+    }
+    assert not facts.collapsed("focal")  # its other runs are sound
+    assert facts.uncalibrated(facts.calibration_pairs("raw")) == [
+        "calibrated_cce",
+        "calibrated_focal",
+    ]
+    page = report.build(results, config)
+    said = words_of(page, "answer")
+    assert "stacking-top3-r0 recognised none of the 41 normal test images." in said
+    assert (
+        "focal-r1 recognised none of the 41 normal and none of the 1,026 viral test images and "
+        "called more than 99% of all test images bacterial."
+    ) in said
+    assert "cce-r2 did no better than chance." in said
+    assert "It was chosen although on that split it did no better than chance." in said
+    assert "On the ensemble split cce-r1 did no better than chance." in words_of(page, "ensembles")
+
+
+def test_no_table_and_an_empty_one_mean_that_all_is_well(
+    changed: tuple[Path, dict[str, Any]],
+) -> None:
+    results, config = changed
+    before = report.build(results, config)
+    (results / "tables/degenerate.csv").unlink()
+    assert report.build(results, config) == before
+    assert "†" not in before and "do not tell the classes apart" not in before
+
+
+# ---- unknown patients ------------------------------------------------------------------------
+@pytest.mark.parametrize("share", [1.0, 0.25])
+def test_unknown_patients_are_called_unknown(tmp_path: Path, share: float) -> None:
+    made = make(
+        tmp_path,
+        losses=["cce", "focal"],
+        ensembles=False,
+        gradcam=False,
+        save_images=False,
+        unknown=share,
+    )
+    page = report.build(made.results, complete(made.config))
+    sections = {name: words_of(page, name) for name in ("answer", "data", "methods", "singles")}
+    everything = " ".join(sections.values())
+    if share == 1:
+        assert "Patients are unknown. Images were taken as independent" in sections["answer"]
+        assert "n = 120 images, patients unknown" in sections["singles"]
+        assert "intervals by percentile bootstrap over images" in sections["singles"]
+        assert "were divided by image, stratified by class" in sections["methods"]
+        assert "Patients were not known for 100% of the images" in sections["methods"]
+        assert "Patients are unknown for 100% of the images." in sections["data"]
+        assert not re.search(r"\d patients?\b", sections["answer"] + sections["singles"])
+    else:
+        assert "The patient of 25% of the images is unknown." in sections["answer"]
+        assert re.search(
+            r"480 images of at most \d+ patients, the patient of 25% unknown", everything
+        )
+        assert "Images of unknown patients" in sections["data"]
+
+
+def test_known_patients_need_no_word(page: str) -> None:
+    said = words_of(page, "answer") + words_of(page, "data") + words_of(page, "methods")
+    assert "atients unknown" not in said and "atients are unknown" not in said
+    assert "atient of" not in said and "Patients, at most" not in said
+
+
+# ---- what follows the tables and the config, not names ----------------------------------------
+def test_the_same_objective_is_what_the_tables_compare_as_such(
+    changed: tuple[Path, dict[str, Any]],
+) -> None:
+    """With another beta the calibrated pair is two objectives, and has no such rows."""
+    results, config = changed
+    assert facts_of(results, config).same_objective == [
+        ("kl_divergence", "cce"),
+        ("calibrated_kl_divergence", "calibrated_cce"),
+    ]
+
+    def without(column: str) -> Any:
+        return lambda table: table[
+            ~(
+                (table["family"].str.partition(" (")[0] == "noise_floor")
+                & table[column].str.startswith("calibrated_kl_divergence")
+            )
+        ]
+
+    rewrite(results, "tables/significance.csv", without("model_a"))
+    rewrite(results, "tables/replicate_comparisons.csv", without("loss_a"))
+    facts = facts_of(results, config)
+    assert facts.same_objective == [("kl_divergence", "cce")]
+    assert facts.is_same_objective("cce", "kl_divergence")
+    assert not facts.is_same_objective("calibrated_cce", "calibrated_kl_divergence")
+    page = report.build(results, config)
+    assert "calibrated_kl_divergence minus calibrated_cce" not in words_of(page, "answer")
+    assert words_of(page, "training").count("the same objective as") == 2
+
+
+def test_gaps_are_all_models_that_the_config_lists(
+    changed: tuple[Path, dict[str, Any]],
+) -> None:
+    from multiloss.config import models
+
+    results, config = changed
+    gone = {
+        "cce_without_crop-r1",
+        "weighted_average-model_level-r0",
+        "seed_average-cce-top5",
+        "cce-r3",
+        "stacking-top3-r2",
+    }
+    assert gone <= set(models(config)) and not facts_of(results, config).missing_models
+
+    def fail(table: pd.DataFrame) -> pd.DataFrame:
+        table.loc[table["model"].isin(gone), ["value", "ci_low", "ci_high"]] = np.nan
+        return table
+
+    rewrite(results, "tables/metrics.csv", fail)
+    assert set(facts_of(results, config).missing_models) == gone
+    said = words_of(report.build(results, config), "answer")
+    assert "The study has gaps. 5 models are without results:" in said
+    assert all(name in said for name in gone)
+
+
+def test_secondary_tests_that_reject_are_listed(changed: tuple[Path, dict[str, Any]]) -> None:
+    results, config = changed
+
+    def one_rejects(table: pd.DataFrame) -> pd.DataFrame:
+        table["reject"] = False
+        rows = (table["model_a"] == "focal-r0") & (table["model_b"] == "cce-r0")
+        rows &= table["test"] == "delong"
+        first = table.index[rows & (table["metric"] == "auroc_viral")][0]
+        table["p_adjusted"] = 1.0
+        table.loc[first, ["reject", "p_adjusted"]] = [True, 0.0497]
+        return table
+
+    rewrite(results, "tables/significance.csv", one_rejects)
+    made = facts_of(results, config).made
+    primary = (made["test"] == "permutation") & (made["metric"] == "mcc")
+    said = words_of(report.build(results, config), "answer")
+    assert (
+        f"Of {primary.sum()} primary tests (permutation by patient, MCC) none rejects after Holm "
+        f"correction; of the {(~primary).sum()} secondary tests on other metrics or of other kinds "
+        "1 does: focal-r0 against cce-r0 (AUROC, viral, DeLong's test: p 0.0497)."
+    ) in said
+
+
+def test_ensembles_are_counted_by_what_their_members_are(
+    page: str, study: tuple[Study, dict[str, Any]]
+) -> None:
+    """Three replicates of 5 methods and 2 sizes, 3 averages of ensembles, 2 averages of seeds."""
+    made, config = study
+    facts = facts_of(made.results, config)
+    levels = [facts.level(test.a) for test in facts.against_best_member()]
+    assert {level: levels.count(level) for level in set(levels)} == {
+        "losses": 30,
+        "ensembles": 3,
+        "seeds": 2,
+    }
+    assert " of 30 ensembles of different losses " in words_of(page, "answer")
+
+
+def test_heat_maps_open_with_their_verdict_against_a_uniform_map(
+    changed: tuple[Path, dict[str, Any]],
+) -> None:
+    results, config = changed
+    columns = ["model", "kind", "metric", "value", "ci_low", "ci_high"]
+    rows = [
+        ("uniform", "baseline", "energy_pointing_game", 0.240, 0.218, 0.262),
+        ("cce-r0", "single", "energy_pointing_game", 0.254, 0.229, 0.280),
+        ("focal-r0", "single", "energy_pointing_game", 0.247, 0.224, 0.270),
+    ]
+
+    def verdict(rows: list[tuple[Any, ...]]) -> str:
+        table = pd.DataFrame(rows, columns=columns)
+        table = table.assign(threshold=np.nan, n_flat=0, grid="4 x 4")
+        table.to_csv(results / "tables/localisation.csv", index=False)
+        return words_of(report.build(results, config), "gradcam")
+
+    said = verdict(rows)
+    assert said.startswith(
+        "13. Grad-CAM and localisation The share of heat in lesions is 0.247 to 0.254 over "
+        "2 models, against 0.240 for a map of the same heat everywhere; the 95% interval, compared "
+        "with that of the uniform map, lies above it for 0 of them and below it for 0. The maps "
+        "are not shown to point at lesions more than chance does"
+    )
+    assert "The maps are of 4 x 4 cells" in said
+    page = report.build(results, config)
+    table = re.search(r'<table id="rows-localisation".*?</table>', page, re.S)
+    assert table is not None and re.findall(r"<th scope=row[^>]*><code>(\w+)", table[0]) == [
+        "uniform",
+        "cce",
+        "focal",
+    ]
+    # The differences image by image see what overlapping intervals hide.
+    rows += [
+        ("cce-r0", "single", "energy_pointing_game_minus_uniform", 0.014, 0.003, 0.025),
+        ("focal-r0", "single", "energy_pointing_game_minus_uniform", 0.007, -0.004, 0.018),
+    ]
+    said = verdict(rows)
+    assert "the paired 95% interval of the difference lies above it for 1 of them and below" in said
+    assert "not shown to point" not in said
+
+
 # ---- studies of other shapes ----------------------------------------------------------------
 @pytest.mark.parametrize(
     "options",

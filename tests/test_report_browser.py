@@ -207,8 +207,8 @@ def test_images_are_visible(browser: Browser, url: str, width: int) -> None:
           [i.complete, i.naturalWidth, i.getBoundingClientRect().width, i.alt.length]))"""
     )
     assert len(images) > 20
-    for complete, natural, shown, described in images:
-        assert complete and natural > 0 and 0 < shown <= width and described > 0
+    for loaded, natural, shown, described in images:
+        assert loaded and natural > 0 and 0 < shown <= width and described > 0
 
 
 @pytest.mark.parametrize("width", [320, 375, 768, 1280])
@@ -238,7 +238,8 @@ COLUMN = """(() => {
 def test_tables_sort_by_keyboard(browser: Browser, url: str) -> None:
     browser.open(url)
     heads = browser.value(
-        "Array.from(document.querySelectorAll('#rows-singles-classes thead th'), h => h.textContent)"
+        "Array.from(document.querySelectorAll('#rows-singles-classes th[scope=col]'), "
+        "head => head.textContent)"
     )
     index = heads.index("AUROC")
     select = f"document.querySelectorAll('#rows-singles-classes thead th')[{index}]"
@@ -255,6 +256,88 @@ def test_tables_sort_by_keyboard(browser: Browser, url: str) -> None:
     assert (
         browser.value("document.querySelectorAll('#rows-singles-classes [aria-sort]').length") == 1
     )
+
+
+SORT_ALL = """(() => {
+  const numeric = text => text !== '' && !Number.isNaN(Number(text));
+  const found = [];
+  for (const table of document.querySelectorAll('table.sortable')) {
+    const body = table.tBodies[0];
+    if (body.rows.length < 2) continue;
+    Array.from(table.tHead.rows[0].cells, (head, index) => {
+      if (!head.classList.contains('n')) return;
+      const key = row => row.cells[index].dataset.v;
+      const keys = Array.from(body.rows, key).filter(numeric).map(Number);
+      if (!keys.length) return;
+      const first = () => {
+        const shown = Array.from(body.rows).filter(row => !row.classList.contains('beyond'));
+        return [Number(key(shown[0])), shown.length];
+      };
+      head.querySelector('button').click();
+      const [largest, above] = first();
+      head.querySelector('button').click();
+      const [smallest, below] = first();
+      found.push({table: table.id, column: head.textContent, rows: body.rows.length, above, below,
+        largest, smallest, max: Math.max(...keys), min: Math.min(...keys)});
+    });
+  }
+  return found;
+})()"""
+
+
+def test_sorting_brings_the_true_best_and_worst_to_the_top(browser: Browser, url: str) -> None:
+    """In all numeric columns of all tables, also those with hidden rows."""
+    browser.open(url)
+    found = browser.value(SORT_ALL)
+    assert len({row["table"] for row in found}) > 15 and len(found) > 80
+    long = [row for row in found if row["rows"] >= 25 and row["above"] < row["rows"]]
+    assert len({row["table"] for row in long}) >= 3
+    for row in found:
+        assert (row["largest"], row["smallest"]) == (row["max"], row["min"]), row
+    for row in long:
+        assert row["above"] == row["below"] == 12
+
+
+def test_hidden_rows_come_by_a_button_and_for_a_search(browser: Browser, url: str) -> None:
+    browser.open(url)
+    table = "document.getElementById('rows-singles-classes')"
+    rows = f"Array.from({table}.tBodies[0].rows)"
+    seen = f"{rows}.filter(row => row.getBoundingClientRect().height > 0).length"
+    every = browser.value(f"{rows}.length")
+    button = f"{table}.closest('.table').querySelector('button.rest')"
+    assert every >= 25 and browser.value(seen) == 12
+    assert browser.value(f"{button}.textContent") == f"Show all {every} rows"
+    browser.value(f"{button}.focus()")
+    browser.press("Enter", 13)
+    assert browser.value(seen) == every
+    assert browser.value(f"{button}.getAttribute('aria-expanded')") == "true"
+    browser.press("Enter", 13)
+    assert browser.value(seen) == 12
+    browser.value("dispatchEvent(new KeyboardEvent('keydown', {key: 'f', ctrlKey: true}))")
+    assert browser.value(seen) == every
+    assert browser.value("document.querySelectorAll('tr.beyond').length") == 0
+
+
+@pytest.mark.parametrize("how", ["paper", "no script"])
+def test_all_rows_are_there_without_a_screen_or_a_script(
+    browser: Browser, url: str, how: str
+) -> None:
+    if how == "no script":
+        browser.call("Emulation.setScriptExecutionDisabled", value=True)
+    else:
+        browser.call("Emulation.setEmulatedMedia", media="print")
+    try:
+        browser.open(url)
+        hidden = browser.value(
+            "Array.from(document.querySelectorAll('section > .table > .scroll tbody tr'))"
+            ".filter(row => row.getBoundingClientRect().height === 0).length"
+        )
+        buttons = browser.value("document.querySelectorAll('button').length")
+    finally:
+        browser.call("Emulation.setScriptExecutionDisabled", value=False)
+        browser.call("Emulation.setEmulatedMedia", media="")
+    assert hidden == 0
+    assert (buttons == 0) == (how == "no script")
 
 
 def test_text_and_missing_values_sort(browser: Browser, url: str) -> None:

@@ -246,14 +246,19 @@ def mark(table: Table, names: Mapping[str, str], note: str | Markup) -> None:
     `names` gives for each name what a pointer on the dagger tells; `note` is shown below a
     table that got one.
     """
+    signs = {
+        code(name): Markup('<abbr title="{}">{}</abbr>').format(text, DAGGER)
+        for name, text in names.items()
+    }
     for place, column in enumerate(table.columns):
         if not column.model:
             continue
         for row in table.rows:
-            name = Markup(row[place].text).striptags()
-            if name in names:
-                sign = Markup('<abbr title="{}">{}</abbr>').format(names[name], DAGGER)
-                row[place] = Cell(Markup("{}{}").format(row[place].text, sign), name)
+            text = Markup(row[place].text)
+            for name, sign in signs.items():
+                text = text.replace(name, name + sign)
+            if text != row[place].text:
+                row[place] = Cell(text, Markup(row[place].text).striptags())
                 table.note = note
 
 

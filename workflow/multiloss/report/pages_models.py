@@ -13,6 +13,7 @@ from multiloss.report.answer import listed_codes
 from multiloss.report.blocks import (
     DAGGER,
     Block,
+    Cell,
     Column,
     Heading,
     Note,
@@ -21,7 +22,6 @@ from multiloss.report.blocks import (
     code,
     count,
     interval,
-    listed,
     number,
     plural,
     signed,
@@ -276,7 +276,7 @@ def _reasons(facts: Facts, kinds: Iterable[str]) -> list[Block]:
     if part.empty:
         return []
     grouped = part.groupby(["metric", "reason"], sort=True)["model"]
-    grouped = grouped.agg(lambda names: listed(sorted(set(names)))).reset_index()
+    grouped = grouped.agg(lambda names: Cell(listed_codes(sorted(set(names))))).reset_index()
     grouped["metric"] = grouped["metric"].map(words.metric_label)
     return [
         table(
@@ -288,7 +288,7 @@ def _reasons(facts: Facts, kinds: Iterable[str]) -> list[Block]:
             [
                 Column("metric", "Metric"),
                 Column("reason", "Reason"),
-                Column("model", "Models", code=True),
+                Column("model", "Models", model=True),
             ],
             source="tables/metrics.csv",
         )
