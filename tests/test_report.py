@@ -803,7 +803,7 @@ def test_unknown_patients_are_called_unknown(tmp_path: Path, share: float) -> No
     everything = " ".join(sections.values())
     if share == 1:
         assert "Patients are unknown. Images were taken as independent" in sections["answer"]
-        assert "n = 120 images, patients unknown" in sections["singles"]
+        assert "n = 120 images (patients unknown)" in sections["singles"]
         assert "intervals by percentile bootstrap over images" in sections["singles"]
         assert "were divided by image, stratified by class" in sections["methods"]
         assert "Patients were not known for 100% of the images" in sections["methods"]
@@ -812,7 +812,7 @@ def test_unknown_patients_are_called_unknown(tmp_path: Path, share: float) -> No
     else:
         assert "The patient of 25% of the images is unknown." in sections["answer"]
         assert re.search(
-            r"480 images of at most \d+ patients, the patient of 25% unknown", everything
+            r"480 images of at most \d+ patients \(unknown for 25% of the images\)", everything
         )
         assert "Images of unknown patients" in sections["data"]
 
@@ -938,7 +938,7 @@ def test_heat_maps_open_with_their_verdict_against_a_uniform_map(
     assert said.startswith(
         "13. Grad-CAM and localisation The share of heat in lesions is 0.247 to 0.254 over "
         "2 models, against 0.240 for a map of the same heat everywhere; the 95% interval, compared "
-        "with that of the uniform map, lies above it for 0 of them and below it for 0. The maps "
+        "with that of the uniform map, lies above it for none of them and below it for none. The maps "
         "are not shown to point at lesions more than chance does"
     )
     assert "The maps are of 4 x 4 cells" in said

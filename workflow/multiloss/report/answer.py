@@ -176,7 +176,8 @@ def _losses(facts: Facts, result: Answer, tests: list[Comparison], over: str) ->
     """What the tests of the other losses against the baseline say together."""
     told = [test for test in tests if facts.tells(test)]
     baseline = code(facts.baseline_loss)
-    if facts.collapsed(facts.baseline_loss):
+    idle = facts.collapsed(facts.baseline_loss)
+    if idle:
         result.loss.append(
             Markup(
                 "The baseline {} itself tells no classes apart on the test split: to do better "
@@ -198,8 +199,11 @@ def _losses(facts: Facts, result: Answer, tests: list[Comparison], over: str) ->
     worse = sorted({n for n, t in zip(names, told, strict=True) if t.verdict == "worse"})
     if better:
         result.short.append(
-            Markup("{} shown to be better than {}the baseline {}").format(
-                _codes(better, "is", "are"), runs, baseline
+            Markup("{} shown to be better than {}the baseline {}{}").format(
+                _codes(better, "is", "are"),
+                runs,
+                baseline,
+                ", which itself tells no classes apart" if idle else "",
             )
         )
     else:
@@ -354,12 +358,10 @@ def _seeds_text(seeds: str, against: Comparison | None, facts: Facts) -> Markup:
     values = facts.seed_values
     if len(values) > 1:
         text += Markup(
-            ". Alone, its {} seeds (the study's {} and {} more) have a test MCC of {} to {}: so "
-            "far apart lie models that differ by nothing but luck"
+            ". Alone, its {} have a test MCC of {} to {}: so far apart lie models that differ by "
+            "nothing but luck"
         ).format(
-            len(values),
-            plural(facts.replicates, "replicate"),
-            len(values) - facts.replicates,
+            facts.seeds_told,
             number(min(values)),
             number(max(values)),
         )
@@ -398,7 +400,8 @@ def calibration_text(facts: Facts) -> str | None:
         text = f"In part: {helps} of {losses} {'is' if helps == 1 else 'are'}"
         text += f" shown to have a lower calibration error, {listed(names)}"
     else:
-        text = f"That is not shown for any of {losses}"
+        text = "That is not shown for "
+        text += f"any of {losses}" if len(raw) > 1 else "the one calibrated loss"
     if harms:
         text += f"; {harms} {'is' if harms == 1 else 'are'} shown to have a higher one"
     text += f" ({size}).{left}"
@@ -515,6 +518,10 @@ def _tests(facts: Facts) -> Markup | None:
         rejecting or "none",
         "rejects" if rejecting < 2 else "reject",
     )
+    if rejecting:
+        families = primary.loc[primary["reject"].map(is_true), "family"].value_counts(sort=False)
+        said = [f"{words.family_label(name)}: {n}" for name, n in families.items()]
+        text += Markup(" ({})").format("; ".join(said))
     text += Markup("; of the {} on other metrics or of other kinds {} {}").format(
         plural(len(others), "secondary test"),
         len(hits) or "none",
@@ -522,17 +529,17 @@ def _tests(facts: Facts) -> Markup | None:
     )
     if hits.empty:
         return text + Markup(".")
-    said: dict[tuple[str, str], list[str]] = {}
+    found_by: dict[tuple[str, str], list[str]] = {}
     for row in hits.head(TESTS_NAMED).to_dict("records"):
         other = "" if pd.isna(row["model_b"]) else row["model_b"]
         kind = words.test_label(row["test"]).partition(",")[0].removesuffix(" by patient")
         found = f"{words.metric_label(row['metric'])}, {kind}: p {facts.p(row['p_adjusted'])}"
-        said.setdefault((row["model_a"], other), []).append(found)
+        found_by.setdefault((row["model_a"], other), []).append(found)
     listing = [
         (Markup("{} against {} ({})") if b else Markup("{}{} ({})")).format(
             code(a), code(b) if b else "", "; ".join(found)
         )
-        for (a, b), found in said.items()
+        for (a, b), found in found_by.items()
     ]
     more = len(hits) - TESTS_NAMED
     if more > 0:
@@ -610,15 +617,16 @@ def _caveats(facts: Facts, result: Answer) -> None:
             )
         )
     if facts.replicates == 1:
+        ideas = ["the noise floor"] if facts.noise_floor() else []
+        ideas += ["the range of the seeds of one loss"] if len(facts.seed_values) > 1 else []
+        idea = "nothing in this study tells by how much"
+        if ideas:
+            idea = f"{listed(ideas)} {'gives' if len(ideas) == 1 else 'give'} an idea of how much"
         say(
             Markup(
                 "Each loss was trained once. What differs between two losses may be the training "
-                "run, not the loss; the noise floor{} of how much."
-            ).format(
-                " and the further seeds of the baseline give an idea"
-                if facts.seed_values
-                else " gives an idea"
-            )
+                "run, not the loss; {}."
+            ).format(idea)
         )
     elif facts.replicates < FEW_SEEDS:
         say(

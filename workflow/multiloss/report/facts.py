@@ -234,10 +234,10 @@ class Facts:
         images = plural(len(self._part(split)), "image")
         unknown = self.unknown(split)
         if unknown == 1:
-            return f"{images}, patients unknown"
+            return f"{images} (patients unknown)"
         patients = plural(self.patients(split), "patient")
         if unknown:
-            return f"{images} of at most {patients}, the patient of {percent(unknown)} unknown"
+            return f"{images} of at most {patients} (unknown for {percent(unknown)} of the images)"
         return f"{images} of {patients}"
 
     def role(self, split: str) -> str:
@@ -312,13 +312,24 @@ class Facts:
 
     @cached_property
     def seed_values(self) -> list[float]:
-        """Test MCC of every run of the loss that was trained further times; empty without one."""
+        """Test MCC of every run of the loss that was trained further times; empty without one.
+
+        The runs of the study stand first; an MCC that is not defined counts as 0.
+        """
         if not self.further_seeds:
             return []
-        loss = self.further_seeds[0].rpartition("-r")[0]
-        runs = [f"{loss}-r{replicate}" for replicate in range(self.replicates)]
-        values = [self.value(name).value for name in [*runs, *self.further_seeds]]
-        return [value for value in values if not math.isnan(value)]
+        loss, _ = split_model(self.further_seeds[0])
+        runs = [name for name in self.models(*ANSWERING) if split_model(name)[0] == loss]
+        runs.sort(key=lambda name: split_model(name)[1] or 0)
+        values = [self.value(name).value for name in runs]
+        return [0.0 if math.isnan(value) else value for value in values]
+
+    @cached_property
+    def seeds_told(self) -> str:
+        """'5 seeds (1 replicate of the study and 4 more)' of that loss."""
+        further = len([name for name in self.further_seeds if self.runs(name)])
+        own = plural(len(self.seed_values) - further, "replicate")
+        return f"{len(self.seed_values)} seeds ({own} of the study and {further} more)"
 
     @cached_property
     def missing_models(self) -> list[str]:
@@ -370,7 +381,12 @@ class Facts:
     def runs(self, name: str) -> list[str]:
         """The evaluated runs of a loss (or of ensembles of one kind), or the model itself."""
         models = self.models(*ANSWERING)
-        return [model for model in models if name in (model, split_model(model)[0])]
+        further = self.further_seeds  # they take no part in the comparisons of losses
+        return [
+            model
+            for model in models
+            if name == model or (name == split_model(model)[0] and model not in further)
+        ]
 
     @cached_property
     def interval_method(self) -> str:

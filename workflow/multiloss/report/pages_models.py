@@ -577,8 +577,7 @@ def _known(facts: Facts) -> str:
         return ""
     loss, _ = split_model(facts.further_seeds[0])
     return (
-        f", except for {loss}: its {len(values)} seeds ({plural(facts.replicates, 'replicate')} "
-        f"and {len(values) - facts.replicates} more) have a test MCC of "
+        f", except for {loss}: its {facts.seeds_told} have a test MCC of "
         f"{number(statistics.mean(values))} on average, with a standard deviation of "
         f"{number(statistics.stdev(values))}, and lie up to "
         f"{number(max(values) - min(values))} apart"

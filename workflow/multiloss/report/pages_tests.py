@@ -429,7 +429,7 @@ def heat_verdict(facts: Facts) -> str:
         said.append(
             f"The share of heat {where} is {span} over {plural(len(shares), 'model')}, against "
             f"{number(chance['value'])} for a map of the same heat everywhere; {how} lies above it "
-            f"for {above} of them and below it for {below}."
+            f"for {above or 'none'} of them and below it for {below or 'none'}."
         )
         if not above:
             said.append(
