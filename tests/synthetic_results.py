@@ -137,12 +137,19 @@ def make(
     seed: int = 0,
     save_images: bool = True,
     placeholder_figures: bool = False,
+    collapsed: tuple[str, ...] = (),
+    unknown: float = 0.0,
     **options: Any,
 ) -> Study:
-    """Write a results folder for `configuration(**options)` below `folder` and describe it."""
+    """Write a results folder for `configuration(**options)` below `folder` and describe it.
+
+    `collapsed`: losses whose models name the first class for every image; `unknown`: share of
+    the images whose patient is not known.
+    """
     config = configuration(**options)
     results = Path(folder) / "results" / config["study"]
     maker = _Maker(Path(folder), results, config, np.random.default_rng(seed), test_images)
+    maker.collapsed, maker.unknown = collapsed, unknown
     maker.data(save_images)
     maker.segmentation()
     maker.training()
@@ -182,6 +189,8 @@ class _Maker:
         self.classes = config["classes"]
         self.losses = [entry["name"] for entry in config["classification"]["losses"]]
         self.replicates = range(config["replicates"])
+        self.collapsed: tuple[str, ...] = ()
+        self.unknown = 0.0
         self.counts = {
             "train": min(2 * test_images, 300),
             "val": min(test_images // 2, 150),
@@ -260,8 +269,10 @@ class _Maker:
                 }
             )
         table = pd.concat([table, pd.DataFrame(extra)], axis=1)
-        order = "image_id path label patient_id split width height bits sha256 source shipped_split"
-        order += " group lung_mask lesion_mask"
+        table["patient_known"] = np.arange(len(table)) >= round(self.unknown * len(table))
+        table["patient_id"] = table["patient_id"].where(table["patient_known"], table["image_id"])
+        order = "image_id path label patient_id split width height bits sha256 source"
+        order += " shipped_split patient_known group lung_mask lesion_mask"
         self.manifest = self.csv("data/manifest.csv", table[order.split()])
         columns = ["image_id", "xmin", "ymin", "width", "height", "lung_fraction", "fallback"]
         self.boxes = self.csv("crops/boxes.csv", boxes, columns)
@@ -425,11 +436,13 @@ class _Maker:
                 name = f"{loss}-r{replicate}"
                 own = self.rng.normal(0, 0.8, size)
                 score = sharp * ((skill + 0.1 * self.rng.normal()) * target + hard + own)
+                if loss in self.collapsed:
+                    score = np.eye(len(self.classes))[0] + 0.05 * own
                 logits[name] = score
                 self.singles[name] = self.frame(_softmax(score))
-        for ablation in self.config["ablations"]:
-            weaker = logits["cce-r0"] - 0.8 * target
-            self.others[f"cce_{ablation}-r0"] = ("ablation", self.frame(_softmax(weaker)))
+        for ablation, r in itertools.product(self.config["ablations"], self.replicates):
+            weaker = logits[f"cce-r{r}"] - 0.8 * target
+            self.others[f"cce_{ablation}-r{r}"] = ("ablation", self.frame(_softmax(weaker)))
         self.members()
         if len(self.replicates) > 1 and self.config["ensembles"]["methods"]:
             names = [f"cce-r{r}" for r in self.replicates][:5]
@@ -457,12 +470,16 @@ class _Maker:
         size = len(self.classes)
         return np.bincount(size * self.truth[keep] + said, minlength=size**2).reshape(size, size)
 
+    def score(self, frame: pd.DataFrame) -> float:
+        """MCC on the ensemble split; one that is not defined counts as 0."""
+        return float(np.nan_to_num(_mcc(self.confusion(frame, "ensemble"))))
+
     def members(self) -> None:
         members, weights = [], []
         methods, sizes = self.config["ensembles"]["methods"], self.config["ensembles"]["top_k"]
         for r in self.replicates:
             names = [f"{loss}-r{r}" for loss in self.losses]
-            scores = {n: _mcc(self.confusion(self.singles[n], "ensemble")) for n in names}
+            scores = {n: self.score(self.singles[n]) for n in names}
             names.sort(key=lambda name, scores=scores: -scores[name])
             ranking = [
                 (name, name.rsplit("-r", 1)[0], r, "mcc", scores[name], 0.5, rank + 1, "ensemble")
@@ -510,8 +527,7 @@ class _Maker:
         self.csv("ensembles/members.csv", members, columns)
         self.csv("ensembles/weights.csv", weights, ["ensemble", "replicate", "member", "weight"])
         score = {
-            name: _mcc(self.confusion(frame, "ensemble"))
-            for name, frame in {**self.singles, **self.ensembles}.items()
+            name: self.score(frame) for name, frame in {**self.singles, **self.ensembles}.items()
         }
         best = {"single": max(self.singles, key=score.__getitem__)}
         if self.ensembles:
@@ -566,12 +582,37 @@ class _Maker:
         self.csv("tables/confusion.csv", confusion, columns)
         columns = ["model", "split", "bin", "n", "confidence", "accuracy", "ci_low", "ci_high"]
         self.csv("tables/calibration.csv", bins, columns)
+        self.degenerate(everything)
         self.curves(everything)
         self.ranks()
         self.spread()
         self.significance()
         self.optimism()
         self.diversity()
+
+    def degenerate(self, everything: dict[str, tuple[str, pd.DataFrame]]) -> None:
+        """Models that name no image of a class, nearly always one, or are no better than chance."""
+        rows = []
+        for (name, (kind, frame)), split in itertools.product(
+            everything.items(), ("ensemble", "test")
+        ):
+            if kind == "temperature":
+                continue
+            counts = self.confusion(frame, split)
+            truth, said = counts.sum(axis=1), counts.sum(axis=0)
+            patients = frame["patient_id"][frame["split"] == split].nunique()
+            size = (int(counts.sum()), patients)
+            for k, label in enumerate(self.classes):
+                row = (name, kind, split)
+                if truth[k] and not said[k]:
+                    rows.append((*row, "class_never_predicted", label, truth[k], *size))
+                if said[k] > 0.9 * size[0] and truth[k] <= 0.8 * size[0]:
+                    rows.append((*row, "one_class_dominates", label, said[k] / size[0], *size))
+            mcc = float(np.nan_to_num(_mcc(counts)))
+            if mcc <= 0:
+                rows.append((name, kind, split, "no_better_than_chance", "", mcc, *size))
+        columns = ["model", "kind", "split", "problem", "class", "value", "n", "n_patients"]
+        self.csv("tables/degenerate.csv", rows, columns)
 
     def metrics(self, counts: np.ndarray, p: np.ndarray, truth: np.ndarray) -> dict[str, float]:
         said, total = p.argmax(axis=1), counts.sum()
@@ -771,7 +812,7 @@ class _Maker:
             if name != f"cce-r{r}":
                 pairs.append(("against_baseline", name, f"cce-r{r}"))
         ablated = [name for name, (kind, _) in self.others.items() if kind == "ablation"]
-        pairs += [("ablations", name, "cce-r0") for name in ablated]
+        pairs += [("ablations", name, f"cce-r{name.rpartition('-r')[2]}") for name in ablated]
         calibrated = ("cce", "kl_divergence", "focal", "hinge")
         for family, twins in (
             (
@@ -869,6 +910,7 @@ class _Maker:
         folder = self.results / "gradcam"
         folder.mkdir(parents=True, exist_ok=True)
         size, rows = 8, []
+        grid = f"{size} x {size}"
         yy, xx = np.mgrid[0:size, 0:size]
         centres = self.lesion_centres(test, size)
         for number, name in enumerate(names):
@@ -910,19 +952,19 @@ class _Maker:
                 for curve, value in curves.items():
                     value += 0.03 * self.rng.normal()
                     row = (name, kind, f"{curve}_curve", share, value, value - 0.1, value + 0.1)
-                    rows.append((*row, "percentile", 6, 6, int(flat.sum()), ""))
+                    rows.append((*row, "percentile", 6, 6, int(flat.sum()), grid, ""))
             for metric, value in shares.items():
                 for threshold in (0.2, 0.5) if metric == "iou" else (np.nan,):
                     value += 0.05 * self.rng.normal()
                     row = (name, kind, metric, threshold, value, value - 0.05, value + 0.05)
                     row += ("percentile", len(test), test["patient_id"].nunique())
-                    rows.append((*row, int(flat.sum()), ""))
+                    rows.append((*row, int(flat.sum()), grid, ""))
         for metric in ("lung_share", "pointing_game", "energy_pointing_game"):
             if metric == "lung_share" or self.config["gradcam"]["lesions"]:
                 row = ("uniform", "baseline", metric, np.nan, 0.3, 0.28, 0.32, "percentile")
-                rows.append((*row, len(test), test["patient_id"].nunique(), 0, ""))
+                rows.append((*row, len(test), test["patient_id"].nunique(), 0, "1 x 1", ""))
         columns = "model kind metric threshold value ci_low ci_high ci_method n n_patients"
-        columns += " n_flat reason"
+        columns += " n_flat grid reason"
         self.csv("tables/localisation.csv", rows, columns.split())
 
     def lesion_centres(self, test: pd.DataFrame, size: int) -> dict[int, np.ndarray]:

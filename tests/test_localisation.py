@@ -239,6 +239,12 @@ def test_table_by_hand(study):
         assert chance["value"] == pytest.approx(value) and chance["kind"] == "baseline"
         assert np.isnan(chance["ci_low"]) and "the same for all patients" in chance["reason"]
     assert row(table, localisation.UNIFORM, "dice", 0.2)["value"] == pytest.approx(0.4)
+    # The paired difference from chance, over the images that have both.
+    for metric, value, n in [("lung_share", 3 / 5 - 1 / 2, 5), ("energy_pointing_game", 1 / 12, 3)]:
+        gain = row(table, "a", metric + localisation.GAIN)
+        assert gain["value"] == pytest.approx(value) and gain["n"] == n
+        assert gain["ci_low"] < value < gain["ci_high"]
+    assert set(table.loc[table["model"] == "a", "grid"]) == {"20 x 20"}
 
 
 def test_what_is_not_known_is_empty_with_a_reason(study):

@@ -17,7 +17,7 @@ from multiloss.errors import UserError
 from multiloss.report import answer, blocks, checklist, methods, rulegraph
 from multiloss.report.facts import Comparison, Facts
 from multiloss.report.results import MAX_PNG_BYTES, MAX_WIDTH, Results, inline
-from report_studies import EDGES, VERSIONS, statistics
+from report_studies import EDGES, VERSIONS, complete, statistics
 from synthetic_results import Study, make
 
 LOSSES = [
@@ -318,17 +318,17 @@ def test_noise_floor_is_the_difference_of_the_pairs(
     made, config = study
     facts = facts_of(made.results, config)
     pairs = facts.noise_floor()
-    assert [(a, b) for a, b, _, _ in pairs][:2] == [
+    assert [(test.a, test.b) for test in pairs][:2] == [
         ("kl_divergence-r0", "cce-r0"),
         ("kl_divergence-r1", "cce-r1"),
     ]
-    for a, b, difference, test in pairs:
-        assert difference == pytest.approx(facts.value(a).value - facts.value(b).value)
-        assert test is not None and test.difference == pytest.approx(difference, abs=1e-9)
+    for test in pairs:
+        difference = facts.value(test.a).value - facts.value(test.b).value
+        assert test.difference == pytest.approx(difference, abs=1e-9)
     # With several seeds the answer speaks of their means, with the crossed interval.
     by_pair: dict[str, list[float]] = {}
-    for a, _, difference, _ in pairs:
-        by_pair.setdefault(a.rpartition("-r")[0], []).append(difference)
+    for test in pairs:
+        by_pair.setdefault(test.a.rpartition("-r")[0], []).append(test.difference)
     means = {name: float(np.mean(values)) for name, values in by_pair.items()}
     assert {test.a: pytest.approx(test.difference) for test in facts.crossed_floor} == means
     said = words_of(page, "answer")
@@ -343,8 +343,9 @@ def test_noise_floor_of_one_seed_is_told_by_runs(tmp_path: Path) -> None:
     made = make(tmp_path, losses=losses, replicates=1, ensembles=False, gradcam=False)
     config = statistics(made, made.config)
     facts = facts_of(made.results, config)
-    (a, b, difference, test), *more = facts.noise_floor()
-    assert (a, b, more) == ("kl_divergence-r0", "cce-r0", []) and not facts.crossed_floor
+    (test,) = facts.noise_floor()
+    a, b, difference = test.a, test.b, test.difference
+    assert (a, b) == ("kl_divergence-r0", "cce-r0") and not facts.crossed_floor
     said = words_of(report.build(made.results, config), "answer")
     assert f"{a} minus {b}: {difference:+.3f}".replace("-0.", "−0.") in said
     larger = [
@@ -367,12 +368,15 @@ def test_caveats_follow_from_the_study(page: str, changed: tuple[Path, dict[str,
     assert "Each loss was trained once." in found
 
     def nearly_perfect(table: pd.DataFrame) -> pd.DataFrame:
-        table.loc[table["metric"] == "accuracy", "value"] = 0.985
+        near_one = table["metric"].str.startswith("auroc") | (table["metric"] == "accuracy")
+        table.loc[near_one, "value"] = 0.5
+        rows = (table["metric"] == "auroc_viral") & (table["model"] == "focal-r0")
+        table.loc[rows, "value"] = 0.985
         return table
 
     rewrite(results, "tables/metrics.csv", nearly_perfect)
     found = " ".join(answer.answer(facts_of(results, config)).caveats)
-    assert "Accuracy is close to 1." in found
+    assert "0.98 or more on the test split: AUROC, viral for 1 model)" in found
 
 
 def test_a_failed_training_is_a_gap_that_the_page_names(
@@ -584,9 +588,75 @@ def test_trainings_tell_which_weights_were_kept_and_what_failed(
     said = words_of(report.build(results, config), "training")
     assert "The weights of the last epoch were kept." in said
     assert "failed: the loss was not a finite number" in said
-    assert facts_of(results, config).role("val") != "picks the best epoch"
-    config["classification"]["training"] |= {"keep": "best"}
-    assert "picks the best epoch" in facts_of(results, config).role("val")
+
+
+def test_the_use_of_val_is_told_as_the_config_has_it(root: Path) -> None:
+    """The published study and the default one, and every setting by itself."""
+    import yaml
+    from multiloss import config as study_config
+
+    default = yaml.safe_load((root / "config.yaml").read_text(encoding="utf-8"))
+    paper = yaml.safe_load((root / "workflow/studies/paper.yaml").read_text(encoding="utf-8"))
+
+    def merged(base: Any, more: Any) -> Any:
+        if not isinstance(base, dict) or not isinstance(more, dict):
+            return more
+        keys = {**base, **more}
+        return {k: merged(base[k], more[k]) if k in base and k in more else keys[k] for k in keys}
+
+    def role(config: dict[str, Any]) -> str:
+        return Facts(Results(Path("none")), config).role("val")
+
+    config = study_config.validate(default)
+    assert role(config) == "picks the best epoch of the model-level heads"
+    assert role(study_config.validate(merged(default, paper))) == (
+        "stops the trainings, lowers the learning rate of the trainings, picks the best epoch of "
+        "the trainings, stops the model-level heads, lowers the learning rate of the model-level "
+        "heads and picks the best epoch of the model-level heads"
+    )
+    config["ensembles"]["model_level"]["training"]["keep"] = "last"
+    assert role(config) == "watches the trainings and decides nothing"
+    training = config["classification"]["training"]
+    training["keep"] = "best"
+    assert role(config) == "picks the best epoch of the trainings"
+    training |= {"keep": "last", "early_stopping": {"patience": 5, "min_delta": 0.0}}
+    assert role(config) == "stops the trainings"
+    training |= {"early_stopping": None, "reduce_on_plateau": {"factor": 0.5, "patience": 5,
+                 "min_delta": 0.0, "min_learning_rate": 0.0}}  # fmt: skip
+    assert role(config) == "lowers the learning rate of the trainings"
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"schedule": "constant", "warmup_fraction": 0.0}, "with a constant learning rate"),
+        (
+            {"schedule": "constant", "warmup_fraction": 0.1},
+            "a learning rate that rises linearly over the first 10% of the steps and then stays",
+        ),
+        ({"schedule": "cosine", "warmup_fraction": 0.0}, "with a cosine schedule of the learning"),
+        (
+            {"schedule": "cosine", "warmup_fraction": 0.2},
+            "over the first 20% of the steps and then falls to 0 by a cosine schedule",
+        ),
+        (
+            {"reduce_on_plateau": {"factor": 0.5, "patience": 3, "min_delta": 0.0,
+                                   "min_learning_rate": 0.00001}},
+            "the learning rate multiplied by 0.5 after 3 epochs without better validation loss, "
+            "down to 0.00001",
+        ),
+    ],
+    ids=["constant", "warm-up", "cosine", "cosine-after-warm-up", "plateau"],
+)  # fmt: skip
+@pytest.mark.parametrize("section", ["segmentation", "classification"])
+def test_methods_tell_the_schedule_as_the_config_has_it(
+    study: tuple[Study, dict[str, Any]], section: str, settings: dict[str, Any], said: str
+) -> None:
+    made, config = study
+    config = copy.deepcopy(config)
+    config[section]["training"] |= settings
+    place = {"segmentation": 1, "classification": 2}[section]
+    assert said in methods.paragraphs(facts_of(made.results, config))[0][place]
 
 
 def test_checklist_covers_both_lists(study: tuple[Study, dict[str, Any]]) -> None:
@@ -642,6 +712,311 @@ def test_checklist_tells_unknown_patients(changed: tuple[Path, dict[str, Any]]) 
     assert tests.status == "in part" and "intervals may be too narrow" in tests.answer
 
 
+# ---- models that tell no classes apart -------------------------------------------------------
+COLLAPSE = ["cce", "focal", "hinge", "calibrated_cce"]
+
+
+def collapsed_study(folder: Path, collapsed: tuple[str, ...]) -> tuple[Path, dict[str, Any]]:
+    made = make(
+        folder,
+        losses=COLLAPSE,
+        collapsed=collapsed,
+        test_images=60,
+        gradcam=False,
+        save_images=False,
+    )
+    made.config["ensembles"] |= {"top_k": [3], "methods": ["majority_vote", "stacking"]}
+    return made.results, statistics(made, made.config)
+
+
+def plain(found: Any) -> str:
+    return " ".join(str(found).replace("<wbr>", "").split())
+
+
+def test_all_models_collapsed_is_the_first_line_and_nothing_is_concluded(tmp_path: Path) -> None:
+    results, config = collapsed_study(tmp_path, tuple(COLLAPSE))
+    facts = facts_of(results, config)
+    assert all(facts.collapsed(name) for name in facts.singles)
+    page = report.build(results, config)
+    first = re.search(r'<section id="answer".*?<p class="note (\w+)">(.*?)</p>', page, re.S)
+    assert first is not None and first[1] == "warning"
+    assert plain(first[2]).startswith(
+        "<strong>No single model of 4 tells the classes apart</strong>"
+    )
+    said = words_of(page, "answer")
+    assert "called all test images normal" in said
+    for wrong in ("test MCC of –", "0.000 (p", "In short", "Yes:", "is shown to be better", "nan"):
+        assert wrong not in said, wrong
+    assert "a test MCC that is not defined and counts as 0, since it called all" in said
+    assert "No single model has a test MCC above 0, which is chance." in said
+    assert "That cannot be told (ECE on the test split" in said
+    assert "Left out: calibrated_cce" in said
+
+
+def test_some_collapsed_models_are_named_and_left_out(tmp_path: Path) -> None:
+    results, config = collapsed_study(tmp_path, ("hinge", "calibrated_cce"))
+    facts = facts_of(results, config)
+    assert [name for name in facts.singles if facts.collapsed(name)] == [
+        "calibrated_cce-r0",
+        "hinge-r0",
+    ]
+    page = report.build(results, config)
+    said = words_of(page, "answer")
+    assert "2 of 4 single models do not tell the classes apart: on the test split" in said
+    assert "calibrated_cce-r0 and hinge-r0 called all test images normal." in said
+    # Their pair says nothing of calibration, however large its difference.
+    assert "That cannot be told" in said and "Yes:" not in said
+    assert "left out: a run tells no classes apart" in words_of(page, "calibration")
+    # One of them against the baseline is a comparison like any other.
+    assert "Of 3 comparisons" in said
+
+
+def test_daggers_stand_in_every_table_that_names_such_a_model(tmp_path: Path) -> None:
+    results, config = collapsed_study(tmp_path, ("hinge",))
+    page = report.build(results, config)
+    marked = 0
+    for part in page.split('<div class="table" id="table-')[1:]:
+        id_ = part[: part.index('"')]
+        cells = re.findall(r"<t[hd][^>]*><code>hinge-<wbr>r0</code>(.*?)</t[hd]>", part)
+        for mark in cells:
+            assert mark == '<abbr title="called all test images normal">†</abbr>', id_
+        assert ("† On the test split the model never names" in part) == bool(cells) or (
+            "<code>hinge</code><abbr" in part
+        ), id_
+        marked += bool(cells)
+    assert marked >= 6
+    assert "† called all test images normal" in words_of(page, "training")
+    # Sorting by name is not disturbed by the mark.
+    assert 'data-v="hinge-r0"' in page
+
+
+def test_what_such_a_model_did_is_told_by_its_rows(
+    changed: tuple[Path, dict[str, Any]],
+) -> None:
+    results, config = changed
+    rows = [
+        ("stacking-top3-r0", "ensemble", "test", "class_never_predicted", "normal", 41),
+        ("focal-r1", "single", "test", "class_never_predicted", "normal", 41),
+        ("focal-r1", "single", "test", "class_never_predicted", "viral", 1026),
+        ("focal-r1", "single", "test", "one_class_dominates", "bacterial", 0.996),
+        ("focal-r1", "single", "test", "no_better_than_chance", "", -0.01),
+        ("cce-r2", "single", "test", "no_better_than_chance", "", 0.0),
+        ("cce-r1", "single", "ensemble", "no_better_than_chance", "", -0.2),
+    ]
+    columns = ["model", "kind", "split", "problem", "class", "value"]
+    table = pd.DataFrame(rows, columns=columns).assign(n=110, n_patients=86)
+    table.to_csv(results / "tables/degenerate.csv", index=False)
+
+    def chosen(table: pd.DataFrame) -> pd.DataFrame:
+        table.loc[table["what"] == "single", "model"] = "cce-r1"
+        return table
+
+    rewrite(results, "ensembles/chosen.csv", chosen)
+    facts = facts_of(results, config)
+    assert {name: facts.collapsed(name) for name in ("stacking-top3-r0", "focal-r1", "cce-r2")} == {
+        "stacking-top3-r0": False,
+        "focal-r1": True,
+        "cce-r2": True,
+    }
+    assert not facts.collapsed("focal")  # its other runs are sound
+    assert facts.uncalibrated(facts.calibration_pairs("raw")) == [
+        "calibrated_cce",
+        "calibrated_focal",
+    ]
+    page = report.build(results, config)
+    said = words_of(page, "answer")
+    assert "stacking-top3-r0 recognised none of the 41 normal test images." in said
+    assert (
+        "focal-r1 recognised none of the 41 normal and none of the 1,026 viral test images and "
+        "called more than 99% of all test images bacterial."
+    ) in said
+    assert "cce-r2 did no better than chance." in said
+    assert "It was chosen although on that split it did no better than chance." in said
+    assert "On the ensemble split cce-r1 did no better than chance." in words_of(page, "ensembles")
+
+
+def test_no_table_and_an_empty_one_mean_that_all_is_well(
+    changed: tuple[Path, dict[str, Any]],
+) -> None:
+    results, config = changed
+    before = report.build(results, config)
+    (results / "tables/degenerate.csv").unlink()
+    assert report.build(results, config) == before
+    assert "†" not in before and "do not tell the classes apart" not in before
+
+
+# ---- unknown patients ------------------------------------------------------------------------
+@pytest.mark.parametrize("share", [1.0, 0.25])
+def test_unknown_patients_are_called_unknown(tmp_path: Path, share: float) -> None:
+    made = make(
+        tmp_path,
+        losses=["cce", "focal"],
+        ensembles=False,
+        gradcam=False,
+        save_images=False,
+        unknown=share,
+    )
+    page = report.build(made.results, complete(made.config))
+    sections = {name: words_of(page, name) for name in ("answer", "data", "methods", "singles")}
+    everything = " ".join(sections.values())
+    if share == 1:
+        assert "Patients are unknown. Images were taken as independent" in sections["answer"]
+        assert "n = 120 images (patients unknown)" in sections["singles"]
+        assert "intervals by percentile bootstrap over images" in sections["singles"]
+        assert "were divided by image, stratified by class" in sections["methods"]
+        assert "Patients were not known for 100% of the images" in sections["methods"]
+        assert "Patients are unknown for 100% of the images." in sections["data"]
+        assert not re.search(r"\d patients?\b", sections["answer"] + sections["singles"])
+    else:
+        assert "The patient of 25% of the images is unknown." in sections["answer"]
+        assert re.search(
+            r"480 images of at most \d+ patients \(unknown for 25% of the images\)", everything
+        )
+        assert "Images of unknown patients" in sections["data"]
+
+
+def test_known_patients_need_no_word(page: str) -> None:
+    said = words_of(page, "answer") + words_of(page, "data") + words_of(page, "methods")
+    assert "atients unknown" not in said and "atients are unknown" not in said
+    assert "atient of" not in said and "Patients, at most" not in said
+
+
+# ---- what follows the tables and the config, not names ----------------------------------------
+def test_the_same_objective_is_what_the_tables_compare_as_such(
+    changed: tuple[Path, dict[str, Any]],
+) -> None:
+    """With another beta the calibrated pair is two objectives, and has no such rows."""
+    results, config = changed
+    assert facts_of(results, config).same_objective == [
+        ("kl_divergence", "cce"),
+        ("calibrated_kl_divergence", "calibrated_cce"),
+    ]
+
+    def without(column: str) -> Any:
+        return lambda table: table[
+            ~(
+                (table["family"].str.partition(" (")[0] == "noise_floor")
+                & table[column].str.startswith("calibrated_kl_divergence")
+            )
+        ]
+
+    rewrite(results, "tables/significance.csv", without("model_a"))
+    rewrite(results, "tables/replicate_comparisons.csv", without("loss_a"))
+    facts = facts_of(results, config)
+    assert facts.same_objective == [("kl_divergence", "cce")]
+    assert facts.is_same_objective("cce", "kl_divergence")
+    assert not facts.is_same_objective("calibrated_cce", "calibrated_kl_divergence")
+    page = report.build(results, config)
+    assert "calibrated_kl_divergence minus calibrated_cce" not in words_of(page, "answer")
+    assert words_of(page, "training").count("the same objective as") == 2
+
+
+def test_gaps_are_all_models_that_the_config_lists(
+    changed: tuple[Path, dict[str, Any]],
+) -> None:
+    from multiloss.config import models
+
+    results, config = changed
+    gone = {
+        "cce_without_crop-r1",
+        "weighted_average-model_level-r0",
+        "seed_average-cce-top5",
+        "cce-r3",
+        "stacking-top3-r2",
+    }
+    assert gone <= set(models(config)) and not facts_of(results, config).missing_models
+
+    def fail(table: pd.DataFrame) -> pd.DataFrame:
+        table.loc[table["model"].isin(gone), ["value", "ci_low", "ci_high"]] = np.nan
+        return table
+
+    rewrite(results, "tables/metrics.csv", fail)
+    assert set(facts_of(results, config).missing_models) == gone
+    said = words_of(report.build(results, config), "answer")
+    assert "The study has gaps. 5 models are without results:" in said
+    assert all(name in said for name in gone)
+
+
+def test_secondary_tests_that_reject_are_listed(changed: tuple[Path, dict[str, Any]]) -> None:
+    results, config = changed
+
+    def one_rejects(table: pd.DataFrame) -> pd.DataFrame:
+        table["reject"] = False
+        rows = (table["model_a"] == "focal-r0") & (table["model_b"] == "cce-r0")
+        rows &= table["test"] == "delong"
+        first = table.index[rows & (table["metric"] == "auroc_viral")][0]
+        table["p_adjusted"] = 1.0
+        table.loc[first, ["reject", "p_adjusted"]] = [True, 0.0497]
+        return table
+
+    rewrite(results, "tables/significance.csv", one_rejects)
+    made = facts_of(results, config).made
+    primary = (made["test"] == "permutation") & (made["metric"] == "mcc")
+    said = words_of(report.build(results, config), "answer")
+    assert (
+        f"Of {primary.sum()} primary tests (permutation by patient, MCC) none rejects after Holm "
+        f"correction; of the {(~primary).sum()} secondary tests on other metrics or of other kinds "
+        "1 does: focal-r0 against cce-r0 (AUROC, viral, DeLong's test: p 0.0497)."
+    ) in said
+
+
+def test_ensembles_are_counted_by_what_their_members_are(
+    page: str, study: tuple[Study, dict[str, Any]]
+) -> None:
+    """Three replicates of 5 methods and 2 sizes, 3 averages of ensembles, 2 averages of seeds."""
+    made, config = study
+    facts = facts_of(made.results, config)
+    levels = [facts.level(test.a) for test in facts.against_best_member()]
+    assert {level: levels.count(level) for level in set(levels)} == {
+        "losses": 30,
+        "ensembles": 3,
+        "seeds": 2,
+    }
+    assert " of 30 ensembles of different losses " in words_of(page, "answer")
+
+
+def test_heat_maps_open_with_their_verdict_against_a_uniform_map(
+    changed: tuple[Path, dict[str, Any]],
+) -> None:
+    results, config = changed
+    columns = ["model", "kind", "metric", "value", "ci_low", "ci_high"]
+    rows = [
+        ("uniform", "baseline", "energy_pointing_game", 0.240, 0.218, 0.262),
+        ("cce-r0", "single", "energy_pointing_game", 0.254, 0.229, 0.280),
+        ("focal-r0", "single", "energy_pointing_game", 0.247, 0.224, 0.270),
+    ]
+
+    def verdict(rows: list[tuple[Any, ...]]) -> str:
+        table = pd.DataFrame(rows, columns=columns)
+        table = table.assign(threshold=np.nan, n_flat=0, grid="4 x 4")
+        table.to_csv(results / "tables/localisation.csv", index=False)
+        return words_of(report.build(results, config), "gradcam")
+
+    said = verdict(rows)
+    assert said.startswith(
+        "13. Grad-CAM and localisation The share of heat in lesions is 0.247 to 0.254 over "
+        "2 models, against 0.240 for a map of the same heat everywhere; the 95% interval, compared "
+        "with that of the uniform map, lies above it for none of them and below it for none. The maps "
+        "are not shown to point at lesions more than chance does"
+    )
+    assert "The maps are of 4 x 4 cells" in said
+    page = report.build(results, config)
+    table = re.search(r'<table id="rows-localisation".*?</table>', page, re.S)
+    assert table is not None and re.findall(r"<th scope=row[^>]*><code>(\w+)", table[0]) == [
+        "uniform",
+        "cce",
+        "focal",
+    ]
+    # The differences image by image see what overlapping intervals hide.
+    rows += [
+        ("cce-r0", "single", "energy_pointing_game_minus_uniform", 0.014, 0.003, 0.025),
+        ("focal-r0", "single", "energy_pointing_game_minus_uniform", 0.007, -0.004, 0.018),
+    ]
+    said = verdict(rows)
+    assert "the paired 95% interval of the difference lies above it for 1 of them and below" in said
+    assert "not shown to point" not in said
+
+
 # ---- studies of other shapes ----------------------------------------------------------------
 @pytest.mark.parametrize(
     "options",
@@ -656,7 +1031,7 @@ def test_checklist_tells_unknown_patients(changed: tuple[Path, dict[str, Any]]) 
 def test_other_studies(tmp_path: Path, options: dict[str, Any]) -> None:
     options = {"save_images": False, "placeholder_figures": True} | options
     made = make(tmp_path, **options)
-    text = report.build(made.results, made.config)
+    text = report.build(made.results, complete(made.config))
     assert list(parsed(text).sections) == ORDER
     for section, said in parsed(text).sections.items():
         if section == "configuration":
@@ -677,7 +1052,7 @@ def test_other_studies(tmp_path: Path, options: dict[str, Any]) -> None:
 
 def test_an_empty_results_folder_gives_a_page_that_says_so(tmp_path: Path) -> None:
     config = make(tmp_path / "other", losses=["cce"], save_images=False).config
-    text = report.build(tmp_path / "nothing", config)
+    text = report.build(tmp_path / "nothing", complete(config))
     assert list(parsed(text).sections) == ORDER
     assert "This study has no evaluated models yet" in text
 
@@ -692,19 +1067,34 @@ def test_damaged_files_are_named(changed: tuple[Path, dict[str, Any]]) -> None:
     with pytest.raises(UserError, match=r"splits\.png is not a readable image"):
         report.build(results, config)
     (results / "figures/splits.png").unlink()
-    (results / "tables/rank.csv").write_bytes(b'a,b\n"1\n')
-    with pytest.raises(UserError, match=r"rank\.csv is not a readable table"):
+    (results / "tables/diversity.csv").write_bytes(b'a,b\n"1\n')
+    with pytest.raises(UserError, match=r"diversity\.csv is not a readable table"):
         report.build(results, config)
 
 
 # ---- parts ----------------------------------------------------------------------------------
-def test_long_tables_show_the_first_rows_and_fold_the_rest(page: str) -> None:
-    top = re.search(r'<table id="top-diversity".*?</table>', page, re.S)
-    everything = re.search(r'<table id="all-diversity".*?</table>', page, re.S)
-    assert top and everything
-    assert top[0].count("<tr>") == blocks.ROWS_SHOWN + 1
-    assert everything[0].count("<tr>") > blocks.ROWS_SHOWN + 1
-    assert everything[0].splitlines()[6:9] == top[0].splitlines()[6:9]
+def test_every_table_is_there_once_with_all_its_rows(
+    page: str, study: tuple[Study, dict[str, Any]]
+) -> None:
+    made, config = study
+    parts = report.sections(made.results, config, rule_edges=EDGES, versions=VERSIONS)
+    tables = [b for part in parts for b in part.blocks if isinstance(b, blocks.Table) and b.rows]
+    assert sum(table.long for table in tables) >= 3
+    shown = re.findall(r'<table id="rows-([^"]+)" class="sortable"( data-shown="12")?>', page)
+    assert shown == [(t.id, ' data-shown="12"' if t.long else "") for t in tables]
+    for table in tables:
+        html = re.search(rf'<table id="rows-{table.id}".*?</table>', page, re.S)
+        assert html is not None and html[0].count("<tr>") == len(table.rows) + 1
+
+
+def test_a_table_is_long_from_25_rows_and_only_outside_a_fold() -> None:
+    def long(rows: int, **options: Any) -> bool:
+        frame = pd.DataFrame({"a": range(rows)})
+        columns = [blocks.Column("a", "A", blocks.count)]
+        return blocks.table("t", "T", "", frame, columns, **options).long
+
+    assert [long(13), long(24), long(25), long(40)] == [False, False, True, True]
+    assert not long(40, folded=True) and not long(40, shown=40)
 
 
 def test_numbers_for_reading() -> None:
@@ -715,6 +1105,11 @@ def test_numbers_for_reading() -> None:
     assert blocks.signed(0.0) == "0.000"
     assert blocks.p_value(0.0001) == "< 0.001"
     assert blocks.p_value(0.04) == "0.040"
+    # No rounding to alpha: the reader must see on which side a value is.
+    assert blocks.p_value(0.0497) == "0.0497" and blocks.p_value(0.0504) == "0.0504"
+    assert blocks.p_value(0.05) == "0.050" and blocks.p_value(0.049996) == "0.049996"
+    assert blocks.p_value(0.0497, 0.01) == "0.050" and blocks.p_value(0.0096, 0.01) == "0.0096"
+    assert blocks.sort_key(-math.inf) == "-Infinity" and blocks.sort_key(math.nan) == ""
     assert blocks.interval(math.nan, 1) == ""
     assert blocks.interval(0.1, 0.2).split() == ["0.100", "to", "0.200"]
     assert blocks.listed(["a"]) == "a" and blocks.listed(["a", "b", "c"]) == "a, b and c"

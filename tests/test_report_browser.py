@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 from multiloss import report
-from report_studies import EDGES, VERSIONS
+from report_studies import EDGES, VERSIONS, complete
 from synthetic_results import make
 
 CHROMIUM = Path("/usr/bin/chromium")
@@ -163,7 +163,8 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> str:
         placeholder_figures=True,
     )
     page = study.results / "report.html"
-    text = report.build(study.results, study.config, rule_edges=EDGES, versions=VERSIONS)
+    config = complete(study.config)
+    text = report.build(study.results, config, rule_edges=EDGES, versions=VERSIONS)
     page.write_text(text, encoding="utf-8")
     return page.as_uri()
 
@@ -206,8 +207,8 @@ def test_images_are_visible(browser: Browser, url: str, width: int) -> None:
           [i.complete, i.naturalWidth, i.getBoundingClientRect().width, i.alt.length]))"""
     )
     assert len(images) > 20
-    for complete, natural, shown, described in images:
-        assert complete and natural > 0 and 0 < shown <= width and described > 0
+    for loaded, natural, shown, described in images:
+        assert loaded and natural > 0 and 0 < shown <= width and described > 0
 
 
 @pytest.mark.parametrize("width", [320, 375, 768, 1280])
@@ -228,7 +229,7 @@ def test_no_sideways_scrolling(browser: Browser, url: str, width: int) -> None:
 
 
 COLUMN = """(() => {
-  const table = document.getElementById('top-singles-classes');
+  const table = document.getElementById('rows-singles-classes');
   const index = %d;
   return Array.from(table.tBodies[0].rows, row => row.cells[index].dataset.v);
 })()"""
@@ -237,10 +238,11 @@ COLUMN = """(() => {
 def test_tables_sort_by_keyboard(browser: Browser, url: str) -> None:
     browser.open(url)
     heads = browser.value(
-        "Array.from(document.querySelectorAll('#top-singles-classes thead th'), h => h.textContent)"
+        "Array.from(document.querySelectorAll('#rows-singles-classes th[scope=col]'), "
+        "head => head.textContent)"
     )
     index = heads.index("AUROC")
-    select = f"document.querySelectorAll('#top-singles-classes thead th')[{index}]"
+    select = f"document.querySelectorAll('#rows-singles-classes thead th')[{index}]"
     browser.value(f"{select}.querySelector('button').focus()")
     before = [float(value) for value in browser.value(COLUMN % index)]
     assert browser.value(f"{select}.getAttribute('aria-sort')") is None
@@ -252,16 +254,98 @@ def test_tables_sort_by_keyboard(browser: Browser, url: str) -> None:
     assert browser.value(f"{select}.getAttribute('aria-sort')") == "ascending"
     assert [float(value) for value in browser.value(COLUMN % index)] == sorted(before)
     assert (
-        browser.value("document.querySelectorAll('#top-singles-classes [aria-sort]').length") == 1
+        browser.value("document.querySelectorAll('#rows-singles-classes [aria-sort]').length") == 1
     )
+
+
+SORT_ALL = """(() => {
+  const numeric = text => text !== '' && !Number.isNaN(Number(text));
+  const found = [];
+  for (const table of document.querySelectorAll('table.sortable')) {
+    const body = table.tBodies[0];
+    if (body.rows.length < 2) continue;
+    Array.from(table.tHead.rows[0].cells, (head, index) => {
+      if (!head.classList.contains('n')) return;
+      const key = row => row.cells[index].dataset.v;
+      const keys = Array.from(body.rows, key).filter(numeric).map(Number);
+      if (!keys.length) return;
+      const first = () => {
+        const shown = Array.from(body.rows).filter(row => !row.classList.contains('beyond'));
+        return [Number(key(shown[0])), shown.length];
+      };
+      head.querySelector('button').click();
+      const [largest, above] = first();
+      head.querySelector('button').click();
+      const [smallest, below] = first();
+      found.push({table: table.id, column: head.textContent, rows: body.rows.length, above, below,
+        largest, smallest, max: Math.max(...keys), min: Math.min(...keys)});
+    });
+  }
+  return found;
+})()"""
+
+
+def test_sorting_brings_the_true_best_and_worst_to_the_top(browser: Browser, url: str) -> None:
+    """In all numeric columns of all tables, also those with hidden rows."""
+    browser.open(url)
+    found = browser.value(SORT_ALL)
+    assert len({row["table"] for row in found}) > 15 and len(found) > 80
+    long = [row for row in found if row["rows"] >= 25 and row["above"] < row["rows"]]
+    assert len({row["table"] for row in long}) >= 3
+    for row in found:
+        assert (row["largest"], row["smallest"]) == (row["max"], row["min"]), row
+    for row in long:
+        assert row["above"] == row["below"] == 12
+
+
+def test_hidden_rows_come_by_a_button_and_for_a_search(browser: Browser, url: str) -> None:
+    browser.open(url)
+    table = "document.getElementById('rows-singles-classes')"
+    rows = f"Array.from({table}.tBodies[0].rows)"
+    seen = f"{rows}.filter(row => row.getBoundingClientRect().height > 0).length"
+    every = browser.value(f"{rows}.length")
+    button = f"{table}.closest('.table').querySelector('button.rest')"
+    assert every >= 25 and browser.value(seen) == 12
+    assert browser.value(f"{button}.textContent") == f"Show all {every} rows"
+    browser.value(f"{button}.focus()")
+    browser.press("Enter", 13)
+    assert browser.value(seen) == every
+    assert browser.value(f"{button}.getAttribute('aria-expanded')") == "true"
+    browser.press("Enter", 13)
+    assert browser.value(seen) == 12
+    browser.value("dispatchEvent(new KeyboardEvent('keydown', {key: 'f', ctrlKey: true}))")
+    assert browser.value(seen) == every
+    assert browser.value("document.querySelectorAll('tr.beyond').length") == 0
+
+
+@pytest.mark.parametrize("how", ["paper", "no script"])
+def test_all_rows_are_there_without_a_screen_or_a_script(
+    browser: Browser, url: str, how: str
+) -> None:
+    if how == "no script":
+        browser.call("Emulation.setScriptExecutionDisabled", value=True)
+    else:
+        browser.call("Emulation.setEmulatedMedia", media="print")
+    try:
+        browser.open(url)
+        hidden = browser.value(
+            "Array.from(document.querySelectorAll('section > .table > .scroll tbody tr'))"
+            ".filter(row => row.getBoundingClientRect().height === 0).length"
+        )
+        buttons = browser.value("document.querySelectorAll('button').length")
+    finally:
+        browser.call("Emulation.setScriptExecutionDisabled", value=False)
+        browser.call("Emulation.setEmulatedMedia", media="")
+    assert hidden == 0
+    assert (buttons == 0) == (how == "no script")
 
 
 def test_text_and_missing_values_sort(browser: Browser, url: str) -> None:
     browser.open(url)
     found = browser.value(
         """(() => {
-          const body = document.querySelector('#all-trainings tbody');
-          const heads = document.querySelectorAll('#all-trainings thead th');
+          const body = document.querySelector('#rows-trainings tbody');
+          const heads = document.querySelectorAll('#rows-trainings thead th');
           body.rows[1].cells[4].dataset.v = '';
           const click = i => heads[i].querySelector('button').click();
           const text = i => Array.from(body.rows, r => r.cells[i].textContent.trim());
@@ -347,10 +431,10 @@ def test_columns_of_sentences_can_be_read_on_a_phone(browser: Browser, url: str)
 
 def test_prints(browser: Browser, url: str) -> None:
     browser.open(url)
-    closed = browser.value("document.querySelectorAll('main details:not(.long)').length")
+    closed = browser.value("document.querySelectorAll('main details').length")
     assert closed > 0
     browser.value("window.dispatchEvent(new Event('beforeprint'))")
-    still = "document.querySelectorAll('main details:not([open]):not(.long)').length"
+    still = "document.querySelectorAll('main details:not([open])').length"
     assert browser.value(still) == 0
     browser.value("window.dispatchEvent(new Event('afterprint'))")
     assert browser.value(still) == closed

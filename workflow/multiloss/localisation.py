@@ -32,6 +32,8 @@ CORRECT = "_correct"
 FEW_PATIENTS = 20
 # Suffix of a point of a deletion or insertion curve; its threshold is the share of the pixels.
 CURVE = "_curve"
+# Suffix of a share of heat less that of the uniform map, image by image.
+GAIN = "_minus_uniform"
 
 COLUMNS = [
     "model",
@@ -45,6 +47,7 @@ COLUMNS = [
     "n",
     "n_patients",
     "n_flat",
+    "grid",
     "reason",
 ]
 
@@ -242,6 +245,8 @@ def table(
     - `lung_share_reference`: the same with known lung masks (`lung_mask` of the manifest);
     - with `lesion_mask`, over images with a lesion: `pointing_game`, `energy_pointing_game`,
       `iou` and `dice` at each threshold; with `_correct`, over the rightly classified alone;
+    - `lung_share_minus_uniform`, `energy_pointing_game_minus_uniform`: the mean of the paired
+      differences from the uniform map;
     - `deletion_auc` (small is good), `insertion_auc` (large is good), `random_auc` (insertion
       in the order of a random map): area under the probability of the explained class;
       `deletion_curve`, `insertion_curve`, `random_curve` are the curves themselves, point by
@@ -253,6 +258,7 @@ def table(
     Intervals are percentiles over resampled patients, drawn within strata of their labels, the
     same resamples for all rows; of fewer than 20 patients Student's t (`mean_interval`). A value or
     an interval that is undefined is NaN with a reason.
+    `grid`: rows and columns of cells of the maps, "4 x 4".
     """
     for model in models:
         if list(model.image_id) != list(images["image_id"]):
@@ -270,6 +276,9 @@ def table(
     patients = images["patient_id"].to_numpy()
     for model, by_key in zip(models, values, strict=True):
         columns = _columns(model, by_key, model.class_index == labels)
+        if model.name != UNIFORM:
+            for metric in ("lung_share", "energy_pointing_game"):
+                columns[metric + GAIN, None] = by_key[metric, None] - values[-1][metric, None]
         matrix = np.stack(list(columns.values()), axis=1)
         for key, value, low, high, column in zip(
             columns, *_means(matrix, weights, options.confidence), matrix.T, strict=True
@@ -293,6 +302,7 @@ def table(
                     "n": int(used.sum()),
                     "n_patients": count,
                     "n_flat": int(model.flat.sum()),
+                    "grid": " x ".join(map(str, model.maps.shape[1:])),
                     "reason": _reason(key[0], column[used], low, model),
                 }
             )
@@ -381,7 +391,7 @@ def _reason(metric: str, used: np.ndarray, low: float, model: Explained) -> str:
         return "all maps are flat"
     if metric.endswith(("_auc", CURVE)) or metric.startswith("randomised"):
         return "not measured, or all maps are flat"
-    if metric == "lung_share":
+    if metric.removesuffix(GAIN) == "lung_share":
         return "no lungs were found"
     if metric.endswith(CORRECT):
         return "no rightly classified image with a known lesion"

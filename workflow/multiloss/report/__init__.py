@@ -11,13 +11,14 @@ from multiloss import __version__, addresses
 from multiloss.report import (
     answer,
     checklist,
+    faults,
     methods,
     pages_data,
     pages_models,
     pages_record,
     pages_tests,
 )
-from multiloss.report.blocks import Section
+from multiloss.report.blocks import Section, Table
 from multiloss.report.facts import Facts
 from multiloss.report.figures import Figures
 from multiloss.report.results import Results
@@ -37,7 +38,7 @@ def sections(
     """The parts of the page in the order of the study; arguments as for `build`."""
     facts = Facts(Results(results, files), addresses.without_secrets(config))
     figures = Figures(facts)
-    return [
+    parts = [
         answer.section(facts),
         pages_data.data(facts, figures),
         pages_data.segmentation(facts, figures),
@@ -59,6 +60,9 @@ def sections(
         methods.section(facts),
         methods.citation(facts),
     ]
+    blocks = [block for part in parts for block in part.blocks]
+    faults.mark_all(facts, [block for block in blocks if isinstance(block, Table)])
+    return parts
 
 
 def build(

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import pandas as pd
 from markupsafe import Markup
 
-from multiloss.report import words
+from multiloss.report import faults, words
 from multiloss.report.blocks import (
     Block,
     Bullets,
@@ -16,9 +16,9 @@ from multiloss.report.blocks import (
     Section,
     code,
     interval,
+    is_true,
     listed,
     number,
-    p_value,
     plural,
     signed,
     table,
@@ -26,21 +26,28 @@ from multiloss.report.blocks import (
 )
 from multiloss.report.facts import (
     BEST_MEMBER,
+    BEST_SINGLE,
     FEW_SEEDS,
-    HIGH_ACCURACY,
+    HIGH,
+    NEAR_ONE,
     SEED_ENSEMBLE,
     SMALL_SPLIT,
     Comparison,
     Estimate,
     Facts,
+    percent,
     split_model,
 )
 
 
 @dataclass
 class Answer:
-    """The verdict in a few sentences, the evidence behind it, and what limits it."""
+    """The verdict in a few sentences, the evidence behind it, and what limits it.
 
+    `faults`: what models that tell no classes apart did; it stands before all else.
+    """
+
+    faults: list[Markup] = field(default_factory=list)
     short: list[Markup] = field(default_factory=list)
     headline: list[Markup] = field(default_factory=list)
     loss: list[Markup] = field(default_factory=list)
@@ -62,17 +69,28 @@ def with_interval(found: Estimate, facts: Facts) -> Markup:
     return Markup("{}{}").format(number(found.value), note)
 
 
+def scored(model: str, facts: Facts) -> Markup:
+    """'a test MCC of 0.812 (95% interval ...)', or that it has none and what the model did."""
+    found, value = facts.degenerate().get(model), facts.value(model)
+    if math.isnan(value.value):
+        did = f", since it {faults.phrase(found)}" if found and found.dominant else ""
+        return Markup("a test MCC that is not defined and counts as 0{}").format(did)
+    text = Markup("a test MCC of {}").format(with_interval(value, facts))
+    return text + (f" (it {faults.phrase(found)})" if found else "")
+
+
 def difference_text(test: Comparison, facts: Facts) -> Markup:
-    """'+0.012 (95% interval -0.020 to +0.041; p 0.46, 1.000 after Holm)'."""
+    """'+0.012 (95% interval -0.020 to +0.041; p 0.46, 1.000 after Holm over 12 tests)'."""
     ends = interval(test.low, test.high)
     parts = [f"{facts.confidence} interval {ends}"] if ends else []
-    parts.append(f"p {p_value(test.p_value)}, {p_value(test.p_adjusted)} after Holm")
+    over = f" over {plural(test.tests, 'test')}" if test.tests else ""
+    parts.append(f"p {facts.p(test.p_value)}, {facts.p(test.p_adjusted)} after Holm{over}")
     return Markup("{} ({})").format(signed(test.difference), "; ".join(parts))
 
 
 def answer(facts: Facts) -> Answer:
     """Which loss, which ensemble, how sure, against what, and with what caveats."""
-    result = Answer()
+    result = Answer(faults.lines(facts))
     if not facts.singles:
         result.headline.append(
             Markup("This study has no evaluated models yet, so it has no answer.")
@@ -88,6 +106,19 @@ def answer(facts: Facts) -> Answer:
     return result
 
 
+def _chosen(what: str, model: str, facts: Facts) -> Markup:
+    """'The ensemble chosen on the ensemble split is ..., with ...', and if it is no good there."""
+    text = Markup("The {} chosen on the ensemble split is {}, with {}.").format(
+        what, code(model), scored(model, facts)
+    )
+    there = facts.degenerate("ensemble").get(model)
+    if there is not None:
+        text += Markup(" It was chosen although on that split it {}.").format(
+            faults.phrase(there, "images")
+        )
+    return text
+
+
 def _loss(facts: Facts, result: Answer) -> None:
     chosen = facts.chosen("single") or facts.singles[0]
     loss, _ = split_model(chosen)
@@ -98,91 +129,120 @@ def _loss(facts: Facts, result: Answer) -> None:
     else:
         tests = facts.against_baseline([name for name in facts.singles if name != facts.baseline])
         over = ""
-    by_loss = {split_model(test.a)[0]: test for test in tests}
-    own = by_loss.get(loss)
-    head = Markup("The single model chosen on the ensemble split is {}, with a test MCC of {}.")
-    head = head.format(code(chosen), with_interval(facts.value(chosen), facts))
+    own = {split_model(test.a)[0]: test for test in tests}.get(loss)
+    head = _chosen("single model", chosen, facts)
     if loss == facts.baseline_loss:
         head += Markup(" Its loss is the baseline {} itself.").format(baseline)
-    elif words.same_objective(loss, facts.baseline_loss):
+    elif facts.is_same_objective(loss, facts.baseline_loss):
         head += Markup(
             " Its loss {} is the same objective as the baseline {}, so they differ by the training "
             "run alone."
         ).format(code(loss), baseline)
     elif own is None:
         head += Markup(" Its loss was not tested against the baseline {}.").format(baseline)
+    elif not facts.tells(own):
+        head += Markup(
+            " Neither it nor the baseline {} tells the classes apart, so they were not compared."
+        ).format(baseline)
+    elif own.verdict == "open":
+        head += Markup(" Its loss {} is not shown to differ from the baseline {}{}: {}.").format(
+            code(loss), baseline, over, difference_text(own, facts)
+        )
     else:
-        verdict = {
-            "better": "is better than",
-            "worse": "is worse than",
-            "open": "is not shown to differ from",
-        }[own.verdict]
-        head += Markup(" Its loss {} {} the baseline {}{}: {}.").format(
-            code(loss), verdict, baseline, over, difference_text(own, facts)
+        whose = ("Its loss", "the baseline") if facts.crossed else ("This run of", "the run of")
+        head += Markup(" {} {} is {} than {} {}{}: {}.").format(
+            whose[0], code(loss), own.verdict, whose[1], baseline, over, difference_text(own, facts)
         )
     result.headline.append(head)
-    by_loss = {
-        name: test
-        for name, test in by_loss.items()
-        if not words.same_objective(name, facts.baseline_loss)
-    }
-    if by_loss:
-        better = sorted(name for name, test in by_loss.items() if test.verdict == "better")
-        worse = sorted(name for name, test in by_loss.items() if test.verdict == "worse")
-        counts = Markup(
-            "Of {} of another loss with {} (test MCC, paired, Holm-corrected{}), "
-        ).format(plural(len(by_loss), "comparison"), baseline, over)
-        verdict = Markup("No loss is shown to be better than the baseline {}").format(baseline)
-        if better:
-            verdict = Markup("{} shown to be better than the baseline {}").format(
-                _codes(better, "is", "are"), baseline
-            )
-        result.short.append(verdict)
-        said = []
-        if better:
-            said.append(Markup("{} better").format(_codes(better, "is", "are")))
-        if worse:
-            said.append(Markup("{} worse").format(_codes(worse, "is", "are")))
-        if said:
-            counts += Markup("{}; no other loss is shown to differ.").format(
-                Markup(" and ").join(said)
-            )
-        else:
-            counts += Markup(
-                "none rejects: no loss is shown to be better or worse than {}."
-            ).format(baseline)
-        result.loss.append(counts)
+    others = [
+        test
+        for test in tests
+        if not facts.is_same_objective(split_model(test.a)[0], facts.baseline_loss)
+    ]
+    _losses(facts, result, others, over)
     top = facts.singles[0]
-    if top != chosen:
+    if facts.value(top).value <= 0 or math.isnan(facts.value(top).value):
+        result.loss.append(Markup("No single model has a test MCC above 0, which is chance."))
+    elif top != chosen:
         result.loss.append(
             Markup(
                 "The highest MCC of a single model on the test split is that of {}, {}; it is "
                 "named for completeness only, since a choice made on the test split flatters."
             ).format(code(top), number(facts.value(top).value))
         )
-    ranks = facts.results.table("tables/rank.csv")
-    if {"model", "kind", "split", "metric", "p_best"} <= set(ranks.columns):
-        part = ranks[
-            (ranks["kind"] == "single") & (ranks["split"] == "test") & (ranks["metric"] == "mcc")
-        ]
-        if len(part):
-            by_name = part.assign(loss=[split_model(name)[0] for name in part["model"]])
-            shares = by_name.groupby("loss", sort=True)["p_best"].mean()
-            best = shares.idxmax()
-            result.loss.append(
-                Markup(
-                    "When the test patients are drawn anew, {} has the highest MCC most often, in "
-                    "{}% of the resamples{}."
-                ).format(
-                    code(best),
-                    number(100 * shares[best], 0),
-                    "" if shares[best] >= 0.5 else ": no loss leads in half of them",
-                )
+
+
+def _losses(facts: Facts, result: Answer, tests: list[Comparison], over: str) -> None:
+    """What the tests of the other losses against the baseline say together."""
+    told = [test for test in tests if facts.tells(test)]
+    baseline = code(facts.baseline_loss)
+    idle = facts.collapsed(facts.baseline_loss)
+    if idle:
+        result.loss.append(
+            Markup(
+                "The baseline {} itself tells no classes apart on the test split: to do better "
+                "than it is no merit of a loss."
+            ).format(baseline)
+        )
+    if len(told) < len(tests):
+        result.loss.append(
+            Markup("Not compared, since neither model tells the classes apart: {}.").format(
+                listed_codes([t.a for t in tests if not facts.tells(t)])
             )
+        )
+    if not told:
+        return
+    # Single runs cannot stand for their losses.
+    runs = "" if facts.crossed else "the run of "
+    names = [test.a for test in told]
+    better = sorted({n for n, t in zip(names, told, strict=True) if t.verdict == "better"})
+    worse = sorted({n for n, t in zip(names, told, strict=True) if t.verdict == "worse"})
+    if better:
+        result.short.append(
+            Markup("{} shown to be better than {}the baseline {}{}").format(
+                _codes(better, "is", "are"),
+                runs,
+                baseline,
+                ", which itself tells no classes apart" if idle else "",
+            )
+        )
+    else:
+        result.short.append(
+            Markup("No loss is shown to be better than the baseline {}").format(baseline)
+        )
+    counts = Markup("Of {} of {} with {}{} (test MCC, paired, Holm-corrected{}), ").format(
+        plural(len(told), "comparison"),
+        "one run of another loss" if runs else "another loss",
+        runs,
+        baseline,
+        over,
+    )
+    said = [
+        Markup("{} {}").format(_codes(group, "is", "are"), word)
+        for group, word in ((better, "better"), (worse, "worse"))
+        if group
+    ]
+    if said:
+        counts += Markup("{}; no other is shown to differ.").format(Markup(" and ").join(said))
+        if runs:
+            counts += Markup(" That is said of these runs: another seed may differ as much.")
+    else:
+        counts += Markup("none rejects: no loss is shown to be better or worse than {}.").format(
+            baseline
+        )
+    result.loss.append(counts)
 
 
 def _codes(names: list[str], one: str, many: str) -> Markup:
     return Markup("{} {}").format(listed_codes(names), one if len(names) == 1 else many)
+
+
+# What an ensemble is, by the kind of its members: one, many.
+ENSEMBLES = {
+    "losses": ("ensemble of different losses", "ensembles of different losses"),
+    "ensembles": ("average of ensembles", "averages of ensembles"),
+    "seeds": ("average of seeds of one loss", "averages of seeds of one loss"),
+}
 
 
 def _ensemble(facts: Facts, result: Answer) -> None:
@@ -192,35 +252,72 @@ def _ensemble(facts: Facts, result: Answer) -> None:
     chosen = facts.chosen("ensemble") or facts.ensembles[0]
     member = facts.best_member(chosen)
     test = facts.compare(chosen, member, BEST_MEMBER)
-    head = Markup(
-        "The ensemble chosen on the ensemble split is {}, with a test MCC of {}. "
-    ).format(code(chosen), with_interval(facts.value(chosen), facts))
-    if test is None:
+    head = _chosen("ensemble", chosen, facts) + Markup(" ")
+    if test is None or math.isnan(test.difference):
         head += Markup("It was not tested against its best member, so no gain is claimed.")
+    elif not facts.tells(test):
+        head += Markup(
+            "Neither it nor its best member {} tells the classes apart, so no gain is claimed."
+        ).format(code(str(member)))
     else:
         claim = {
             "better": Markup("It is better than its best member {}: {}."),
             "worse": Markup("It is worse than its best member {}: {}."),
             "open": Markup("It is not shown to be better than its best member {}: {}."),
         }[test.verdict]
-        head += claim.format(code(member), difference_text(test, facts))
+        head += claim.format(code(str(member)), difference_text(test, facts))
+    single = next(
+        (
+            found
+            for name in facts.singles
+            if (found := facts.compare(chosen, name, BEST_SINGLE)) is not None
+        ),
+        None,
+    )
+    if single is not None and facts.tells(single):
+        claim = "is not shown to differ from" if single.verdict == "open" else "is {} than"
+        head += Markup(" Its members are ensembles; it {} the best single model {}: {}.").format(
+            claim.format(single.verdict), code(single.b), difference_text(single, facts)
+        )
     result.headline.append(head)
-    tests = facts.against_best_member()
-    if tests:
-        better = [t.a for t in tests if t.verdict == "better"]
-        worse = [t.a for t in tests if t.verdict == "worse"]
-        result.short.append(
-            Markup("{} of {} {} shown to be better than {} best member").format(
-                len(better) or "none",
-                plural(len(tests), "ensemble"),
-                *(("is", "its") if len(better) < 2 else ("are", "their")),
+    for level, (one, many) in ENSEMBLES.items():
+        tests = [t for t in facts.against_best_member() if facts.level(t.a) == level]
+        told = [t for t in tests if facts.tells(t)]
+        if not told:
+            continue
+        better = [t.a for t in told if t.verdict == "better"]
+        worse = [t.a for t in told if t.verdict == "worse"]
+        if level == "losses":
+            result.short.append(
+                Markup("{} of {} {} shown to be better than {} best member").format(
+                    len(better) or "none",
+                    plural(len(told), one, many),
+                    *(("is", "its") if len(better) < 2 else ("are", "their")),
+                )
             )
-        )
-        text = Markup("Of {} tested against their best member, {} better{}").format(
-            plural(len(tests), "ensemble"),
-            _codes(better, "is", "are") if better else "none is shown to be",
-            Markup(" and {} worse").format(_codes(worse, "is", "are")) if worse else "",
-        )
+        if len(told) == 1:
+            verdict = {
+                "better": "is better",
+                "worse": "is worse",
+                "open": "is not shown to be better",
+            }
+            text = Markup("{}, the {}, {} than its best member {}: {}").format(
+                code(told[0].a),
+                f"one {one}" if len(tests) == 1 else f"{one} that can be compared",
+                verdict[told[0].verdict],
+                code(told[0].b),
+                difference_text(told[0], facts),
+            )
+        else:
+            text = Markup("Of {} tested against their best member, {} better{}").format(
+                plural(len(told), one, many),
+                _codes(better, "is", "are") if better else "none is shown to be",
+                Markup(" and {} worse").format(_codes(worse, "is", "are")) if worse else "",
+            )
+        if len(told) < len(tests):
+            text += Markup(" ({} left out, since it and its member tell no classes apart)").format(
+                plural(len(tests) - len(told), "more was", "more were")
+            )
         result.ensemble.append(text + Markup("."))
     seeds = _as_many_seeds(facts, chosen)
     if seeds is not None:
@@ -250,29 +347,47 @@ def _as_many_seeds(facts: Facts, chosen: str | None) -> str | None:
 
 def _seeds_text(seeds: str, against: Comparison | None, facts: Facts) -> Markup:
     """What the same compute reaches with one loss alone, and how far its runs lie apart."""
-    loss = seeds.removeprefix("seed_average-").rpartition("-top")[0]
+    loss = str(facts.planned[seeds]["loss"]) if seeds in facts.planned else facts.baseline_loss
     text = Markup(
-        "For the same compute one can train {} several times: the average of its seeds, {}, "
-        "reaches a test MCC of {}"
-    ).format(code(loss), code(seeds), with_interval(facts.value(seeds), facts))
-    if against is not None:
+        "For the same compute one can train {} several times: the average of its seeds, {}, has {}"
+    ).format(code(loss), code(seeds), scored(seeds, facts))
+    if against is not None and facts.tells(against):
         text += Markup("; the chosen ensemble differs from it by {}").format(
             difference_text(against, facts)
         )
     values = facts.seed_values
     if len(values) > 1:
         text += Markup(
-            ". Alone, its {} seeds reach {} to {}: so far apart lie models that differ by nothing "
-            "but luck"
-        ).format(len(values), number(min(values)), number(max(values)))
+            ". Alone, its {} have a test MCC of {} to {}: so far apart lie models that differ by "
+            "nothing but luck"
+        ).format(
+            facts.seeds_told,
+            number(min(values)),
+            number(max(values)),
+        )
     return text + Markup(".")
 
 
 def calibration_text(facts: Facts) -> str | None:
     """Whether the calibrated losses are better calibrated; None where none can be compared."""
-    raw, corrected = facts.calibration_pairs("raw"), facts.calibration_pairs("prior_corrected")
-    if raw.empty:
+    every, corrected = facts.calibration_pairs("raw"), facts.calibration_pairs("prior_corrected")
+    if every.empty:
         return None
+    # A model that names one class can look calibrated: its confidence is that class's share.
+    void = facts.uncalibrated(every)
+    raw = every.drop(index=void)
+    corrected = corrected.drop(index=void, errors="ignore")
+    size = f"ECE on the test split, n = {facts.size('test')}, paired over {facts.unit}s"
+    size += " and seeds" if facts.replicates > 1 else ", one run of each loss"
+    size += f", Holm-corrected over the {len(every)}" if len(every) > 1 else ""
+    left = (
+        f" Left out: {listed(void)}, since a run of "
+        f"{'it' if len(void) == 1 else 'each'} or of its plain form tells no classes apart."
+        if void
+        else ""
+    )
+    if raw.empty:
+        return f"That cannot be told ({size}).{left}"
     rejects = raw["holm"] <= facts.alpha
     names = list(raw.index[rejects & (raw["difference"] < 0)])
     helps = len(names)
@@ -285,14 +400,11 @@ def calibration_text(facts: Facts) -> str | None:
         text = f"In part: {helps} of {losses} {'is' if helps == 1 else 'are'}"
         text += f" shown to have a lower calibration error, {listed(names)}"
     else:
-        text = f"That is not shown for any of {losses}"
+        text = "That is not shown for "
+        text += f"any of {losses}" if len(raw) > 1 else "the one calibrated loss"
     if harms:
         text += f"; {harms} {'is' if harms == 1 else 'are'} shown to have a higher one"
-    text += (
-        f" (ECE on the test split, n = {facts.size('test')}, paired over patients"
-        f"{' and seeds' if facts.replicates > 1 else ''}, "
-        f"Holm-corrected over the {len(raw)})."
-    )
+    text += f" ({size}).{left}"
     if len(corrected):
         below = int((corrected["ci_high"] < 0).sum())
         above = int((corrected["ci_low"] > 0).sum())
@@ -325,20 +437,23 @@ def _ends(row: pd.Series) -> str:
 def _noise_floor(facts: Facts) -> Markup | None:
     """How far models of one objective differ, and how many losses differ by more than that."""
     if facts.crossed_floor:
-        pairs = [(test.a, test.b, test.difference, test) for test in facts.crossed_floor]
-        tests, over = facts.crossed, f" (means over {facts.replicates} seeds)"
+        pairs, tests = facts.crossed_floor, facts.crossed
+        over = f" (means over {facts.replicates} seeds)"
     else:
         pairs, over = facts.noise_floor(), ""
         tests = facts.against_baseline(facts.singles)
     if not pairs:
         return None
     baseline = facts.baseline_loss
-    tests = [t for t in tests if not words.same_objective(split_model(t.a)[0], baseline)]
-    largest = max(abs(difference) for _, _, difference, _ in pairs)
-    within = sum(abs(test.difference) <= largest for test in tests)
+    tests = [
+        t
+        for t in tests
+        if facts.tells(t) and not facts.is_same_objective(split_model(t.a)[0], baseline)
+    ]
+    largest = max(abs(test.difference) for test in pairs)
     said = [
-        Markup("{} minus {}: {}").format(code(a), code(b), _floor_text(difference, test, facts))
-        for a, b, difference, test in pairs[:4]
+        Markup("{} minus {}: {}").format(code(test.a), code(test.b), _floor_text(test, facts))
+        for test in pairs[:4]
     ]
     text = Markup(
         "Noise floor: models of one objective under two names differ by the training run alone. "
@@ -346,36 +461,106 @@ def _noise_floor(facts: Facts) -> Markup | None:
     ).format(over, Markup("; ").join(said), f" and {len(pairs) - 4} more" if len(pairs) > 4 else "")
     if not tests:
         return text
+    within = sum(abs(test.difference) <= largest for test in tests)
     whose = Markup("the {} between another loss and {}").format(
         plural(len(tests), "difference"), code(baseline)
     )
     if within:
-        return text + Markup(
+        text += Markup(
             "{} of {} {} no larger than the largest of these ({}): that much the training run "
             "alone can do."
         ).format(within, whose, "is" if within == 1 else "are", number(largest))
-    return text + Markup(
-        "Of {} each is larger in size than the largest of these ({}); from {} that is a rough "
-        "guide, not a test."
-    ).format(whose, number(largest), plural(len(pairs), "difference"))
+    else:
+        text += Markup(
+            "Of {} each is larger in size than the largest of these ({}); from {} that is a rough "
+            "guide, not a test."
+        ).format(whose, number(largest), plural(len(pairs), "difference"))
+    values = facts.seed_values
+    if len(values) > 1 and not over:
+        width = max(values) - min(values)
+        text += Markup(
+            " Another measure of the same luck: the {} seeds of {} lie up to {} apart, and {} of "
+            "these differences {} no larger than that."
+        ).format(
+            len(values),
+            code(split_model(facts.further_seeds[0])[0]),
+            number(width),
+            (within := sum(abs(test.difference) <= width for test in tests)),
+            "is" if within == 1 else "are",
+        )
+    return text
 
 
-def _floor_text(difference: float, test: Comparison | None, facts: Facts) -> str:
-    ends = interval(test.low, test.high) if test else ""
-    return signed(difference) + (f" ({facts.confidence} interval {ends})" if ends else "")
+def _floor_text(test: Comparison, facts: Facts) -> str:
+    ends = interval(test.low, test.high)
+    return signed(test.difference) + (f" ({facts.confidence} interval {ends})" if ends else "")
 
 
 def _lower_first(text: Markup) -> Markup:
     return Markup(text[:1].lower() + text[1:]) if not text.startswith("<") else text
 
 
+# Of more tests that reject than this the first are named.
+TESTS_NAMED = 8
+
+
+def _tests(facts: Facts) -> Markup | None:
+    """How many primary tests reject, and which others do."""
+    primary = facts.made[facts.made.index.isin(facts.primary.index)]
+    if primary.empty:
+        return None
+    rejecting = int(primary["reject"].map(is_true).sum())
+    others = facts.secondary
+    hits = others[others["reject"].map(is_true)].sort_values("p_adjusted", kind="stable")
+    text = Markup("Of {} (permutation by {}, MCC) {} {} after Holm correction").format(
+        plural(len(primary), "primary test"),
+        facts.unit,
+        rejecting or "none",
+        "rejects" if rejecting < 2 else "reject",
+    )
+    if rejecting:
+        families = primary.loc[primary["reject"].map(is_true), "family"].value_counts(sort=False)
+        said = [f"{words.family_label(name)}: {n}" for name, n in families.items()]
+        text += Markup(" ({})").format("; ".join(said))
+    text += Markup("; of the {} on other metrics or of other kinds {} {}").format(
+        plural(len(others), "secondary test"),
+        len(hits) or "none",
+        "does" if len(hits) < 2 else "do",
+    )
+    if hits.empty:
+        return text + Markup(".")
+    found_by: dict[tuple[str, str], list[str]] = {}
+    for row in hits.head(TESTS_NAMED).to_dict("records"):
+        other = "" if pd.isna(row["model_b"]) else row["model_b"]
+        kind = words.test_label(row["test"]).partition(",")[0].removesuffix(" by patient")
+        found = f"{words.metric_label(row['metric'])}, {kind}: p {facts.p(row['p_adjusted'])}"
+        found_by.setdefault((row["model_a"], other), []).append(found)
+    listing = [
+        (Markup("{} against {} ({})") if b else Markup("{}{} ({})")).format(
+            code(a), code(b) if b else "", "; ".join(found)
+        )
+        for (a, b), found in found_by.items()
+    ]
+    more = len(hits) - TESTS_NAMED
+    if more > 0:
+        listing.append(Markup("{} more").format(more))
+    return text + Markup(": {}. Where the primary test does not reject, these are hints.").format(
+        Markup(listed(listing))
+    )
+
+
 def _certainty(facts: Facts, result: Answer) -> None:
     result.certainty.append(
-        Markup("The test split has {}, in {}; it was used once, after all choices.").format(
+        Markup(
+            "The test split has {}, in {}; in this run it was used once, after all choices."
+        ).format(
             facts.size("test"),
             plural(len(facts.classes), "class", "classes"),
         )
     )
+    tests = _tests(facts)
+    if tests is not None:
+        result.certainty.append(tests)
     floor = _noise_floor(facts)
     if floor is not None:
         result.certainty.append(floor)
@@ -388,10 +573,11 @@ def _certainty(facts: Facts, result: Answer) -> None:
             number(spread.seed),
             number(spread.loss),
             number(spread.ratio, 2),
-            ": which seed was drawn matters more than which loss"
+            ": as estimated here, which seed was drawn matters more than which loss"
             if spread.seed > spread.loss
             else "",
         )
+        text += Markup(" Both are estimates without an interval.")
         if spread.warning:
             text += Markup(" The table warns: {}.").format(spread.warning)
         result.certainty.append(text)
@@ -407,6 +593,19 @@ def _caveats(facts: Facts, result: Answer) -> None:
                 "which loss is better on radiographs."
             )
         )
+    unknown = facts.unknown()
+    if unknown:
+        say(
+            Markup(
+                "<strong>{}</strong> {} taken as independent of all others: intervals and p values "
+                "may be too narrow and too small, and one patient may be in several splits."
+            ).format(
+                "Patients are unknown."
+                if unknown == 1
+                else f"The patient of {percent(unknown)} of the images is unknown.",
+                "Images were" if unknown == 1 else "Such an image was",
+            )
+        )
     if facts.missing_models:
         say(
             Markup(
@@ -418,15 +617,16 @@ def _caveats(facts: Facts, result: Answer) -> None:
             )
         )
     if facts.replicates == 1:
+        ideas = ["the noise floor"] if facts.noise_floor() else []
+        ideas += ["the range of the seeds of one loss"] if len(facts.seed_values) > 1 else []
+        idea = "nothing in this study tells by how much"
+        if ideas:
+            idea = f"{listed(ideas)} {'gives' if len(ideas) == 1 else 'give'} an idea of how much"
         say(
             Markup(
                 "Each loss was trained once. What differs between two losses may be the training "
-                "run, not the loss; the noise floor{} of how much."
-            ).format(
-                " and the further seeds of the baseline give an idea"
-                if facts.seed_values
-                else " gives an idea"
-            )
+                "run, not the loss; {}."
+            ).format(idea)
         )
     elif facts.replicates < FEW_SEEDS:
         say(
@@ -454,15 +654,25 @@ def _caveats(facts: Facts, result: Answer) -> None:
                 plural(families["family"].nunique(), "family", "families"),
             )
         )
-    high = [name for name in facts.singles + facts.ensembles
-            if facts.value(name, "accuracy").value >= HIGH_ACCURACY]  # fmt: skip
+    high = {
+        metric: [name for name in facts.singles + facts.ensembles
+                 if facts.value(name, metric).value >= HIGH]
+        for base in NEAR_ONE
+        for metric in ([base, *(f"auroc_{name}" for name in facts.classes)]
+                       if base == "auroc" else [base])
+    }  # fmt: skip
+    high = {metric: names for metric, names in high.items() if names}
     if high:
+        counts = [
+            f"{words.metric_label(metric)} for {plural(len(names), 'model')}"
+            for metric, names in high.items()
+        ]
         say(
             Markup(
-                "<strong>Accuracy is close to 1.</strong> {} an accuracy of {} or more on the test "
-                "split. Intervals there are known to be too narrow: they cover the truth less "
-                "often than {} of the time."
-            ).format(plural(len(high), "model has", "models have"), HIGH_ACCURACY, facts.confidence)
+                "<strong>Some scores are close to 1</strong> ({} or more on the test split: {}). "
+                "Their intervals are known to be too narrow: they cover the truth less often than "
+                "{} of the time."
+            ).format(HIGH, "; ".join(counts), facts.confidence)
         )
     say(
         Markup(
@@ -478,7 +688,7 @@ KEY_METRICS = ("mcc", "accuracy", "auroc", "log_loss", "ece")
 def section(facts: Facts) -> Section:
     """The first section of the page."""
     found = answer(facts)
-    blocks: list[Block] = []
+    blocks: list[Block] = [Note(line, "warning") for line in found.faults]
     if found.short:
         over = " on generated images" if facts.phantom else ""
         said = Markup(", and ").join(found.short)
@@ -508,7 +718,7 @@ def section(facts: Facts) -> Section:
         ("chosen ensemble", chosen),
         ("seeds of the baseline, averaged", _as_many_seeds(facts, facts.chosen("ensemble"))),
     ):
-        if model and not math.isnan(facts.value(model).value):
+        if model and facts.runs(model):
             roles.setdefault(model, []).append(role)
     rows = [
         {
@@ -519,7 +729,7 @@ def section(facts: Facts) -> Section:
         for model, said in roles.items()
     ]
     if rows:
-        columns = [Column("role", "Role"), Column("model", "Model", code=True)]
+        columns = [Column("role", "Role"), Column("model", "Model", code=True, model=True)]
         columns += [
             Column(m, words.metric_label(m), number, help=words.metric_help(m)) for m in KEY_METRICS
         ]
@@ -528,7 +738,7 @@ def section(facts: Facts) -> Section:
                 "key",
                 "The models that the answer speaks of",
                 f"Metrics on the test split (n = {facts.size('test')}) with {facts.confidence} "
-                "intervals from resampling patients. MCC, accuracy and AUROC are better when "
+                f"intervals from resampling {facts.unit}s. MCC, accuracy and AUROC are better when "
                 "larger; log loss and calibration error (ECE) when smaller. Overlapping intervals "
                 "do not mean that two models are equal: they saw the same images, so the paired "
                 "tests decide.",

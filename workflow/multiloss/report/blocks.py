@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -11,8 +11,10 @@ from markupsafe import Markup, escape
 
 from multiloss.report.results import Image
 
-# A table longer than this is folded away below its first rows.
-ROWS_SHOWN = 12
+# Of a table of at least so many rows the script shows the first ones and a button for the rest.
+LONG_TABLE, ROWS_SHOWN = 25, 12
+# Beside the name of a model that never names some class, or is no better than chance.
+DAGGER = "\N{DAGGER}"
 # Digests and paths.
 LONG_NAME = 56
 # A column with a text longer than this is kept wide enough to be read on a phone.
@@ -46,11 +48,16 @@ def count(value: Any) -> str:
     return DASH if value is None or pd.isna(value) else f"{int(value):,}"
 
 
-def p_value(value: Any) -> str:
-    """A p value: three digits, never 0."""
+def p_value(value: Any, alpha: float = 0.05) -> str:
+    """A p value: three digits, never 0, and more where rounding would make it alpha."""
     if value is None or pd.isna(value):
         return DASH
-    return "< 0.001" if value < 0.001 else f"{value:.3f}"
+    if value < 0.001:
+        return "< 0.001"
+    digits = 3
+    while digits < 6 and value != alpha and float(f"{value:.{digits}f}") == alpha:
+        digits += 1
+    return f"{value:.{digits}f}"
 
 
 def interval(low: Any, high: Any, digits: int = 3) -> str:
@@ -102,6 +109,7 @@ class Column:
     code: bool = False  # names that the machine knows, set in a fixed-width face
     help: str = ""
     wordy: bool = False  # holds sentences
+    model: bool = False  # names models, or losses for all their runs: they may bear a mark
 
     @property
     def numeric(self) -> bool:
@@ -118,13 +126,14 @@ class Table:
     columns: list[Column]
     rows: list[list[Cell]]
     source: str = ""  # file the numbers come from, below the results folder
-    shown: int = ROWS_SHOWN
+    shown: int = ROWS_SHOWN  # rows that the script leaves of a long table
     kind: str = "table"
     folded: bool = False  # wholly inside a fold, whatever its length
+    note: str | Markup = ""  # what marks beside names mean
 
     @property
     def long(self) -> bool:
-        return len(self.rows) > self.shown
+        return not self.folded and len(self.rows) >= max(LONG_TABLE, self.shown + 1)
 
 
 @dataclass
@@ -220,7 +229,7 @@ def sort_key(value: Any) -> str:
     """What a script sorts a numeric cell by; empty for nothing, which sorts last."""
     if value is None or pd.isna(value):
         return ""
-    return f"{float(value):.10g}"
+    return f"{float(value):.10g}".replace("inf", "Infinity")
 
 
 def code(name: str) -> Markup:
@@ -229,6 +238,28 @@ def code(name: str) -> Markup:
         return Markup('<code class="long">{}</code>').format(name)
     pieces = [escape(piece) for piece in re.split(r"(?<=[_/-])", name)]
     return Markup("<code>{}</code>").format(Markup("<wbr>").join(pieces))
+
+
+def mark(table: Table, names: Mapping[str, str], note: str | Markup) -> None:
+    """Put a dagger beside those of the names that the table's columns of models hold.
+
+    `names` gives for each name what a pointer on the dagger tells; `note` is shown below a
+    table that got one.
+    """
+    signs = {
+        code(name): Markup('<abbr title="{}">{}</abbr>').format(text, DAGGER)
+        for name, text in names.items()
+    }
+    for place, column in enumerate(table.columns):
+        if not column.model:
+            continue
+        for row in table.rows:
+            text = Markup(row[place].text)
+            for name, sign in signs.items():
+                text = text.replace(name, name + sign)
+            if text != row[place].text:
+                row[place] = Cell(text, Markup(row[place].text).striptags())
+                table.note = note
 
 
 def value_cell(found: Any, show: Callable[[Any], str] = number) -> Cell:

@@ -2,26 +2,32 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
 import pandas as pd
 
+from multiloss import config as study_config
 from multiloss import losses
+from multiloss.evaluation.families import (
+    BASELINE,
+    BEST_MEMBER,
+    BEST_SINGLE,
+    NOISE_FLOOR,
+    SEED_ENSEMBLE,
+)
 from multiloss.figures import selection
 from multiloss.report import words
-from multiloss.report.blocks import is_true, listed, plural
+from multiloss.report.blocks import is_true, listed, p_value, plural
 from multiloss.report.results import Results
 
+__all__ = ["BASELINE", "BEST_MEMBER", "BEST_SINGLE", "NOISE_FLOOR", "SEED_ENSEMBLE", "Facts"]
+
 PRIMARY_METRIC = "mcc"
-# The primary test is the sign-flip permutation by patient, whatever its exact name in the table.
-PRIMARY_TEST = "permut|sign"
+# The primary test: sign flips by patient.
+PRIMARY_TEST = "permutation"
 PUBLISHED_INTERVAL = "binomial"
-# Families of paired tests, as tables/significance.csv names them.
-BEST_MEMBER, SEED_ENSEMBLE = "against_best_member", "against_seed_ensemble"
-BASELINE, NOISE_FLOOR = "against_baseline", "noise_floor"
-ENSEMBLE_KINDS = ("ensemble", "model_level", "model_level_average")
 FEW_SEEDS = 5
 INTERVALS = {
     "percentile": "percentile bootstrap",
@@ -29,9 +35,13 @@ INTERVALS = {
     "transformed": "bootstrap on a transformed scale",
     "wilson": "Wilson",
 }
-# Intervals are known to fall short of their level beyond this accuracy (docs of the statistics).
-HIGH_ACCURACY = 0.98
+# Intervals of these are known to fall short of their level beyond HIGH, since most resamples
+# repeat nearly the same few errors.
+NEAR_ONE = ("accuracy", "auroc", "auroc_macro")
+HIGH = 0.98
 SMALL_SPLIT = 300
+# What a model has that can stand in an answer; temperatures leave the predicted class as it is.
+ANSWERING = ("single", "ablation", "ensemble", "seed", "seed_ensemble")
 
 
 @dataclass(frozen=True)
@@ -57,6 +67,7 @@ class Comparison:
     p_adjusted: float
     reject: bool
     family: str
+    tests: int = 0  # of its family, over which Holm's correction goes
 
     @property
     def verdict(self) -> str:
@@ -64,6 +75,27 @@ class Comparison:
         if not self.reject or not self.difference:
             return "open"
         return "better" if self.difference > 0 else "worse"
+
+
+@dataclass
+class Degenerate:
+    """What is wrong with the classes that a model names on one split.
+
+    `never`: classes with images there that it never names, with the number of their images;
+    `dominant`: the class that it names for a share `share` of all images; `chance`: its MCC,
+    where that is no better than chance. An undefined MCC counts as 0.
+    """
+
+    model: str
+    never: dict[str, int] = field(default_factory=dict)
+    dominant: str = ""
+    share: float = math.nan
+    chance: float = math.nan
+
+    @property
+    def collapsed(self) -> bool:
+        """Whether it tells classes apart so little that its scores say nothing of its loss."""
+        return bool(self.dominant) or not math.isnan(self.chance)
 
 
 @dataclass(frozen=True)
@@ -76,15 +108,29 @@ class Spread:
     warning: str
 
 
-def loss_name(entry: str | Mapping[str, Any]) -> str:
-    """The name of a loss in the config, which is a name or a mapping with one."""
-    return entry if isinstance(entry, str) else str(entry["name"])
-
-
-def loss_parameters(kind: str, entry: str | Mapping[str, Any]) -> dict[str, float | None]:
+def loss_parameters(kind: str, entry: Mapping[str, Any]) -> dict[str, float | None]:
     """The parameters that were used for a loss of the config, defaults included."""
-    given = {} if isinstance(entry, str) else {k: v for k, v in entry.items() if k != "name"}
-    return losses.catalog(kind).get(loss_name(entry), {}) | given
+    given = {key: value for key, value in entry.items() if key != "name"}
+    return losses.catalog(kind).get(entry["name"], {}) | given
+
+
+def percent(share: float) -> str:
+    """'12%'; never 0% for some nor 100% for not all."""
+    if 0 < share < 0.01 or 0.99 < share < 1:
+        return "less than 1%" if share < 0.5 else "more than 99%"
+    return f"{100 * share:.0f}%"
+
+
+def watched(training: Mapping[str, Any], what: str) -> list[str]:
+    """What the validation images of a training decide, by its settings."""
+    does = []
+    if training["early_stopping"]:
+        does.append(f"stops {what}")
+    if training["reduce_on_plateau"]:
+        does.append(f"lowers the learning rate of {what}")
+    if training["keep"] == "best":
+        does.append(f"picks the best epoch of {what}")
+    return does
 
 
 def split_model(model: str) -> tuple[str, int | None]:
@@ -107,7 +153,12 @@ class Facts:
 
     @cached_property
     def losses(self) -> list[str]:
-        return [loss_name(entry) for entry in self.config["classification"]["losses"]]
+        return [str(entry["name"]) for entry in self.config["classification"]["losses"]]
+
+    @cached_property
+    def planned(self) -> dict[str, dict[str, Any]]:
+        """Every model that the config asks for, as `multiloss.config.models` lists them."""
+        return study_config.models(self.config)
 
     @property
     def replicates(self) -> int:
@@ -129,6 +180,10 @@ class Facts:
     def confidence(self) -> str:
         level = 100 * float(self.config.get("evaluation", {}).get("confidence", 0.95))
         return f"{level:g}%"
+
+    def p(self, value: Any) -> str:
+        """A p value for reading; close to alpha with as many digits as tell the side it is on."""
+        return p_value(value, self.alpha)
 
     def sources(self, role: str | None = None) -> list[Mapping[str, Any]]:
         return [s for s in self.config["data"]["sources"] if role in (None, s["role"])]
@@ -153,34 +208,48 @@ class Facts:
     def images(self, split: str) -> int:
         return 0 if self.manifest.empty else int((self.manifest["split"] == split).sum())
 
-    def patients(self, split: str) -> int:
-        if self.manifest.empty:
-            return 0
-        part = self.manifest[self.manifest["split"] == split]
-        return int(part["patient_id"].nunique())
+    def patients(self, split: str | None = None) -> int:
+        """Patients of a split, or of all; an image without one counts as a patient of its own."""
+        part = self._part(split)
+        return 0 if part.empty else int(part["patient_id"].nunique())
 
-    def size(self, split: str) -> str:
-        """'4,000 images of 3,500 patients'."""
+    def unknown(self, split: str | None = None) -> float:
+        """Share of the images of a split, or of all, whose patient is not known."""
+        part = self._part(split)
+        if part.empty or "patient_known" not in part:
+            return 0.0
+        return 1.0 - float(part["patient_known"].map(is_true).mean())
+
+    def _part(self, split: str | None) -> pd.DataFrame:
+        table = self.manifest
+        return table if split is None or table.empty else table[table["split"] == split]
+
+    @property
+    def unit(self) -> str:
+        """What was divided and resampled: patients, or images where no patient is known."""
+        return "image" if self.unknown() == 1 else "patient"
+
+    def size(self, split: str | None = None) -> str:
+        """'4,000 images of 3,500 patients'; says so where patients are not known."""
+        images = plural(len(self._part(split)), "image")
+        unknown = self.unknown(split)
+        if unknown == 1:
+            return f"{images} (patients unknown)"
         patients = plural(self.patients(split), "patient")
-        return f"{plural(self.images(split), 'image')} of {patients}"
+        if unknown:
+            return f"{images} of at most {patients} (unknown for {percent(unknown)} of the images)"
+        return f"{images} of {patients}"
 
     def role(self, split: str) -> str:
         """What a split is for, as this study uses it."""
         if split != "val":
             return words.SPLITS[split]
-        training = self.config["classification"].get("training", {})
-        does = []
-        if training.get("early_stopping"):
-            does.append("stops the trainings")
-        if training.get("schedule") == "plateau":
-            does.append("lowers their learning rate")
-        if training.get("keep") == "best":
-            does.append("picks the best epoch")
-        ensembles = self.config.get("ensembles", {})
-        head = ensembles.get("model_level", {}).get("training", {})
-        if "model_level" in ensembles.get("methods", []) and head.get("keep") == "best":
-            does.append("picks the epoch of the model-level heads")
-        return listed(does) if does else words.SPLITS[split]
+        does = watched(self.config["classification"]["training"], "the trainings")
+        ensembles = self.config["ensembles"]
+        if "model_level" in ensembles["methods"] and ensembles["top_k"]:
+            heads = watched(ensembles["model_level"]["training"], "the model-level heads")
+            does += heads
+        return listed(does) if does else f"{words.SPLITS[split]} and decides nothing"
 
     # ---- metrics --------------------------------------------------------------------------
     @cached_property
@@ -212,13 +281,13 @@ class Facts:
     def value(self, model: str, metric: str = PRIMARY_METRIC, split: str = "test") -> Estimate:
         return self._values.get((model, split, metric), Estimate(math.nan, math.nan, math.nan))
 
-    def models(self, *kinds: str) -> list[str]:
-        """Models of those kinds that have test metrics, best MCC first, ties by name."""
-        table = self.metrics[(self.metrics["split"] == "test") & self.metrics["kind"].isin(kinds)]
+    def models(self, *kinds: str, split: str = "test") -> list[str]:
+        """Models of those kinds that have metrics on the split, best MCC first, ties by name."""
+        table = self.metrics[(self.metrics["split"] == split) & self.metrics["kind"].isin(kinds)]
         table = table[table["value"].notna()]
 
         def best_first(name: str) -> tuple[float, str]:
-            value = self.value(name).value
+            value = self.value(name, split=split).value
             return (math.inf if math.isnan(value) else -value, name)
 
         return sorted(set(table["model"]), key=best_first)
@@ -229,7 +298,7 @@ class Facts:
 
     @cached_property
     def ensembles(self) -> list[str]:
-        return self.models(*ENSEMBLE_KINDS)
+        return self.models("ensemble")
 
     @cached_property
     def seed_ensembles(self) -> list[str]:
@@ -243,27 +312,81 @@ class Facts:
 
     @cached_property
     def seed_values(self) -> list[float]:
-        """Test MCC of every run of the loss that was trained further times; empty without one."""
+        """Test MCC of every run of the loss that was trained further times; empty without one.
+
+        The runs of the study stand first; an MCC that is not defined counts as 0.
+        """
         if not self.further_seeds:
             return []
-        loss = self.further_seeds[0].rpartition("-r")[0]
-        runs = [f"{loss}-r{replicate}" for replicate in range(self.replicates)]
-        values = [self.value(name).value for name in [*runs, *self.further_seeds]]
-        return [value for value in values if not math.isnan(value)]
+        loss, _ = split_model(self.further_seeds[0])
+        runs = [name for name in self.models(*ANSWERING) if split_model(name)[0] == loss]
+        runs.sort(key=lambda name: split_model(name)[1] or 0)
+        values = [self.value(name).value for name in runs]
+        return [0.0 if math.isnan(value) else value for value in values]
+
+    @cached_property
+    def seeds_told(self) -> str:
+        """'5 seeds (1 replicate of the study and 4 more)' of that loss."""
+        further = len([name for name in self.further_seeds if self.runs(name)])
+        own = plural(len(self.seed_values) - further, "replicate")
+        return f"{len(self.seed_values)} seeds ({own} of the study and {further} more)"
 
     @cached_property
     def missing_models(self) -> list[str]:
         """Models that the config asks for and the tables do not have: failed trainings."""
         # A failed training has rows, all of them empty.
         have = set(self.metrics.loc[self.metrics["value"].notna(), "model"])
-        settings = self.config.get("ensembles", {})
-        expected = []
-        for replicate in range(self.replicates):
-            expected += [f"{loss}-r{replicate}" for loss in self.losses]
-            for method in settings.get("methods", []):
-                expected += [f"{method}-top{k}-r{replicate}" for k in settings.get("top_k", [])]
-        expected += [name for name in self.further_seeds if name not in expected]
-        return [name for name in expected if name not in have]
+        return [name for name in self.planned if name not in have]
+
+    def level(self, ensemble: str) -> str:
+        """'losses', 'seeds' or 'ensembles': what the members of an ensemble are."""
+        entry = self.planned.get(ensemble, {})
+        if entry.get("kind") == "seed_ensemble":
+            return "seeds"
+        return "ensembles" if entry.get("level") == "model_average" else "losses"
+
+    # ---- models that tell no classes apart -----------------------------------------------
+    def degenerate(self, split: str = "test") -> dict[str, Degenerate]:
+        """What tables/degenerate.csv says of each model on a split, and undefined MCCs."""
+        return self._degenerate.get(split, {})
+
+    @cached_property
+    def _degenerate(self) -> dict[str, dict[str, Degenerate]]:
+        found: dict[str, dict[str, Degenerate]] = {"test": {}, "ensemble": {}}
+
+        def of(split: str, model: str) -> Degenerate:
+            return found.setdefault(split, {}).setdefault(model, Degenerate(model))
+
+        for row in self.results.table("tables/degenerate.csv").to_dict("records"):
+            entry, name = of(row["split"], row["model"]), str(row["class"])
+            if row["problem"] == "class_never_predicted":
+                entry.never[name] = int(row["value"])
+            elif row["problem"] == "one_class_dominates":
+                entry.dominant, entry.share = name, float(row["value"])
+            else:
+                entry.chance = float(row["value"])
+        for split in ("test", "ensemble"):
+            for model in self.models(*ANSWERING, split=split):
+                if math.isnan(self.value(model, split=split).value):
+                    of(split, model).chance = 0.0
+        return found
+
+    def collapsed(self, name: str) -> bool:
+        """Whether a model, or all runs of a loss, tell no classes apart on the test split."""
+        return bool(self.runs(name)) and all(
+            name in self.degenerate() and self.degenerate()[name].collapsed
+            for name in self.runs(name)
+        )
+
+    def runs(self, name: str) -> list[str]:
+        """The evaluated runs of a loss (or of ensembles of one kind), or the model itself."""
+        models = self.models(*ANSWERING)
+        further = self.further_seeds  # they take no part in the comparisons of losses
+        return [
+            model
+            for model in models
+            if name == model or (name == split_model(model)[0] and model not in further)
+        ]
 
     @cached_property
     def interval_method(self) -> str:
@@ -318,14 +441,26 @@ class Facts:
         if "test" not in table.columns:
             return table
         keep = (table["metric"] == PRIMARY_METRIC) & table["model_b"].notna()
-        return table[keep & table["test"].astype(str).str.contains(PRIMARY_TEST, case=False)]
+        return table[keep & (table["test"] == PRIMARY_TEST)]
+
+    @cached_property
+    def made(self) -> pd.DataFrame:
+        """Rows of the paired tests that could be made."""
+        table = self.significance
+        return table[table["p_value"].notna()] if "p_value" in table else table
+
+    @cached_property
+    def secondary(self) -> pd.DataFrame:
+        """Tests that were made beside the primary ones."""
+        return self.made[~self.made.index.isin(self.primary.index)]
 
     @cached_property
     def _comparisons(self) -> dict[tuple[str, str, str], Comparison]:
         """Primary tests by family and models, both ways round."""
         found: dict[tuple[str, str, str], Comparison] = {}
+        sizes = self.made["family"].value_counts() if len(self.primary) else {}
         for row in self.primary.to_dict("records"):
-            family = str(row.get("family", ""))
+            family = str(row["family"])
             for sign, a, b in ((1, "model_a", "model_b"), (-1, "model_b", "model_a")):
                 ends = sorted((sign * row["ci_low"], sign * row["ci_high"]))
                 test = Comparison(
@@ -336,9 +471,10 @@ class Facts:
                     low=ends[0],
                     high=ends[1],
                     p_value=row["p_value"],
-                    p_adjusted=row.get("p_adjusted", math.nan),
-                    reject=is_true(row.get("reject", False)),
+                    p_adjusted=row["p_adjusted"],
+                    reject=is_true(row["reject"]),
                     family=family,
+                    tests=int(sizes.get(family, 0)),
                 )
                 found.setdefault((family, test.a, test.b), test)
         return found
@@ -372,6 +508,7 @@ class Facts:
         if self.replicates < 2 or "loss_a" not in table.columns:
             return []
         keep = (table["metric"] == PRIMARY_METRIC) & (table["family"] == family)
+        tests = int((table["p_value"].notna() & (table["family"] == family)).sum())
         return [
             Comparison(
                 a=row["loss_a"],
@@ -384,6 +521,7 @@ class Facts:
                 p_adjusted=row["p_adjusted"],
                 reject=is_true(row["reject"]),
                 family=row["family"],
+                tests=tests,
             )
             for row in table[keep & table["difference"].notna()].to_dict("records")
         ]
@@ -410,6 +548,18 @@ class Facts:
         found = selection.calibration_pairs(table, version)
         return found[found["difference"].notna()]
 
+    def uncalibrated(self, pairs: pd.DataFrame) -> list[str]:
+        """Of calibration pairs, by loss, those with a run that tells no classes apart."""
+        return [
+            str(loss)
+            for loss, plain in pairs["plain"].items()
+            if any(
+                run in self.degenerate() and self.degenerate()[run].collapsed
+                for name in (str(loss), plain)
+                for run in self.runs(name)
+            )
+        ]
+
     def against_best_member(self) -> list[Comparison]:
         """Primary tests of each ensemble against its best member, best MCC first."""
         tests = [
@@ -418,15 +568,44 @@ class Facts:
         ]
         return [test for test in tests if test is not None and not math.isnan(test.difference)]
 
-    def noise_floor(self) -> list[tuple[str, str, float, Comparison | None]]:
-        """For both pairs of equal objectives and each replicate: names, MCC difference, test."""
-        found = []
-        for a, b in words.SAME_OBJECTIVE:
-            for replicate in range(self.replicates):
-                first, second = f"{a}-r{replicate}", f"{b}-r{replicate}"
-                difference = self.value(first).value - self.value(second).value
-                if not math.isnan(difference):
-                    found.append(
-                        (first, second, difference, self.compare(first, second, NOISE_FLOOR))
-                    )
-        return found
+    @cached_property
+    def same_objective(self) -> list[tuple[str, str]]:
+        """Pairs of losses that the tables compare as two names of one objective.
+
+        Whether two losses are one objective depends on their parameters, which the steps that
+        write the tables look at.
+        """
+        pairs: dict[tuple[str, str], None] = {}
+        for name, columns in (
+            ("tables/significance.csv", ["model_a", "model_b"]),
+            ("tables/replicate_comparisons.csv", ["loss_a", "loss_b"]),
+        ):
+            table = self.results.table(name)
+            if {"family", *columns} <= set(table.columns):
+                rows = table.loc[table["family"] == NOISE_FLOOR, columns]
+                for a, b in rows.itertuples(index=False):
+                    pairs[split_model(a)[0], split_model(b)[0]] = None
+        return list(pairs)
+
+    def is_same_objective(self, a: str, b: str) -> bool:
+        """Whether two losses are one function under two names."""
+        return (a, b) in self.same_objective or (b, a) in self.same_objective
+
+    def noise_floor(self) -> list[Comparison]:
+        """The primary tests of two runs with the same objective, run by run.
+
+        Pairs of models that tell no classes apart are left out: they differ by nothing.
+        """
+        table = self.primary
+        rows = table[table["family"] == NOISE_FLOOR] if len(table) else table
+        tests = [
+            self.compare(row["model_a"], row["model_b"], NOISE_FLOOR)
+            for row in rows.to_dict("records")
+        ]
+        return [test for test in tests if test is not None and self.tells(test)]
+
+    def tells(self, test: Comparison) -> bool:
+        """Whether a comparison has a difference, and not of two models that tell nothing apart."""
+        return not math.isnan(test.difference) and not (
+            self.collapsed(test.a) and self.collapsed(test.b)
+        )

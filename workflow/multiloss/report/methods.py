@@ -9,7 +9,7 @@ import yaml
 from multiloss import __version__
 from multiloss.report import words
 from multiloss.report.blocks import Block, Bullets, Heading, Section, Text, listed, number, plural
-from multiloss.report.facts import Facts, loss_name, loss_parameters
+from multiloss.report.facts import Facts, loss_parameters, percent
 
 CITATION = Path(__file__).resolve().parents[3] / "CITATION.cff"
 REFERENCES: dict[str, str] = {
@@ -197,43 +197,33 @@ class Citer:
 
 def _network_training(settings: Mapping[str, Any], cite: Citer) -> str:
     """How one kind of network was trained, in one or two sentences."""
-    training = settings.get("training") or {}
-    monitor = str(training.get("monitor", "val_loss")).removeprefix("val_")
+    training = settings["training"]
+    monitor = training["monitor"].removeprefix("val_")
     monitor = f"validation {MONITORED.get(monitor, monitor)}"
-    plateau = training.get("reduce_on_plateau")
-    stopping = training.get("early_stopping")
-    said = [f"with {_optimizer(training.get('optimizer') or {}, cite)}"]
-    if "batch_size" in training:
-        said.append(f"in batches of {training['batch_size']}")
-    if "epochs" in training:
-        most = "at most " if stopping else ""
-        said.append(f"for {most}{plural(training['epochs'], 'epoch')}")
-    result = " ".join(said)
-    extras = []
-    if training.get("warmup_fraction"):
-        extras.append(
-            "a learning rate that rises linearly over the first "
-            f"{number(100 * training['warmup_fraction'], 0)}% of the steps"
-        )
-    if training.get("schedule", "constant") != "constant":
-        extras.append(f"a {training['schedule']} schedule of the learning rate")
+    plateau, stopping = training["reduce_on_plateau"], training["early_stopping"]
+    most = "at most " if stopping else ""
+    result = (
+        f"with {_optimizer(training['optimizer'], cite)} in batches of {training['batch_size']} "
+        f"for {most}{plural(training['epochs'], 'epoch')}"
+    )
+    extras = [_schedule(training)]
     if plateau:
+        floor = plateau["min_learning_rate"]
         extras.append(
-            f"the learning rate multiplied by {plateau.get('factor', 0.5):g} after "
-            f"{plural(plateau.get('patience', 5), 'epoch')} without better {monitor}"
+            f"the learning rate multiplied by {plateau['factor']:g} after "
+            f"{plural(plateau['patience'], 'epoch')} without better {monitor}"
+            + (f", down to {_decimal(floor)}" if floor else "")
         )
     if stopping:
         extras.append(
-            f"early stopping after {plural(stopping.get('patience', 5), 'epoch')} without "
-            f"better {monitor}"
+            f"early stopping after {plural(stopping['patience'], 'epoch')} without better {monitor}"
         )
-    if training.get("batch_norm_momentum") is not None:
+    if training["batch_norm_momentum"] is not None:
         extras.append(
             f"a momentum of {training['batch_norm_momentum']:g} of batch normalisation's statistics"
         )
-    if extras:
-        result += f", with {listed(extras)}"
-    if training.get("keep", "best") == "best":
+    result += f", with {listed(extras)}"
+    if training["keep"] == "best":
         result += f"; the weights of the epoch with the best {monitor} were kept"
     else:
         result += "; the weights of the last epoch were kept"
@@ -251,19 +241,29 @@ def _network_training(settings: Mapping[str, Any], cite: Citer) -> str:
     return result
 
 
+def _schedule(training: Mapping[str, Any]) -> str:
+    """The course of the learning rate before any plateau lowers it."""
+    cosine = training["schedule"] == "cosine"
+    warmup = training["warmup_fraction"]
+    if not warmup:
+        return "a cosine schedule of the learning rate" if cosine else "a constant learning rate"
+    return (
+        f"a learning rate that rises linearly over the first {number(100 * warmup, 0)}% of the "
+        f"steps and then {'falls to 0 by a cosine schedule' if cosine else 'stays as it is'}"
+    )
+
+
 def _optimizer(optimizer: Mapping[str, Any], cite: Citer) -> str:
     """'Adam [3] (learning rate 0.001)'."""
-    name = str(optimizer.get("name", "adam"))
+    name = optimizer["name"]
     text = f"Adam {cite('kingma2015')}" if name == "adam" else "stochastic gradient descent"
-    details = []
-    if optimizer.get("learning_rate") is not None:
-        details.append(f"learning rate {_decimal(optimizer['learning_rate'])}")
-    if name == "sgd" and optimizer.get("momentum"):
-        nesterov = "Nesterov " if optimizer.get("nesterov") else ""
+    details = [f"learning rate {_decimal(optimizer['learning_rate'])}"]
+    if name == "sgd" and optimizer["momentum"]:
+        nesterov = "Nesterov " if optimizer["nesterov"] else ""
         details.append(f"{nesterov}momentum {optimizer['momentum']:g}")
-    if optimizer.get("decay"):
+    if optimizer["decay"]:
         details.append(f"decay {_decimal(optimizer['decay'])} for each step")
-    return f"{text} ({', '.join(details)})" if details else text
+    return f"{text} ({', '.join(details)})"
 
 
 def _decimal(value: float) -> str:
@@ -271,11 +271,11 @@ def _decimal(value: float) -> str:
     return f"{value:.10f}".rstrip("0").rstrip(".")
 
 
-def _with_parameters(kind: str, entry: str | Mapping[str, Any]) -> str:
+def _with_parameters(kind: str, entry: Mapping[str, Any]) -> str:
     """'focal with gamma 2': a loss and the parameters that were used."""
     used = loss_parameters(kind, entry)
     said = [f"{key} {value:g}" for key, value in used.items() if value is not None]
-    return f"{loss_name(entry)} with {listed(said)}" if said else loss_name(entry)
+    return f"{entry['name']} with {listed(said)}" if said else str(entry["name"])
 
 
 def _loss_sources(losses: list[str], cite: Citer) -> str:
@@ -293,14 +293,15 @@ def _loss_sources(losses: list[str], cite: Citer) -> str:
 
 def _seed_ensembles(facts: Facts) -> str:
     """What stands beside the ensembles at the same cost."""
-    averages = [name.removeprefix("seed_average-") for name in sorted(facts.seed_ensembles)]
+    averages = [facts.planned[name] for name in facts.seed_ensembles if name in facts.planned]
     if not averages:
         return ""
-    sizes = listed([name.rpartition("-top")[2] for name in averages])
-    loss = averages[0].rpartition("-top")[0]
+    sizes = listed(sorted({str(entry["k"]) for entry in averages}, key=int))
+    loss = averages[0]["loss"]
     text = f" Beside them stand averages of {sizes} training runs of the loss {loss}"
-    if facts.further_seeds:
-        text += f", for which it was trained {plural(len(facts.further_seeds), 'further time')}"
+    further = len([e for e in facts.planned.values() if e["kind"] == "seed"])
+    if further:
+        text += f", for which it was trained {plural(further, 'further time')}"
     return text + "."
 
 
@@ -332,7 +333,7 @@ def paragraphs(facts: Facts) -> tuple[list[str], list[str]]:
         found.append(
             f"Ensembles were built from the {sizes} single models with the highest Matthews "
             f"correlation coefficient (MCC) on the ensemble split, by {'; '.join(said)}. The best "
-            "ensemble was chosen there by cross-fitting over folds of patients."
+            f"ensemble was chosen there by cross-fitting over folds of {facts.unit}s."
             + _seed_ensembles(facts)
         )
     found.append(_statistics(facts, cite))
@@ -363,7 +364,7 @@ def paragraphs(facts: Facts) -> tuple[list[str], list[str]]:
 
 def _segmentation(facts: Facts, cite: Citer) -> str:
     settings = facts.config["segmentation"]
-    names = [loss_name(entry) for entry in settings["losses"]]
+    names = [str(entry["name"]) for entry in settings["losses"]]
     losses = [_with_parameters("segmentation", entry) for entry in settings["losses"]]
     sources = [key for name in names for key in SEGMENTATION_SOURCES.get(name, ())]
     backbone = str(settings.get("backbone", "efficientnetb0"))
@@ -442,11 +443,16 @@ def _data(facts: Facts, cite: Citer) -> str:
     if not manifest.empty:
         counts = [f"{split} {facts.size(split)}" for split in words.SPLITS]
         text += (
-            f" {plural(len(manifest), 'image')} of "
-            f"{plural(manifest['patient_id'].nunique(), 'patient')} in "
-            f"{plural(len(facts.classes), 'class', 'classes')} ({listed(facts.classes)}) were "
-            f"divided by patient, stratified by class: {listed(counts)}."
+            f" {facts.size()} in {plural(len(facts.classes), 'class', 'classes')} "
+            f"({listed(facts.classes)}) were divided by {facts.unit}, stratified by class: "
+            f"{'; '.join(counts)}."
         )
+        unknown = facts.unknown()
+        if unknown:
+            text += (
+                f" Patients were not known for {percent(unknown)} of the images, which were taken "
+                "as independent; intervals may be too narrow."
+            )
         rejected = facts.results.table("data/rejected.csv")
         dropped = facts.results.table("data/dropped.csv")
         if len(rejected):
@@ -466,7 +472,7 @@ def _statistics(facts: Facts, cite: Citer) -> str:
     source = f" {cite('efron1987')}" if "accelerated" in facts.interval_method else ""
     text += (
         f"with {facts.confidence} intervals by {facts.interval_method}{source} over resampled "
-        f"patients {cite('field2007')}"
+        f"{facts.unit}s {cite('field2007')}"
     )
     if settings.get("resamples"):
         text += f" ({plural(settings['resamples'], 'resample')})"
@@ -485,7 +491,7 @@ def _statistics(facts: Facts, cite: Citer) -> str:
     text += (
         " Each model was compared with the baseline "
         f"{facts.baseline_loss}, and each ensemble with its best member, by sign-flip permutation "
-        "by patient"
+        f"by {facts.unit}"
     )
     if facts.permutations:
         text += f" (up to {facts.permutations:,} permutations)"
@@ -493,7 +499,7 @@ def _statistics(facts: Facts, cite: Citer) -> str:
     names = set(used["test"].astype(str).str.lower()) if "test" in used else set()
     others = []
     if any("boot" in name for name in names):
-        others.append("the paired patient bootstrap")
+        others.append(f"the paired bootstrap over {facts.unit}s")
     if any("delong" in name for name in names):
         others.append(
             f"DeLong's test {cite('delong1988')} adjusted for clusters {cite('obuchowski1997')}"
@@ -504,8 +510,12 @@ def _statistics(facts: Facts, cite: Citer) -> str:
         others.append(f"Cochran's Q {cite('cochran1950')} over all single models")
     if others:
         text += f"; {listed(others)} were computed beside it"
-    text += f". p values were corrected within each family {cite('holm1979')}"
-    text += f" at a level of {facts.alpha:g}."
+    text += (
+        f". p values were corrected within each of the {facts.made['family'].nunique()} families "
+        f"of tests {cite('holm1979')}; a test rejects at a corrected p of at most {facts.alpha:g}."
+        if len(facts.made)
+        else "."
+    )
     if facts.crossed:
         text += (
             " Losses were also compared by their means over the seeds, with seeds and patients as "

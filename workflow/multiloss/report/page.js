@@ -1,5 +1,7 @@
 "use strict";
 // Sortable tables: a button in each column head, the order told to screen readers by aria-sort.
+// Of a long table the first rows are shown, in whatever order it stands; the button below it
+// shows all. Sorting always moves all rows, and paper has them all.
 (function () {
   const collator = new Intl.Collator("en", { numeric: true });
   const missing = "\u2013";
@@ -14,6 +16,15 @@
     return numeric ? Number(a) - Number(b) : collator.compare(a, b);
   }
 
+  const opened = new WeakSet();
+
+  function fold(table) {
+    const shown = opened.has(table) ? Infinity : Number(table.dataset.shown);
+    Array.from(table.tBodies[0].rows, (row, place) => {
+      row.classList.toggle("beyond", place >= shown);
+    });
+  }
+
   function sort(table, index, direction) {
     const body = table.tBodies[0];
     const rows = Array.from(body.rows, (row) => ({ row, key: value(row, index) }));
@@ -23,6 +34,7 @@
     const sign = direction === "ascending" ? 1 : -1;
     filled.sort((a, b) => sign * compare(a.key, b.key, numeric));
     body.append(...filled.concat(empty).map((item) => item.row));
+    if (table.dataset.shown) fold(table);
     Array.from(table.tHead.rows[0].cells, (head, position) => {
       if (position === index) head.setAttribute("aria-sort", direction);
       else head.removeAttribute("aria-sort");
@@ -44,6 +56,31 @@
     });
   }
 
+  const long = Array.from(document.querySelectorAll("table[data-shown]"), (table) => {
+    const button = document.createElement("button");
+    const count = table.tBodies[0].rows.length;
+    button.type = "button";
+    button.className = "rest";
+    button.setAttribute("aria-controls", table.id);
+    function toggle(open) {
+      if (open) opened.add(table);
+      else opened.delete(table);
+      fold(table);
+      button.setAttribute("aria-expanded", String(open));
+      button.textContent = open ? `Show ${table.dataset.shown} of ${count} rows` : `Show all ${count} rows`;
+    }
+    button.addEventListener("click", () => toggle(!opened.has(table)));
+    table.closest(".scroll").after(button);
+    toggle(false);
+    return toggle;
+  });
+  // The browser's own search finds only what is shown.
+  window.addEventListener("keydown", (event) => {
+    if (event.key === "F3" || ((event.ctrlKey || event.metaKey) && event.key === "f")) {
+      for (const toggle of long) toggle(true);
+    }
+  });
+
   // On a phone the table of contents would push the answer off the first screen.
   const contents = document.querySelector("nav details");
   if (window.matchMedia("(max-width: 60rem)").matches) contents.open = false;
@@ -58,13 +95,13 @@
   window.addEventListener("hashchange", reveal);
   reveal();
 
-  // On paper folds are open, but for tables whose first rows are shown anyway.
-  let opened = [];
+  // On paper folds are open.
+  let closed = [];
   window.addEventListener("beforeprint", () => {
-    opened = Array.from(document.querySelectorAll("main details:not([open]):not(.long)"));
-    for (const fold of opened) fold.open = true;
+    closed = Array.from(document.querySelectorAll("main details:not([open])"));
+    for (const details of closed) details.open = true;
   });
   window.addEventListener("afterprint", () => {
-    for (const fold of opened) fold.open = false;
+    for (const details of closed) details.open = false;
   });
 })();

@@ -27,7 +27,7 @@ from multiloss.report.blocks import (
     value_cell,
     yes,
 )
-from multiloss.report.facts import Estimate, Facts
+from multiloss.report.facts import Estimate, Facts, percent, watched
 from multiloss.report.figures import Figures
 
 VERIFIED = {
@@ -83,24 +83,35 @@ def data(facts: Facts, figures: Figures) -> Section:
         role = facts.role(split)
         part = manifest[manifest["split"] == split]
         row = {"split": split, "role": role, "images": len(part)}
-        row["patients"] = part["patient_id"].nunique()
+        row["patients"] = facts.patients(split) if facts.unknown(split) < 1 else pd.NA
+        row["unknown"] = percent(facts.unknown(split)) if facts.unknown() else pd.NA
         for name in facts.classes:
             row[f"class {name}"] = int((part["label"].astype(str) == name).sum())
         rows.append(row)
+    unknown = facts.unknown()
+    if unknown:
+        blocks.append(
+            Note(
+                f"Patients are unknown for {percent(unknown)} of the images. Each such image was "
+                "taken as a patient of its own: images of one patient may lie in several splits, "
+                "which flatters the results, and intervals may be too narrow.",
+                "warning",
+            )
+        )
+    known = "A patient is in one split only; patients" if unknown < 1 else "Images"
     blocks.append(
         table(
             "splits",
             "Images and patients of each split",
-            f"n = {plural(len(manifest), 'image')} of "
-            f"{plural(manifest['patient_id'].nunique(), 'patient')}. A patient is in one split "
-            "only; patients were divided at random with the study's seed, stratified by class. "
-            "The columns on the right count the images of each class.",
+            f"n = {facts.size()}. {known} were divided at random with the study's seed, stratified "
+            "by class. The columns on the right count the images of each class.",
             pd.DataFrame(rows),
             [
                 Column("split", "Split", code=True),
                 Column("role", "What it does"),
                 Column("images", "Images", count),
-                Column("patients", "Patients", count),
+                Column("patients", "Patients" if not unknown else "Patients, at most", count),
+                Column("unknown", "Images of unknown patients"),
                 *(Column(f"class {name}", name, count) for name in facts.classes),
             ],
             source="data/manifest.csv",
@@ -134,16 +145,14 @@ def _source(record: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _splits_text(facts: Facts) -> str:
-    splits = facts.config.get("splits", {})
-    test = splits.get("test", "shipped")
+    splits = facts.config["splits"]
+    test = splits["test"]
     if test == "shipped":
         text = "The test split is the test folder that the source ships."
     else:
-        text = f"The test split is a share of {number(test, 2)} of the patients."
-    ratios = splits.get("ratios", {})
-    if ratios:
-        shares = ", ".join(f"{name} {number(share, 2)}" for name, share in ratios.items())
-        text += f" The other patients are divided into {shares}."
+        text = f"The test split is a share of {number(test, 2)} of the {facts.unit}s."
+    shares = ", ".join(f"{name} {number(share, 2)}" for name, share in splits["ratios"].items())
+    text += f" The other {facts.unit}s are divided into {shares}."
     return text
 
 
@@ -159,7 +168,9 @@ def _left_out(facts: Facts) -> list[Block]:
         f"{plural(len(dropped), 'image')} of {plural(dropped['patient_id'].nunique(), 'patient')} "
         "left out of training because the patient number occurs in the shipped test folder too."
         if len(dropped)
-        else "No image was left out because its patient occurs in the test folder.",
+        else "No image was left out because its patient occurs in the test folder."
+        if facts.config["splits"]["test"] == "shipped" and facts.unknown() < 1
+        else "",
     ]
     blocks.append(Text([" ".join(said)]))
     if len(rejected):
@@ -230,11 +241,16 @@ def _leakage(facts: Facts) -> list[Block]:
                 Column("level", "Counted"),
                 Column("detail", "What it means"),
             ],
-            shown=20,
             source="tables/leakage.csv",
         )
     )
     return blocks
+
+
+def _watched(facts: Facts) -> str:
+    """What the validation images of the lung masks decide beside the choice of networks."""
+    does = watched(facts.config["segmentation"]["training"], "each training")
+    return f"The split val of the images with lung masks {listed(does)}. " if does else ""
 
 
 def segmentation(facts: Facts, figures: Figures) -> Section:
@@ -248,7 +264,7 @@ def segmentation(facts: Facts, figures: Figures) -> Section:
         single = scores[~scores["loss"].astype(str).str.startswith("and_")]
         chosen = single[single["selected"].map(is_true)] if "selected" in single else single[:0]
         text = (
-            "One U-Net was trained for each segmentation loss. "
+            f"One U-Net was trained for each segmentation loss. {_watched(facts)}"
             f"The {chosen['loss'].nunique()} with the best mean Dice on the validation images were "
             "combined: a pixel is lung where all of them say so."
         )

@@ -8,11 +8,12 @@ from typing import Any
 import pandas as pd
 from markupsafe import Markup
 
-from multiloss.report import words
+from multiloss.report import faults, words
 from multiloss.report.answer import listed_codes
 from multiloss.report.blocks import (
-    ROWS_SHOWN,
+    DAGGER,
     Block,
+    Cell,
     Column,
     Heading,
     Note,
@@ -22,7 +23,6 @@ from multiloss.report.blocks import (
     count,
     interval,
     number,
-    p_value,
     plural,
     signed,
     table,
@@ -30,13 +30,12 @@ from multiloss.report.blocks import (
     yes,
 )
 from multiloss.report.facts import (
-    ENSEMBLE_KINDS,
     FEW_SEEDS,
     PUBLISHED_INTERVAL,
     Estimate,
     Facts,
-    loss_name,
     loss_parameters,
+    split_model,
 )
 from multiloss.report.figures import Figures
 
@@ -72,10 +71,10 @@ def training(facts: Facts, figures: Figures) -> Section:
             ]
         )
     ]
-    same = {name: other for pair in words.SAME_OBJECTIVE for name, other in (pair, pair[::-1])}
+    same = {name: other for pair in facts.same_objective for name, other in (pair, pair[::-1])}
     rows = []
     for entry in settings["losses"]:
-        name = loss_name(entry)
+        name = str(entry["name"])
         used = loss_parameters("classification", entry)
         other = same.get(name)
         rows.append(
@@ -103,7 +102,6 @@ def training(facts: Facts, figures: Figures) -> Section:
                 Column("parameters", "Parameters"),
                 Column("note", "Note"),
             ],
-            shown=20,
         )
     )
     histories = _histories(facts)
@@ -113,7 +111,7 @@ def training(facts: Facts, figures: Figures) -> Section:
                 "trainings",
                 "Trainings",
                 "Each training run: epochs run, the epoch with the best validation MCC, that MCC, "
-                f"and the losses in the last epoch. {_kept(settings.get('training', {}))}"
+                f"and the losses in the last epoch. {_kept(settings['training'])}"
                 "Losses of different kinds have different scales and cannot be compared between "
                 "rows.",
                 histories,
@@ -127,7 +125,6 @@ def training(facts: Facts, figures: Figures) -> Section:
                     Column("val_loss_last", "Validation loss, last", number),
                     Column("remark", "Remark"),
                 ],
-                shown=max(len(facts.losses), ROWS_SHOWN),
                 source="models/",
             )
         )
@@ -140,9 +137,8 @@ def training(facts: Facts, figures: Figures) -> Section:
 
 def _kept(training: Mapping[str, Any]) -> str:
     """Which weights of a training went on."""
-    epoch = {"last": "last epoch", "best": f"best epoch by {training.get('monitor', 'val_loss')}"}
-    kept = epoch.get(training.get("keep", ""))
-    return f"The weights of the {kept} were kept. " if kept else ""
+    epoch = {"last": "last epoch", "best": f"best epoch by {training['monitor']}"}
+    return f"The weights of the {epoch[training['keep']]} were kept. "
 
 
 def _gap_text(names: list[str]) -> Markup:
@@ -173,8 +169,11 @@ def _histories(facts: Facts) -> pd.DataFrame:
         for column in ("loss", "val_loss"):
             if column in history:
                 row[f"{column}_last"] = history[column].iloc[-1]
+        found = facts.degenerate().get(f"{loss}-r{row['replicate']}")
         if "loss" in history and pd.isna(history["loss"].iloc[-1]):
             row["remark"] = "failed: the loss was not a finite number"
+        elif found is not None:
+            row["remark"] = f"{DAGGER} {faults.phrase(found)}"
         rows.append(row)
     order = {loss: position for position, loss in enumerate(facts.losses)}
     rows.sort(key=lambda row: (order.get(row["loss"], len(order)), row["loss"], row["replicate"]))
@@ -215,7 +214,7 @@ def metrics_table(
             row[metric] = pd.NA if math.isnan(found.value) else value_cell(found)
         row["binomial"] = binomial.get(model, pd.NA)
         rows.append(row)
-    columns = [Column("model", "Model", code=True)]
+    columns = [Column("model", "Model", code=True, model=True)]
     columns += [Column(name, label) for name, label in (("kind", "Kind"), ("members", "Members"))]
     for metric in metrics:
         help_text = words.metric_help(metric)
@@ -247,7 +246,7 @@ def class_table(
     frame = pd.DataFrame(rows)
     if frame.empty or not frame[list(CLASS_METRICS)].notna().any(axis=None):
         return None
-    columns = [Column("model", "Model", code=True), Column("class", "Class")]
+    columns = [Column("model", "Model", code=True, model=True), Column("class", "Class")]
     columns += [
         Column(metric, words.metric_label(metric), number, help=words.metric_help(metric))
         for metric in CLASS_METRICS
@@ -256,12 +255,10 @@ def class_table(
 
 
 def _how(facts: Facts, split: str = "test") -> str:
-    settings = facts.config.get("evaluation", {})
-    resamples = settings.get("resamples", "")
     return (
         f"n = {facts.size(split)}; "
-        f"{facts.confidence} intervals by {facts.interval_method} over patients"
-        + (f" ({plural(resamples, 'resample')})" if resamples else "")
+        f"{facts.confidence} intervals by {facts.interval_method} over {facts.unit}s "
+        f"({plural(facts.config['evaluation']['resamples'], 'resample')})"
     )
 
 
@@ -278,19 +275,20 @@ def _reasons(facts: Facts, kinds: Iterable[str]) -> list[Block]:
     ]
     if part.empty:
         return []
-    grouped = part.groupby(["metric", "reason"], sort=True)["model"].nunique().reset_index()
+    grouped = part.groupby(["metric", "reason"], sort=True)["model"]
+    grouped = grouped.agg(lambda names: Cell(listed_codes(sorted(set(names))))).reset_index()
     grouped["metric"] = grouped["metric"].map(words.metric_label)
     return [
         table(
             f"undefined-{next(iter(kinds))}",
             "Values that are not defined",
-            "A metric that cannot be computed stays empty; it is never counted as 0. For each "
-            "metric and reason: in how many models.",
+            "A metric that cannot be computed stays empty here; paired tests count such an MCC as "
+            "0, which is chance, and say so. For each metric and reason: in which models.",
             grouped,
             [
                 Column("metric", "Metric"),
                 Column("reason", "Reason"),
-                Column("model", "Models", count),
+                Column("model", "Models", model=True),
             ],
             source="tables/metrics.csv",
         )
@@ -354,7 +352,8 @@ def singles(facts: Facts, figures: Figures) -> Section:
                     facts.singles,
                     f"singles-{split}",
                     f"Single models on the {split} split",
-                    f"{_how(facts, split)}. Not a result: this split {facts.role(split)}.",
+                    f"{_how(facts, split)}. Not a result: this split {facts.role(split)}, and what "
+                    "is chosen or fitted on a split looks better there than it is.",
                     split=split,
                     folded=True,
                 )
@@ -448,8 +447,8 @@ def ensembles(facts: Facts, figures: Figures) -> Section:
                 "and their rank by it.",
                 members,
                 [
-                    Column("ensemble", "Ensemble", code=True),
-                    Column("member", "Member", code=True),
+                    Column("ensemble", "Ensemble", code=True, model=True),
+                    Column("member", "Member", code=True, model=True),
                     Column("rank", "Rank", count),
                     Column("score", "Score", number),
                     Column("score_metric", "Score is", code=True),
@@ -469,8 +468,8 @@ def ensembles(facts: Facts, figures: Figures) -> Section:
                 "the ensemble split. A weight of 0 means that the member adds nothing there.",
                 weights,
                 [
-                    Column("ensemble", "Ensemble", code=True),
-                    Column("member", "Member", code=True),
+                    Column("ensemble", "Ensemble", code=True, model=True),
+                    Column("member", "Member", code=True, model=True),
                     Column("weight", "Weight", number),
                 ],
                 source="ensembles/weights.csv",
@@ -490,13 +489,13 @@ def ensembles(facts: Facts, figures: Figures) -> Section:
                 "What was chosen on the ensemble split",
                 "The single model, the ensemble and the overall choice with their score on the "
                 "ensemble split. Ensembles that are fitted there are scored by cross-fitting over "
-                "folds of patients, so that no image is scored by weights it has shaped. "
-                f"Intervals are {facts.confidence} percentiles of resampled patients; for whether "
-                "the choice holds, see the test split.",
+                f"folds of {facts.unit}s, so that no image is scored by weights it has shaped. "
+                f"Intervals are {facts.confidence} percentiles of resampled {facts.unit}s; for "
+                "whether the choice holds, see the test split." + _chance_chosen(facts),
                 frame,
                 [
                     Column("what", "Choice"),
-                    Column("model", "Model", code=True),
+                    Column("model", "Model", code=True, model=True),
                     Column("metric", "By", code=True),
                     Column("score", "Score", number),
                     Column("interval", "Interval"),
@@ -505,8 +504,20 @@ def ensembles(facts: Facts, figures: Figures) -> Section:
                 source="ensembles/chosen.csv",
             )
         )
-    blocks += _reasons(facts, ENSEMBLE_KINDS)
+    blocks += _reasons(facts, ["ensemble"])
     return Section("ensembles", "Ensembles", blocks)
+
+
+def _chance_chosen(facts: Facts) -> str:
+    """Which choices fell on models that tell no classes apart on the ensemble split."""
+    there = facts.degenerate("ensemble")
+    names = facts.chosen_table.get("model", [])
+    said = [
+        f" On the ensemble split {name} {faults.phrase(there[name], 'images')}."
+        for name in dict.fromkeys(names)
+        if name in there
+    ]
+    return "".join(said)
 
 
 def diversity(facts: Facts, figures: Figures) -> Section:
@@ -545,8 +556,8 @@ def diversity(facts: Facts, figures: Figures) -> Section:
                 "together, 0 when independent, negative when they err on different images.",
                 pairs,
                 [
-                    Column("model_a", "Model", code=True),
-                    Column("model_b", "and", code=True),
+                    Column("model_a", "Model", code=True, model=True),
+                    Column("model_b", "and", code=True, model=True),
                     Column("differs", "They differ in"),
                     Column("disagreement", "Disagreement", number),
                     Column("q_statistic", "Q statistic", number),
@@ -564,11 +575,12 @@ def _known(facts: Facts) -> str:
     values = facts.seed_values
     if len(values) < 2:
         return ""
-    loss = facts.further_seeds[0].rpartition("-r")[0]
+    loss, _ = split_model(facts.further_seeds[0])
     return (
-        f", except for {loss}: its {len(values)} seeds have a test MCC of "
+        f", except for {loss}: its {facts.seeds_told} have a test MCC of "
         f"{number(statistics.mean(values))} on average, with a standard deviation of "
-        f"{number(statistics.stdev(values))}"
+        f"{number(statistics.stdev(values))}, and lie up to "
+        f"{number(max(values) - min(values))} apart"
     )
 
 
@@ -585,8 +597,8 @@ def replicates(facts: Facts, figures: Figures) -> Section:
         )
         if parts.seed > parts.loss:
             text += (
-                " A single run says more about its seed than about its loss: rankings of single "
-                "runs mean little here."
+                " As estimated here, a single run says more about its seed than about its loss: "
+                "rankings of single runs mean little."
             )
         blocks.append(Note(text, "warning" if parts.seed > parts.loss else "verdict"))
     if facts.replicates == 1:
@@ -610,15 +622,15 @@ def replicates(facts: Facts, figures: Figures) -> Section:
     if floor:
         rows = [
             {
-                "pair": f"{a} and {b}",
+                "a": test.a,
+                "b": test.b,
                 "difference": value_cell(
-                    Estimate(difference, t.low if t else math.nan, t.high if t else math.nan),
-                    show=signed,
+                    Estimate(test.difference, test.low, test.high), show=signed
                 ),
-                "p": t.p_value if t else math.nan,
-                "holm": t.p_adjusted if t else math.nan,
+                "p": test.p_value,
+                "holm": test.p_adjusted,
             }
-            for a, b, difference, t in floor
+            for test in floor
         ]
         blocks.append(
             table(
@@ -630,10 +642,11 @@ def replicates(facts: Facts, figures: Figures) -> Section:
                 "two runs of one loss differ, not that two losses do.",
                 pd.DataFrame(rows),
                 [
-                    Column("pair", "Pair", code=True),
+                    Column("a", "Model", code=True, model=True),
+                    Column("b", "minus", code=True, model=True),
                     Column("difference", "Difference in test MCC", signed),
-                    Column("p", "p", p_value),
-                    Column("holm", "p, Holm", p_value),
+                    Column("p", "p", facts.p),
+                    Column("holm", "p, Holm", facts.p),
                 ],
                 source="tables/significance.csv",
             )
@@ -650,7 +663,7 @@ def replicates(facts: Facts, figures: Figures) -> Section:
                 "between seeds; it does not hold the uncertainty from the choice of patients.",
                 frame.assign(runs=frame["runs"].map(_runs)) if "runs" in frame else frame,
                 [
-                    Column("family", "Models", code=True),
+                    Column("family", "Models", code=True, model=True),
                     Column("kind", "Kind"),
                     Column("replicates", "Seeds", count),
                     Column("mean", "Mean", number),
@@ -686,10 +699,10 @@ def replicates(facts: Facts, figures: Figures) -> Section:
                 "one run of it.",
                 pd.DataFrame(rows),
                 [
-                    Column("loss", "Loss", code=True),
+                    Column("loss", "Loss", code=True, model=True),
                     Column("difference", "Difference in mean MCC", signed),
-                    Column("p", "p", p_value),
-                    Column("holm", "p, Holm", p_value),
+                    Column("p", "p", facts.p),
+                    Column("holm", "p, Holm", facts.p),
                     Column("reject", "Rejects", yes),
                 ],
                 source="tables/replicate_comparisons.csv",

@@ -217,9 +217,9 @@ def run_times(results: Path, figures: Figures) -> Section:
         [
             Text(
                 [
-                    f"{plural(jobs, 'measured job')} took {_spoken(total)} together. Jobs run "
-                    "side by side, so the study took less than that on a machine with several "
-                    "cores."
+                    f"{plural(jobs, 'measured job')} that were done when this page was written, "
+                    f"itself not counted, took {_spoken(total)} together. Jobs run side by side, "
+                    "so the study took less than that on a machine with several cores."
                 ]
             ),
             table(

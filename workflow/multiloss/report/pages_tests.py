@@ -6,6 +6,7 @@ from typing import Any
 
 import pandas as pd
 
+from multiloss.localisation import GAIN, UNIFORM
 from multiloss.report import words
 from multiloss.report.answer import calibration_text
 from multiloss.report.blocks import (
@@ -19,7 +20,6 @@ from multiloss.report.blocks import (
     count,
     is_true,
     number,
-    p_value,
     plural,
     signed,
     table,
@@ -29,18 +29,33 @@ from multiloss.report.blocks import (
 from multiloss.report.facts import Estimate, Facts
 from multiloss.report.figures import Figures
 
-COMPARISON_COLUMNS = [
-    Column("model_a", "Model", code=True),
-    Column("model_b", "against", code=True),
-    Column("metric", "Metric"),
-    Column("difference", "Difference", signed),
-    Column("test", "Test"),
-    Column("statistic", "Statistic", number),
-    Column("p_value", "p", p_value),
-    Column("p_adjusted", "p, Holm", p_value),
-    Column("reject", "Rejects", yes),
-    Column("reason", "Remark"),
-]
+
+def _comparison_columns(facts: Facts) -> list[Column]:
+    return [
+        Column("model_a", "Model", code=True, model=True),
+        Column("model_b", "against", code=True, model=True),
+        Column("metric", "Metric"),
+        Column("difference", "Difference", signed),
+        Column("test", "Test"),
+        Column("statistic", "Statistic", number),
+        Column("p_value", "p", facts.p),
+        Column("p_adjusted", "p, Holm", facts.p),
+        Column("reject", "Rejects", yes),
+        Column("reason", "Remark"),
+    ]
+
+
+def _independence(facts: Facts) -> str:
+    """Whether the tests respect that images of one patient are alike."""
+    if facts.unit == "image":
+        return (
+            ". Patients are unknown, so every test takes images as independent, and p values may "
+            "be too small."
+        )
+    return (
+        ", so that several images of one patient count as what they are. McNemar's test takes "
+        "images for independent and is shown for comparison only."
+    )
 
 
 def significance(facts: Facts, figures: Figures) -> Section:
@@ -54,16 +69,16 @@ def significance(facts: Facts, figures: Figures) -> Section:
         Text(
             [
                 "All tests compare two models on the same test images. The primary one flips the "
-                "sign of each patient's contribution to the difference"
+                f"sign of each {facts.unit}'s contribution to the difference"
                 + (
                     f" (up to {facts.permutations:,} times, or in all ways there are)"
                     if facts.permutations
                     else ""
                 )
-                + ", so that several images of one patient count as what they are. McNemar's test "
-                "takes images for independent and is shown for comparison only. Within each "
+                + _independence(facts)
+                + " Within each "
                 "family, p values are corrected by Holm's method; a test rejects where the "
-                f"corrected value is below {facts.alpha:g}."
+                f"corrected value is at most {facts.alpha:g}."
             ]
         )
     )
@@ -79,9 +94,9 @@ def significance(facts: Facts, figures: Figures) -> Section:
                 ),
                 "p": test.p_value,
                 "holm": test.p_adjusted,
-                "verdict": {"better": "better", "worse": "worse", "open": "not shown"}[
-                    test.verdict
-                ],
+                "verdict": {"better": "better", "worse": "worse", "open": "not shown"}[test.verdict]
+                if facts.tells(test)
+                else "neither tells classes apart",
             }
             for test in ensemble_tests
         ]
@@ -91,17 +106,17 @@ def significance(facts: Facts, figures: Figures) -> Section:
                 "Is the ensemble better than its best member?",
                 f"n = {facts.size('test')}. "
                 "Difference in MCC on the test split (ensemble minus member) with its "
-                f"{facts.confidence} interval, the p value of the permutation test by patient, and "
-                "the same after Holm correction. 'Not shown' means that the data cannot tell, not "
-                "that the two are equal. The interval is of each difference alone, so it can "
-                "leave out 0 where the corrected test does not reject.",
+                f"{facts.confidence} interval, the p value of the permutation test by "
+                f"{facts.unit}, and the same after Holm correction. 'Not shown' means that the "
+                "data cannot tell, not that the two are equal. The interval is of each difference "
+                "alone, so it can leave out 0 where the corrected test does not reject.",
                 pd.DataFrame(rows),
                 [
-                    Column("ensemble", "Ensemble", code=True),
-                    Column("member", "Best member", code=True),
+                    Column("ensemble", "Ensemble", code=True, model=True),
+                    Column("member", "Best member", code=True, model=True),
                     Column("difference", "Difference in MCC", signed),
-                    Column("p", "p", p_value),
-                    Column("holm", "p, Holm", p_value),
+                    Column("p", "p", facts.p),
+                    Column("holm", "p, Holm", facts.p),
                     Column("verdict", "Better?"),
                 ],
                 source="tables/significance.csv",
@@ -124,6 +139,7 @@ def significance(facts: Facts, figures: Figures) -> Section:
             ]
         ),
     ]
+    columns = _comparison_columns(facts)
     for position, (family, part) in enumerate(frame.groupby("family", sort=False, dropna=False)):
         made = int(part["p_value"].notna().sum())
         rejected = int(part["reject"].map(is_true).sum())
@@ -143,7 +159,7 @@ def significance(facts: Facts, figures: Figures) -> Section:
                 words.family_label(family),
                 f"n = {facts.size('test')}. {verdict}",
                 part.sort_values("p_value", kind="stable"),
-                COMPARISON_COLUMNS,
+                columns,
                 source="tables/significance.csv",
                 folded=True,
             )
@@ -194,7 +210,7 @@ def calibration(facts: Facts, figures: Figures) -> Section:
         row |= {version: versions.get((model, version), pd.NA) for version in VERSIONS}
         rows.append(row)
     frame = pd.DataFrame(rows).sort_values("order", kind="stable", na_position="last")
-    columns = [Column("model", "Model", code=True)]
+    columns = [Column("model", "Model", code=True, model=True)]
     columns += [
         Column(metric, words.metric_label(metric), number, help=words.metric_help(metric))
         for metric in CALIBRATION_METRICS
@@ -206,12 +222,12 @@ def calibration(facts: Facts, figures: Figures) -> Section:
             "calibration",
             "Calibration on the test split",
             f"n = {facts.size('test')}; "
-            f"{facts.confidence} intervals over patients. ECE is the mean distance between "
+            f"{facts.confidence} intervals over {facts.unit}s. ECE is the mean distance between "
             "confidence and share of right answers"
             + (f" over {bins} bins with equal numbers of images" if bins else "")
             + "; in a finite sample it is never 0, even for a perfectly calibrated model. "
             "Temperatures are fitted on the ensemble split. All columns are better when smaller. "
-            "Lowest raw ECE first.",
+            "Lowest raw ECE first." + _votes(facts),
             frame,
             columns,
             source="tables/calibration_scores.csv",
@@ -221,6 +237,18 @@ def calibration(facts: Facts, figures: Figures) -> Section:
     blocks.append(_brier(facts, models))
     blocks += figures.rest("Calibration")
     return Section("calibration", "Calibration", blocks)
+
+
+def _votes(facts: Facts) -> str:
+    """That the probabilities of votes are no probabilities."""
+    if not any(facts.planned.get(name, {}).get("method") == "majority_vote"
+               for name in facts.ensembles):  # fmt: skip
+        return ""
+    return (
+        " What majority votes give as probabilities, (votes + mean probability) / (members + 1), "
+        "orders the classes and is not meant to be believed: read none of these columns as the "
+        "calibration of such a model."
+    )
 
 
 def _brier(facts: Facts, models: list[str]) -> Block:
@@ -239,7 +267,7 @@ def _brier(facts: Facts, models: list[str]) -> Block:
         "same for all models), up to a small rest within bins.",
         pd.DataFrame(rows),
         [
-            Column("model", "Model", code=True),
+            Column("model", "Model", code=True, model=True),
             *(Column(metric, words.metric_label(metric), number) for metric in BRIER_PARTS),
         ],
         source="tables/metrics.csv",
@@ -259,6 +287,7 @@ def _calibration_answer(facts: Facts) -> list[Block]:
             )
         ]
     corrected = facts.calibration_pairs("prior_corrected")
+    void = facts.uncalibrated(raw)
     rows = [
         {
             "loss": loss,
@@ -269,6 +298,7 @@ def _calibration_answer(facts: Facts) -> list[Block]:
             "corrected": _difference_cell(corrected.loc[loss])
             if loss in corrected.index
             else pd.NA,
+            "remark": "left out: a run tells no classes apart" if loss in void else pd.NA,
         }
         for loss, row in raw.iterrows()
     ]
@@ -283,15 +313,18 @@ def _calibration_answer(facts: Facts) -> list[Block]:
             f"in ECE, calibrated minus plain, with its paired {facts.confidence} interval: "
             "negative where the calibration term helps."
             + (" Means over the seeds." if facts.replicates > 1 else "")
-            + " On the right the same for probabilities that were corrected for the class shares.",
+            + f" Holm's correction goes over the {len(raw)} rows; in the section Significance the "
+            "same tests are corrected over all measures of calibration together."
+            " On the right the same for probabilities that were corrected for the class shares.",
             pd.DataFrame(rows),
             [
-                Column("loss", "Loss", code=True),
-                Column("plain", "Plain form", code=True),
+                Column("loss", "Loss", code=True, model=True),
+                Column("plain", "Plain form", code=True, model=True),
                 Column("difference", "Difference in ECE", number),
-                Column("p", "p", p_value),
-                Column("holm", "p, Holm", p_value),
+                Column("p", "p", facts.p),
+                Column("holm", "p, Holm", facts.p),
                 Column("corrected", "Difference, class shares corrected", number),
+                Column("remark", "Remark"),
             ],
             source="tables/calibration_comparisons.csv",
         ),
@@ -303,21 +336,22 @@ def _difference_cell(row: Mapping[str, Any]) -> Cell:
 
 
 def optimism(facts: Facts, figures: Figures) -> Section:
-    """How much the published way of choosing would have flattered the ensembles."""
+    """By how much scores differ when choices are made the published way, on the test split."""
     title = "Optimism of the published protocol (not a result)"
     rows = facts.results.table("tables/optimism.csv")
     if rows.empty:
         note = Note("Optimism was not computed: it needs prediction-level ensembles.")
         return Section("optimism", title, [note])
+    order = {name: place for place, name in enumerate(words.METRICS)}
     rows = rows.sort_values(
-        "metric", key=lambda names: names.map(list(words.METRICS).index), kind="stable"
+        "metric", key=lambda names: names.map(order).fillna(len(order)), kind="stable"
     )
     mcc = rows[(rows["metric"] == "mcc") & (rows["method"] != "best_single")]
     blocks: list[Block] = [
         Note(
             "These numbers are not results. In the original publication members were chosen and "
             "weights fitted on the test split itself; here the same predictions are treated that "
-            "way, only to measure by how much it flatters.",
+            "way, only to measure by how much the two protocols differ.",
             "warning",
         )
     ]
@@ -325,16 +359,19 @@ def optimism(facts: Facts, figures: Figures) -> Section:
         blocks.append(
             Text(
                 [
-                    "Done the published way, the MCC of an ensemble changes by "
+                    "Done the published way, the test MCC of an ensemble differs by "
                     f"{signed(mcc['difference'].mean())} on average over "
                     f"{plural(len(mcc), 'ensemble')} (from {signed(mcc['difference'].min())} to "
-                    f"{signed(mcc['difference'].max())}); above 0 it looks better than it is."
+                    f"{signed(mcc['difference'].max())}). Two things are in that difference: a "
+                    "choice made on the test split makes scores there look better than they are, "
+                    f"and it is made on other images ({facts.images('test'):,} instead of "
+                    f"{facts.images('ensemble'):,}), so it may also be a better or a worse one."
                 ]
             )
         )
     frame = rows.copy()
     triples = zip(frame["difference"], frame["ci_low"], frame["ci_high"], strict=True)
-    frame["difference"] = [value_cell(Estimate(*triple)) for triple in triples]
+    frame["difference"] = [value_cell(Estimate(*triple), show=signed) for triple in triples]
     frame["metric"] = frame["metric"].map(words.metric_label)
     blocks.append(
         table(
@@ -342,16 +379,16 @@ def optimism(facts: Facts, figures: Figures) -> Section:
             "As published minus as done here",
             f"n = {facts.size('test')}. For each prediction-level ensemble, and the best single "
             "model: the metric when members and weights come from the test split, the metric when "
-            "they come from the ensemble split, and the difference, with an interval that repeats "
-            "the selection in every resample. Positive values are flattery, for log loss negative "
-            "ones.",
+            "they come from the ensemble split, and the difference between the two protocols, with "
+            "an interval that repeats the selection in every resample. Above 0 the published way "
+            "has the higher value, which for log loss is the worse one.",
             frame,
             [
-                Column("ensemble", "Ensemble", code=True),
+                Column("ensemble", "Ensemble", code=True, model=True),
                 Column("metric", "Metric"),
-                Column("as_published", "Chosen on test (flattered)", number),
+                Column("as_published", "Chosen on test, as published", number),
                 Column("ours", "Chosen on ensemble split", number),
-                Column("difference", "Optimism", number),
+                Column("difference", "Difference of the protocols", signed),
                 Column("reason", "Remark"),
             ],
             source="tables/optimism.csv",
@@ -359,6 +396,60 @@ def optimism(facts: Facts, figures: Figures) -> Section:
     )
     blocks += figures.take("optimism")
     return Section("optimism", title, blocks)
+
+
+# Shares of heat that a uniform map has, too, in words; all of an image are measured alike.
+HEAT_SHARES = {
+    "energy_pointing_game": "in lesions",
+    "lung_share": "inside the lungs",
+}
+
+
+def heat_verdict(facts: Facts) -> str:
+    """Whether the heat lies in lesions and lungs more than a uniform map's does."""
+    measures = facts.results.table("tables/localisation.csv")
+    said = []
+    for metric, where in HEAT_SHARES.items():
+        part = measures[(measures["metric"] == metric) & measures["value"].notna()]
+        chance = part[part["model"] == UNIFORM]
+        shares = part[part["model"] != UNIFORM]
+        if chance.empty or shares.empty:
+            continue
+        chance = chance.iloc[0]
+        gains = measures[(measures["metric"] == metric + GAIN) & measures["ci_low"].notna()]
+        if len(gains):
+            how = f"the paired {facts.confidence} interval of the difference"
+            above, below = int((gains["ci_low"] > 0).sum()), int((gains["ci_high"] < 0).sum())
+        else:
+            how = f"the {facts.confidence} interval, compared with that of the uniform map,"
+            above = int((shares["ci_low"] > chance["ci_high"]).sum())
+            below = int((shares["ci_high"] < chance["ci_low"]).sum())
+        lowest, highest = number(shares["value"].min()), number(shares["value"].max())
+        span = lowest if lowest == highest else f"{lowest} to {highest}"
+        said.append(
+            f"The share of heat {where} is {span} over {plural(len(shares), 'model')}, against "
+            f"{number(chance['value'])} for a map of the same heat everywhere; {how} lies above it "
+            f"for {above or 'none'} of them and below it for {below or 'none'}."
+        )
+        if not above:
+            said.append(
+                f"The maps are not shown to point {where.replace('in lesions', 'at lesions')} more "
+                "than chance does, and should not be read as showing what the models use."
+            )
+    return " ".join(said)
+
+
+def _grids(explained: pd.DataFrame) -> str:
+    """Of how many cells the maps really are."""
+    if "grid" not in explained:
+        return ""
+    grids = list(dict.fromkeys(explained["grid"].dropna().astype(str)))
+    if not grids:
+        return ""
+    return (
+        f" The maps are of {' or '.join(grids)} cells; what looks smooth in the figures is "
+        "interpolated between them."
+    )
 
 
 def gradcam(facts: Facts, figures: Figures) -> Section:
@@ -376,7 +467,7 @@ def gradcam(facts: Facts, figures: Figures) -> Section:
         frame = measures.copy()
         # Those over the rightly classified images alone, and each point of the curves, are in
         # the table's file.
-        frame = frame[~frame["metric"].astype(str).str.endswith(("_correct", "_curve"))]
+        frame = frame[~frame["metric"].astype(str).str.endswith(("_correct", "_curve", GAIN))]
         triples = zip(frame["value"], frame["ci_low"], frame["ci_high"], strict=True)
         frame["cell"] = [value_cell(Estimate(*triple)) for triple in triples]
         frame["measure"] = [
@@ -394,15 +485,19 @@ def gradcam(facts: Facts, figures: Figures) -> Section:
         if "n_flat" in numbers:
             wide["n_flat"] = wide["model"].map(numbers["n_flat"])
         order = {name: place for place, name in enumerate([*facts.singles, *facts.ensembles])}
+        order[UNIFORM] = -1
         wide["order"] = wide["model"].map(order).fillna(len(order))
         wide = wide.sort_values(["order", "model"], kind="stable")
         measured = [name for name in dict.fromkeys(frame["measure"]) if name in wide]
-        explained = numbers.drop(index="uniform", errors="ignore")
+        explained = numbers.drop(index=UNIFORM, errors="ignore")
         flat = int(explained["n_flat"].fillna(0).sum()) if "n_flat" in explained else 0
         images = len(explained) * facts.images("test")
+        verdict = heat_verdict(facts)
+        if verdict:
+            blocks.append(Note(verdict, "verdict"))
         text = (
-            "A heat map shows where the last convolutional layer speaks for the predicted class. "
-            "It shows what the model looked at, not whether that was right."
+            "A heat map shows where the last convolutional layer speaks for the predicted class; "
+            "it says nothing on whether the prediction was right." + _grids(explained)
         )
         if images:
             text += (
@@ -415,14 +510,15 @@ def gradcam(facts: Facts, figures: Figures) -> Section:
                 "localisation",
                 "Where the heat lies",
                 "Measures of the heat maps of the test images for each model, with "
-                f"{facts.confidence} intervals over patients. Heat inside the lungs can be "
+                f"{facts.confidence} intervals over {facts.unit}s. Heat inside the lungs can be "
                 "measured in any study; pointing game, IoU and Dice need known lesions. Under "
                 "deletion low is good, under insertion high. Similarity to the maps of a network "
-                "with random weights should be low. The row uniform is a map of the same heat "
-                "everywhere: what chance gives. Models in the order of their test MCC.",
+                "with random weights should be low. The first row, uniform, is a map of the same "
+                "heat everywhere in the crop: what chance gives. Models in the order of their test "
+                "MCC.",
                 wide,
                 [
-                    Column("model", "Model", code=True),
+                    Column("model", "Model", code=True, model=True),
                     *(Column(name, name, number) for name in measured),
                     Column("n_flat", "Flat maps", count),
                 ],

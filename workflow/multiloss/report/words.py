@@ -70,15 +70,6 @@ SEGMENTATION_LOSSES: dict[str, str] = {
     "focal_tversky": "Tversky loss that dwells on badly segmented images",
 }
 
-# Pairs that are the same function of one-hot labels; they differ by run-to-run noise alone.
-SAME_OBJECTIVE = (("kl_divergence", "cce"), ("calibrated_kl_divergence", "calibrated_cce"))
-
-
-def same_objective(a: str, b: str) -> bool:
-    """Whether two losses are one function under two names."""
-    return (a, b) in SAME_OBJECTIVE or (b, a) in SAME_OBJECTIVE
-
-
 METHODS: dict[str, str] = {
     "majority_vote": "the class that most members name",
     "simple_average": "the mean of the members' probabilities",
@@ -90,8 +81,6 @@ METHODS: dict[str, str] = {
 KINDS: dict[str, str] = {
     "single": "single model",
     "ensemble": "ensemble",
-    "model_level": "model-level ensemble",
-    "model_level_average": "average of model-level ensembles",
     "seed_ensemble": "ensemble of seeds",
     "seed": "further seed",
     "ablation": "ablation",
@@ -104,12 +93,15 @@ FAMILIES: dict[str, str] = {
     "against_best_member": "Each ensemble against its best member",
     "against_best_single": "The average of ensembles against the best single model",
     "against_baseline": "Each model against the baseline",
+    "ablations": "The baseline with a step left out against the baseline",
     "noise_floor": "Pairs of the same objective (noise floor)",
     "calibrated_against_plain": "Each calibrated loss against its plain form",
     "against_seed_ensemble": "Each ensemble against the average of seeds",
     "single_models": "All single models at once",
 }
 TESTS: dict[str, str] = {
+    "permutation": "permutation by patient",
+    "cochran_q": "Cochran's Q",
     "bootstrap": "paired bootstrap by patient",
     "delong": "DeLong's test, adjusted for patients",
     "mcnemar": "McNemar's test, image level",
@@ -143,7 +135,12 @@ def family_label(family: str) -> str:
     name, _, test = family.partition(" (")
     test = test.removesuffix(")")
     label = FAMILIES.get(name, name.replace("_", " "))
-    return f"{label}: {TESTS.get(test, test)}" if test else label
+    return f"{label}: {test_label(test)}" if test else label
+
+
+def test_label(test: str) -> str:
+    """A kind of test in words."""
+    return TESTS.get(test, str(test).replace("_", " "))
 
 
 def kind_label(kind: str) -> str:
