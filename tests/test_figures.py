@@ -47,7 +47,6 @@ ODD = ['_<b>5 & $x^$y$ "mm"', "None", "'s_1'", "_", "a" * 70, "$", "nan"]
 # Names that are long, many, or special to the libraries that draw or read them.
 NAMES = {
     "two long": ["_normal", LONG],
-    "three long": [f"{LONG}, side {side}" for side in ("left", "right", "both")],
     "seven odd": ODD,
     "seven long": [f"{LONG}, {word}" for word in NIH[:7]],
     "fifteen": NIH,
@@ -199,12 +198,23 @@ def unreadable(canvas: Figure) -> list[str]:
     return found + [f"{a!r} lies on {b!r}" for a, b in overlaps(upright)]
 
 
+# Functions that write names of classes; what others draw does not depend on them.
+OF_CLASSES = {
+    *("data.splits", "data.samples", "data.crop_overview", "gradcam.model", "gradcam.montage"),
+    *("performance.confusion_chosen", "performance.confusion_all", "performance.roc"),
+    *("performance.pr", "comparisons.significance"),
+}
+
+
 @pytest.mark.parametrize("classes", NAMES.values(), ids=NAMES)
-def test_class_names_of_any_kind_are_readable_in_all_figures(classes, tmp_path, monkeypatch):
-    losses = ["cce", "calibrated_cce", "focal"]
+def test_class_names_of_any_kind_are_readable(classes, tmp_path, monkeypatch):
+    losses = ["cce", "calibrated_cce"]
     made = synthetic_results.make(tmp_path, test_images=90, classes=classes, losses=losses)
     problems = {}
-    for name in few(catalog.figures(made.config)):
+    figures = catalog.figures(made.config)
+    for name in few(figures):
+        if figures[name].function not in OF_CLASSES:
+            continue
         with warnings.catch_warnings():
             warnings.simplefilter("error")  # a legend entry that is left out, a missing letter
             canvas = paint(made, name, monkeypatch).canvas

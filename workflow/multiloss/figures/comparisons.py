@@ -38,6 +38,9 @@ _TESTS = {
     "mcnemar": "McNemar",
 }
 
+# Columns below these widths have room for two digits of a p value, or for none.
+CROWDED_MM, NARROWEST_MM = 7.5, 5.7
+
 
 def significance(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Drawing:
     """Differences and adjusted p values of every model against the baseline and best member."""
@@ -74,11 +77,12 @@ def significance(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Dra
         text_mm(head, small) if turned else lines_of(head) * style.line_mm for head in heads
     )
     runs = table["run"].nunique()
-    numbers = (
-        "numbers: runs in which the test rejects, framed where most do"
-        if runs > 1
-        else "numbers: adjusted p value, framed where the test rejects"
-    )
+    if width < NARROWEST_MM:
+        numbers = "star: the test rejects" + (", in most runs" if runs > 1 else "")
+    elif runs > 1:
+        numbers = "numbers: runs in which the test rejects, framed where most do"
+    else:
+        numbers = "numbers: adjusted p value, framed where the test rejects"
     sign = any(weak.mark("", *part["model_a"]) for _, part in blocks)
     foot, foot_mm = names.note(
         f"test split, {sizes(table)}; {numbers}{f'; {IN_THE_PICTURE}' if sign else ''}"
@@ -114,7 +118,9 @@ def significance(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Dra
             place.text(
                 x,
                 y,
-                _cell_text(cell, params["alpha"], crowded=width < 7.5),
+                _cell_text(cell, params["alpha"], crowded=width < CROWDED_MM)
+                if width >= NARROWEST_MM
+                else "*" * rejected,
                 ha="center",
                 va="center",
                 color=ink,

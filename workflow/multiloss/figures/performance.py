@@ -353,7 +353,7 @@ def confusion_all(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Dr
     )
     places = panels(canvas, len(names), columns)
     write = "percent" if len(classes) <= _CLASSES_WITH_PERCENT else ""
-    sparse = 1 if len(classes) <= 7 else 2
+    sparse = -(-len(classes) // 7)
     for number, (axes, name, title) in enumerate(zip(places, names, titles, strict=True)):
         part = table[table["family"] == name]
         if part.empty:
@@ -413,7 +413,7 @@ def _curves(
     size = f"est split, {sizes(metrics_of_chosen)}"
     numbers = f"{label(area)} with its {params['percent']} interval"
     foot, foot_mm = names.note(f"t{size}; numbers: images of the class, {numbers}")
-    canvas = style.figure(rows * (side + 2 + title_lines * style.line_mm) + 14 + foot_mm)
+    canvas = style.figure(rows * (side + 4 + title_lines * style.line_mm) + 14 + foot_mm)
     # A curve that is undefined is none of the lines.
     drawn_models = table.loc[(table["class"] == "micro") & table["y"].notna(), "model"]
     others = len(set(drawn_models) - set(chosen))
