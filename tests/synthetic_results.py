@@ -71,6 +71,7 @@ def configuration(
     gradcam: bool = True,
     ablations: tuple[str, ...] = (),
     lesions: bool = True,
+    further_seeds: bool = False,
 ) -> dict[str, Any]:
     """A config as scripts see it: validated, with every default filled in."""
     names = CLASS_NAMES[classes] if isinstance(classes, int) else list(classes)
@@ -110,6 +111,7 @@ def configuration(
         "ensembles": {
             "top_k": [3, 5] if ensembles else [],
             "methods": METHODS if ensembles else [],
+            "seed_ensemble": {"further_seeds": further_seeds and ensembles},
         },
         "evaluation": {
             "resamples": 2000,
@@ -444,17 +446,24 @@ class _Maker:
             weaker = logits[f"cce-r{r}"] - 0.8 * target
             self.others[f"cce_{ablation}-r{r}"] = ("ablation", self.frame(_softmax(weaker)))
         self.members()
-        if len(self.replicates) > 1 and self.config["ensembles"]["methods"]:
-            names = [f"cce-r{r}" for r in self.replicates][:5]
-            mean = np.mean([self.array(self.singles[m]) for m in names], axis=0)
+        seeds = dict(self.singles)
+        if self.config["ensembles"]["seed_ensemble"]["further_seeds"]:
+            for replicate in range(len(self.replicates), max(self.config["ensembles"]["top_k"])):
+                score = logits["cce-r0"] + self.rng.normal(0, 0.8, size)
+                seeds[f"cce-r{replicate}"] = self.frame(_softmax(score))
+                self.others[f"cce-r{replicate}"] = ("seed", seeds[f"cce-r{replicate}"])
+        if len(seeds) > len(self.losses) and self.config["ensembles"]["methods"]:
+            names = [name for name in seeds if name.rpartition("-r")[0] == "cce"][:5]
+            mean = np.mean([self.array(seeds[m]) for m in names], axis=0)
             self.others[f"seed_average-cce-top{len(names)}"] = ("seed_ensemble", self.frame(mean))
         everything = {**self.singles, **self.ensembles}
         everything |= {name: frame for name, (_, frame) in self.others.items()}
         for name, frame in everything.items():
             self.csv(f"predictions/{name}.csv", frame)
         if self.config["evaluation"]["temperature_scaling"]:
-            for name in list(self.singles):
-                frame = self.frame(_softmax(0.7 * logits[name]))
+            for name in everything:
+                scaled = self.array(everything[name]) ** 0.7
+                frame = self.frame(scaled / scaled.sum(axis=1, keepdims=True))
                 self.others[f"{name}-temperature"] = ("temperature", frame)
 
     def frame(self, p: np.ndarray) -> pd.DataFrame:
@@ -589,6 +598,15 @@ class _Maker:
         self.significance()
         self.optimism()
         self.diversity()
+        self.degenerate()
+
+    def degenerate(self) -> None:
+        """As though the last loss never predicted the first class."""
+        name, patients = f"{self.losses[-1]}-r0", self.counts["test"] - 9
+        row = (name, "single", "test", "class_never_predicted", self.classes[0], 7)
+        columns = "model kind split problem class value n n_patients"
+        rows = [(*row, self.counts["test"], patients)] if len(self.losses) > 1 else []
+        self.csv("tables/degenerate.csv", rows, columns.split())
 
     def degenerate(self, everything: dict[str, tuple[str, pd.DataFrame]]) -> None:
         """Models that name no image of a class, nearly always one, or are no better than chance."""

@@ -4,6 +4,7 @@ import json
 import re
 import subprocess
 import sys
+import warnings
 
 import cv2
 import matplotlib
@@ -20,7 +21,15 @@ from multiloss import diversity, evaluation
 from multiloss.ensembles import predictions
 from multiloss.errors import UserError
 from multiloss.evaluation.families import CALIBRATED
-from multiloss.figures import catalog, drawing, gradcam, performance, style
+from multiloss.figures import (
+    catalog,
+    comparisons,
+    degenerate,
+    drawing,
+    gradcam,
+    performance,
+    style,
+)
 from multiloss.figures.data import steps
 from multiloss.localisation import cut, to_original
 
@@ -33,6 +42,24 @@ STUDIES = {
         "losses": ["cce", "calibrated_cce", "kl_divergence", "calibrated_negative_entropy"],
         "replicates": 10,
     },
+}
+
+
+LONG = "Pleural effusion or haemothorax of the left costophrenic angle, Grade II/III (post-op)"
+NIH = [
+    *("No Finding", "Atelectasis", "Cardiomegaly", "Effusion", "Infiltration", "Mass", "Nodule"),
+    *("Pneumonia", "Pneumothorax", "Consolidation", "Edema", "Emphysema", "Fibrosis"),
+    *("Pleural_Thickening", "Hernia"),
+]
+ODD = ['_<b>5 & $x^$y$ "mm"', "None", "'s_1'", "_", "a" * 70, "$", "nan"]
+# Names that are long, many, or special to the libraries that draw or read them.
+NAMES = {
+    "two long": ["_normal", LONG],
+    "seven odd": ODD,
+    "seven long": [f"{LONG}, {word}" for word in NIH[:7]],
+    "fifteen": NIH,
+    "fifteen long": [f"{LONG}, {name}" for name in NIH],
+    "twenty": [f"class number {number}" for number in range(20)],
 }
 
 
@@ -166,19 +193,52 @@ def overlaps(texts: list[Text]) -> list[tuple[str, str]]:
     return found
 
 
+def unreadable(canvas: Figure) -> list[str]:
+    """What is wrong with the texts of a figure at its final size."""
+    drawn, page, found = drawn_texts(canvas), canvas.bbox, []
+    for text in drawn:
+        if text.get_fontsize() < 7:
+            found.append(f"{text.get_text()!r} is too small")
+        box = text.get_window_extent()
+        if not (box.x0 > -2 and box.y0 > -2 and box.x1 < page.x1 + 2 and box.y1 < page.y1 + 2):
+            found.append(f"{text.get_text()!r} is cut off")
+    upright = [text for text in drawn if text.get_rotation() % 90 == 0]
+    return found + [f"{a!r} lies on {b!r}" for a, b in overlaps(upright)]
+
+
+# Functions that write names of classes; what others draw does not depend on them.
+OF_CLASSES = {
+    *("data.splits", "data.samples", "data.crop_overview", "gradcam.model", "gradcam.montage"),
+    *("performance.confusion_chosen", "performance.confusion_all", "performance.roc"),
+    *("performance.pr", "comparisons.significance"),
+}
+
+
+@pytest.mark.parametrize("classes", NAMES.values(), ids=NAMES)
+def test_class_names_of_any_kind_are_readable(classes, tmp_path, monkeypatch):
+    losses = ["cce", "calibrated_cce"]
+    made = synthetic_results.make(tmp_path, test_images=90, classes=classes, losses=losses)
+    problems = {}
+    figures = catalog.figures(made.config)
+    for name in few(figures):
+        if figures[name].function not in OF_CLASSES:
+            continue
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")  # a legend entry that is left out, a missing letter
+            canvas = paint(made, name, monkeypatch).canvas
+        problems[name] = unreadable(canvas)
+        plt.close(canvas)
+    assert [(name, found[:3]) for name, found in problems.items() if found] == []
+
+
 def test_all_figures_are_readable(study, monkeypatch):
     """At final size: nothing cut off, no text on another, no letters below 7 points."""
     names = few(catalog.figures(study.config))
     for name in names:
         result = paint(study, name, monkeypatch)
         canvas = result.canvas
-        drawn, page = drawn_texts(canvas), canvas.bbox
-        for text in drawn:
-            assert text.get_fontsize() >= 7, f"{name}: {text.get_text()!r} is too small"
-            box = text.get_window_extent()
-            inside = box.x0 > -2 and box.y0 > -2 and box.x1 < page.x1 + 2 and box.y1 < page.y1 + 2
-            assert inside, f"{name}: {text.get_text()!r} is cut off"
-        assert not overlaps(drawn), f"{name}: {overlaps(drawn)[:3]}"
+        assert not unreadable(canvas), name
+        drawn = drawn_texts(canvas)
         millimetres = canvas.get_size_inches()[0] * 25.4
         assert round(millimetres) in (85, 180), name
         assert result.facts, name
@@ -190,7 +250,7 @@ def test_all_figures_are_readable(study, monkeypatch):
 
 
 def drawn_texts(canvas: Figure) -> list[Text]:
-    """Upright texts on the page; matplotlib also keeps labels of ticks beyond the limits."""
+    """Texts on the page; matplotlib also keeps labels of ticks beyond the limits."""
     hidden = set()
     for axes in canvas.findobj(Axes):
         for axis in (axes.xaxis, axes.yaxis):
@@ -201,10 +261,7 @@ def drawn_texts(canvas: Figure) -> list[Text]:
     return [
         text
         for text in canvas.findobj(Text)
-        if text.get_text().strip()
-        and text.get_visible()
-        and text.get_rotation() % 90 == 0
-        and text not in hidden
+        if text.get_text().strip() and text.get_visible() and text not in hidden
     ]
 
 
@@ -409,7 +466,9 @@ def test_rank_shows_each_rank_with_its_interval(three, monkeypatch):
     table = table[table["kind"] == "single"].sort_values("rank")
     result = paint(three, "rank", monkeypatch)
     left, right = result.canvas.axes
-    shown = [tick.get_text() for tick in left.get_yticklabels()]
+    shown = [
+        tick.get_text().split("\N{NO-BREAK SPACE}\N{DAGGER}")[0] for tick in left.get_yticklabels()
+    ]
     assert shown == [style.model_label(name) for name in table["model"]]
     lines = [line.get_xydata().tolist() for line in left.lines]
     for place, row in enumerate(table.itertuples()):
@@ -507,6 +566,65 @@ def test_gradcam_shows_right_and_wrong_of_each_class_and_marks_flat_maps(three, 
     assert wrong == sum(min(2, int(number)) for number in expected)
 
 
+def stamped(canvas: Figure) -> list[bool]:
+    """For each panel with a grey image or an overlay, whether it says PHANTOM."""
+    pictures = [axes for axes in canvas.findobj(Axes) if axes.images and not axes.get_xlabel()]
+    return [any(text.get_text() == "PHANTOM" for text in axes.texts) for axes in pictures]
+
+
+@pytest.mark.parametrize(
+    ("name", "panels"),
+    [("samples", 18), ("crop_overview", 12), ("segmentation_overlays", 12)],
+)
+def test_every_picture_of_a_phantom_says_so(three, monkeypatch, tmp_path, name, panels):
+    marks = stamped(paint(three, name, monkeypatch).canvas)
+    assert marks == [True] * panels
+    # The same pictures as one's own, with lungs from the phantoms and without any.
+    for sources in (("phantom-cxr",), ("phantom-lungs-train", "phantom-lungs-test")):
+        config = json.loads(json.dumps(three.config))
+        for source in config["data"]["sources"]:
+            if source["name"] in sources:
+                source["layout"] = "folders"
+        own = synthetic_results.Study(three.folder, three.results, config, [], [])
+        is_phantom = ("phantom-cxr" not in sources) == (name != "segmentation_overlays")
+        assert stamped(paint(own, name, monkeypatch).canvas) == [is_phantom] * panels
+
+
+def test_heat_over_a_phantom_says_so(three, monkeypatch):
+    canvas = paint(three, "gradcam_cce-r0", monkeypatch).canvas
+    grids = [axes for axes in canvas.findobj(Axes) if axes.images]
+    marked = [any(t.get_text() == "PHANTOM" for t in axes.texts) for axes in grids]
+    # Original, heat map, overlay: the heat alone shows nothing of the picture.
+    assert marked[:-1] == [True, False, True] * (len(marked) // 3)
+    montage = paint(three, "gradcam_montage", monkeypatch).canvas
+    pictures = [axes for axes in montage.findobj(Axes) if axes.images and axes.get_title()]
+    assert pictures
+    for axes in pictures:
+        assert any(t.get_text() == "PHANTOM" for t in axes.texts)
+
+
+def test_few_cells_are_drawn_as_cells(three, monkeypatch):
+    heat = np.zeros((4, 4), np.float16)
+    heat[1, 2] = 1
+    drawn = gradcam.stretched(heat, (40, 80))
+    assert set(np.unique(drawn)) == {0, 1}
+    assert drawn[10:20, 40:60].all() and drawn.sum() == 10 * 20
+    smooth = gradcam.stretched(np.pad(heat, 2), (40, 80))
+    assert len(np.unique(smooth)) > 10
+    sign = "\N{MULTIPLICATION SIGN}"
+    assert gradcam.grid_of(np.zeros((5, 4, 4))) == f"4 {sign} 4 cells"
+    assert gradcam.grid_of(np.zeros((5, 7, 7))) == f"7 {sign} 7 grid, interpolated"
+    # 50% of the heat is surrounded by a line on the overlay.
+    canvas = paint(three, "gradcam_cce-r0", monkeypatch).canvas
+    colour = style.Style().colours[5]
+    lined = [
+        any(line.get_color() == colour and len(line.get_xdata()) > 2 for line in axes.lines)
+        for axes in canvas.findobj(Axes)
+        if axes.images
+    ]
+    assert any(lined)
+
+
 def test_a_flat_map_is_marked_and_not_stretched(three, monkeypatch, tmp_path):
     flat = tmp_path / "flat.npz"
     with np.load(three.results / "gradcam/cce-r0.npz") as stored:
@@ -523,7 +641,9 @@ def test_a_flat_map_is_marked_and_not_stretched(three, monkeypatch, tmp_path):
     marks = [t for t in result.canvas.findobj(Text) if t.get_text().startswith("flat map")]
     texts = [t.get_text() for t in result.canvas.findobj(Text)]
     shown = [text for text in texts if text[2:].startswith("predicted ")]
-    assert "CCE: heat of the predicted class at layer dcl" in texts
+    assert (
+        "CCE: heat of the predicted class at layer dcl, 4 \N{MULTIPLICATION SIGN} 4 cells" in texts
+    )
     assert len(marks) == len(shown) > 0
     plt.close(result.canvas)
 
@@ -598,6 +718,83 @@ def test_made_up_tables_have_the_columns_of_real_ones(three):
     assert set(CALIBRATED) == {
         loss for loss in synthetic_results.LOSSES if loss.startswith("calibrated")
     }
+
+
+# -- marks of models, categories, p values -------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("p", "crowded", "shown"),
+    [
+        (0.0497, False, ".0497"),
+        (0.0497, True, ".0497"),
+        (0.05, False, ".050"),
+        (0.05004, False, ".05004"),
+        (0.0502, False, ".0502"),
+        (0.0123, False, ".012"),
+        (0.0123, True, ".01"),
+        (0.0004, False, "<.001"),
+        (0.004, True, "<.01"),
+        (0.1234, False, "0.12"),
+        (1.0, False, "1.00"),
+        (1.0, True, "1"),
+        (float("nan"), False, "-"),
+    ],
+)
+def test_a_p_value_is_written_on_its_side_of_alpha(p, crowded, shown):
+    assert comparisons.p_text(p, 0.05, crowded) == shown
+
+
+def test_degenerate_models_are_explained_once(tmp_path):
+    path = tmp_path / "degenerate.csv"
+    path.write_text(
+        "model,kind,split,problem,class,value,n,n_patients\n"
+        "stacking-top3-r0,ensemble,test,class_never_predicted,normal,41,110,86\n"
+        "stacking-top3-r0,ensemble,test,class_never_predicted,None,1,110,86\n"
+        "stacking-top3-r0,ensemble,ensemble,class_never_predicted,viral,9,39,29\n"
+        "focal-r0,single,test,one_class_dominates,viral,0.934,110,86\n"
+        "focal-r0,single,test,no_better_than_chance,,-0.0312,110,86\n"
+        "hinge-r0,single,ensemble,no_better_than_chance,,0,39,29\n"
+    )
+    weak = degenerate.Degenerate.of(drawing.Inputs({"degenerate": str(path)}))
+    assert weak.mark("hinge", "hinge-r0") == "hinge" and weak.note() == ""
+    assert weak.mark("x", "stacking-top3-r0") == "x\N{NO-BREAK SPACE}\N{DAGGER}"
+    weak.mark("focal", "focal-r0-temperature", "focal-r0")
+    assert weak.note() == (
+        " \N{DAGGER} Degenerate on the test split: stacking, top\N{NO-BREAK SPACE}3 never predicts "
+        "'normal' (41 images) and 'None' (1 image); focal predicts 'viral' for 93% of the images "
+        "and is no better than chance (MCC -0.031)."
+    )
+    none = degenerate.Degenerate.of(drawing.Inputs({"degenerate": str(tmp_path / "absent.csv")}))
+    assert none.mark("x", "focal-r0") == "x"
+
+
+def test_every_class_has_a_look_of_its_own_and_a_place_in_the_legend(tmp_path, monkeypatch):
+    looks = {str(sorted(style.Style().category(number).items())) for number in range(49)}
+    assert len(looks) == 49
+    classes = ["_other", "$x^$y$", "<b>&\"'", *NIH]
+    made = synthetic_results.make(
+        tmp_path, test_images=90, classes=classes, losses=["cce"], ensembles=False
+    )
+    canvas = paint(made, "splits", monkeypatch).canvas
+    assert [text.get_text() for text in canvas.legends[0].get_texts()] == classes
+    bars = {
+        (patch.get_facecolor(), patch.get_hatch())
+        for container in canvas.axes[0].containers
+        for patch in container.patches
+    }
+    assert len(bars) == len(classes) == 18
+
+
+def test_folded_text_is_whole_and_no_wider_than_its_place():
+    for text in (LONG, "a" * 200, "_", "x " * 60 + "y"):
+        folded = style.fold(text, 30, 7.5)
+        assert folded.replace("\n", "").replace(" ", "") == text.replace(" ", "")
+        assert all(style.text_mm(line, 7.5) <= 30 for line in folded.split("\n"))
+    names = style.Style().class_names(["normal", LONG], 20, 2)
+    assert dict(names.short) == {"normal": "1", LONG: "2"} and LONG in names.key
+    assert names.in_text(LONG) == "class 2" and names.full(LONG) == f"2: {LONG}"
+    assert style.Style().class_names(["normal", "viral"], 20).key == ""
 
 
 # -- names -------------------------------------------------------------------------------

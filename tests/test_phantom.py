@@ -24,9 +24,9 @@ from sklearn.preprocessing import StandardScaler
 
 SMALL = {"train": 30, "test": 14, "images": 9, "size": [64, 96], "colour": 0.3}
 STEM = {
-    "normal": re.compile(r"(?P<patient>(NORMAL2-)?IM-\d{4})-0001(-\d{4})?"),
-    "bacterial": re.compile(r"(?P<patient>person\d+)_bacteria_\d+"),
-    "viral": re.compile(r"(?P<patient>person\d+)_virus_\d+"),
+    "normal": re.compile(r"(?P<patient>phantom-(NORMAL2-)?IM-\d{4})-0001(-\d{4})?"),
+    "bacterial": re.compile(r"(?P<patient>phantom-person\d+)_bacteria_\d+"),
+    "viral": re.compile(r"(?P<patient>phantom-person\d+)_virus_\d+"),
 }
 FILE = re.compile(r"chest_xray/(train|test)/(NORMAL|PNEUMONIA)/([\w-]+)\.jpeg")
 
@@ -124,7 +124,7 @@ def test_classification_archive_has_kermany_layout(archives: dict[str, Path]) ->
         assert all(len(places) == 1 for places in patients.values())
         assert len(patients) < len(stems)
         masks = {name for name in names if name.endswith(".png")}
-        ill = [stem for stem in stems if stem.startswith("person")]
+        ill = [stem for stem in stems if stem.startswith("phantom-person")]
         assert masks == {f"chest_xray/lung_masks/{stem}.png" for stem in stems} | {
             f"chest_xray/lesion_masks/{stem}.png" for stem in ill
         }
@@ -177,13 +177,17 @@ def test_the_layout_reader_understands_the_archives(
     assert len(found.records) == 44
     assert not found.rejections
     for record in found.records:
-        assert record.label == kind_of(record.image_id)[0]
+        assert (record.label, record.patient_id) == kind_of(record.image_id)
         assert record.lung_mask is not None
         assert (record.lesion_mask is None) == (record.label == "normal")
     for role in ("lungs_train", "lungs_test"):
         lungs = PhantomLayout().lungs(tmp_path / role, {"role": role})
         assert len(lungs.records) == 9
         assert not lungs.rejections
+        place = "CHN" if role == "lungs_train" else "MCU"
+        for record in lungs.records:
+            assert re.fullmatch(rf"phantom-{place}CXR_\d{{4}}", record.patient_id)
+            assert record.image_id.startswith(record.patient_id)
 
 
 @pytest.mark.parametrize(

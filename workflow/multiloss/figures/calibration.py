@@ -7,8 +7,9 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from multiloss.evaluation.families import CALIBRATED
+from multiloss.figures.degenerate import Degenerate
 from multiloss.figures.drawing import Drawing, Inputs, message
-from multiloss.figures.performance import chosen_models, metrics_of, sizes
+from multiloss.figures.performance import chosen_models, metrics_of, no_mark, sizes
 from multiloss.figures.selection import calibration_pairs
 from multiloss.figures.style import INK, MUTED, Style, gap, interval, label, model_label, panels
 
@@ -29,6 +30,7 @@ def reliability(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Draw
     chosen = chosen_models(inputs, params, bins)
     if not chosen:
         return message(style, "No model has reliability bins.")
+    weak = Degenerate.of(inputs, params["replicates"])
     columns = len(chosen)
     side = min(style.double_column_mm / columns, 72.0)
     canvas = style.figure(side + 8 + 6 * style.line_mm)
@@ -54,7 +56,7 @@ def reliability(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Draw
             if name in errors.index:
                 row = errors.loc[name]
                 text.append(f"{short}: {interval(row['value'], row['ci_low'], row['ci_high'], 3)}")
-        head = [f"{why[0].upper()}{why[1:]}:", model_label(model)]
+        head = [f"{why[0].upper()}{why[1:]}:", weak.mark(model_label(model), model)]
         top.set_title("\n".join(head + text), loc="left")
         top.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
         top.set_aspect("equal", anchor="S")
@@ -71,19 +73,20 @@ def reliability(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Draw
         handles.insert(1, scaled_line)
     few, many = int(per_bin.min()), int(per_bin.max())
     if few < LINE_FROM:
-        for handle in handles[:-1]:
+        for handle in handles[:-1]:  # all but the diagonal
             handle.set_linewidth(0)
     spread = f"{few} to {many}" if few < many else f"{few}"
     size = f"est split, {sizes(kept)}, {spread} in a bin; lines and brackets: {params['percent']}"
     size += " intervals"
+    handles += [no_mark()] * weak.any
     canvas.legend(
         handles=handles,
         loc="outside lower center",
-        ncols=3,
+        ncols=4,
         title=f"t{size}",
         title_fontsize=style.font_size - 0.5,
     )
-    return Drawing(canvas, f"T{size}.")
+    return Drawing(canvas, f"T{size}.{weak.note()}")
 
 
 def losses(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Drawing:
@@ -91,8 +94,12 @@ def losses(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Drawing:
     table = metrics_of(inputs)
     table = table[table["metric"] == "ece"]
     table = table.assign(scaled=table["model"].str.endswith(_SCALED))
-    single = table["family"].isin(params["losses"])
-    table = table[single & table["kind"].isin(["single", "temperature"])]
+    # Further seeds and ensembles have their scaled forms too: only those of the runs that are
+    # shown as trained belong here.
+    single = table[(table["kind"] == "single") & table["family"].isin(params["losses"])]
+    own = (table["model"] + _SCALED).where(~table["scaled"], table["model"])
+    table = table[own.isin(single["model"] + _SCALED)]
+    weak = Degenerate.of(inputs, params["replicates"])
     if table["value"].notna().sum() == 0:
         return message(style, "The calibration error is not defined for any model.")
     present = [loss for loss in params["losses"] if (table["family"] == loss).any()]
@@ -128,7 +135,10 @@ def losses(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Drawing:
         if group is not groups[-1]:
             for column in shown[0]:
                 column.axhline(place - 0.75, color="white", linewidth=2.5, zorder=0.5)
-    axes.set_yticks(list(places.values()), [label(name) for name in places])
+    labels = [
+        weak.mark(label(loss), *table.loc[table["family"] == loss, "model"]) for loss in places
+    ]
+    axes.set_yticks(list(places.values()), labels)
     axes.set_xlim(left=min(0.0, axes.get_xlim()[0]))
     axes.set_xlabel("expected calibration error, ECE (0 is perfect)")
     axes.set_title(f"test split, {sizes(table)}; {params['percent']} intervals", loc="left")
@@ -148,9 +158,10 @@ def losses(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Drawing:
     if pairs:
         look = {"color": MUTED, "mfc": "white"}
         handles += axes.plot([], [], "s-", label="class shares corrected", **look)
-    canvas.legend(handles=handles, loc="outside lower center", ncols=4)
+    handles += [no_mark()] * weak.any
+    canvas.legend(handles=handles, loc="outside lower center", ncols=4 if len(handles) < 5 else 3)
     facts = f" Difference in ECE: {'; '.join(facts)}." if facts else ""
-    return Drawing(canvas, f"Test split, {sizes(table)}.{facts}")
+    return Drawing(canvas, f"Test split, {sizes(table)}.{facts}{weak.note()}")
 
 
 def _differences(

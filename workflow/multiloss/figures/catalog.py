@@ -31,6 +31,7 @@ _TABLES = {
         "calibration_comparisons",
         "confusion",
         "curves",
+        "degenerate",
         "diversity",
         "leakage",
         "localisation",
@@ -47,6 +48,8 @@ _ENDS = {"PuOr": ("orange", "purple"), "RdBu": ("red", "blue"), "BrBG": ("brown"
 _MANIFEST = {"manifest": "data/manifest.csv"}
 _BOXES = {"boxes": "crops/boxes.csv"}
 _CHOSEN = {"chosen": "ensembles/chosen.csv"}
+# For the daggers behind the names of models.
+_DEGENERATE = {"degenerate": _TABLES["degenerate"]}
 
 
 @dataclass(frozen=True)
@@ -115,6 +118,11 @@ def _common(config: Config) -> dict[str, Any]:
     }
 
 
+def _phantoms(config: Config) -> list[str]:
+    """Names of the sources whose images are made up, which pictures of them say."""
+    return [source["name"] for source in config["data"]["sources"] if source["layout"] == "phantom"]
+
+
 def _has_ensembles(config: Config) -> bool:
     return bool(config["ensembles"]["methods"] and config["ensembles"]["top_k"])
 
@@ -164,7 +172,7 @@ def _data(config: Config) -> list[Figure]:
             "Training images as they came, one row for each class. They were drawn at random "
             "with the study's seed, one for each patient, not picked by eye. Frames of equal "
             "size: the pixel size differs between images.",
-            {**classes, "seed": config["seed"]},
+            {**classes, "seed": config["seed"], "phantoms": _phantoms(config)},
         ),
     ]
 
@@ -196,12 +204,14 @@ def _segmentation(config: Config) -> list[Figure]:
                 "examples": "segmentation/examples.npz",
                 "cases": "segmentation/examples.csv",
                 "scores": "segmentation/scores.csv",
+                "lungs": "data/lungs.csv",
             },
             "Best, median and worst lung masks",
             "Lung masks and crops",
             "Images of the segmentation test set with the highest, the median and the lowest "
             "Dice of the combined mask: the image alone, then with the drawn outline (solid) and "
             "the predicted one (dashed). Where the two lines part, the mask is wrong.",
+            {"phantoms": _phantoms(config)},
         ),
         Figure(
             "crop_overview",
@@ -213,6 +223,7 @@ def _segmentation(config: Config) -> list[Figure]:
             "the classifiers. They stand at equal steps of the lungs' share of the image, from "
             "smallest to largest, so that failures at either end are seen. Images whose mask was "
             "empty fall back to the whole image; such cases, if any, come first and are marked.",
+            {"classes": list(config["classes"]), "phantoms": _phantoms(config)},
         ),
         Figure(
             "learning_curves_segmentation",
@@ -243,6 +254,7 @@ def _training(config: Config) -> list[Figure]:
             {
                 "histories": [f"models/{loss}/{r}.history.csv" for loss, r in arms],
                 "images": _MANIFEST["manifest"],
+                **_DEGENERATE,
             },
             "Training of the classifiers",
             "Training",
@@ -275,13 +287,14 @@ def _performance(config: Config) -> list[Figure]:
         )
     if _further_seeds(config):
         several += (
-            " Further seeds: the same loss, trained again from other random numbers; how far "
-            "they lie apart is what luck alone does."
+            " All seeds: the baseline loss, the run above included, trained again from other "
+            "random numbers; how far they lie apart is what luck alone does."
         )
     forest = (
         "of every model on the test split, with "
         f"{percent} intervals from resampling patients. Models are grouped by kind and sorted. "
-        "The line and band are the baseline loss with its interval; overlapping intervals do "
+        f"The line {'is the mean of' if config['replicates'] > 1 else 'and band are'} the baseline "
+        f"loss{'' if config['replicates'] > 1 else ' with its interval'}; overlapping intervals do "
         "not mean that two models are equal, since they are tested on the same images: the "
         "paired tests are in the significance figure." + several
     )
@@ -289,7 +302,7 @@ def _performance(config: Config) -> list[Figure]:
         Figure(
             "forest_mcc",
             "performance.forest",
-            {"metrics": _TABLES["metrics"]},
+            {"metrics": _TABLES["metrics"], **_DEGENERATE},
             "MCC of all models",
             "Performance",
             f"Matthews correlation coefficient (1 perfect, 0 chance) {forest}",
@@ -298,7 +311,7 @@ def _performance(config: Config) -> list[Figure]:
         Figure(
             "forest_accuracy",
             "performance.forest",
-            {"metrics": _TABLES["metrics"]},
+            {"metrics": _TABLES["metrics"], **_DEGENERATE},
             "Accuracy of all models",
             "Performance",
             f"Share of images classified rightly {forest}",
@@ -307,7 +320,12 @@ def _performance(config: Config) -> list[Figure]:
         Figure(
             "confusion_matrices",
             "performance.confusion_chosen",
-            {"confusion": _TABLES["confusion"], "metrics": _TABLES["metrics"], **_CHOSEN},
+            {
+                "confusion": _TABLES["confusion"],
+                "metrics": _TABLES["metrics"],
+                **_CHOSEN,
+                **_DEGENERATE,
+            },
             "Confusion matrices of the chosen models",
             "Performance",
             f"Test images by true class (rows) and predicted class (columns) for {chosen}. "
@@ -318,12 +336,13 @@ def _performance(config: Config) -> list[Figure]:
         Figure(
             "confusion_matrices_all",
             "performance.confusion_all",
-            {"confusion": _TABLES["confusion"]},
+            {"confusion": _TABLES["confusion"], **_DEGENERATE},
             "Confusion matrices of all models",
             "Performance",
             "As the confusion matrices of the chosen models, for every model: true class in "
             "rows, predicted class in columns, both in the order given. Colour, and number "
             "where there is room, is the percentage of the true class."
+            + (" Further seeds of the baseline are left out." if _further_seeds(config) else "")
             + _runs(config, "Images of all training runs are counted together."),
             common,
         ),
@@ -353,6 +372,7 @@ def _performance(config: Config) -> list[Figure]:
                     "metrics": _TABLES["metrics"],
                     "confusion": _TABLES["confusion"],
                     **_CHOSEN,
+                    **_DEGENERATE,
                 },
                 axes,
                 "Performance",
@@ -374,7 +394,7 @@ def _comparisons(config: Config) -> list[Figure]:
         Figure(
             "significance_heatmap",
             "comparisons.significance",
-            {"significance": _TABLES["significance"]},
+            {"significance": _TABLES["significance"], **_DEGENERATE},
             "Paired comparisons",
             "Comparisons",
             "Each model against the baseline"
@@ -399,7 +419,7 @@ def _comparisons(config: Config) -> list[Figure]:
             Figure(
                 "rank",
                 "comparisons.rank",
-                {"rank": _TABLES["rank"]},
+                {"rank": _TABLES["rank"], **_DEGENERATE},
                 "Rank of each loss, and how often it is best",
                 "Comparisons",
                 "Left: rank of each loss by MCC among the single models (1 is best) over resampled "
@@ -423,6 +443,7 @@ def _comparisons(config: Config) -> list[Figure]:
                 {
                     "replicates": _TABLES["replicates"],
                     "comparisons": _TABLES["replicate_comparisons"],
+                    **_DEGENERATE,
                 },
                 "Spread between training runs",
                 "Comparisons",
@@ -450,7 +471,12 @@ def _calibration(config: Config) -> list[Figure]:
         Figure(
             "reliability",
             "calibration.reliability",
-            {"bins": _TABLES["calibration"], "metrics": _TABLES["metrics"], **_CHOSEN},
+            {
+                "bins": _TABLES["calibration"],
+                "metrics": _TABLES["metrics"],
+                **_CHOSEN,
+                **_DEGENERATE,
+            },
             "Reliability diagrams",
             "Calibration",
             "Share of right answers against the confidence (probability of the predicted class), "
@@ -463,7 +489,11 @@ def _calibration(config: Config) -> list[Figure]:
         Figure(
             "calibration",
             "calibration.losses",
-            {"metrics": _TABLES["metrics"], "pairs": _TABLES["calibration_comparisons"]},
+            {
+                "metrics": _TABLES["metrics"],
+                "pairs": _TABLES["calibration_comparisons"],
+                **_DEGENERATE,
+            },
             "Calibration error by loss",
             "Calibration",
             "Expected calibration error (mean distance between confidence and share of right "
@@ -494,7 +524,7 @@ def _ensembles(config: Config) -> list[Figure]:
             Figure(
                 "diversity",
                 "ensembles.diversity",
-                {"diversity": _TABLES["diversity"]},
+                {"diversity": _TABLES["diversity"], **_DEGENERATE},
                 "Do the single models err on the same images?",
                 "Ensembles",
                 "For each pair of single models: correlation of their errors on the test split "
@@ -510,7 +540,7 @@ def _ensembles(config: Config) -> list[Figure]:
             Figure(
                 "optimism",
                 "ensembles.optimism",
-                {"optimism": _TABLES["optimism"]},
+                {"optimism": _TABLES["optimism"], **_DEGENERATE},
                 "Optimism of choosing on the test split",
                 "Ensembles",
                 "How much better each ensemble would have looked, had its members been chosen "
@@ -534,7 +564,9 @@ def _gradcam(config: Config) -> list[Figure]:
         "The heat map shows where the last convolutional layer drives the score of the "
         "predicted class: 0 nothing, 1 the image's strongest spot. It is drawn on the original "
         "image inside the crop box, which is all that the network saw; heat below "
-        f"{threshold:g} is not drawn. "
+        f"{threshold:g} is not drawn, and a line surrounds heat of at least half the strongest. "
+        "The figure tells the map's true resolution: nothing finer is known, whether it is drawn "
+        "as cells or interpolated. "
     )
     outline = "A dashed outline is the known lesion, where there is one. "
     result = [
@@ -546,6 +578,7 @@ def _gradcam(config: Config) -> list[Figure]:
                 "predictions": f"predictions/{model}.csv",
                 **_MANIFEST,
                 **_BOXES,
+                **_DEGENERATE,
             },
             f"Grad-CAM of {model}",
             "Grad-CAM",
@@ -561,6 +594,7 @@ def _gradcam(config: Config) -> list[Figure]:
                 "classes": classes,
                 "images_per_outcome": config["gradcam"]["images_per_outcome"],
                 "threshold": threshold,
+                "phantoms": _phantoms(config),
                 "cropped": not model.partition("-r")[0].endswith("_without_crop"),
             },
         )
@@ -576,6 +610,7 @@ def _gradcam(config: Config) -> list[Figure]:
                 "predictions": [f"predictions/{model}.csv" for model in first],
                 **_MANIFEST,
                 **_BOXES,
+                **_DEGENERATE,
             },
             "Grad-CAM of all models on the same images",
             "Grad-CAM",
@@ -587,6 +622,7 @@ def _gradcam(config: Config) -> list[Figure]:
                 "models": first,
                 "classes": classes,
                 "threshold": threshold,
+                "phantoms": _phantoms(config),
                 "seed": config["seed"],
             },
         )
@@ -595,17 +631,19 @@ def _gradcam(config: Config) -> list[Figure]:
         Figure(
             "localisation",
             "gradcam.localisation",
-            {"localisation": _TABLES["localisation"]},
+            {"localisation": _TABLES["localisation"], **_DEGENERATE},
             "Where the heat lies",
             "Grad-CAM",
             "Measures of the heat maps of the test images, one panel for each, with "
             f"{_percent(config)} intervals from resampling patients. The share of heat inside "
             "the lungs, and pointing game and IoU with the known lesions, are better when "
-            "larger (Dice is in the table); the dashed line is what equal heat all over the crop "
-            "would reach. Insertion: the class's probability while the hottest pixels are "
-            "uncovered first in a blurred image; deletion: while they are blurred first. "
-            "Correlation with the maps of the same network with its weights "
-            "shuffled should be near 0: maps that do not change show the image, not the model."
+            "larger (Dice is in the table). The first row and the dashed line are a uniform map, "
+            "equal heat all over the crop: a model whose interval holds the line was not shown to "
+            "say more of the place than that. Insertion: the class's probability while the hottest "
+            "pixels are uncovered first in a blurred image; deletion: while they are blurred "
+            "first; the short upright lines are the same with the pixels in random order. "
+            "Correlation with the maps of the same network with its weights shuffled should be "
+            "near the line at 0: maps that do not change show the image, not the model."
             + _runs(config, "Points are the training runs."),
             {"losses": names_of(config["classification"]["losses"]), "percent": _percent(config)},
         )
@@ -614,7 +652,7 @@ def _gradcam(config: Config) -> list[Figure]:
         Figure(
             "faithfulness",
             "gradcam.faithfulness",
-            {"localisation": _TABLES["localisation"]},
+            {"localisation": _TABLES["localisation"], **_DEGENERATE},
             "Do the heat maps show what the models use?",
             "Grad-CAM",
             "Mean probability of the explained class while an image's hottest pixels are blurred "

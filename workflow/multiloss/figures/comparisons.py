@@ -12,19 +12,23 @@ from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 
 from multiloss.evaluation import families
+from multiloss.figures.degenerate import IN_THE_PICTURE, Degenerate
 from multiloss.figures.drawing import Drawing, Inputs, message
-from multiloss.figures.performance import family, run, sizes
+from multiloss.figures.performance import family, no_mark, run, sizes
 from multiloss.figures.style import (
     INK,
     MUTED,
+    ClassNames,
     Style,
     count,
+    fold,
     gap,
     ink_on,
     label,
+    lines_of,
     model_label,
     offsets,
-    wrap,
+    text_mm,
 )
 
 _TESTS = {
@@ -34,6 +38,9 @@ _TESTS = {
     "mcnemar": "McNemar",
 }
 
+# Columns below these widths have room for two digits of a p value, or for none.
+CROWDED_MM, NARROWEST_MM = 7.5, 5.7
+
 
 def significance(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Drawing:
     """Differences and adjusted p values of every model against the baseline and best member."""
@@ -42,6 +49,7 @@ def significance(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Dra
         ["difference", "p_value", "p_adjusted", "n"],
         text=["model_a", "model_b", "metric", "test", "reject", "family"],
     )
+    planned = table
     table = table[table["model_b"] != ""]
     table = table.assign(
         reject=table["reject"].str.lower().isin(["true", "1", "1.0"]),
@@ -55,29 +63,53 @@ def significance(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Dra
     blocks = _blocks(table, params)
     if not blocks:
         return message(style, "No comparison could be made.")
+    table = pd.concat([part for _, part in blocks])
+    weak = Degenerate.of(inputs, params["replicates"])
     columns = list(dict.fromkeys(zip(table["metric"], table["test"], strict=True)))
+    width = (style.double_column_mm - 62) / len(columns)
+    turned = len(columns) > 6
+    names = style.class_names(params["classes"], 40 if turned else width - 14, 1)
+    heads = [
+        _head(metric, test, names, None if turned else width, style) for metric, test in columns
+    ]
+    small = style.font_size - 0.5
+    header = max(
+        text_mm(head, small) if turned else lines_of(head) * style.line_mm for head in heads
+    )
+    runs = table["run"].nunique()
+    if width < NARROWEST_MM:
+        numbers = "star: the test rejects" + (", in most runs" if runs > 1 else "")
+    elif runs > 1:
+        numbers = "numbers: runs in which the test rejects, framed where most do"
+    else:
+        numbers = "numbers: adjusted p value, framed where the test rejects"
+    sign = any(weak.mark("", *part["model_a"]) for _, part in blocks)
+    foot, foot_mm = names.note(
+        f"test split, {sizes(table)}; {numbers}{f'; {IN_THE_PICTURE}' if sign else ''}"
+    )
     rows = sum(part["family_a"].nunique() for _, part in blocks)
     step = style.line_mm * 1.35
-    header = min(24, max(len(label(metric)) for metric, _ in columns)) * 1.2 + 6
-    canvas = style.figure(rows * step + (2 * style.line_mm + 3) * len(blocks) + header + 18)
+    canvas = style.figure(
+        rows * step + (2 * style.line_mm + 3) * len(blocks) + header + 19 + foot_mm
+    )
     heights = [part["family_a"].nunique() for _, part in blocks]
     axes = canvas.subplots(len(blocks), 1, squeeze=False, height_ratios=heights).ravel()
     largest = max(float(table["difference"].abs().max()), 1e-3)
     scale = Normalize(-largest, largest)
     colours = plt.get_cmap(style.diverging)
     for number, (place, (title, part)) in enumerate(zip(axes, blocks, strict=True)):
-        names = list(dict.fromkeys(part["family_a"]))
-        place.set(xlim=(-0.5, len(columns) - 0.5), ylim=(len(names) - 0.5, -0.5))
+        rows = list(dict.fromkeys(part["family_a"]))
+        place.set(xlim=(-0.5, len(columns) - 0.5), ylim=(len(rows) - 0.5, -0.5))
         place.grid(False)
         for spine in place.spines.values():
             spine.set_visible(False)
         place.tick_params(length=0)
         place.set_title(title, loc="left", fontweight="bold")
-        place.set_yticks(range(len(names)), [_row_label(name, part) for name in names])
+        place.set_yticks(range(len(rows)), [_row_label(name, part, weak) for name in rows])
         place.set_xticks([])
         cells = part.groupby(["family_a", "metric", "test"])
         for (name, metric, test), cell in cells:
-            x, y = columns.index((metric, test)), names.index(name)
+            x, y = columns.index((metric, test)), rows.index(name)
             mean = float(cell["difference"].mean())
             fill = colours(scale(mean)) if mean == mean else (1, 1, 1, 1)
             place.add_patch(Rectangle((x - 0.5, y - 0.5), 1, 1, color=fill, linewidth=0))
@@ -86,20 +118,20 @@ def significance(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Dra
             place.text(
                 x,
                 y,
-                _cell_text(cell),
+                _cell_text(cell, params["alpha"], crowded=width < CROWDED_MM)
+                if width >= NARROWEST_MM
+                else "*" * rejected,
                 ha="center",
                 va="center",
                 color=ink,
                 fontweight="bold" if rejected else "normal",
-                fontsize=style.font_size - 0.5,
+                fontsize=small,
             )
             if rejected:
                 frame = Rectangle((x - 0.46, y - 0.44), 0.92, 0.88, fill=False, ec=ink, lw=0.9)
                 place.add_patch(frame)
         if number == 0:
             place.xaxis.tick_top()
-            heads = [f"{wrap(label(m), 24)}\n({_TESTS.get(t, label(t))})" for m, t in columns]
-            turned = len(columns) > 6
             place.set_xticks(
                 range(len(columns)),
                 heads,
@@ -118,19 +150,50 @@ def significance(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Dra
     )
     bar.set_label("difference, model minus the other")
     bar.outline.set_visible(False)
-    runs = table["run"].nunique()
-    numbers = (
-        "numbers: runs in which the test rejects, framed where most do"
-        if runs > 1
-        else "numbers: adjusted p value, framed where the test rejects"
-    )
-    canvas.supxlabel(f"test split, {sizes(table)}; {numbers}", fontsize=style.font_size)
-    rejected = int(table["reject"].sum())
+    canvas.supxlabel(foot, fontsize=style.font_size)
+    made = table[table["p_value"].notna()]
+    rejected = int(made["reject"].sum())
     facts = (
-        f"{count(len(table), 'test')}, of which {rejected:,} "
+        f"{count(len(made), 'test')}, of which {rejected:,} "
         f"{'rejects' if rejected == 1 else 'reject'} at {params['alpha']:g} after Holm's correction"
+        + (f"; {runs} training runs." if runs > 1 else ".")
     )
-    return Drawing(canvas, facts + (f"; {runs} training runs." if runs > 1 else "."))
+    return Drawing(canvas, f"{facts}{_left_out(planned, table)}{weak.note()}")
+
+
+def _left_out(planned: pd.DataFrame, shown: pd.DataFrame) -> str:
+    """What the table of tests holds beside those in the figure, counted by reason."""
+    rest = planned[~planned.index.isin(shown.index)]
+    parts = []
+    made = rest[rest["p_value"].notna()]
+    calibration = made["family"].str.partition(" (")[0] == families.CALIBRATION_FAMILY
+    overall = made["model_b"] == ""
+    for rows, reason in (
+        (
+            calibration,
+            "of calibrated losses against plain ones, which the calibration figure shows",
+        ),
+        (overall & ~calibration, "of all single models at once (Cochran's Q)"),
+        (~overall & ~calibration, "of other families"),
+    ):
+        if rows.any():
+            parts.append(f"{int(rows.sum()):,} {reason}")
+    said = f" Of all {count(int(planned['p_value'].notna().sum()), 'test')} it leaves out "
+    said = f"{said}{'; '.join(parts)}." if parts else ""
+    undone = int(planned["p_value"].isna().sum())
+    if undone:
+        said += f" {count(undone, 'planned comparison')} could not be tested."
+    return said
+
+
+def _head(metric: str, test: str, names: ClassNames, width: float | None, style: Style) -> str:
+    """The heading of a column: metric and test, on one line if no `width` (mm) is given."""
+    kind, _, subject = metric.partition("_")
+    text = f"{label(kind)}, {names.in_text(subject)}" if subject in names.short else label(metric)
+    test = f"({_TESTS.get(test, label(test))})"
+    if width is None:
+        return f"{text} {test}"
+    return "\n".join(fold(part, width, style.font_size) for part in (text, test))
 
 
 def _blocks(table: pd.DataFrame, params: Mapping[str, Any]) -> list[tuple[str, pd.DataFrame]]:
@@ -160,21 +223,40 @@ def _blocks(table: pd.DataFrame, params: Mapping[str, Any]) -> list[tuple[str, p
     return [(title, table[rows]) for title, rows in blocks if rows.any()]
 
 
-def _row_label(name: str, part: pd.DataFrame) -> str:
+def _row_label(name: str, part: pd.DataFrame, weak: Degenerate) -> str:
     """The model; and the other one too where no title can name it."""
     rows = part[part["family_a"] == name]
+    text = weak.mark(model_label(name), *rows["model_a"].unique())
     if rows["group"].iloc[0] != families.NOISE_FLOOR:
-        return model_label(name)
-    return f"{model_label(name)} against {model_label(rows['model_b'].iloc[0])}"
+        return text
+    others = rows["model_b"].unique()
+    return f"{text} against {weak.mark(model_label(family(others[0])), *others)}"
 
 
-def _cell_text(cell: pd.DataFrame) -> str:
+def _cell_text(cell: pd.DataFrame, alpha: float, crowded: bool = False) -> str:
     if len(cell) > 1:
         return f"{int(cell['reject'].sum())}/{len(cell)}"
-    p = float(cell["p_adjusted"].iloc[0])
+    return p_text(float(cell["p_adjusted"].iloc[0]), alpha, crowded)
+
+
+def p_text(p: float, alpha: float, crowded: bool = False) -> str:
+    """A p value in as many digits as tell on which side of `alpha` it is.
+
+    Three digits below 0.1, two above; `crowded` cells have room for two. A test rejects at
+    p <= alpha, so 0.0497 is written .0497 beside an alpha of 0.05, and not .050.
+    """
     if p != p:
         return "-"
-    return "<.001" if p < 0.001 else f"{p:.3f}".removeprefix("0") if p < 0.1 else f"{p:.2f}"
+    low = 0.01 if crowded else 0.001
+    if p < low < alpha:
+        return f"<{low:g}".replace("0.", ".")
+    digits = 2 if p >= 0.1 or crowded else 3
+    while digits < 6 and p != alpha and (round(p, digits) - alpha) * (p - alpha) <= 0:
+        digits += 1
+    text = f"{p:.{digits}f}"
+    if crowded and text == "1.00":
+        return "1"
+    return text.removeprefix("0") if p < 0.1 or crowded else text
 
 
 def rank(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Drawing:
@@ -187,6 +269,7 @@ def rank(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Drawing:
     table = table[(table["metric"] == "mcc") & (table["kind"] == "single")]
     table = table[table["split"] == "test"]
     table = table.assign(family=[family(model) for model in table["model"]])
+    weak = Degenerate.of(inputs, params["replicates"])
     mean = table.groupby("family")[["rank", "p_best", "p_top3"]].mean()
     mean = mean.sort_values(["rank", "p_best"], ascending=[True, False], kind="stable")
     missing = [loss for loss in params["losses"] if loss not in mean.index]
@@ -225,7 +308,10 @@ def rank(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Drawing:
     resamples = f"{int(table['resamples'].max()):,} resamples"
     right.set_title(f"best / in the top 3; {resamples}", loc="left")
     right.tick_params(left=False)
-    left.set_yticks(range(len(names)), [model_label(name) for name in names])
+    labels = [
+        weak.mark(model_label(name), *table.loc[table["family"] == name, "model"]) for name in names
+    ]
+    left.set_yticks(range(len(names)), labels)
     left.set_ylim(len(names) - 0.4, -0.6)
     for tick, name in zip(left.get_yticklabels(), names, strict=True):
         if name == params["baseline"]:
@@ -237,13 +323,14 @@ def rank(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Drawing:
         left.plot([], [], "o-", color=style.colours[0], label=text)[0],
         left.plot([], [], "o-", color=INK, label=f"{label(params['baseline'])}, baseline")[0],
         *right.get_legend_handles_labels()[0],
+        *[no_mark()] * weak.any,
     ]
-    canvas.legend(handles=handles, loc="outside lower center", ncols=4)
+    canvas.legend(handles=handles, loc="outside lower center", ncols=4 if len(handles) < 5 else 3)
     best = mean["p_best"].idxmax()
     return Drawing(
         canvas,
         f"{model_label(best)} is most often best: in {mean.at[best, 'p_best']:.0%} of the "
-        f"{resamples} of the test split, {sizes(table)}.",
+        f"{resamples} of the test split, {sizes(table)}.{weak.note()}",
     )
 
 
@@ -287,7 +374,12 @@ def replicates(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Drawi
         axes.plot(values, place + offsets(len(values), 0.22), "o", **look)
         if row.family == baseline:
             axes.axvspan(row.mean - spread, row.mean + spread, color=INK, alpha=0.06, linewidth=0)
-    axes.set_yticks(range(len(table)), [label(name) for name in places])
+    weak = Degenerate.of(inputs, params["replicates"])
+    labels = [
+        weak.mark(label(name), *(f"{name}-r{r}" for r in range(params["replicates"])))
+        for name in places
+    ]
+    axes.set_yticks(range(len(table)), labels)
     for tick, name in zip(axes.get_yticklabels(), places, strict=True):
         if name == baseline:
             tick.set_fontweight("bold")
@@ -302,7 +394,8 @@ def replicates(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Drawi
         place.grid(axis="y", visible=False)
         place.locator_params(axis="x", nbins=6)
     handles = axes.plot([], [], color=MUTED, linewidth=1.2, label="mean, one standard deviation")
-    canvas.legend(handles=handles, loc="outside lower center")
+    handles += [no_mark()] * weak.any
+    canvas.legend(handles=handles, loc="outside lower center", ncols=2)
     facts = f"{params['replicates']} runs of each loss, {sizes(table)}"
     facts += f"; {count(failed, 'run')} failed." if failed else "."
     if {"seed_sd", "loss_sd"} <= set(table) and table["seed_sd"].notna().any():
@@ -312,7 +405,7 @@ def replicates(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Drawi
             f"losses {loss:.3f} after taking out what the runs explain."
         )
     facts += f" {count(tested, 'difference')}, of which {rejected} rejected."
-    return Drawing(canvas, facts)
+    return Drawing(canvas, facts + weak.note())
 
 
 def _crossed_differences(

@@ -10,7 +10,19 @@ from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 
 from multiloss.figures.drawing import Drawing, Inputs, message
-from multiloss.figures.style import INK, Style, bare, count, for_letters, panels, wrap
+from multiloss.figures.style import (
+    INK,
+    Style,
+    bare,
+    count,
+    fold,
+    for_letters,
+    legend,
+    lines_of,
+    panels,
+    stamp,
+    text_mm,
+)
 from multiloss.images import read_grey
 from multiloss.seeds import derive
 
@@ -28,12 +40,17 @@ def shrink(image: np.ndarray, longest: int) -> np.ndarray:
     return cv2.resize(image, size, interpolation=cv2.INTER_AREA)
 
 
-def show(axes: Axes, image: np.ndarray, longest: int) -> float:
-    """Draw a grey image shrunk; return the factor from its pixels to the drawn ones."""
+def show(axes: Axes, image: np.ndarray, longest: int, style: Style, phantom: bool = False) -> float:
+    """Draw a grey image shrunk; return the factor from its pixels to the drawn ones.
+
+    A picture of a phantom says so in its corner.
+    """
     small = shrink(image, longest)
     axes.imshow(small, cmap="gray", vmin=0, vmax=255, interpolation="antialiased")
     bare(axes)
     axes.set_anchor("N")
+    if phantom:
+        stamp(axes, style)
     return small.shape[1] / image.shape[1]
 
 
@@ -52,7 +69,15 @@ def splits(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Drawing:
     table = inputs.table("manifest", text=["label", "split", "patient_id"])
     classes = params["classes"]
     rows = len(SPLITS) * len(classes)
-    canvas = style.figure(18 + rows * style.line_mm * 1.05 + 4 * len(SPLITS))
+    names = [fold(name, style.double_column_mm - 14, style.font_size) for name in classes]
+    longest = max(text_mm(line, style.font_size) for name in names for line in name.split("\n"))
+    columns = max(1, min(4, len(names), int((style.double_column_mm - 4) // (longest + 10))))
+    # Columns are filled from above, so a row is as high as the longest name next to each other.
+    legend_rows = sum(map(lines_of, names)) if columns == 1 else -(-len(names) // columns)
+    canvas = style.figure(
+        14 + rows * style.line_mm * 1.05 + 4 * len(SPLITS) + legend_rows * style.line_mm * 1.1
+    )
+    handles = []
     height = 0.86 / len(classes)
     left, right = canvas.subplots(1, 2, sharey=True)
     parts = table.groupby(["split", "label"])
@@ -63,8 +88,8 @@ def splits(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Drawing:
         for k, name in enumerate(classes):
             values = [int(numbers.get((split, name), 0)) for split in SPLITS]
             places = np.arange(len(SPLITS)) + (k - (len(classes) - 1) / 2) * height
-            colour = style.colours[k % len(style.colours)]
-            bars = axes.barh(places, values, height * 0.9, color=colour, label=name)
+            bars = axes.barh(places, values, height * 0.9, **style.category(k))
+            handles += [bars] if axes is left else []
             axes.bar_label(
                 bars, [f"{v:,}" for v in values], padding=2, fontsize=style.font_size - 0.5
             )
@@ -76,8 +101,7 @@ def splits(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Drawing:
     left.invert_yaxis()
     left.set_title(count(len(table), "image"), loc="left")
     right.set_title(count(table["patient_id"].nunique(), "patient"), loc="left")
-    handles, names = left.get_legend_handles_labels()
-    canvas.legend(handles, names, loc="outside upper center", ncols=min(4, len(names)))
+    legend(canvas, handles, names, loc="outside upper center", ncols=columns)
     sizes = [
         f"{split} {count(int((table['split'] == split).sum()), 'image')} of "
         f"{count(table.loc[table['split'] == split, 'patient_id'].nunique(), 'patient')}"
@@ -88,46 +112,73 @@ def splits(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Drawing:
 
 def samples(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Drawing:
     """Training images drawn at random, one row for each class."""
-    table = inputs.table("manifest", text=["image_id", "path", "label", "split", "patient_id"])
+    text = ["image_id", "path", "label", "split", "patient_id", "source"]
+    table = inputs.table("manifest", text=text)
     train = table[table["split"] == "train"].sort_values("image_id", kind="stable")
     classes, columns = params["classes"], 6
-    canvas = style.figure(len(classes) * 33 + 2)
+    heads = {}
+    for name in classes:
+        total = int((train["label"] == name).sum())
+        head = f"{name} ({count(total, 'training image')})"
+        heads[name] = fold(head, style.double_column_mm - 6, style.font_size)
+    lines = max(map(lines_of, heads.values()))
+    canvas = style.figure(len(classes) * (33 + (lines - 1) * style.line_mm) + 2)
     axes = np.array(panels(canvas, len(classes) * columns, columns)).reshape(-1, columns)
     for row, name in zip(axes, classes, strict=True):
         part = train[train["label"] == name].drop_duplicates("patient_id")
         draws = np.random.default_rng(derive(params["seed"], "figure", "samples", name))
         chosen = part.iloc[draws.permutation(len(part))[:columns]]
         for place, image in zip(row, chosen.itertuples(), strict=False):
-            show(place, read_grey(image.path, int(image.bits)), style.pixels(columns))
+            phantom = image.source in params["phantoms"]
+            show(
+                place, read_grey(image.path, int(image.bits)), style.pixels(columns), style, phantom
+            )
         for place in row[len(chosen) :]:
             bare(place)
-        total = int((train["label"] == name).sum())
-        row[0].set_title(f"{name} ({count(total, 'training image')})", loc="left")
+        row[0].set_title(heads[name], loc="left")
     return Drawing(canvas, f"Drawn from {count(len(train), 'training image')}.")
 
 
 def crop_overview(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Drawing:
     """Images with mask outline and crop box, at equal steps of the lung share."""
-    manifest = inputs.table("manifest", text=["image_id", "path", "label", "split"])
+    manifest = inputs.table("manifest", text=["image_id", "path", "label", "split", "source"])
     boxes = inputs.table("boxes", ["lung_fraction"], text=["image_id", "fallback"])
     boxes["fallback"] = boxes["fallback"].str.lower().isin(["true", "1"])
     manifest = manifest.rename(columns={"width": "image_width", "height": "image_height"})
-    columns = ["image_id", "path", "bits", "label", "split", "image_width", "image_height"]
+    columns = [
+        "image_id",
+        "path",
+        "bits",
+        "label",
+        "split",
+        "source",
+        "image_width",
+        "image_height",
+    ]
     table = manifest[columns].merge(boxes, on="image_id")
     if table.empty:
         return message(style, "No image has a crop box.")
     failed = table[table["fallback"]]
     good = table[~table["fallback"]].sort_values(["lung_fraction", "image_id"])
-    shown = failed.iloc[steps(len(failed), FALLBACKS_SHOWN)]
-    rest = BOXES_SHOWN - len(shown)
-    chosen = pd.concat([shown, good.iloc[steps(len(good), rest, ends=True)]])
+    first = failed.iloc[steps(len(failed), FALLBACKS_SHOWN)]
+    rest = BOXES_SHOWN - len(first)
+    chosen = pd.concat([first, good.iloc[steps(len(good), rest, ends=True)]])
     columns = 6
     taller = chosen["image_height"] / chosen["image_width"]
     side = style.double_column_mm / columns - 2.4
-    tall = float(taller.clip(0.5, 1.4).max()) * side + 2.6 * style.line_mm + 2
-    canvas = style.figure(-(-len(chosen) // columns) * tall + 10)
+    names = style.class_names(params["classes"], side, 2)
+    shown_lines = max(lines_of(names.short[label]) for label in chosen["label"])
+    shown = f"{len(chosen)} of {count(len(table), 'image')}"
+    foot, foot_mm = names.note(shown)
+    # Where no lung was found, the second line of a title is two.
+    lines = shown_lines + 1 + bool(len(failed))
+    tall = float(taller.clip(0.5, 1.4).max()) * side + (lines + 0.6) * style.line_mm + 2
+    canvas = style.figure(-(-len(chosen) // columns) * tall + 8 + foot_mm)
     for axes, image in zip(panels(canvas, len(chosen), columns), chosen.itertuples(), strict=True):
-        factor = show(axes, read_grey(image.path, int(image.bits)), style.pixels(columns))
+        phantom = image.source in params["phantoms"]
+        factor = show(
+            axes, read_grey(image.path, int(image.bits)), style.pixels(columns), style, phantom
+        )
         mask = inputs.path("masks") / f"{image.image_id}.png"
         outline(axes, read_grey(mask), factor, color=style.colours[4], linewidth=0.9)
         corner = (image.xmin * factor - 0.5, image.ymin * factor - 0.5)
@@ -141,7 +192,8 @@ def crop_overview(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Dr
             "no lung found:\nwhole image" if image.fallback else f"{image.lung_fraction:.0%} lung"
         )
         axes.set_title(
-            f"{wrap(image.label, 20)}\n{text}", color=for_letters(colour) if image.fallback else INK
+            f"{names.in_text(image.label) if names.key else names.short[image.label]}\n{text}",
+            color=for_letters(colour) if image.fallback else INK,
         )
     lines = [
         canvas.axes[0].plot([], [], color=style.colours[4], label="predicted lung mask")[0],
@@ -153,7 +205,7 @@ def crop_overview(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Dr
         handles=lines,
         loc="outside lower center",
         ncols=3,
-        title=f"{len(chosen)} of {count(len(table), 'image')}",
+        title=foot,
         title_fontsize=style.font_size - 0.5,
     )
     facts = (

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.colors import Normalize
 
+from multiloss.figures.degenerate import IN_THE_PICTURE, Degenerate
 from multiloss.figures.drawing import Drawing, Inputs, message
 from multiloss.figures.performance import family, run, sizes
 from multiloss.figures.style import INK, NO_RESULT, Style, ink_on, label, model_label, offsets
@@ -69,7 +70,17 @@ def diversity(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Drawin
     for spine in axes.spines.values():
         spine.set_visible(False)
     axes.tick_params(length=0)
-    labels = [label(name) if name in compared else f"{label(name)}: {NO_RESULT}" for name in names]
+    weak = Degenerate.of(inputs, params["replicates"])
+    pairs = pd.concat(
+        [table[["a", "model_a"]].set_axis(["family", "model"], axis=1),
+         table[["b", "model_b"]].set_axis(["family", "model"], axis=1)]
+    ).drop_duplicates()  # fmt: skip
+    labels = [
+        weak.mark(label(name), *pairs.loc[pairs["family"] == name, "model"])
+        if name in compared
+        else f"{label(name)}: {NO_RESULT}"
+        for name in names
+    ]
     axes.set_yticks(range(size), labels)
     axes.set_xticks(range(size), labels, rotation=45, ha="right", rotation_mode="anchor")
     for scale, colours, text in (
@@ -81,10 +92,11 @@ def diversity(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Drawin
         )
         bar.set_label(text)
         bar.outline.set_visible(False)
-    axes.set_title(f"test split, {sizes(table)}", loc="left")
+    sign = f"\n{IN_THE_PICTURE}" if weak.any else ""
+    axes.set_title(f"test split, {sizes(table)}{sign}", loc="left")
     facts = f"Test split, {sizes(table)}. Mean correlation of errors {np.nanmean(correlation):.2f}"
     facts += f", mean disagreement {np.nanmean(disagreement):.2f}. {_widths(table, params)}"
-    return Drawing(canvas, facts.strip())
+    return Drawing(canvas, facts.strip() + weak.note())
 
 
 def _widths(table: pd.DataFrame, params: Mapping[str, Any]) -> str:
@@ -138,12 +150,19 @@ def optimism(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Drawing
         place.set_xlabel(f"{label(metric)}: as published minus ours")
         place.grid(axis="y", visible=False)
         place.locator_params(axis="x", nbins=5)
-    axes[0].set_yticks(range(len(names)), [model_label(name) for name in names])
+    weak = Degenerate.of(inputs, params["replicates"])
+    labels = [
+        weak.mark(model_label(name), *table.loc[table["family"] == name, "ensemble"])
+        for name in names
+    ]
+    axes[0].set_yticks(range(len(names)), labels)
     axes[0].invert_yaxis()
     for other in axes[1:]:
         other.tick_params(left=False)
     more = f"{runs} training runs" if runs > 1 else f"{params['percent']} intervals"
     axes[0].set_title(f"test split, {sizes(table)}; {more}", loc="left")
+    if weak.any:
+        canvas.supxlabel(IN_THE_PICTURE, fontsize=style.font_size)
     # The best single model is a row for comparison and no ensemble.
     ensembles = table[~table["family"].str.startswith("best_single")]
     mean = ensembles.groupby("metric")["difference"].mean()
@@ -151,4 +170,4 @@ def optimism(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Drawing
         f"{label(metric)} {mean[metric]:+.3f}" for metric in metrics if metric in mean
     )
     said = f" Mean optimism of the ensembles: {facts}." if facts else ""
-    return Drawing(canvas, f"Test split, {sizes(table)}.{said}")
+    return Drawing(canvas, f"Test split, {sizes(table)}.{said}{weak.note()}")

@@ -16,28 +16,38 @@ from matplotlib.pyplot import get_cmap
 
 from multiloss.errors import UserError
 from multiloss.figures.data import outline, show, shrink, steps
+from multiloss.figures.degenerate import IN_THE_PICTURE, Degenerate
 from multiloss.figures.drawing import Drawing, Inputs, message
-from multiloss.figures.performance import family, run
+from multiloss.figures.performance import family, no_mark, run
 from multiloss.figures.style import (
     INK,
     MUTED,
     NO_RESULT,
+    ClassNames,
     Style,
     bare,
     count,
+    fold,
     for_letters,
     gap,
+    lines_of,
     model_label,
     offsets,
     panels,
+    stamp,
     wrap,
 )
 from multiloss.images import read_grey, read_mask_for
-from multiloss.localisation import UNIFORM, cut, to_original
+from multiloss.localisation import UNIFORM, cut, to_original, upsample
 from multiloss.seeds import derive
 
 # The overlay shows the image through the heat; where there is no heat, only the image.
-STRONGEST_TINT = 0.65
+STRONGEST_TINT = 0.4
+# Its contour surrounds at least this heat.
+CONTOUR = 0.5
+# Maps of fewer cells on their longer side are drawn as cells: smooth clouds would look like
+# anatomy that the map does not know of.
+SMOOTH_FROM = 7
 # With many classes a figure shows fewer images of each, so that it still fits a page.
 ROWS_PER_FIGURE = 8
 FOOT_MM = 15.0
@@ -76,14 +86,30 @@ def read_maps(path: Path, test_ids: Sequence[str]) -> Maps:
     return Maps(list(ids), maps, flat.astype(bool))
 
 
+def grid_of(maps: np.ndarray) -> str:
+    """The true resolution of maps (n, h, w) in words: 4 × 4 cells, or interpolated."""
+    height, width = maps.shape[1:]
+    size = f"{height} \N{MULTIPLICATION SIGN} {width}"
+    return f"{size} grid, interpolated" if max(height, width) >= SMOOTH_FROM else f"{size} cells"
+
+
+def stretched(heat: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    """A map (h, w) as it is drawn in a box of `shape`: float32, in cells where they are few."""
+    if max(heat.shape) >= SMOOTH_FROM:
+        return upsample(heat, shape)
+    size = (shape[1], shape[0])
+    return cv2.resize(heat.astype(np.float32), size, interpolation=cv2.INTER_NEAREST_EXACT)
+
+
 def _test_images(inputs: Inputs) -> pd.DataFrame:
     """Manifest rows of the test split with their crop boxes, indexed by image id."""
-    manifest = inputs.table("manifest", text=["image_id", "path", "label", "split", "patient_id"])
+    text = ["image_id", "path", "label", "split", "patient_id", "source"]
+    manifest = inputs.table("manifest", text=text)
     if "lesion_mask" not in manifest:
         manifest["lesion_mask"] = ""
     manifest["lesion_mask"] = manifest["lesion_mask"].fillna("")
     manifest = manifest.rename(columns={"width": "image_width", "height": "image_height"})
-    columns = ["image_id", "path", "bits", "label", "patient_id", "lesion_mask"]
+    columns = ["image_id", "path", "bits", "label", "patient_id", "lesion_mask", "source"]
     columns += ["image_width", "image_height"]
     boxes = inputs.table("boxes", ["xmin", "ymin", "width", "height"], text=["image_id"])
     boxes = boxes[["image_id", "xmin", "ymin", "width", "height"]]
@@ -132,8 +158,15 @@ def overlay(image: np.ndarray, heat: np.ndarray, colours: str) -> np.ndarray:
 class _Painter:
     """Draws one test image with a map; every image is read once."""
 
-    def __init__(self, images: pd.DataFrame, threshold: float, columns: int, style: Style) -> None:
-        self.images, self.threshold, self.style = images, threshold, style
+    def __init__(
+        self,
+        images: pd.DataFrame,
+        params: Mapping[str, Any],
+        columns: int,
+        style: Style,
+    ) -> None:
+        self.images, self.threshold, self.style = images, params["threshold"], style
+        self.phantoms = params["phantoms"]
         self.longest = style.pixels(columns)
         self.pixels: dict[str, tuple[np.ndarray, np.ndarray | None]] = {}
 
@@ -156,11 +189,16 @@ class _Painter:
     def heat(self, image_id: str, heat: np.ndarray) -> np.ndarray:
         """Heat on the original image, (H, W) in [0, 1]; what is below the threshold is 0."""
         image, _ = self.read(image_id)
-        return cut(to_original(heat, self.box(image_id, image.shape), image.shape), self.threshold)
+        box = self.box(image_id, image.shape)
+        whole = to_original(stretched(heat, (box[3], box[2])), box, image.shape)
+        return cut(whole, self.threshold)
+
+    def is_phantom(self, image_id: str) -> bool:
+        return self.images.at[image_id, "source"] in self.phantoms
 
     def original(self, axes: Axes, image_id: str) -> None:
         image, lesion = self.read(image_id)
-        factor = show(axes, image, self.longest)
+        factor = show(axes, image, self.longest, self.style, self.is_phantom(image_id))
         self.marks(axes, image_id, image, lesion, factor, self.style.colours[4])
 
     def heat_map(self, axes: Axes, image_id: str, heat: np.ndarray, flat: bool) -> None:
@@ -179,11 +217,16 @@ class _Painter:
         image, lesion = self.read(image_id)
         small = shrink(image, self.longest)
         size = (small.shape[1], small.shape[0])
-        shrunk = cv2.resize(self.heat(image_id, heat), size, interpolation=cv2.INTER_AREA)
+        whole = self.heat(image_id, heat)
+        shrunk = cv2.resize(whole, size, interpolation=cv2.INTER_AREA)
         axes.imshow(overlay(small, shrunk, self.style.heat), interpolation="antialiased")
         bare(axes)
         axes.set_anchor("N")
+        if self.is_phantom(image_id):
+            stamp(axes, self.style)
         factor = small.shape[1] / image.shape[1]
+        # The contour says where the heat is, so that the veil may leave the lesion visible.
+        outline(axes, whole >= CONTOUR, factor, color=self.style.colours[5], linewidth=0.9)
         self.marks(axes, image_id, image, lesion, factor, self.style.colours[4])
         if flat:
             axes.text(size[0] / 2, size[1] / 2, "flat", ha="center", va="center", color="white")
@@ -222,62 +265,78 @@ def model(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Drawing:
         chosen[name] = [
             choose(part[part["right"] == right], per_outcome) for right in (True, False)
         ]
+    weak = Degenerate.of(inputs, params["replicates"])
+    # Beside `- predicted` and the probability, over the three panels of a case.
+    names = style.class_names(classes, style.double_column_mm / 2 - 36, 1)
+    headings = {}
+    for name in classes:
+        part = predictions[predictions["label"] == name]
+        text = f"true class {names.full(name)}: {part['right'].sum():,} of {len(part):,} right"
+        headings[name] = _wide(text, style)
+    who = weak.mark(
+        model_label(params["model"], replicate=params["replicates"] > 1), params["model"]
+    )
+    title = f"{who}: heat of the predicted class at layer {params['layer']}, {grid_of(maps.maps)}"
+    signs = "left to right: original, heat map, overlay;  + right, \N{MINUS SIGN} wrong"
+    signs += f"; {IN_THE_PICTURE}" if weak.any else ""
+    foot_mm = FOOT_MM
     shapes = {name: _shapes(chosen[name], images, per_outcome) for name in classes}
     head_mm, text_mm = 1.6 * style.line_mm, style.line_mm + 2.5
-    letters = head_mm + FOOT_MM + sum((len(rows) + 1) * text_mm for rows in shapes.values())
+    more = {name: (lines_of(headings[name]) - 1) * style.line_mm for name in classes}
+    letters = head_mm + foot_mm + sum(more.values())
+    letters += sum((len(rows) + 1) * text_mm for rows in shapes.values())
     tallest = (PAGE_MM - letters) / sum(map(sum, shapes.values()))
     side = min(style.double_column_mm / 6 - 2.5, max(tallest, SMALLEST_MM))
-    heights = [side * sum(rows) + (len(rows) + 1) * text_mm for rows in shapes.values()]
-    canvas = style.figure(head_mm + sum(heights) + FOOT_MM)
+    heights = [
+        side * sum(rows) + (len(rows) + 1) * text_mm + more[name] for name, rows in shapes.items()
+    ]
+    canvas = style.figure(head_mm + sum(heights) + foot_mm)
     head, *sections, foot = canvas.subfigures(
-        len(classes) + 2, 1, squeeze=False, hspace=0.0, height_ratios=[head_mm, *heights, FOOT_MM]
+        len(classes) + 2, 1, squeeze=False, hspace=0.0, height_ratios=[head_mm, *heights, foot_mm]
     ).ravel()
-    who = model_label(params["model"], replicate=params["replicates"] > 1)
-    head.text(
-        0.008,
-        0.5,
-        f"{who}: heat of the predicted class at layer {params['layer']}",
-        va="center",
-        fontsize=style.font_size + 0.5,
-    )
-    painter = _Painter(images, params["threshold"], 6, style)
+    head.text(0.008, 0.5, title, va="center", fontsize=style.font_size + 0.5)
+    painter = _Painter(images, params, 6, style)
     for section, name in zip(sections, classes, strict=True):
-        part = predictions[predictions["label"] == name]
-        _heading(
-            section, f"true class {name}: {part['right'].sum():,} of {len(part):,} right", style
-        )
+        _heading(section, headings[name], style)
         axes = section.subplots(per_outcome, 6, squeeze=False, height_ratios=shapes[name])
         for block, cases, none in zip(
             (axes[:, :3], axes[:, 3:]), chosen[name], ("none right", "none wrong"), strict=True
         ):
             for panel, image in zip(block, cases.itertuples(), strict=False):
-                _case(panel, painter, maps, image, style)
+                _case(panel, painter, maps, image, names, style)
             for panel in block[len(cases) :]:
                 for unused in panel:
                     bare(unused)
             if cases.empty:
                 middle = {"ha": "center", "va": "center", "color": MUTED}
                 block[0, 1].text(0.5, 0.5, none, transform=block[0, 1].transAxes, **middle)
-    signs = "left to right: original, heat map, overlay;  + right, \N{MINUS SIGN} wrong"
     _key(foot, style, images["lesion_mask"].ne("").any(), signs)
     flat = int(maps.flat.sum())
     right = int(predictions["right"].sum())
     facts = (
         f"Test split, n = {count(len(predictions), 'image')}, {right:,} right; "
         f"{count(flat, 'flat map')}. Shown: up to {per_outcome} right and {per_outcome} wrong "
-        "of each class."
+        f"of each class. Maps of {grid_of(maps.maps)}."
     )
-    return Drawing(canvas, facts)
+    return Drawing(canvas, facts + weak.note())
 
 
-def _case(panel: Sequence[Axes], painter: _Painter, maps: Maps, image: Any, style: Style) -> None:
+def _case(
+    panel: Sequence[Axes],
+    painter: _Painter,
+    maps: Maps,
+    image: Any,
+    names: ClassNames,
+    style: Style,
+) -> None:
     row = maps.rows[image.image_id]
     heat, flat = maps.maps[row], bool(maps.flat[row])
     painter.original(panel[0], image.image_id)
     painter.heat_map(panel[1], image.image_id, heat, flat)
     painter.overlay(panel[2], image.image_id, heat, flat)
     sign, colour = ("+", style.good) if image.right else ("\N{MINUS SIGN}", style.bad)
-    text = f"{sign} predicted {image.said} {image.p:.2f}"
+    said = image.said if image.said == NO_ANSWER else names.in_text(image.said)
+    text = f"{sign} predicted {said} {image.p:.2f}"
     look = {"color": for_letters(colour), "fontsize": style.font_size - 0.5}
     panel[0].set_title(text, loc="left", **look)
 
@@ -293,6 +352,11 @@ def _shapes(groups: Sequence[pd.DataFrame], images: pd.DataFrame, rows: int) -> 
     return shapes
 
 
+def _wide(text: str, style: Style) -> str:
+    """A heading in lines of the figure's width."""
+    return fold(text, style.double_column_mm - 8, style.font_size, bold=True)
+
+
 def _heading(section: Any, text: str, style: Style) -> None:
     section.suptitle(text, fontweight="bold", fontsize=style.font_size, x=0.008, ha="left")
 
@@ -302,13 +366,15 @@ def _key(foot: Any, style: Style, lesions: bool, words_above: str) -> None:
     words, scale = foot.subplots(1, 2, width_ratios=[2.2, 1])
     bare(words)
     lines = [words.plot([], [], color=style.colours[4], linewidth=0.9, label="crop box")[0]]
+    half = f"{CONTOUR:.0%} of the strongest heat"
+    lines += words.plot([], [], color=style.colours[5], linewidth=0.9, label=half)
     if lesions:
         look = {"color": MUTED, "linewidth": 0.9, "linestyle": (0, (2, 1.2))}
         lines += words.plot([], [], label="known lesion (white)", **look)
     words.legend(
         handles=lines,
         loc="center left",
-        ncols=2,
+        ncols=3,
         title=words_above,
         title_fontsize=style.font_size - 0.5,
         alignment="left",
@@ -334,16 +400,28 @@ def montage(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Drawing:
         part = images.index[images["label"] == name].sort_values()
         rng = np.random.default_rng(derive(params["seed"], "figure", "gradcam_montage", name))
         chosen[name] = str(part[rng.integers(len(part))])
+    names = style.class_names(classes, style.double_column_mm / columns - 3, 2)
     answers = {
-        name: [_answer(said.loc[image_id]) for said in predictions]
+        name: [_answer(said.loc[image_id], names) for said in predictions]
         for name, image_id in chosen.items()
     }
-    lines = {name: max(text.count("\n") + 1 for text in texts) for name, texts in answers.items()}
+    lines = {name: max(map(lines_of, texts)) for name, texts in answers.items()}
     text_mm = np.array([(2 + max(lines[name], 2)) * style.line_mm + 3 for name in present])
+    weak = Degenerate.of(inputs)
+    headings = {}
+    for name, image_id in chosen.items():
+        of = count(int((images["label"] == name).sum()), "test image")
+        text = f"true class {names.full(name)} ({image_id}, 1 of {of})"
+        headings[name] = _wide(text, style)
+    grids = " or ".join(dict.fromkeys(grid_of(found.maps) for found in maps))
+    titles = [wrap(weak.mark(model_label(who), who), 16) for who in models]
+    signs = f"heat in {grids}; + right, \N{MINUS SIGN} wrong, with the probability\nof the"
+    signs += " predicted class"
+    signs += f"; {IN_THE_PICTURE}" if weak.any else ""
     sizes = images.loc[list(chosen.values())]
     shapes = (sizes["image_height"] / sizes["image_width"]).clip(0.5, 1.4)
-    head_mm = style.line_mm + 3
-    letters = FOOT_MM + rows * text_mm.sum() + len(present) * head_mm
+    head_mm = np.array([lines_of(headings[name]) * style.line_mm + 3 for name in present])
+    letters = FOOT_MM + rows * text_mm.sum() + head_mm.sum()
     side = min(30.0, style.double_column_mm / columns - 2)
     side = min(side, max((PAGE_MM - letters) / (rows * shapes.sum()), SMALLEST_MM))
     heights = (rows * (side * shapes.to_numpy() + text_mm) + head_mm).tolist()
@@ -351,24 +429,23 @@ def montage(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Drawing:
     *sections, foot = canvas.subfigures(
         len(present) + 1, 1, squeeze=False, hspace=0.0, height_ratios=[*heights, FOOT_MM]
     ).ravel()
-    painter = _Painter(images, params["threshold"], columns, style)
+    painter = _Painter(images, params, columns, style)
     small = style.font_size - 0.5
     shown = []
     for section, name in zip(sections, present, strict=True):
         image_id = chosen[name]
         shown.append(f"{name}: {image_id}")
-        of = int((images["label"] == name).sum())
-        _heading(section, f"true class {name} ({image_id}, 1 of {of:,} test images)", style)
+        _heading(section, headings[name], style)
         axes = section.subplots(rows, columns, squeeze=False).ravel()
         painter.original(axes[0], image_id)
         axes[0].set_title("original", fontsize=small)
-        columns_of = zip(axes[1:], models, maps, predictions, answers[name], strict=False)
-        for place, who, heats, said, text in columns_of:
+        columns_of = zip(axes[1:], titles, maps, predictions, answers[name], strict=False)
+        for place, title, heats, said, text in columns_of:
             row = heats.rows[image_id]
             answer = said.loc[image_id]
             failed = answer["said"] == NO_ANSWER
             painter.overlay(place, image_id, heats.maps[row], bool(heats.flat[row]) and not failed)
-            place.set_title(wrap(model_label(who), 16), fontsize=small)
+            place.set_title(title, fontsize=small)
             colour = style.good if answer["right"] else style.bad
             place.set_xlabel(text, color=for_letters(colour), fontsize=small)
             for spine in place.spines.values():
@@ -376,19 +453,31 @@ def montage(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Drawing:
                 spine.set_linestyle("-" if answer["right"] else "--")
         for unused in axes[1 + len(models) :]:
             unused.set_axis_off()
-    signs = "+ right, \N{MINUS SIGN} wrong, with the probability of the predicted class"
     _key(foot, style, images.loc[list(chosen.values()), "lesion_mask"].ne("").any(), signs)
     # Labels below pictures whose height, not width, is bounded are seen by a second pass only.
     canvas.get_layout_engine().execute(canvas)
-    return Drawing(canvas, f"Images: {'; '.join(shown)}. {count(len(models), 'model')}.")
+    facts = f"Images: {'; '.join(shown)}. {count(len(models), 'model')}; maps of {grids}."
+    return Drawing(canvas, facts + weak.note())
 
 
-def _answer(answer: pd.Series) -> str:
+def _answer(answer: pd.Series, names: ClassNames) -> str:
     """What a model says of an image: right or wrong, its probability, and its class if wrong."""
     sign = "+" if answer["right"] else "\N{MINUS SIGN}"
     text = sign if answer["said"] == NO_ANSWER else f"{sign} {answer['p']:.2f}"
-    return text if answer["right"] else f"{text}\n{wrap(answer['said'], 16)}"
+    if answer["right"]:
+        return text
+    if answer["said"] == NO_ANSWER:
+        return f"{text}\n{NO_ANSWER}"
+    said = names.in_text(answer["said"]) if names.key else names.short[answer["said"]]
+    return f"{text}\n{said}"
 
+
+# Measures of curves, beside which the table has the same for a random order of the pixels: what
+# a map without preference reaches, since undoing a random order is a random order too.
+_CURVE_AREAS = ("deletion_auc", "insertion_auc")
+_RANDOM_AREA = "random_auc"
+_CORRELATIONS = ("randomised_head_correlation", "randomised_weights_correlation")
+_UNIFORM_LABEL = "uniform map (no preference)"
 
 # What a reader looks for first, in this order; the table has more.
 _MEASURES = {
@@ -415,6 +504,7 @@ def localisation(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Dra
     table = inputs.table("localisation", ["threshold", "value", "ci_low", "ci_high", "n"],
                          text=["model", "kind", "metric"])  # fmt: skip
     kinds = {family(row.model): row.kind for row in table.itertuples()}
+    random = table[table["metric"] == _RANDOM_AREA].set_index("model")["value"]
     table = table[table["metric"].isin(_MEASURES)]
     everyone = [name for name in dict.fromkeys(table["model"]) if name != UNIFORM]
     names = list(dict.fromkeys(family(name) for name in everyone))
@@ -431,22 +521,33 @@ def localisation(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Dra
         set(zip(table["metric"], table["threshold"], strict=True)),
         key=lambda arm: (order[arm[0]], arm[1]),
     )
-    chance = table[table["model"] == UNIFORM].set_index(["metric", "threshold"])["value"]
+    chance = table[table["model"] == UNIFORM].set_index(["metric", "threshold"])
     table = table[table["model"] != UNIFORM]
+    weak = Degenerate.of(inputs, int(table["run"].nunique()))
     runs = int(table["run"].nunique())
     columns = min(3, len(arms))
     rows = math.ceil(len(arms) / columns)
     step = style.line_mm * (1.2 if runs < 4 else 1.6)
-    canvas = style.figure(rows * (len(names) * step + 4 * style.line_mm + 5) + 12)
+    canvas = style.figure(rows * ((len(names) + 1) * step + 4 * style.line_mm + 5) + 15)
     axes = canvas.subplots(rows, columns, squeeze=False, sharey=True).ravel()
     for number, (place, arm) in enumerate(zip(axes, arms, strict=False)):
         part = table[(table["metric"] == arm[0]) & (table["threshold"] == arm[1])]
         if arm in chance.index:
-            place.axvline(chance[arm], color=INK, linestyle="--", linewidth=0.8)
-        for y, name in enumerate(names):
+            known = chance.loc[arm]
+            place.axvline(known["value"], color=INK, linestyle="--", linewidth=0.8)
+            if known["ci_low"] == known["ci_low"]:
+                place.plot([known["ci_low"], known["ci_high"]], [0, 0], color=INK, lw=1.1)
+            place.plot(known["value"], 0, "o", color=INK, ms=3.4)
+        elif arm[0] in _CORRELATIONS:
+            place.axvline(0, color=INK, linestyle="--", linewidth=0.8)
+        for y, name in enumerate(names, start=1):
             found = part[part["family"] == name]
             if found.empty:
                 gap(place, y)
+            if arm[0] in _CURVE_AREAS:
+                by_chance = random.reindex(found["model"]).to_numpy(float)
+                places = y + offsets(len(found), 0.28)
+                place.plot(by_chance, places, "|", color=INK, ms=5.0, mew=0.9)
             colour = style.colours[list(_KINDS).index(kinds[name])]
             for offset, row in zip(offsets(len(found), 0.28), found.itertuples(), strict=True):
                 if row.ci_low == row.ci_low:
@@ -461,8 +562,10 @@ def localisation(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Dra
         place.grid(axis="y", visible=False)
         if number % columns:
             place.tick_params(left=False)
-    axes[0].set_yticks(range(len(names)), [model_label(name) for name in names])
-    axes[0].set_ylim(len(names) - 0.4, -0.6)
+    models_of = {name: part["model"].unique() for name, part in table.groupby("family")}
+    labels = [weak.mark(model_label(name), *models_of.get(name, ())) for name in names]
+    axes[0].set_yticks(range(len(names) + 1), [_UNIFORM_LABEL, *labels])
+    axes[0].set_ylim(len(names) + 0.6, -0.6)
     for unused in axes[len(arms) :]:
         unused.set_axis_off()
     percent = f"{params['percent']} interval"
@@ -471,12 +574,17 @@ def localisation(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Dra
         for (kind, said), colour in zip(_KINDS.items(), style.colours, strict=False)
         if kind in kinds.values()
     ]
-    if len(chance):
-        lines += axes[0].plot([], [], "--", color=INK, lw=0.8, label="equal heat all over the crop")
-    canvas.legend(handles=lines, loc="outside lower center", ncols=2 if len(lines) == 4 else 3)
+    text = "equal heat all over the crop; correlation: 0"
+    lines += axes[0].plot([], [], "--", color=INK, lw=0.8, label=text)
+    if table["metric"].isin(_CURVE_AREAS).any():
+        text = "the model's pixels in random order"
+        lines += axes[0].plot([], [], "|", color=INK, ms=5.0, mew=0.9, label=text)
+    lines += [no_mark()] * weak.any
+    canvas.legend(handles=lines, loc="outside lower center", ncols=2)
     patients = count(int(table["n_patients"].max()), "patient") if "n_patients" in table else ""
     facts = f"Up to {count(int(table['n'].max()), 'test image')}"
-    return Drawing(canvas, f"{facts} of {patients}." if patients else f"{facts}.")
+    facts += f" of {patients}." if patients else "."
+    return Drawing(canvas, facts + weak.note())
 
 
 # Metric of the table, what a reader calls it, colour index and line.
@@ -500,6 +608,9 @@ def faithfulness(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Dra
         return message(style, "No deletion or insertion curve was measured.")
     table = table.assign(family=[family(name) for name in table["model"]])
     runs = int(table.groupby("family")["model"].nunique().max())
+    weak = Degenerate.of(inputs, runs)
+    models_of = {name: part["model"].unique() for name, part in table.groupby("family")}
+    titles = [weak.mark(model_label(name), *models_of.get(name, ())) for name in names]
     columns = min(4, len(names))
     rows = math.ceil(len(names) / columns)
     canvas = style.figure(rows * (33 + style.line_mm) + 16)
@@ -518,7 +629,7 @@ def faithfulness(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Dra
                 # Where no value varies there is no interval.
                 ends = (points[end].fillna(points["value"]) for end in ("ci_low", "ci_high"))
                 axes.fill_between(points["threshold"], *ends, color=colour, alpha=0.15, lw=0)
-        axes.set_title(wrap(model_label(name), 24), loc="left", fontweight="bold")
+        axes.set_title(wrap(titles[number], 24), loc="left", fontweight="bold")
         axes.set(xlim=(-0.02, 1.02), ylim=(-0.03, 1.03))
         axes.set_xticks([0, 0.5, 1], ["0", "0.5", "1"])
         axes.tick_params(labelbottom=True)
@@ -534,6 +645,7 @@ def faithfulness(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Dra
     size = f"{few:,} to {count(many, 'test image')}" if few < many else count(many, "test image")
     said = f"n = {size} of {count(int(table['n_patients'].max()), 'patient')}"
     bands = "thin lines: training runs" if runs > 1 else f"bands: {params['percent']} intervals"
+    bands += f"; {IN_THE_PICTURE}" if weak.any else ""
     canvas.legend(
         handles=lines,
         loc="outside lower center",
@@ -541,4 +653,4 @@ def faithfulness(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Dra
         title=f"{said}; {bands}",
         title_fontsize=style.font_size - 0.5,
     )
-    return Drawing(canvas, f"{said}.")
+    return Drawing(canvas, f"{said}.{weak.note()}")

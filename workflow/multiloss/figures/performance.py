@@ -8,8 +8,10 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.colors import Normalize
+from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
+from multiloss.figures.degenerate import IN_THE_PICTURE, Degenerate
 from multiloss.figures.drawing import Drawing, Inputs, message
 from multiloss.figures.style import (
     INK,
@@ -18,10 +20,12 @@ from multiloss.figures.style import (
     Style,
     bare,
     count,
+    fold,
     for_letters,
     ink_on,
     interval,
     label,
+    lines_of,
     model_label,
     offsets,
     panels,
@@ -32,7 +36,7 @@ KINDS = {
     "single": "single models",
     "ensemble": "ensembles",
     "seed_ensemble": "ensembles of seeds of the baseline",
-    "seed": "further seeds of the baseline",
+    "seed": "all seeds of the baseline",
     "ablation": "baseline with a step left out",
 }
 _TEXT = ["model", "kind", "split", "metric", "ci_method"]
@@ -73,6 +77,11 @@ def sizes(table: pd.DataFrame) -> str:
     return text
 
 
+def no_mark() -> Line2D:
+    """The handle of a legend entry that explains a sign in the labels."""
+    return Line2D([], [], linestyle="none", label=IN_THE_PICTURE)
+
+
 def chosen_models(inputs: Inputs, params: Mapping[str, Any], table: pd.DataFrame) -> dict[str, str]:
     """Models to show in detail and why: the chosen single, the chosen ensemble, the baseline."""
     chosen = inputs.table("chosen", text=["what", "model"])
@@ -94,25 +103,32 @@ def forest(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Drawing:
     """One metric of every model with its interval, grouped by kind, and the baseline as a band."""
     metric = params["metric"]
     table = metrics_of(inputs)
+    weak = Degenerate.of(inputs, params["replicates"])
     table = table[(table["metric"] == metric) & table["kind"].isin(KINDS)]
     if table["value"].notna().sum() == 0:
         return message(style, f"{label(metric)} is not defined for any model.")
     runs = params["replicates"]
     rows: list[tuple[str, str, pd.DataFrame]] = []
     for kind in KINDS:
-        groups = [(name, part) for name, part in table[table["kind"] == kind].groupby("family")]
+        # The seeds of a loss are all its seeds, the first included.
+        kinds = ["single", "seed"] if kind == "seed" else [kind]
+        of_kind = table[table["kind"].isin(kinds)]
+        own = of_kind["family"].isin(table.loc[table["kind"] == kind, "family"])
+        groups = [(name, part) for name, part in of_kind[own].groupby("family")]
         groups.sort(key=lambda pair: -pair[1]["value"].fillna(-9.0).mean())
         rows += [(kind, name, part.sort_values("run")) for name, part in groups]
     step = style.line_mm * (1.25 if runs < 4 else 1.6)
-    canvas = style.figure(26 + step * (len(rows) + 1.4 * table["kind"].nunique()))
+    canvas = style.figure(26 + step * (len(rows) + 1.6 * table["kind"].nunique()))
     axes = canvas.subplots()
-    place, places, names, last = 0.0, [], [], ""
+    place, places, names, labels, last = 0.0, [], [], [], ""
     for kind, name, part in rows:
         if kind != last:
-            place += 1.4 if last else 0.4
+            # Runs of one row stand above its middle too.
+            room = 0.25 if len(part) > 1 else 0.0
+            place += (1.4 if last else 0.4) + room
             axes.annotate(
                 KINDS[kind],
-                (0, place - 0.75),
+                (0, place - 0.75 - room),
                 xycoords=("axes fraction", "data"),
                 xytext=(3, 0),
                 textcoords="offset points",
@@ -124,15 +140,18 @@ def forest(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Drawing:
         _forest_row(axes, place, part, kind, name == params["baseline"], style)
         places.append(place)
         names.append(name)
+        text = f"{model_label(name)}, {count(len(part), 'seed')}" if kind == "seed" else None
+        labels.append(weak.mark(text or model_label(name), *part["model"]))
         place += 1
     baseline = table[(table["kind"] == "single") & (table["family"] == params["baseline"])]
     if len(baseline):
         middle = baseline["value"].mean()
         axes.axvline(middle, color=INK, linewidth=0.8, linestyle="--", zorder=1)
-        low, high = baseline["ci_low"].mean(), baseline["ci_high"].mean()
-        if low == low:
-            axes.axvspan(low, high, color=INK, alpha=0.06, linewidth=0, zorder=0)
-    axes.set_yticks(places, [model_label(name) for name in names])
+        # The mean of several runs has no interval of its own.
+        if len(baseline) == 1 and baseline["ci_low"].notna().all():
+            ends = baseline["ci_low"].iloc[0], baseline["ci_high"].iloc[0]
+            axes.axvspan(*ends, color=INK, alpha=0.06, linewidth=0, zorder=0)
+    axes.set_yticks(places, labels)
     for tick, name in zip(axes.get_yticklabels(), names, strict=True):
         if name == params["baseline"]:
             tick.set_fontweight("bold")
@@ -147,9 +166,11 @@ def forest(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Drawing:
         axes.plot([], [], "--", color=INK, lw=0.8, label=f"{label(params['baseline'])}, baseline")[
             0
         ],
-        Patch(color=INK, alpha=0.1, linewidth=0, label="its interval"),
     ]
-    canvas.legend(handles=handles, loc="outside lower center", ncols=2)
+    if len(baseline) == 1:
+        handles.append(Patch(color=INK, alpha=0.1, linewidth=0, label="its interval"))
+    handles += [no_mark()] * weak.any
+    canvas.legend(handles=handles, loc="outside lower center", ncols=3)
     rows = [row for row in rows if row[0] != "seed"]
     best = max(rows, key=lambda row: row[2]["value"].fillna(-9.0).mean())
     return Drawing(
@@ -159,7 +180,8 @@ def forest(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Drawing:
             f"; baseline {label(params['baseline'])} {_summary(baseline)}."
             if len(baseline)
             else "."
-        ),
+        )
+        + weak.note(),
     )
 
 
@@ -184,7 +206,11 @@ def _summary(part: pd.DataFrame) -> str:
     if len(part) == 1:
         row = part.iloc[0]
         return interval(row["value"], row["ci_low"], row["ci_high"], 3)
-    return f"{part['value'].mean():.3f} \N{PLUS-MINUS SIGN} {part['value'].std():.3f}"
+    defined = int(part["value"].notna().sum())
+    if not defined:
+        return "not defined"
+    text = f"{part['value'].mean():.3f} \N{PLUS-MINUS SIGN} {part['value'].std():.3f}"
+    return text if defined == len(part) else f"{text} ({defined} of {len(part)} runs)"
 
 
 def _values_at_the_right(
@@ -244,15 +270,28 @@ def confusion_chosen(inputs: Inputs, params: Mapping[str, Any], style: Style) ->
     metrics = metrics[metrics["metric"] == "mcc"].set_index("model")
     classes = params["classes"]
     chosen = chosen_models(inputs, params, table)
+    if not chosen:
+        return message(style, "No model has a confusion matrix.")
+    weak = Degenerate.of(inputs, params["replicates"])
     small = len(classes) <= _CLASSES_WITH_PERCENT
     columns = 3 if small else 2
     columns = min(columns, len(chosen))
     rows = -(-len(chosen) // columns)
-    labels = [wrap(name, 12) for name in classes]
-    lines = max(text.count("\n") + 1 for text in labels)
-    canvas = style.figure(rows * ((54 if small else 82) + (lines + 3) * style.line_mm) + 6)
+    # Turned names of many classes have a line each, upright ones the width of a cell.
+    names = style.class_names(classes, 38 / len(classes) if small else 30, 2 if small else 1)
+    labels = [names.short[name] for name in classes]
+    lines = max(map(lines_of, labels)) if small or names.key else 5
+    titles = [
+        wrap(f"{why[0].upper()}{why[1:]}:", 36) + f"\n{weak.mark(model_label(model), model)}"
+        for model, why in chosen.items()
+    ]
+    kept = metrics[metrics.index.isin(chosen)]
+    words = f"test split, {sizes(kept)}; {params['percent']} intervals"
+    foot, foot_mm = names.note(words + (f"; {IN_THE_PICTURE}" if weak.any else ""))
+    tall = (54 if small else 82) + (lines + max(map(lines_of, titles)) + 1) * style.line_mm
+    canvas = style.figure(rows * tall + 2 + foot_mm)
     places = panels(canvas, len(chosen), columns)
-    for number, (axes, (model, why)) in enumerate(zip(places, chosen.items(), strict=True)):
+    for number, (axes, model) in enumerate(zip(places, chosen, strict=True)):
         _draw_matrix(
             axes,
             _matrix(table[table["model"] == model], classes),
@@ -260,24 +299,22 @@ def confusion_chosen(inputs: Inputs, params: Mapping[str, Any], style: Style) ->
             "both" if small else "count",
         )
         turned = {"rotation": 45, "ha": "right", "rotation_mode": "anchor"}
-        axes.set_xticks(range(len(classes)), labels, **({} if small else turned))
+        upright = small or bool(names.key)
+        axes.set_xticks(range(len(classes)), labels, **({} if upright else turned))
         first = number % columns == 0
         axes.set_yticks(range(len(classes)), labels if first else [""] * len(classes))
         if first:
             axes.set_ylabel("true class")
         axes.set_xlabel("predicted class")
-        title = f"{why[0].upper()}{why[1:]}:\n{model_label(model)}"
+        title = titles[number]
         if model in metrics.index:
             row = metrics.loc[model]
             title += f"\nMCC {interval(row['value'], row['ci_low'], row['ci_high'])}"
         axes.set_title(title, loc="left")
     _share_bar(canvas, places, style, shrink=0.6, aspect=25)
-    kept = metrics[metrics.index.isin(chosen)]
-    canvas.supxlabel(
-        f"test split, {sizes(kept)}; {params['percent']} intervals", fontsize=style.font_size
-    )
-    total = int(table.loc[table["model"] == next(iter(chosen)), "count"].sum()) if chosen else 0
-    return Drawing(canvas, f"Test split, n = {count(total, 'image')}.")
+    canvas.supxlabel(foot, fontsize=style.font_size)
+    total = int(table.loc[table["model"] == next(iter(chosen)), "count"].sum())
+    return Drawing(canvas, f"Test split, n = {count(total, 'image')}.{weak.note()}")
 
 
 def confusion_all(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Drawing:
@@ -285,7 +322,9 @@ def confusion_all(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Dr
     table = inputs.table("confusion", ["count"], text=["model", "split", "label", "predicted"])
     table = table[(table["split"] == "test") & ~table["model"].str.endswith("-temperature")]
     # Further seeds of one loss would give it more images than the others have.
-    table = table[[run(model) < params["replicates"] for model in table["model"]]]
+    further = [run(model) >= params["replicates"] for model in table["model"]]
+    left_out = table.loc[further, "model"].nunique()
+    table = table[~np.array(further, bool)]
     table = table.assign(family=[family(model) for model in table["model"]])
     # A loss whose training failed has no counts; its place says so.
     names = list(dict.fromkeys([*table["family"], *params["losses"]]))
@@ -293,22 +332,12 @@ def confusion_all(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Dr
     classes = params["classes"]
     columns = min(6, max(3, len(names)))
     rows = -(-len(names) // columns)
-    canvas = style.figure(rows * (27 + 3.3 * style.line_mm) + 4 + 2 * style.line_mm)
-    places = panels(canvas, len(names), columns)
-    write = "percent" if len(classes) <= _CLASSES_WITH_PERCENT else ""
     letters = [str(k + 1) for k in range(len(classes))]
-    for number, (axes, name) in enumerate(zip(places, names, strict=True)):
-        part = table[table["family"] == name]
-        if part.empty:
-            axes.text(0.5, 0.5, NO_RESULT, transform=axes.transAxes, ha="center", color=MUTED)
-            axes.set_box_aspect(1)
-            bare(axes)
-        else:
-            _draw_matrix(axes, _matrix(part, classes), style, write)
-            axes.set_xticks(range(len(classes)), letters)
-            axes.set_yticks(range(len(classes)), letters if number % columns == 0 else [])
-        axes.set_title(wrap(model_label(name), 19), fontsize=style.font_size - 0.5)
-    _share_bar(canvas, places, style, shrink=0.5, aspect=30)
+    if table.empty:
+        return message(style, "No model has a confusion matrix.")
+    weak = Degenerate.of(inputs, params["replicates"])
+    models_of = {name: part["model"].unique() for name, part in table.groupby("family")}
+    titles = [weak.mark(model_label(name), *models_of.get(name, ())) for name in names]
     first = _matrix(table[table["model"] == table["model"].iloc[0]], classes).sum(axis=1)
     trios = zip(letters, classes, first, strict=True)
     key = "; ".join(
@@ -316,12 +345,36 @@ def confusion_all(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Dr
         for letter, name, size in trios
     )
     # A matrix is read with its key at hand, so the key is part of the picture.
-    canvas.supxlabel(
-        wrap(f"rows true, columns predicted class. {key}", 120), fontsize=style.font_size
+    foot = f"rows true, columns predicted class. {key}"
+    foot += f"; {IN_THE_PICTURE}" if weak.any else ""
+    foot = fold(foot, style.double_column_mm - 6, style.font_size)
+    canvas = style.figure(
+        rows * (27 + 3.3 * style.line_mm) + 4 + (lines_of(foot) + 1) * style.line_mm
     )
+    places = panels(canvas, len(names), columns)
+    write = "percent" if len(classes) <= _CLASSES_WITH_PERCENT else ""
+    sparse = -(-len(classes) // 7)
+    for number, (axes, name, title) in enumerate(zip(places, names, titles, strict=True)):
+        part = table[table["family"] == name]
+        if part.empty:
+            axes.text(0.5, 0.5, NO_RESULT, transform=axes.transAxes, ha="center", color=MUTED)
+            axes.set_box_aspect(1)
+            bare(axes)
+        else:
+            _draw_matrix(axes, _matrix(part, classes), style, write)
+            # Where numbers would touch, every other one is written.
+            ticks = range(0, len(classes), sparse)
+            axes.set_xticks(ticks, letters[::sparse])
+            axes.set_yticks(
+                ticks, letters[::sparse] if number % columns == 0 else [""] * len(ticks)
+            )
+        axes.set_title(wrap(title, 19), fontsize=style.font_size - 0.5)
+    _share_bar(canvas, places, style, shrink=0.5, aspect=30)
+    canvas.supxlabel(foot, fontsize=style.font_size)
     total = int(table.groupby("family")["count"].sum().max()) if len(table) else 0
-    models = count(table["model"].nunique(), "model")
-    return Drawing(canvas, f"{models}, n = {count(total, 'image')} each. Classes: {key}.")
+    facts = f"{count(table['model'].nunique(), 'model')}, n = {count(total, 'image')} each"
+    facts += f" ({count(left_out, 'further seed')} of the baseline left out)" if left_out else ""
+    return Drawing(canvas, f"{facts}. Classes: {key}.{weak.note()}")
 
 
 def roc(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Drawing:
@@ -343,6 +396,9 @@ def _curves(
     table = table[(table["split"] == "test") & (table["curve"] == curve)]
     metrics = metrics_of(inputs)
     chosen = chosen_models(inputs, params, table)
+    if not chosen:
+        return message(style, "No model has a curve.")
+    weak = Degenerate.of(inputs, params["replicates"])
     classes = ["micro", *params["classes"]]
     positives = _images_of_classes(inputs, params["classes"])
     total = max(sum(positives.values()), 1)
@@ -351,20 +407,32 @@ def _curves(
     columns = min(4, len(classes)) if len(classes) != 3 else 3
     rows = -(-len(classes) // columns)
     side = style.double_column_mm / columns - 3
-    canvas = style.figure(rows * (side + 6) + 18)
-    others = max(1, table["model"].nunique() - len(chosen))
+    names = style.class_names(params["classes"], side - 9, 2, bold=True)
+    title_lines = max(map(lines_of, names.short.values()))
+    metrics_of_chosen = metrics[metrics["model"].isin(chosen)]
+    size = f"est split, {sizes(metrics_of_chosen)}"
+    numbers = f"{label(area)} with its {params['percent']} interval"
+    foot, foot_mm = names.note(f"t{size}; numbers: images of the class, {numbers}")
+    canvas = style.figure(rows * (side + 4 + title_lines * style.line_mm) + 14 + foot_mm)
+    # A curve that is undefined is none of the lines.
+    drawn_models = table.loc[(table["class"] == "micro") & table["y"].notna(), "model"]
+    others = len(set(drawn_models) - set(chosen))
     looks = dict(zip(chosen, zip(style.colours, ("-", "--", "-."), strict=False), strict=False))
     places = panels(canvas, len(classes), columns, sharex=True, sharey=True)
     lines = []
     for number, (axes, name) in enumerate(zip(places, classes, strict=True)):
         part = table[table["class"] == name]
         if name == "micro":
-            faint = {"color": MUTED, "linewidth": 0.5, "alpha": max(0.05, min(0.3, 6 / others))}
+            faint = {
+                "color": MUTED,
+                "linewidth": 0.5,
+                "alpha": max(0.05, min(0.3, 6 / max(1, others))),
+            }
             for model, points in part.groupby("model", sort=False):
                 if model not in chosen:
                     axes.plot(points["x"], points["y"], **faint)
-        size = f"{positives[name]:,} of {total:,}" if name in positives else count(total, "image")
-        texts = [(INK, size)]
+        of = f"{positives[name]:,} of {total:,}" if name in positives else count(total, "image")
+        texts = [(INK, of)]
         for model, (colour, line) in looks.items():
             points = part[part["model"] == model]
             if points["y_low"].notna().any():
@@ -378,7 +446,7 @@ def _curves(
                 )
             drawn = axes.plot(points["x"], points["y"], line, color=colour, linewidth=1.1)[0]
             if number == 0:
-                drawn.set_label(f"{model_label(model)} ({chosen[model]})")
+                drawn.set_label(f"{weak.mark(model_label(model), model)} ({chosen[model]})")
                 lines.append(drawn)
             metric = area if name == "micro" else f"{area}_{name}"
             row = metrics[(metrics["model"] == model) & (metrics["metric"] == metric)]
@@ -401,7 +469,9 @@ def _curves(
         axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), aspect="equal")
         axes.set_xticks([0, 0.5, 1], ["0", "0.5", "1"])
         axes.set_yticks([0, 0.5, 1], ["0", "0.5", "1"])
-        title = "micro (all classes pooled)" if name == "micro" else name
+        pooled = number == 0
+        title = "micro (all classes pooled)" if pooled else names.in_text(name)
+        title = title if pooled or names.key else names.short[name]
         axes.set_title(title, loc="left", fontweight="bold")
         axes.tick_params(labelbottom=True)
         x, y = ("false positive rate", "sensitivity") if curve == "roc" else ("recall", "precision")
@@ -409,21 +479,20 @@ def _curves(
             axes.set_xlabel(x)
         if number % columns == 0:
             axes.set_ylabel(y)
-    if table["model"].nunique() > len(chosen):
+    if others:
         grey = places[0].plot([], [], color=MUTED, alpha=0.6, linewidth=0.6)[0]
-        grey.set_label(f"{others} other models (micro only)")
+        grey.set_label(f"{count(others, 'other model')} (micro only)")
         lines.append(grey)
-    kept = metrics[metrics["model"].isin(chosen)]
-    size = f"est split, {sizes(kept)}"
-    numbers = f"{label(area)} with its {params['percent']} interval"
+    lines += [no_mark()] * weak.any
     canvas.legend(
         handles=lines,
         loc="outside lower center",
         ncols=2,
-        title=f"t{size}; numbers: images of the class, {numbers}",
+        title=foot,
         title_fontsize=style.font_size - 0.5,
     )
-    return Drawing(canvas, f"T{size}. Numbers: images of the class, and {numbers}.")
+    facts = f"T{size}. Numbers: images of the class, and {numbers}."
+    return Drawing(canvas, f"{facts}{weak.note()}")
 
 
 def _images_of_classes(inputs: Inputs, classes: Sequence[str]) -> dict[str, int]:

@@ -76,6 +76,7 @@ def overlays(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Drawing
     cases = inputs.table("cases", ["dice", "index"], text=["case", "image_id"]).rename(
         columns={"index": "number"}
     )
+    source = inputs.table("lungs", text=["image_id", "source"]).set_index("image_id")["source"]
     # One column for each kind of case; further examples of a kind stand below each other.
     scores = inputs.table("scores", ["n"], text=["loss", "split"])
     total = int(scores.loc[scores["split"] == "test", "n"].max())
@@ -89,8 +90,9 @@ def overlays(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Drawing
     with np.load(inputs.path("examples")) as arrays:
         for (plain, lined), case in zip(axes, cases.itertuples(), strict=False):
             image = arrays[f"image_{case.number}"]
-            show(plain, image, style.pixels(2 * columns))
-            factor = show(lined, image, style.pixels(2 * columns))
+            look = (style.pixels(2 * columns), style, source[case.image_id] in params["phantoms"])
+            show(plain, image, *look)
+            factor = show(lined, image, *look)
             outline(lined, arrays[f"truth_{case.number}"], factor, **truth_line)
             outline(lined, arrays[f"prediction_{case.number}"], factor, **predicted_line)
             plain.set_title(f"{case.case}: Dice {case.dice:.3f}", loc="left")

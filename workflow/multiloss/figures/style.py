@@ -2,6 +2,7 @@
 tell apart, and files whose bytes depend on the data alone."""
 
 import dataclasses
+import functools
 import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -15,6 +16,9 @@ import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure, SubFigure
+from matplotlib.font_manager import FontProperties
+from matplotlib.legend import Legend
+from matplotlib.textpath import text_to_path
 from matplotlib.transforms import Bbox
 
 from multiloss.files import atomic
@@ -24,6 +28,10 @@ INK = "#222222"
 MUTED = "#6b6b6b"
 GRID = "#dddddd"
 NO_RESULT = "no result"
+FONT = "DejaVu Sans"
+# A category beyond the seventh has a colour again, under another hatch.
+HATCHES = ["", "/////", ".....", "xxxxx", "-----", "ooo", "+++++"]
+PHANTOM = "PHANTOM"
 
 # Okabe & Ito (2008), "Color Universal Design"; Tol (2021), "Colour schemes", set bright. The
 # yellow of either is too faint for thin lines and is left out.
@@ -106,7 +114,7 @@ class Style:
                 # The first comes with matplotlib: the same on any machine. The others stand in
                 # the SVG for readers who lack it; Verdana's letters are as wide.
                 "font.family": "sans-serif",
-                "font.sans-serif": ["DejaVu Sans", "Verdana", "sans-serif"],
+                "font.sans-serif": [FONT, "Verdana", "sans-serif"],
                 # A class may be named with dollar signs.
                 "text.parse_math": False,
                 "font.size": size,
@@ -119,6 +127,7 @@ class Style:
                 "axes.titlepad": 3.0,
                 "axes.labelpad": 2.0,
                 "axes.linewidth": 0.6,
+                "hatch.linewidth": 0.6,
                 "axes.edgecolor": MUTED,
                 "axes.facecolor": self.background,
                 "axes.labelcolor": INK,
@@ -168,6 +177,56 @@ class Style:
     def line_mm(self) -> float:
         """Height of a line of text."""
         return self.font_size * 1.25 * 25.4 / 72
+
+    def category(self, number: int) -> dict[str, Any]:
+        """How the bars of the category with this number look; 49 of them differ."""
+        hatch, colour = divmod(number, len(self.colours))
+        face = self.colours[colour]
+        look = {"facecolor": face, "linewidth": 0, "hatch": HATCHES[hatch % len(HATCHES)]}
+        return look | {"edgecolor": "white" if ink_on(to_rgb(face)) == "white" else INK}
+
+    def class_names(
+        self, classes: Sequence[str], mm: float, lines: int = 2, bold: bool = False
+    ) -> "ClassNames":
+        """The names of classes for places `mm` wide and `lines` high.
+
+        Where one does not fit there, all are shown as their numbers, which `key` explains.
+        """
+        folded = {name: fold(name, mm, self.font_size, bold) for name in classes}
+        words = (word for name in classes for word in name.split())
+        fit = all(text_mm(word, self.font_size, bold) <= mm for word in words)
+        if fit and max(text.count("\n") for text in folded.values()) < lines:
+            return ClassNames(folded, "", self)
+        numbers = {name: str(number) for number, name in enumerate(classes, start=1)}
+        pairs = "; ".join(f"{number}:\N{NO-BREAK SPACE}{name}" for name, number in numbers.items())
+        return ClassNames(numbers, f"Classes: {pairs}", self)
+
+
+@dataclasses.dataclass(frozen=True)
+class ClassNames:
+    """Class names as one figure shows them: folded, or as numbers with a key."""
+
+    short: Mapping[str, str]
+    key: str
+    style: Style
+
+    def full(self, name: str) -> str:
+        """The name in a place with room for all of it, with its number where it has one."""
+        return f"{self.short[name]}: {name}" if self.key else name
+
+    def in_text(self, name: str) -> str:
+        """The name within a line of text: `class 3` where numbers stand for names."""
+        return f"class {self.short[name]}" if self.key else name
+
+    def note(self, *before: str, double: bool = True) -> tuple[str, float]:
+        """Lines for the foot of the figure, each folded to its width, and their height in mm.
+
+        They are what stands in `before` and the key, as far as there is any.
+        """
+        width = self.style.double_column_mm if double else self.style.single_column_mm
+        parts = [text for text in (*before, self.key) if text]
+        text = "\n".join(fold(part, width - 6, self.style.font_size) for part in parts)
+        return text, (text.count("\n") + 1) * self.style.line_mm if text else 0.0
 
 
 def freeze(figure: Figure) -> None:
@@ -240,6 +299,66 @@ def model_label(model: str, replicate: bool = False) -> str:
 def wrap(text: str, width: int) -> str:
     """Text in lines of at most `width` letters; longer words stay whole."""
     return "\n".join(textwrap.wrap(text, width, break_long_words=False)) or text
+
+
+@functools.lru_cache(4096)
+def text_mm(text: str, size: float, bold: bool = False) -> float:
+    """Width in mm of one line of text in letters of `size` points."""
+    font = FontProperties(family=FONT, size=size, weight="bold" if bold else "normal")
+    return float(text_to_path.get_text_width_height_descent(text, font, False)[0]) * 25.4 / 72
+
+
+def fold(text: str, mm: float, size: float, bold: bool = False) -> str:
+    """Text in lines no wider than `mm`; a word that is wider by itself is broken."""
+    lines: list[str] = []
+    line = ""
+    for word in text.split(" "):
+        longer = f"{line} {word}" if line else word
+        if text_mm(longer, size, bold) <= mm:
+            line = longer
+            continue
+        if line:
+            lines.append(line)
+        while text_mm(word, size, bold) > mm and len(word) > 1:
+            end = next(
+                (n for n in range(len(word) - 1, 1, -1) if text_mm(word[:n], size, bold) <= mm), 1
+            )
+            lines.append(word[:end])
+            word = word[end:]
+        line = word
+    return "\n".join([*lines, line])
+
+
+def lines_of(text: str) -> int:
+    """Number of lines of a text."""
+    return text.count("\n") + 1
+
+
+def legend(
+    canvas: Figure | Axes, handles: Sequence[Any], texts: Sequence[str], **options: Any
+) -> Legend:
+    """A legend that shows every entry: Matplotlib leaves out those that begin with '_'."""
+    drawn = canvas.legend(handles, [str(n) for n in range(len(texts))], **options)
+    for entry, text in zip(drawn.get_texts(), texts, strict=True):
+        entry.set_text(text)
+    return drawn
+
+
+def stamp(axes: Axes, style: Style) -> None:
+    """Burn into the corner of a panel that its picture is of no patient."""
+    axes.text(
+        0.98,
+        0.02,
+        PHANTOM,
+        transform=axes.transAxes,
+        ha="right",
+        va="bottom",
+        color="white",
+        fontsize=max(7.0, style.font_size - 0.5),
+        fontweight="bold",
+        zorder=10,
+        bbox={"facecolor": "black", "alpha": 0.6, "linewidth": 0, "pad": 0.8},
+    )
 
 
 def interval(value: float, low: float, high: float, digits: int = 2) -> str:

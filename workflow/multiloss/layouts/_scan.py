@@ -44,8 +44,11 @@ _SPLITS = {
     "testing": "test",
 }
 
-# One child or adult of the public sets: all images of `person12`, `IM-0115`, `CHNCXR_0001`.
-_PATIENT = re.compile(r"(person\d+|(?:NORMAL2-)?IM-\d+|(?:CHN|MCU)CXR_\d+)(?=[_-])")
+# One child or adult of the public sets: all images of `person12`, `IM-0115`, `CHNCXR_0001`;
+# phantoms have `phantom-` before all of these.
+_PATIENT = re.compile(
+    r"((?:phantom-)?(?:person\d+|(?:NORMAL2-)?IM-\d+|(?:CHN|MCU)CXR_\d+))(?=[_-])"
+)
 
 
 def images(root: Path) -> list[Path]:

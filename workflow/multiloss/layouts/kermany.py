@@ -8,7 +8,7 @@ from typing import Any
 from multiloss.layouts import Found, ImageRecord, Layout, Rejection
 from multiloss.layouts._scan import images, is_drawn_file, public_patient, split_of
 
-_PNEUMONIA = re.compile(r"person\d+_(bacteria|virus)_", re.IGNORECASE)
+_PNEUMONIA = re.compile(r"(?:phantom-)?person\d+_(bacteria|virus)_", re.IGNORECASE)
 
 
 class Kermany(Layout):

@@ -14,7 +14,8 @@ from multiloss.layouts.shenzhen import Shenzhen
 
 class Phantom(Layout):
     """Kermany's layout for classes (with `lung_masks/X.png` and `lesion_masks/X.png` beside),
-    Shenzhen's for the segmenter's training, Montgomery's for its test."""
+    Shenzhen's for the segmenter's training, Montgomery's for its test. All names of images and
+    patients begin with `phantom-`."""
 
     counts = "as many as the config asks for"
     labels = "normal, bacterial, viral; lung masks; lesion masks"

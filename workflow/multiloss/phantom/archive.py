@@ -40,6 +40,10 @@ DEFAULTS: dict[str, Any] = {
 LUNG_IMAGES = {"lungs_train": 60, "lungs_test": 24}
 # A ZIP entry needs a date; a fixed one keeps the bytes the same.
 DATE = (2018, 1, 6, 0, 0, 0)
+# No phantom has the name of a file of the public sets: a picture or table that leaves the study
+# is not taken for theirs. One prefix for all keeps the order of the names, so that the study
+# itself does not depend on it.
+PREFIX = "phantom-"
 LITTER = b"\x00\x00\x00\x01Bud1" + bytes(56)
 
 
@@ -133,7 +137,8 @@ def photograph(patient: Patient, options: Mapping[str, Any]) -> Iterator[Phantom
 def write_archive(options: Mapping[str, Any], role: str, seed: int, destination: Path) -> None:
     """Write the phantoms of one `role` as a ZIP, whole or not at all; same input, same bytes.
 
-    Role `classification`: Kermany's layout, with `chest_xray/lung_masks/X.png` for each image
+    Files have the names of the public sets behind `phantom-`. Role `classification`: Kermany's
+    layout, with `chest_xray/lung_masks/X.png` for each image
     and `chest_xray/lesion_masks/X.png` for each pneumonia. Roles `lungs_train` and `lungs_test`:
     Shenzhen's and Montgomery's layouts. `options` are those of `DEFAULTS`; `UserError` names
     one that is unknown or out of range.
@@ -177,12 +182,12 @@ def _classification(
         place = "NORMAL" if patient.kind == "normal" else "PNEUMONIA"
         for index, phantom in enumerate(photograph(patient, options)):
             if patient.kind == "normal":
-                stem = f"{'NORMAL2-' if number % 2 else ''}IM-{number:04d}-0001"
+                stem = f"{PREFIX}{'NORMAL2-' if number % 2 else ''}IM-{number:04d}-0001"
                 stem += f"-{index + 1:04d}" if index else ""
             else:
                 running[patient.kind] += 1
                 word = "bacteria" if patient.kind == "bacterial" else "virus"
-                stem = f"person{number}_{word}_{running[patient.kind]}"
+                stem = f"{PREFIX}person{number}_{word}_{running[patient.kind]}"
             name = f"chest_xray/{patient.split}/{place}/{stem}.jpeg"
             _add(archive, name, _jpeg(phantom.image, options, colour))
             if place == "NORMAL" and index == 0 and number <= 10:
@@ -204,8 +209,8 @@ def _lungs(
         patient = patients[chosen]
         ill = int(patient.kind != "normal")
         for index, phantom in enumerate(photograph(patient, options)):
-            prefix = "CHNCXR" if role == "lungs_train" else "MCUCXR"
-            stem = f"{prefix}_{number:04d}_{ill}" + (f"_{index}" if index else "")
+            place = "CHNCXR" if role == "lungs_train" else "MCUCXR"
+            stem = f"{PREFIX}{place}_{number:04d}_{ill}" + (f"_{index}" if index else "")
             if role == "lungs_train":
                 _add(archive, f"ChinaSet_AllFiles/CXR_png/{stem}.png", _png(phantom.image))
                 _add(archive, f"ChinaSet_AllFiles/mask/{stem}_mask.png", _png(phantom.lungs))

@@ -395,6 +395,7 @@ def optimism(facts: Facts, figures: Figures) -> Section:
         )
     )
     blocks += figures.take("optimism")
+    blocks += figures.rest("Ensembles")
     return Section("optimism", title, blocks)
 
 

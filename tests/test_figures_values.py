@@ -1,0 +1,617 @@
+"""Every mark and number of a figure is a row of its table: what is drawn, looked up there.
+
+The artists of each figure are read back (points, intervals, bars, texts) and compared with
+what its tables hold, both ways: nothing else is drawn, and nothing is missing. The expected
+values are taken from the files by plain look-ups that share no code with the figures.
+"""
+
+import importlib
+import json
+from collections import Counter
+from collections.abc import Callable
+
+import numpy as np
+import pandas as pd
+import pytest
+import synthetic_results
+from matplotlib import pyplot as plt
+from matplotlib.axes import Axes
+from matplotlib.collections import LineCollection
+from matplotlib.figure import Figure
+from multiloss.figures import catalog, comparisons, drawing, gradcam, style
+
+LOSSES = ["cce", "kl_divergence", "focal", "calibrated_cce", "calibrated_kl_divergence"]
+STUDIES = {
+    # Seeds of the baseline beside one run of each loss, a step left out, a failed training.
+    "one run": {"further_seeds": True, "ablations": ("without_crop",), "failed": "focal"},
+    "three runs": {"replicates": 3, "further_seeds": True, "failed": "focal"},
+    "two classes": {"classes": 2, "lesions": False, "failed": None},
+}
+FAILED_FRAMES = ("confusion", "rank", "diversity", "calibration")
+
+
+def fail(results, loss: str) -> None:
+    """Leave the tables of a study as a failed first training of a loss leaves them."""
+    dead = f"{loss}-r0"
+    for name in ("metrics", "localisation", "significance"):
+        path = results / f"tables/{name}.csv"
+        table = pd.read_csv(path, keep_default_na=False, na_values=[""])
+        columns = {"model", "model_a", "model_b"} & set(table)
+        rows = table[list(columns)].isin([dead, f"{dead}-temperature"]).any(axis=1)
+        values = ["value", "difference", "ci_low", "ci_high", "p_value", "p_adjusted"]
+        table.loc[rows, [column for column in values if column in table]] = np.nan
+        if name == "significance":
+            table["reject"] = table["reject"].astype(object)
+            table.loc[rows, "reject"] = ""
+        table.to_csv(path, index=False)
+    for name in FAILED_FRAMES:
+        path = results / f"tables/{name}.csv"
+        table = pd.read_csv(path)
+        for column in {"model", "model_a", "model_b"} & set(table):
+            table = table[~table[column].isin([dead, f"{dead}-temperature"])]
+        table.to_csv(path, index=False)
+    path = results / "tables/curves.csv"
+    table = pd.read_csv(path)
+    table.loc[table["model"] == dead, ["y", "y_low", "y_high"]] = np.nan
+    table.to_csv(path, index=False)
+
+
+class Read:
+    """A made-up study and its files."""
+
+    def __init__(self, study: synthetic_results.Study) -> None:
+        self.study, self.config, self.results = study, study.config, study.results
+        self.runs = study.config["replicates"]
+
+    def table(self, name: str) -> pd.DataFrame:
+        return pd.read_csv(self.results / name, keep_default_na=False, na_values=[""])
+
+    def metric(self, name: str) -> pd.DataFrame:
+        """Rows of one metric on the test split by model."""
+        table = self.table("tables/metrics.csv")
+        table = table[(table["metric"] == name) & (table["split"] == "test")]
+        return table[table["ci_method"] != "binomial"].set_index("model")
+
+    def draw(self, name: str) -> drawing.Drawing:
+        figure = catalog.figures(self.config)[name]
+        module, _, function = figure.function.partition(".")
+        look = style.Style()
+        look.apply()
+        files = {
+            key: [str(self.results / p) for p in path]
+            if isinstance(path, list)
+            else str(self.results / path)
+            for key, path in figure.inputs.items()
+        }
+        painter = getattr(importlib.import_module(f"multiloss.figures.{module}"), function)
+        result = painter(drawing.Inputs(files), figure.params, look)
+        result.canvas.draw_without_rendering()
+        return result
+
+
+@pytest.fixture(scope="module", params=STUDIES)
+def read(request, tmp_path_factory) -> Read:
+    options = dict(STUDIES[request.param])
+    failed = options.pop("failed")
+    made = synthetic_results.make(
+        tmp_path_factory.mktemp("values"), test_images=60, losses=LOSSES, **options
+    )
+    if failed:
+        fail(made.results, failed)
+    return Read(made)
+
+
+@pytest.fixture(autouse=True)
+def closed(read, monkeypatch):
+    monkeypatch.chdir(read.study.folder)
+    yield
+    plt.close("all")
+
+
+# -- what is drawn -----------------------------------------------------------------------
+
+
+def rounded(*values: float) -> tuple[float, ...]:
+    return tuple(round(float(value), 7) for value in values)
+
+
+def row_at(axes: Axes, y: float) -> str:
+    """The label of the row that a mark stands in."""
+    distance, text = min((abs(place - y), label) for place, label in row_labels(axes))
+    assert distance <= 0.45, f"a mark between the rows, at {y}"
+    return text
+
+
+def row_labels(axes: Axes) -> list[tuple[float, str]]:
+    """Places and labels of the rows, which panels side by side share."""
+    for own in (axes, axes.figure.axes[0]):
+        labels = [label.get_text() for label in own.get_yticklabels()]
+        if any(labels):
+            return list(zip(own.get_yticks(), labels, strict=True))
+    raise AssertionError("rows without labels")
+
+
+def in_rows(axes: Axes) -> Counter:
+    """Marks of a figure whose rows have labels: (label, point or interval, values)."""
+    found = Counter()
+    for line in axes.lines:
+        x, y = (np.asarray(values, float) for values in line.get_data())
+        if line.get_transform() != axes.transData or not np.isfinite(x).any():
+            continue  # a line across all rows; a mark of nothing
+        if line.get_marker() == "None":
+            assert len(x) == 2
+            if y[0] == y[1]:
+                found[row_at(axes, y[0]), "interval", rounded(*x)] += 1
+            else:
+                found[row_at(axes, y.mean()), "bar", rounded(x[0])] += 1
+            continue
+        kind = "random" if line.get_marker() == "|" else "point"
+        for a, b in zip(x, y, strict=True):
+            if np.isfinite(a):
+                found[row_at(axes, b), kind, rounded(a)] += 1
+    return found
+
+
+def texts(canvas: Figure) -> list[str]:
+    return [text.get_text() for axes in canvas.axes for text in axes.texts]
+
+
+def marks_of(label: str, rows: pd.DataFrame, value: str = "value") -> Counter:
+    """The point and the interval of each row, and the mean of several."""
+    found = Counter()
+    for row in rows.to_dict("records"):
+        if pd.notna(row[value]):
+            found[label, "point", rounded(row[value])] += 1
+        if pd.notna(row["ci_low"]):
+            found[label, "interval", rounded(row["ci_low"], row["ci_high"])] += 1
+    if len(rows) > 1 and rows[value].notna().any():
+        found[label, "point", rounded(rows[value].mean())] += 1
+    return found
+
+
+def families(models: list[str]) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for model in models:
+        found.setdefault(model.rpartition("-r")[0] or model, []).append(model)
+    return found
+
+
+def named(label: str, read: Read, models: list[str]) -> str:
+    """A label with its dagger, if one of its models is degenerate."""
+    table = read.table("tables/degenerate.csv")
+    weak = set(table.loc[table["split"] == "test", "model"])
+    return f"{label}\N{NO-BREAK SPACE}\N{DAGGER}" if weak & set(models) else label
+
+
+# -- what the tables hold ----------------------------------------------------------------
+
+
+def check_forest(read: Read, canvas: Figure, metric: str) -> None:
+    table, expected = read.metric(metric), Counter()
+    for kind in ("single", "ensemble", "seed_ensemble", "ablation"):
+        for family, models in families(list(table.index[table["kind"] == kind])).items():
+            label = named(style.model_label(family), read, models)
+            expected += marks_of(label, table.loc[models])
+    seeds = list(table.index[table["kind"] == "seed"])
+    if seeds:
+        everything = [f"cce-r{r}" for r in range(read.runs)] + seeds
+        assert len(everything) == 5
+        expected += marks_of("CCE, 5 seeds", table.loc[everything])
+        mean, spread = (getattr(table.loc[everything, "value"], f)() for f in ("mean", "std"))
+        at_right = [label.get_text() for label in canvas.axes[1].get_yticklabels()]
+        assert f"{mean:.3f} ± {spread:.3f}" in at_right
+    assert in_rows(canvas.axes[0]) == expected
+    if read.runs == 1:
+        texts = [label.get_text() for label in canvas.axes[1].get_yticklabels()]
+        for row in table[table["kind"] == "ensemble"].itertuples():
+            assert f"{row.value:.3f} ({row.ci_low:.3f} to {row.ci_high:.3f})" in texts
+
+
+def check_calibration(read: Read, canvas: Figure) -> None:
+    table, expected = read.metric("ece"), Counter()
+    for loss in LOSSES:
+        models = [f"{loss}-r{r}" for r in range(read.runs)]
+        label = named(style.model_label(loss), read, models)
+        for end in ("", "-temperature"):
+            part = table.loc[[model + end for model in models]]
+            if part["value"].notna().any():
+                expected[label, "point", rounded(part["value"].mean())] += 1
+                ends = rounded(part["ci_low"].min(), part["ci_high"].max())
+                expected[label, "interval", ends] += 1
+    assert in_rows(canvas.axes[0]) == expected
+    pairs = read.table("tables/calibration_comparisons.csv")
+    pairs = pairs[pairs["replicate"].astype(str) == ("mean" if read.runs > 1 else "0")]
+    expected = Counter()
+    for row in pairs.to_dict("records"):
+        models = [f"{row['loss']}-r{r}" for r in range(read.runs)]
+        label = named(style.model_label(row["loss"]), read, models)
+        expected += marks_of(label, pd.DataFrame([row]), "difference")
+    assert in_rows(canvas.axes[1]) == expected
+
+
+def check_reliability(read: Read, canvas: Figure) -> None:
+    bins = read.table("tables/calibration.csv")
+    bins = bins[bins["split"] == "test"]
+    panels = [axes for axes in canvas.axes if axes.get_title(loc="left")]
+    chosen = chosen_of(read, set(bins["model"]))
+    assert len(panels) == len(chosen)
+    errors = read.metric("ece")
+    for axes, model in zip(panels, chosen, strict=True):
+        drawn = [line.get_xydata() for line in axes.lines if len(line.get_xdata()) > 2]
+        for own, end in zip(drawn, ("", "-temperature"), strict=True):
+            part = bins[bins["model"] == model + end].sort_values("confidence")
+            assert np.allclose(own, part[["confidence", "accuracy"]])
+            error = errors.loc[model + end]
+            text = f"{error['value']:.3f} ({error['ci_low']:.3f} to {error['ci_high']:.3f})"
+            assert text in axes.get_title(loc="left")
+        part = bins[bins["model"] == model].sort_values("confidence")
+        (brackets,) = [c for c in axes.collections if isinstance(c, LineCollection)]
+        ends = [segment[:, 1] for segment in brackets.get_segments()]
+        assert np.allclose(ends, part[["ci_low", "ci_high"]])
+
+
+def chosen_of(read: Read, present: set[str]) -> list[str]:
+    chosen = read.table("ensembles/chosen.csv").set_index("what")["model"]
+    wanted = [chosen[what] for what in ("single", "ensemble") if what in chosen] + ["cce-r0"]
+    return list(dict.fromkeys(model for model in wanted if model in present))
+
+
+def check_curves(read: Read, canvas: Figure, name: str) -> None:
+    table = read.table("tables/curves.csv")
+    table = table[(table["split"] == "test") & (table["curve"] == name)]
+    chosen = chosen_of(read, set(table["model"]))
+    area = {"roc": "auroc", "pr": "auprc"}[name]
+    for axes, label in zip(canvas.axes, ["micro", *read.config["classes"]], strict=False):
+        part = table[table["class"] == label]
+        grid = part["x"].nunique()
+        drawn = [line.get_xydata() for line in axes.lines if len(line.get_xdata()) == grid]
+        drawn = [points for points in drawn if np.isfinite(points).all()]
+        wanted = set(part["model"]) if label == "micro" else set(chosen)
+        curves = {
+            model: points[["x", "y"]].to_numpy()
+            for model, points in part.groupby("model")
+            if model in wanted and points["y"].notna().all()
+        }
+        assert len(drawn) == len(curves)
+        for points in curves.values():
+            assert any(np.array_equal(points, own) for own in drawn)
+        metric = read.metric(area if label == "micro" else f"{area}_{label}")
+        said = [text.get_text() for text in axes.texts]
+        for model in chosen:
+            row = metric.loc[model]
+            assert f"{row['value']:.2f} ({row['ci_low']:.2f} to {row['ci_high']:.2f})" in said
+        assert len(said) == len(chosen) + 1
+    legend = [text.get_text() for text in canvas.legends[0].get_texts()]
+    lost = table.loc[table["y"].isna(), "model"].nunique()
+    others = table["model"].nunique() - len(chosen) - lost
+    assert f"{others} other models (micro only)" in legend
+
+
+def check_confusion(read: Read, canvas: Figure, every: bool) -> None:
+    table = read.table("tables/confusion.csv")
+    table = table[(table["split"] == "test") & ~table["model"].str.endswith("-temperature")]
+    classes = read.config["classes"]
+    if every:
+        runs = table["model"].str.extract(r"-r(\d+)$")[0].fillna("0").astype(int)
+        table = table[runs < read.runs]
+        groups = families(list(dict.fromkeys(table["model"])))
+    else:
+        groups = {model: [model] for model in chosen_of(read, set(table["model"]))}
+    expected = Counter()
+    for models in groups.values():
+        part = table[table["model"].isin(models)]
+        counts = part.groupby(["label", "predicted"])["count"].sum()
+        counts = np.array([[counts[a, b] for b in classes] for a in classes])
+        share = counts / counts.sum(axis=1, keepdims=True)
+        cells = (
+            [f"{100 * value:.0f}" for value in share.ravel()]
+            if every
+            else [f"{n}\n{s:.0%}" for n, s in zip(counts.ravel(), share.ravel(), strict=True)]
+        )
+        expected[tuple(cells)] += 1
+    found = Counter(
+        tuple(text.get_text() for text in axes.texts)
+        for axes in canvas.axes
+        if axes.images and len(axes.texts) == len(classes) ** 2
+    )
+    assert found == expected
+
+
+def check_rank(read: Read, canvas: Figure) -> None:
+    table = read.table("tables/rank.csv")
+    table = table[(table["kind"] == "single") & (table["metric"] == "mcc")]
+    table = table.assign(ci_low=table["rank_low"], ci_high=table["rank_high"])
+    table = table.set_index("model", drop=False)
+    expected, bars = Counter(), Counter()
+    for family, models in families(list(table["model"])).items():
+        part = table.loc[models]
+        expected += marks_of(named(style.model_label(family), read, models), part, "rank")
+        for column in ("p_best", "p_top3"):
+            bars[rounded(part[column].mean())] += 1
+    assert in_rows(canvas.axes[0]) == expected
+    drawn = Counter(rounded(bar.get_width()) for bar in canvas.axes[1].patches)
+    assert drawn == bars
+
+
+def check_replicates(read: Read, canvas: Figure) -> None:
+    table = read.table("tables/replicates.csv")
+    table = table[(table["metric"] == "mcc") & (table["kind"] == "single")]
+    expected = Counter()
+    labels = {}
+    for row in table.itertuples():
+        models = [f"{row.family}-r{r}" for r in range(read.runs)]
+        label = labels[row.family] = named(style.model_label(row.family), read, models)
+        expected[label, "interval", rounded(row.mean - row.sd, row.mean + row.sd)] += 1
+        expected[label, "bar", rounded(row.mean)] += 1
+        for value in str(row.runs).split(";"):
+            expected[label, "point", rounded(float(value))] += 1
+    assert in_rows(canvas.axes[0]) == expected
+    expected = Counter()
+    for row in read.table("tables/replicate_comparisons.csv").to_dict("records"):
+        if pd.notna(row["difference"]):
+            label = labels[row["loss_a"]]
+            expected += marks_of(label, pd.DataFrame([row]), "difference")
+    assert in_rows(canvas.axes[1]) == expected
+
+
+def check_optimism(read: Read, canvas: Figure) -> None:
+    table = read.table("tables/optimism.csv").set_index("ensemble", drop=False)
+    for axes, metric in zip(canvas.axes, ("mcc", "accuracy"), strict=True):
+        part, expected = table[table["metric"] == metric], Counter()
+        for family, models in families(list(part["ensemble"])).items():
+            label = named(style.model_label(family), read, models)
+            expected += marks_of(label, part.loc[models], "difference")
+        assert in_rows(axes) == expected
+
+
+def check_diversity(read: Read, canvas: Figure) -> None:
+    table, expected = read.table("tables/diversity.csv"), Counter()
+    for column in ("error_correlation", "disagreement"):
+        pairs = [
+            tuple(sorted((a.rpartition("-r")[0], b.rpartition("-r")[0])))
+            for a, b in zip(table["model_a"], table["model_b"], strict=True)
+        ]
+        for value in table[column].groupby(pd.Series(pairs, index=table.index)).mean():
+            expected[f"{value + 0.0:.2f}".replace("0.", ".").replace("-.00", ".00")] += 1
+    assert Counter(texts(canvas)) == expected
+
+
+def check_significance(read: Read, canvas: Figure) -> None:
+    table = read.table("tables/significance.csv")
+    everything = table[table["p_value"].notna()]
+    table = table[table["model_b"].notna() & (table["family"] != "calibrated_against_plain")]
+    family = table["model_a"].str.replace(r"-r\d+$", "", regex=True)
+    several = read.runs > 1
+    expected, framed = Counter(), 0
+    for _, cell in table.groupby([table["family"], family, "metric", "test"], sort=False):
+        rejected = (cell["reject"].astype(str).str.lower() == "true").sum()
+        if len(cell) > 1:
+            assert several
+            expected[f"{rejected}/{len(cell)}"] += 1
+        else:
+            expected[comparisons.p_text(cell["p_adjusted"].iloc[0], 0.05)] += 1
+        framed += rejected / len(cell) > 0.5
+    assert Counter(texts(canvas)) == expected
+    bold = [t for axes in canvas.axes for t in axes.texts if t.get_fontweight() == "bold"]
+    assert len(bold) == framed
+    facts = read.draw("significance_heatmap").facts
+    made = table["p_value"].notna().sum()
+    assert facts.startswith(f"{made:,} tests, of which ")
+    left = len(everything) - made
+    numbers = [int(word) for word in facts.replace(",", "").split() if word.isdigit()]
+    assert left == 0 or f"Of all {len(everything):,} tests" in facts
+    told = numbers[numbers.index(len(everything)) + 1 :] if left else []
+    assert sum(told[: 1 + ("Cochran" in facts and "plain ones" in facts)]) == left
+
+
+def check_localisation(read: Read, canvas: Figure) -> None:
+    table = read.table("tables/localisation.csv")
+    random = table[table["metric"] == "random_auc"].set_index("model")["value"]
+    titles = {
+        **{name: text.replace("\n", " ") for name, text in gradcam._MEASURES.items()},
+        "iou": "IoU with lesions",
+    }
+    panels = [axes for axes in canvas.axes if axes.get_title(loc="left")]
+    seen = set()
+    for axes in panels:
+        title = axes.get_title(loc="left").replace("\n", " ")
+        head, _, heat = title.partition(" at heat from ")
+        (metric,) = [name for name, text in titles.items() if text == head]
+        seen.add((metric, heat))
+        part = table[table["metric"] == metric]
+        part = part[part["threshold"] == float(heat)] if heat else part
+        uniform = part[part["model"] == "uniform"]
+        expected = marks_of("uniform map (no preference)", uniform)
+        part = part[part["model"] != "uniform"].set_index("model", drop=False)
+        for family, models in families(list(part["model"])).items():
+            label = named(style.model_label(family), read, list(part.loc[models, "model"]))
+            rows = part.loc[models]
+            expected += marks_of(label, rows)
+            if len(rows) > 1:  # no mean of the runs here
+                expected[label, "point", rounded(rows["value"].mean())] -= 1
+            if metric.endswith("ion_auc"):
+                for model in rows.loc[rows["value"].notna(), "model"]:
+                    expected[label, "random", rounded(random[model])] += 1
+        assert in_rows(axes) == +expected, title
+        lines = [line for line in axes.lines if line.get_transform() != axes.transData]
+        known = uniform["value"].tolist() or [0.0] * metric.endswith("correlation")
+        assert [line.get_xdata()[0] for line in lines] == pytest.approx(known)
+    assert panels and len(seen) == len(panels)
+
+
+def check_faithfulness(read: Read, canvas: Figure) -> None:
+    table = read.table("tables/localisation.csv")
+    table = table[table["metric"].str.endswith("_curve") & table["value"].notna()]
+    drawn = [
+        line.get_xydata() for axes in canvas.axes for line in axes.lines if len(line.get_xdata())
+    ]
+    curves = [
+        part.sort_values("threshold")[["threshold", "value"]].to_numpy()
+        for _, part in table.groupby(["model", "metric"])
+    ]
+    assert len(drawn) == len(curves)
+    for curve in curves:
+        assert any(curve.shape == own.shape and np.allclose(curve, own) for own in drawn)
+
+
+def check_histories(read: Read, canvas: Figure, paths: list[str], columns: list[str]) -> None:
+    drawn = [
+        line.get_xydata() for axes in canvas.axes for line in axes.lines if len(line.get_xdata())
+    ]
+    curves = []
+    for path in paths:
+        history = read.table(path)
+        curves += [history[["epoch", name]].to_numpy() for name in columns]
+    assert len(drawn) == len(curves)
+    for curve in curves:
+        assert any(np.array_equal(curve, own) for own in drawn)
+
+
+def check_splits(read: Read, canvas: Figure) -> None:
+    manifest = read.table("data/manifest.csv")
+    cells = manifest.groupby(["split", "label"])["patient_id"]
+    for axes, numbers in zip(canvas.axes, (cells.size(), cells.nunique()), strict=True):
+        bars = Counter(int(bar.get_width()) for bar in axes.patches)
+        said = Counter(int(text.get_text().replace(",", "")) for text in axes.texts)
+        assert bars == said == Counter(numbers.tolist())
+
+
+def check_dice(read: Read, canvas: Figure) -> None:
+    scores = read.table("segmentation/scores.csv").query("split == 'test'")
+    images = read.table("segmentation/scores_per_image.csv").query("split == 'test'")
+    axes = canvas.axes[0]
+    points = [np.sort(line.get_xdata()) for line in axes.lines if line.get_marker() == "."]
+    assert len(points) == len(scores)
+    means = {
+        rounded(line.get_xdata()[0])
+        for line in axes.lines
+        if line.get_marker() == "D" and len(line.get_xdata())
+    }
+    assert means == {rounded(value) for value in scores["dice"]}
+    ends = {rounded(*line.get_xdata()) for line in axes.lines if len(line.get_xdata()) == 2}
+    for row in scores.itertuples():
+        own = np.sort(images.loc[images["loss"] == row.loss, "dice"])
+        assert any(np.allclose(own, drawn) for drawn in points)
+        assert rounded(row.dice_ci_low, row.dice_ci_high) in ends
+
+
+def check_overlays(read: Read, canvas: Figure) -> None:
+    cases = read.table("segmentation/examples.csv")
+    titles = Counter(axes.get_title(loc="left") for axes in canvas.axes)
+    titles.pop("", None)
+    assert titles == Counter(f"{row.case}: Dice {row.dice:.3f}" for row in cases.itertuples())
+
+
+def check_crops(read: Read, canvas: Figure) -> None:
+    table = read.table("crops/boxes.csv").merge(read.table("data/manifest.csv"), on="image_id")
+    failed = table["fallback"].astype(str).str.lower() == "true"
+    shares = {
+        (row.label, f"{row.lung_fraction:.0%} lung", round(row.width_x / row.width_y, 2))
+        for row in table[~failed].itertuples()
+    }
+    for axes in canvas.axes:
+        label, _, text = axes.get_title().partition("\n")
+        if "no lung found" not in text:
+            box, width = axes.patches[0], axes.images[0].get_array().shape[1]
+            assert (label, text, round(box.get_width() / width, 2)) in shares
+
+
+def check_predictions(read: Read, canvas: Figure, models: list[str]) -> None:
+    """Texts of the Grad-CAM figures: the predicted class and its probability, model by model."""
+    columns = [f"p_{name}" for name in read.config["classes"]]
+    known = set()
+    for model in models:
+        table = read.table(f"predictions/{model}.csv").query("split == 'test'")
+        best = table[columns].to_numpy().argmax(axis=1)
+        for row, p, k in zip(table.itertuples(), table[columns].max(axis=1), best, strict=True):
+            said = read.config["classes"][k]
+            sign = "+" if said == row.label else "\N{MINUS SIGN}"
+            known |= {f"{sign} predicted {said} {p:.2f}", f"{sign} {p:.2f}"}
+            known.add(f"{sign} {p:.2f}\n{said}")
+    titles = [axes.get_title(loc="left") for axes in canvas.axes]
+    said = [text for text in titles if "predicted" in text]
+    said += [axes.get_xlabel() for axes in canvas.axes if axes.get_xlabel() not in ("", "heat")]
+    assert said and set(said) <= known
+
+
+CHECKS: dict[str, Callable[[Read, Figure], None]] = {
+    "forest_mcc": lambda read, canvas: check_forest(read, canvas, "mcc"),
+    "forest_accuracy": lambda read, canvas: check_forest(read, canvas, "accuracy"),
+    "calibration": check_calibration,
+    "reliability": check_reliability,
+    "roc": lambda read, canvas: check_curves(read, canvas, "roc"),
+    "pr": lambda read, canvas: check_curves(read, canvas, "pr"),
+    "confusion_matrices": lambda read, canvas: check_confusion(read, canvas, every=False),
+    "confusion_matrices_all": lambda read, canvas: check_confusion(read, canvas, every=True),
+    "rank": check_rank,
+    "replicates": check_replicates,
+    "optimism": check_optimism,
+    "diversity": check_diversity,
+    "significance_heatmap": check_significance,
+    "localisation": check_localisation,
+    "faithfulness": check_faithfulness,
+    "learning_curves": lambda read, canvas: check_histories(
+        read,
+        canvas,
+        [f"models/{loss}/{r}.history.csv" for loss in LOSSES for r in range(read.runs)],
+        ["val_mcc", "val_accuracy", "val_loss", "loss"],
+    ),
+    "learning_curves_segmentation": lambda read, canvas: check_histories(
+        read,
+        canvas,
+        [f"segmentation/models/{n}.history.csv" for n in synthetic_results.SEGMENTATION_LOSSES],
+        ["val_dice", "dice", "val_loss", "loss"],
+    ),
+    "splits": check_splits,
+    "segmentation_dice": check_dice,
+    "segmentation_overlays": check_overlays,
+    "crop_overview": check_crops,
+    "gradcam_montage": lambda read, canvas: check_predictions(
+        read, canvas, catalog.figures(read.config)["gradcam_montage"].params["models"]
+    ),
+    "gradcam_cce-r0": lambda read, canvas: check_predictions(read, canvas, ["cce-r0"]),
+}
+# Pictures without a number, and the cost figure, whose numbers test_figures.py looks at.
+WITHOUT_NUMBERS = {"samples", "compute_cost"}
+
+
+def test_every_figure_of_the_catalogue_is_checked(read):
+    functions = {figure.function for figure in catalog.figures(read.config).values()}
+    figures = catalog.figures(read.config)
+    checked = {figures[name].function for name in CHECKS if name in figures}
+    checked |= {figures[name].function for name in WITHOUT_NUMBERS}
+    assert functions == checked
+
+
+@pytest.mark.parametrize("name", CHECKS)
+def test_marks_and_numbers_are_those_of_the_tables(read, name):
+    if name not in catalog.figures(read.config):
+        pytest.skip("this study has no such figure")
+    CHECKS[name](read, read.draw(name).canvas)
+
+
+def test_degenerate_models_are_named_in_the_caption(read):
+    table = read.table("tables/degenerate.csv")
+    (model,) = table["model"]
+    name, first = style.model_label(model), read.config["classes"][0]
+    run = " (run 0)" if read.runs > 1 else ""
+    note = (
+        f"\N{DAGGER} Degenerate on the test split: {name}{run} never predicts '{first}' (7 images)."
+    )
+    for figure in ("forest_mcc", "calibration", "rank", "significance_heatmap", "localisation"):
+        result = read.draw(figure)
+        assert result.facts.endswith(note), figure
+        assert json.dumps(result.facts)
+    # No table, an empty one, and rows of another split mean that there is none.
+    path = read.results / "tables/degenerate.csv"
+    text = path.read_text()
+    try:
+        for content in (None, text.splitlines()[0] + "\n", text.replace(",test,", ",ensemble,")):
+            path.unlink(missing_ok=True)
+            if content is not None:
+                path.write_text(content)
+            result = read.draw("forest_mcc")
+            labels = [label.get_text() for label in result.canvas.axes[0].get_yticklabels()]
+            assert "\N{DAGGER}" not in result.facts + "".join(labels)
+    finally:
+        path.write_text(text)
