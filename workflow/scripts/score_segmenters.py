@@ -77,7 +77,9 @@ def main(snakemake) -> None:
             row = int(ranked.loc[position, "row"])
             _, masks = next(segmenter.masks(images, np.array([row]), sizes))
             index = len(cases)
-            arrays[f"image_{index}"] = read_grey(lungs.loc[row, "path"], lungs.loc[row, "bits"])
+            arrays[f"image_{index}"] = read_grey(
+                lungs.loc[row, "path"], int(lungs.loc[row, "bits"])
+            )
             paths = lungs.loc[row, "mask_paths"].split(";")
             arrays[f"truth_{index}"] = read_mask_for(sizes[row], paths)
             arrays[f"prediction_{index}"] = segmentation.combine_by_and(
