@@ -49,7 +49,7 @@ rule splits:
         mem_mb=memory_of("data"),
         runtime=runtime_of("data"),
     params:
-        sources=addresses.without_secrets([reading(source) for source in SOURCES.values()]),
+        sources=[reading(source) for source in SOURCES.values()],
         classes=config["classes"],
         splits=config["splits"],
         val_fraction=config["segmentation"]["val_fraction"],
