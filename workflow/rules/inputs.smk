@@ -36,6 +36,7 @@ def fetched(wildcards):
 
 def reading(source):
     """What decides on how the files of a source are read."""
+    source = addresses.without_secrets(source)
     return {
         key: source[key]
         for key in ("name", "role", "layout", "url", "table", "patient_pattern", "bits")
