@@ -29,8 +29,6 @@ UNIFORM = "uniform"
 CORRECT = "_correct"
 # Suffix of a point of a deletion or insertion curve; its threshold is the share of the pixels.
 CURVE = "_curve"
-# Suffix of a share of heat less that of the uniform map, image by image.
-GAIN = "_minus_uniform"
 
 COLUMNS = [
     "model",
@@ -48,6 +46,8 @@ COLUMNS = [
     "reason",
 ]
 
+# Suffix of a share of heat less that of the uniform map, image by image.
+GAIN = "_minus_uniform"
 # A metric and its threshold, if it has one.
 Key = tuple[str, float | None]
 
@@ -235,6 +235,8 @@ def table(
 ) -> pd.DataFrame:
     """Every measure of every model with its interval, and those of a uniform map.
 
+    `grid` of a row is the rows and columns of cells of the maps, "4 x 4".
+
     `images` are the N test rows of the manifest, `boxes` the crop boxes, `masks` the folder of
     lung masks. Metrics, each the mean over the images that have it:
 
@@ -254,7 +256,6 @@ def table(
 
     Intervals are percentiles over resampled patients, drawn within strata of their labels, the
     same resamples for all rows. A value or an interval that is undefined is NaN with a reason.
-    `grid`: rows and columns of cells of the maps, "4 x 4".
     """
     for model in models:
         if list(model.image_id) != list(images["image_id"]):
@@ -282,6 +283,7 @@ def table(
             used = ~np.isnan(column)
             rows.append(
                 {
+                    "grid": " x ".join(map(str, model.maps.shape[1:])),
                     "model": model.name,
                     "kind": model.kind,
                     "metric": key[0],
@@ -293,7 +295,6 @@ def table(
                     "n": int(used.sum()),
                     "n_patients": len(set(patients[used])),
                     "n_flat": int(model.flat.sum()),
-                    "grid": " x ".join(map(str, model.maps.shape[1:])),
                     "reason": _reason(key[0], column[used], low, model),
                 }
             )
