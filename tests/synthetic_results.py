@@ -591,37 +591,12 @@ class _Maker:
         self.csv("tables/confusion.csv", confusion, columns)
         columns = ["model", "split", "bin", "n", "confidence", "accuracy", "ci_low", "ci_high"]
         self.csv("tables/calibration.csv", bins, columns)
-        self.degenerate(everything)
         self.curves(everything)
         self.ranks()
         self.spread()
         self.significance()
         self.optimism()
         self.diversity()
-
-    def degenerate(self, everything: dict[str, tuple[str, pd.DataFrame]]) -> None:
-        """Models that name no image of a class, nearly always one, or are no better than chance."""
-        rows = []
-        for (name, (kind, frame)), split in itertools.product(
-            everything.items(), ("ensemble", "test")
-        ):
-            if kind == "temperature":
-                continue
-            counts = self.confusion(frame, split)
-            truth, said = counts.sum(axis=1), counts.sum(axis=0)
-            patients = frame["patient_id"][frame["split"] == split].nunique()
-            size = (int(counts.sum()), patients)
-            for k, label in enumerate(self.classes):
-                row = (name, kind, split)
-                if truth[k] and not said[k]:
-                    rows.append((*row, "class_never_predicted", label, truth[k], *size))
-                if said[k] > 0.9 * size[0] and truth[k] <= 0.8 * size[0]:
-                    rows.append((*row, "one_class_dominates", label, said[k] / size[0], *size))
-            mcc = float(np.nan_to_num(_mcc(counts)))
-            if mcc <= 0:
-                rows.append((name, kind, split, "no_better_than_chance", "", mcc, *size))
-        columns = ["model", "kind", "split", "problem", "class", "value", "n", "n_patients"]
-        self.csv("tables/degenerate.csv", rows, columns)
 
     def metrics(self, counts: np.ndarray, p: np.ndarray, truth: np.ndarray) -> dict[str, float]:
         said, total = p.argmax(axis=1), counts.sum()

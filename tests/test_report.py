@@ -997,8 +997,7 @@ def test_heat_maps_open_with_their_verdict_against_a_uniform_map(
         "13. Grad-CAM and localisation The share of heat in lesions is 0.247 to 0.254 over "
         "2 models, against 0.240 for a map of the same heat everywhere; the 95% interval, compared "
         "with that of the uniform map, lies above it for none of them and below it for none. The "
-        "maps "
-        "are not shown to point at lesions more than chance does"
+        "maps are not shown to point at lesions more than chance does"
     )
     assert "The maps are of 4 x 4 cells" in said
     page = report.build(results, config)

@@ -242,8 +242,8 @@ def _check_consistency(config: Mapping[str, Any]) -> None:
     weights = config["segmentation"]["encoder_weights"]
     if set("{}") & set(weights):
         raise UserError(
-            f"config: segmentation.encoder_weights: '{weights}' has curly brackets, which "
-            "Snakemake takes for a wildcard: rename the file"
+            f"config: segmentation.encoder_weights: '{addresses.public(weights)}' has curly "
+            "brackets, which Snakemake takes for a wildcard: rename the file"
         )
     segmenters = len(config["segmentation"]["losses"])
     if config["segmentation"]["ensemble_size"] > segmenters:

@@ -32,8 +32,6 @@ CORRECT = "_correct"
 FEW_PATIENTS = 20
 # Suffix of a point of a deletion or insertion curve; its threshold is the share of the pixels.
 CURVE = "_curve"
-# Suffix of a share of heat less that of the uniform map, image by image.
-GAIN = "_minus_uniform"
 
 COLUMNS = [
     "model",
@@ -51,6 +49,8 @@ COLUMNS = [
     "reason",
 ]
 
+# Suffix of a share of heat less that of the uniform map, image by image.
+GAIN = "_minus_uniform"
 # A metric and its threshold, if it has one.
 Key = tuple[str, float | None]
 
@@ -238,6 +238,8 @@ def table(
 ) -> pd.DataFrame:
     """Every measure of every model with its interval, and those of a uniform map.
 
+    `grid` of a row is the rows and columns of cells of the maps, "4 x 4".
+
     `images` are the N test rows of the manifest, `boxes` the crop boxes, `masks` the folder of
     lung masks. Metrics, each the mean over the images that have it:
 
@@ -258,7 +260,6 @@ def table(
     Intervals are percentiles over resampled patients, drawn within strata of their labels, the
     same resamples for all rows; of fewer than 20 patients Student's t (`mean_interval`). A value or
     an interval that is undefined is NaN with a reason.
-    `grid`: rows and columns of cells of the maps, "4 x 4".
     """
     for model in models:
         if list(model.image_id) != list(images["image_id"]):
@@ -291,6 +292,7 @@ def table(
                 low, high, method = max(low, lowest), min(high, 1.0), "t"
             rows.append(
                 {
+                    "grid": " x ".join(map(str, model.maps.shape[1:])),
                     "model": model.name,
                     "kind": model.kind,
                     "metric": key[0],
@@ -302,7 +304,6 @@ def table(
                     "n": int(used.sum()),
                     "n_patients": count,
                     "n_flat": int(model.flat.sum()),
-                    "grid": " x ".join(map(str, model.maps.shape[1:])),
                     "reason": _reason(key[0], column[used], low, model),
                 }
             )
