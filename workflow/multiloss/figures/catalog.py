@@ -48,7 +48,8 @@ _ENDS = {"PuOr": ("orange", "purple"), "RdBu": ("red", "blue"), "BrBG": ("brown"
 _MANIFEST = {"manifest": "data/manifest.csv"}
 _BOXES = {"boxes": "crops/boxes.csv"}
 _CHOSEN = {"chosen": "ensembles/chosen.csv"}
-# For the daggers behind the names of models.
+# For the daggers behind the names of models. Figures of one model alone and of the trainings do
+# without: they are there before the ensembles are, and a change in another model leaves them be.
 _DEGENERATE = {"degenerate": _TABLES["degenerate"]}
 
 
@@ -123,6 +124,12 @@ def _phantoms(config: Config) -> list[str]:
     return [source["name"] for source in config["data"]["sources"] if source["layout"] == "phantom"]
 
 
+def _of_phantoms(config: Config) -> str:
+    """A sentence for captions of pictures, in studies that may show phantoms."""
+    words = "Pictures marked PHANTOM come from the generator and show no patient."
+    return f" {words}" if _phantoms(config) else ""
+
+
 def _has_ensembles(config: Config) -> bool:
     return bool(config["ensembles"]["methods"] and config["ensembles"]["top_k"])
 
@@ -171,7 +178,7 @@ def _data(config: Config) -> list[Figure]:
             "Data",
             "Training images as they came, one row for each class. They were drawn at random "
             "with the study's seed, one for each patient, not picked by eye. Frames of equal "
-            "size: the pixel size differs between images.",
+            "size: the pixel size differs between images." + _of_phantoms(config),
             {**classes, "seed": config["seed"], "phantoms": _phantoms(config)},
         ),
     ]
@@ -210,7 +217,8 @@ def _segmentation(config: Config) -> list[Figure]:
             "Lung masks and crops",
             "Images of the segmentation test set with the highest, the median and the lowest "
             "Dice of the combined mask: the image alone, then with the drawn outline (solid) and "
-            "the predicted one (dashed). Where the two lines part, the mask is wrong.",
+            "the predicted one (dashed). Where the two lines part, the mask is wrong."
+            + _of_phantoms(config),
             {"phantoms": _phantoms(config)},
         ),
         Figure(
@@ -222,7 +230,8 @@ def _segmentation(config: Config) -> list[Figure]:
             "Images with the outline of the predicted lung mask and the box that is cut out for "
             "the classifiers. They stand at equal steps of the lungs' share of the image, from "
             "smallest to largest, so that failures at either end are seen. Images whose mask was "
-            "empty fall back to the whole image; such cases, if any, come first and are marked.",
+            "empty fall back to the whole image; such cases, if any, come first and are marked."
+            + _of_phantoms(config),
             {"classes": list(config["classes"]), "phantoms": _phantoms(config)},
         ),
         Figure(
@@ -254,7 +263,6 @@ def _training(config: Config) -> list[Figure]:
             {
                 "histories": [f"models/{loss}/{r}.history.csv" for loss, r in arms],
                 "images": _MANIFEST["manifest"],
-                **_DEGENERATE,
             },
             "Training of the classifiers",
             "Training",
@@ -569,6 +577,7 @@ def _gradcam(config: Config) -> list[Figure]:
         "as cells or interpolated. "
     )
     outline = "A dashed outline is the known lesion, where there is one. "
+    outline += f"{_of_phantoms(config).strip()} " if _phantoms(config) else ""
     result = [
         Figure(
             f"gradcam_{model}",
@@ -578,7 +587,6 @@ def _gradcam(config: Config) -> list[Figure]:
                 "predictions": f"predictions/{model}.csv",
                 **_MANIFEST,
                 **_BOXES,
-                **_DEGENERATE,
             },
             f"Grad-CAM of {model}",
             "Grad-CAM",

@@ -265,7 +265,6 @@ def model(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Drawing:
         chosen[name] = [
             choose(part[part["right"] == right], per_outcome) for right in (True, False)
         ]
-    weak = Degenerate.of(inputs, params["replicates"])
     # Beside `- predicted` and the probability, over the three panels of a case.
     names = style.class_names(classes, style.double_column_mm / 2 - 36, 1)
     headings = {}
@@ -273,26 +272,22 @@ def model(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Drawing:
         part = predictions[predictions["label"] == name]
         text = f"true class {names.full(name)}: {part['right'].sum():,} of {len(part):,} right"
         headings[name] = _wide(text, style)
-    who = weak.mark(
-        model_label(params["model"], replicate=params["replicates"] > 1), params["model"]
-    )
+    who = model_label(params["model"], replicate=params["replicates"] > 1)
     title = f"{who}: heat of the predicted class at layer {params['layer']}, {grid_of(maps.maps)}"
     signs = "left to right: original, heat map, overlay;  + right, \N{MINUS SIGN} wrong"
-    signs += f"; {IN_THE_PICTURE}" if weak.any else ""
-    foot_mm = FOOT_MM
     shapes = {name: _shapes(chosen[name], images, per_outcome) for name in classes}
     head_mm, text_mm = 1.6 * style.line_mm, style.line_mm + 2.5
     more = {name: (lines_of(headings[name]) - 1) * style.line_mm for name in classes}
-    letters = head_mm + foot_mm + sum(more.values())
+    letters = head_mm + FOOT_MM + sum(more.values())
     letters += sum((len(rows) + 1) * text_mm for rows in shapes.values())
     tallest = (PAGE_MM - letters) / sum(map(sum, shapes.values()))
     side = min(style.double_column_mm / 6 - 2.5, max(tallest, SMALLEST_MM))
     heights = [
         side * sum(rows) + (len(rows) + 1) * text_mm + more[name] for name, rows in shapes.items()
     ]
-    canvas = style.figure(head_mm + sum(heights) + foot_mm)
+    canvas = style.figure(head_mm + sum(heights) + FOOT_MM)
     head, *sections, foot = canvas.subfigures(
-        len(classes) + 2, 1, squeeze=False, hspace=0.0, height_ratios=[head_mm, *heights, foot_mm]
+        len(classes) + 2, 1, squeeze=False, hspace=0.0, height_ratios=[head_mm, *heights, FOOT_MM]
     ).ravel()
     head.text(0.008, 0.5, title, va="center", fontsize=style.font_size + 0.5)
     painter = _Painter(images, params, 6, style)
@@ -318,7 +313,7 @@ def model(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Drawing:
         f"{count(flat, 'flat map')}. Shown: up to {per_outcome} right and {per_outcome} wrong "
         f"of each class. Maps of {grid_of(maps.maps)}."
     )
-    return Drawing(canvas, facts + weak.note())
+    return Drawing(canvas, facts)
 
 
 def _case(

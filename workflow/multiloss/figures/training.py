@@ -10,7 +10,6 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
-from multiloss.figures.degenerate import IN_THE_PICTURE, Degenerate
 from multiloss.figures.drawing import Drawing, Inputs
 from multiloss.figures.style import MUTED, Style, count, label, wrap
 
@@ -38,18 +37,13 @@ def classification_curves(inputs: Inputs, params: Mapping[str, Any], style: Styl
     groups: dict[str, list[Path]] = {loss: [] for loss in params["losses"]}
     for path in inputs.paths("histories"):
         groups[path.parent.name].append(path)
-    weak = Degenerate.of(inputs, params["replicates"])
-    runs = range(params["replicates"])
-    titles = {loss: weak.mark(label(loss), *(f"{loss}-r{r}" for r in runs)) for loss in groups}
-    sign = f"; {IN_THE_PICTURE}" if weak.any else ""
-    return _curves(groups, _SCORES, "score", _images(inputs), titles, style, sign, weak.note())
+    return _curves(groups, _SCORES, "score", _images(inputs), style)
 
 
 def segmentation_curves(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Drawing:
     """Dice, and the losses, of every segmentation loss."""
     groups = {path.name.partition(".")[0]: [path] for path in inputs.paths("histories")}
-    titles = {loss: label(loss) for loss in groups}
-    return _curves(groups, _DICE, "Dice", _images(inputs), titles, style)
+    return _curves(groups, _DICE, "Dice", _images(inputs), style)
 
 
 def _images(inputs: Inputs) -> str:
@@ -64,10 +58,7 @@ def _curves(
     scores: Mapping[str, tuple[str, int, str]],
     score_name: str,
     images: str,
-    titles: Mapping[str, str],
     style: Style,
-    sign: str = "",
-    note: str = "",
 ) -> Drawing:
     histories = {name: [pd.read_csv(path) for path in paths] for name, paths in groups.items()}
     shown = {
@@ -112,7 +103,7 @@ def _curves(
         losses[bottom] = [history[key] for history in runs for key in _LOSSES if key in history]
         top.xaxis.set_major_locator(MaxNLocator(nbins=5, integer=True, min_n_ticks=1))
         top.tick_params(labelbottom=False)
-        top.set_title(wrap(titles[name], 26), loc="left", fontweight="bold")
+        top.set_title(wrap(label(name), 26), loc="left", fontweight="bold")
         failed = [
             int(history["epoch"].iloc[-1]) for history in runs if history["loss"].isna().any()
         ]
@@ -144,7 +135,7 @@ def _curves(
         list(lines),
         loc="outside lower center",
         ncols=4,
-        title=f"{images}{sign}",
+        title=images,
         title_fontsize=style.font_size - 0.5,
     )
     for line in legend.get_lines():
@@ -152,7 +143,7 @@ def _curves(
     epochs = [len(history) for runs in histories.values() for history in runs]
     few, many = min(epochs), max(epochs)
     length = f"{few} to {count(many, 'epoch')}" if few < many else count(many, "epoch")
-    return Drawing(canvas, f"{count(len(epochs), 'training run')} of {length}; {images}.{note}")
+    return Drawing(canvas, f"{count(len(epochs), 'training run')} of {length}; {images}.")
 
 
 def _log_scales(panels: Mapping[Axes, Sequence[pd.Series]]) -> None:
