@@ -103,9 +103,9 @@ def losses(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Drawing:
     if table["value"].notna().sum() == 0:
         return message(style, "The calibration error is not defined for any model.")
     present = [loss for loss in params["losses"] if (table["family"] == loss).any()]
-    pairs = [
-        (parent, child) for child, parent in CALIBRATED.items() if {parent, child} <= set(present)
-    ]
+    compared = inputs.table("pairs", text=["loss", "plain"])
+    plain_of = dict(zip(compared["loss"], compared["plain"], strict=True))
+    pairs = [(plain_of[loss], loss) for loss in present if plain_of.get(loss) in present]
     paired = {loss for pair in pairs for loss in pair}
     groups = [
         [parent, *(child for other, child in pairs if other == parent)]
