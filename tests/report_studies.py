@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from multiloss import config as study_config
-from multiloss import diversity, evaluation, metrics
+from multiloss import diversity, evaluation
 from multiloss.ensembles import predictions
 from multiloss.evaluation.families import CALIBRATED
 from multiloss.files import write_csv
@@ -94,31 +94,9 @@ def statistics(study: Study, config: dict[str, Any]) -> dict[str, Any]:
         "calibration_comparisons": calibrated,
         "replicates": spread,
         "replicate_comparisons": crossed,
-        "degenerate": _degenerate(found, models),
+        "degenerate": evaluation.degenerate_table(found, models),
         "diversity": diversity.table(singles, "test", 100, 0.95, np.random.default_rng(0)),
     }
     for name, table in tables.items():
         write_csv(table, results / "tables" / f"{name}.csv")
     return config
-
-
-def _degenerate(found: predictions.Predictions, models: dict[str, Any]) -> pd.DataFrame:
-    """Models that name no image of a class, nearly always one, or are no better than chance."""
-    rows = []
-    for split in ("ensemble", "test"):
-        part = found.only(split)
-        size = len(part.y), len(set(part.patients))
-        truth = np.bincount(part.y, minlength=len(part.classes))
-        for model, p in zip(part.models, part.p, strict=True):
-            said = np.bincount(p.argmax(axis=1), minlength=len(part.classes))
-            row = (model, models[model]["kind"], split)
-            for name, there, named in zip(part.classes, truth, said, strict=True):
-                if there and not named:
-                    rows.append((*row, "class_never_predicted", name, there, *size))
-                if named > 0.9 * size[0] and there <= 0.8 * size[0]:
-                    rows.append((*row, "one_class_dominates", name, named / size[0], *size))
-            mcc = np.nan_to_num(metrics.mcc(part.y, p))
-            if mcc <= 0:
-                rows.append((*row, "no_better_than_chance", "", mcc, *size))
-    columns = "model kind split problem class value n n_patients"
-    return pd.DataFrame(rows, columns=columns.split())

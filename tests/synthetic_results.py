@@ -597,6 +597,15 @@ class _Maker:
         self.significance()
         self.optimism()
         self.diversity()
+        self.degenerate()
+
+    def degenerate(self) -> None:
+        """As though the last loss never predicted the first class."""
+        name, patients = f"{self.losses[-1]}-r0", self.counts["test"] - 9
+        row = (name, "single", "test", "class_never_predicted", self.classes[0], 7)
+        columns = "model kind split problem class value n n_patients"
+        rows = [(*row, self.counts["test"], patients)] if len(self.losses) > 1 else []
+        self.csv("tables/degenerate.csv", rows, columns.split())
 
     def metrics(self, counts: np.ndarray, p: np.ndarray, truth: np.ndarray) -> dict[str, float]:
         said, total = p.argmax(axis=1), counts.sum()

@@ -287,7 +287,7 @@ def table(
             used = ~np.isnan(column)
             count, method = len(set(patients[used])), "percentile"
             if count < FEW_PATIENTS and not np.isnan(low):
-                lowest = -1.0 if key[0].endswith("_correlation") else 0.0
+                lowest = -1.0 if key[0].endswith(("_correlation", GAIN)) else 0.0
                 low, high = mean_interval(column[used], patients[used], options.confidence)
                 low, high, method = max(low, lowest), min(high, 1.0), "t"
             rows.append(
