@@ -321,7 +321,7 @@ def test_a_table_without_its_column_is_named(three, monkeypatch, tmp_path):
     pd.read_csv(three.results / "tables/metrics.csv").drop(columns="ci_low").to_csv(broken)
     outputs = [tmp_path / f"x.{end}" for end in ("png", "svg", "json")]
     with pytest.raises(UserError, match=r"metrics\.csv: no column 'ci_low'"):
-        drawing.draw(figure, {"metrics": str(broken)}, {}, *outputs)
+        drawing.draw(figure.function, figure.params, {"metrics": str(broken)}, {}, *outputs)
     assert not any(path.exists() for path in outputs)
 
 

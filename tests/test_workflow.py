@@ -340,7 +340,7 @@ def test_slurm_gets_short_jobs_together(tmp_path: Path) -> None:
     jobs = {name: int(n) for name, n in re.findall(r"^(\w+) +(\d+)$", table, re.MULTILINE)}
     for rule in ("figure", "predict", "gradcam", "all", "rank", "ensemble_tables", "seed_ensemble"):
         del jobs[rule]
-    assert len(groups) + sum(jobs.values()) == 51
+    assert len(groups) + sum(jobs.values()) == 52
 
 
 def test_python_without_the_packages_is_refused_before_the_first_job(tmp_path: Path) -> None:
