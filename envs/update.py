@@ -33,6 +33,7 @@ PACKAGES = {
         "pillow",
         "matplotlib",
         "jinja2",
+        "jsonschema",
         "pyyaml",
     ],
 }

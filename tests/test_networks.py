@@ -181,7 +181,10 @@ def test_a_model_level_ensemble_of_a_failed_member_is_a_gap(root, network, tmp_p
             "patient_id": list("abcdef"),
             "split": ["train", "train", "val", "ensemble", "test", "test"],
             "label": list("xyzxyz"),
-            "sha256": "",
+            "path": [f"{name}.png" for name in "abcdef"],
+            "width": 8,
+            "height": 8,
+            "sha256": "0" * 64,
         }
     )
     manifest.to_csv(tmp_path / "manifest.csv", index=False)
@@ -205,7 +208,7 @@ def test_a_model_level_ensemble_of_a_failed_member_is_a_gap(root, network, tmp_p
         },
         "output": {
             "model": tmp_path / "model_level-top2-r0.keras", "history": tmp_path / "history.csv",
-            "predictions": tmp_path / "predictions.csv",
+            "predictions": tmp_path / "predictions.csv", "versions": tmp_path / "versions.json",
         },
         "wildcards": {"replicate": "0"}, "resources": {"gpu": 0},
     }  # fmt: skip
