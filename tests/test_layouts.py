@@ -662,6 +662,34 @@ CASES = [f"case{n}" for n in range(3)]
 
 
 @pytest.mark.parametrize("layout", ["folders", "shenzhen", "montgomery"])
+def test_half_a_mask_and_several_masks_are_refused(tmp_path, layout):
+    touch(tmp_path, *(f"images/{n}.png" for n in "abcd"))
+    touch(tmp_path, "leftMask/a.png", "rightMask/a.png", "leftMask/b.png")
+    touch(tmp_path, "masks/c.png", "masks/c_mask.png", "masks/d.png", "rightMask/d.png")
+    found = layouts.records(tmp_path, source(layout, "lungs_train"))
+    assert masks_of(found, tmp_path) == {"a": ["leftMask/a.png", "rightMask/a.png"]}
+    told = reasons(found)
+    assert told["b.png"] == "left or right mask missing"
+    for name in ("c.png", "c_mask.png", "d.png"):
+        assert told[name].startswith("2 mask files for one image")
+    assert len(found.rejections) == 2 + 3 + 3
+
+
+def test_organ_masks_in_folders_of_masks(tmp_path):
+    touch(tmp_path, "images/a.png", "images/b.png", "images/c.png")
+    touch(tmp_path, "masks/left lung/a.gif", "masks/right lung/a.gif", "masks/heart/a.gif")
+    touch(tmp_path, "masks/lungs/b.gif", "masks/mask_c.png", "masks/heart/b.gif")
+    found = layouts.records(tmp_path, source("folders", "lungs_train"))
+    assert masks_of(found, tmp_path) == {
+        "a": ["masks/left lung/a.gif", "masks/right lung/a.gif"],
+        "b": ["masks/lungs/b.gif"],
+        "c": ["masks/mask_c.png"],
+    }
+    assert {own.reason for own in found.rejections} == {"no image for this mask"}
+    assert len(found.rejections) == 2
+
+
+@pytest.mark.parametrize("layout", ["folders", "shenzhen", "montgomery"])
 @pytest.mark.parametrize(
     ("image", "mask"),
     [

@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 from multiloss import report
 from multiloss.errors import UserError
-from multiloss.report import answer, blocks, checklist, methods, rulegraph
+from multiloss.report import answer, blocks, checklist, faults, methods, rulegraph
 from multiloss.report.facts import Comparison, Facts
 from multiloss.report.results import MAX_PNG_BYTES, MAX_WIDTH, Results, inline
 from report_studies import EDGES, VERSIONS, complete, statistics
@@ -1166,3 +1166,23 @@ def test_rule_graph_boxes_do_not_overlap() -> None:
     for row in boxes.values():
         row.sort()
         assert all(left[1] < right[0] for left, right in zip(row, row[1:], strict=False))
+
+
+def test_names_that_look_like_numbers_stay_text(tmp_path):
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data/manifest.csv").write_text(
+        "image_id,label,patient_id,split,patient_known\n"
+        "a,0,001,test,True\nb,1,1,test,True\nc,1,1.0,train,True\n"
+    )
+    facts = Facts(Results(tmp_path), {})
+    assert facts.patients() == 3
+    assert facts.patients("test") == 2
+
+    (tmp_path / "tables").mkdir()
+    (tmp_path / "tables/degenerate.csv").write_text(
+        "model,kind,split,problem,class,value,n,n_patients\n"
+        "cce-r0,single,test,one_class_dominates,1,1,18,17\n"
+        "cce-r0,single,test,no_better_than_chance,,0,18,17\n"
+    )
+    found = Facts(Results(tmp_path), {}).degenerate()["cce-r0"]
+    assert faults.phrase(found) == "called all test images 1"

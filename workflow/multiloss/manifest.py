@@ -3,6 +3,7 @@
 import hashlib
 import logging
 import os
+import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -62,6 +63,9 @@ REJECTED_COLUMNS = ["image_id", "path", "source", "reason", "label"]
 # as wide as it may; masks and maps of labels do.
 FEWEST_GREYS = 7
 SHARE_OF_TWO_GREYS = 0.97
+# An image whose pixels nearly all lie within so many grey values shows nothing. Those of real
+# radiographs take 80 and more; a 12-bit one with a burnt-in letter of 65535 comes down to these.
+FLAT = 16
 # Reasons of rejection that are told one by one.
 _REASONS_TOLD = 12
 # How the reason of an image begins that is used nevertheless.
@@ -213,12 +217,19 @@ def _all_left_out(rejected: pd.DataFrame) -> str:
 
 
 def tell(rejected: pd.DataFrame) -> None:
-    """Log how many files are listed for which reason, the most frequent reasons first."""
-    groups = rejected.groupby(["source", "reason"], sort=True)["path"]
-    counts = groups.agg(["size", "first"]).sort_values("size", ascending=False, kind="stable")
-    for (source, reason), row in counts.head(_REASONS_TOLD).iterrows():
-        what = "with a remark" if reason.startswith(_KEPT) else "left out"
-        logger.warning("%s: %d %s: %s; such as %s", source, row["size"], what, reason, row["first"])
+    """Log how many files are listed for which reason, the most frequent reasons first.
+
+    Reasons that differ in numbers or in the name of a mask are one.
+    """
+    kinds = rejected["reason"].map(_kind_of_reason).rename("kind")
+    groups = rejected.groupby(["source", kinds], sort=True)
+    counts = groups.agg(size=("path", "size"), path=("path", "first"), reason=("reason", "first"))
+    counts = counts.sort_values("size", ascending=False, kind="stable")
+    for (source, _), row in counts.head(_REASONS_TOLD).iterrows():
+        what = "with a remark" if row["reason"].startswith(_KEPT) else "left out"
+        logger.warning(
+            "%s: %d %s: %s; such as %s", source, row["size"], what, row["reason"], row["path"]
+        )
     left = counts.iloc[_REASONS_TOLD:]
     if len(left):
         logger.warning(
@@ -226,6 +237,13 @@ def tell(rejected: pd.DataFrame) -> None:
             left["size"].sum(),
             len(left),
         )
+
+
+def _kind_of_reason(reason: str) -> str:
+    """The reason without numbers, and without the name of the mask that it tells of."""
+    alike = re.sub(r"\bmask [^:]+: ", "mask: ", reason)
+    # What is quoted is a name.
+    return re.sub(r"'[^']*'|\d+", lambda found: found[0] if "'" in found[0] else "0", alike)
 
 
 def relative(path: Path) -> str:
@@ -255,14 +273,15 @@ def join_groups(table: pd.DataFrame) -> pd.Series:
 class _Checked:
     """What a look at one image tells; `facts` is None if it cannot be used.
 
-    A 16-bit image has its `reach` and range, and a `phash` for each depth that it may turn out
-    to have. `resized` names sizes of masks that are not the image's.
+    A 16-bit image has its `reach`, and for each depth that it may turn out to have a `phash` and
+    whether it is `flat` then. `resized` names sizes of masks that are not the image's.
     """
 
     facts: dict[str, Any] | None = None
     problems: list[str] = field(default_factory=list)
     reach: bit_depth.Reach | None = None
     phashes: dict[int, str] = field(default_factory=dict)
+    flat: dict[int, str] = field(default_factory=dict)
     resized: list[str] = field(default_factory=list)
 
 
@@ -326,13 +345,16 @@ def _look(path: Path) -> tuple[_Checked, tuple[int, int]]:
         }
     )
     if stored.values.dtype == np.uint8:
+        if flat := _flat(stored.values):
+            raise ImageError(flat)
         checked.facts["phash"] = perceptual_hash(stored.values)
     else:
         checked.reach = bit_depth.Reach(high, stored.bits)
-        possible = {*bit_depth.DEPTHS, stored.bits or 16}
-        checked.phashes = {
-            bits: perceptual_hash(stored.grey(bits)) for bits in possible if not high >> bits
-        }
+        for bits in {*bit_depth.DEPTHS, stored.bits or 16}:
+            if not high >> bits:
+                grey = stored.grey(bits)
+                checked.phashes[bits] = perceptual_hash(grey)
+                checked.flat[bits] = _flat(grey)
     return checked, (height, width)
 
 
@@ -352,6 +374,13 @@ def _settle(
         for look, bits in zip(deep, depths, strict=True):
             if isinstance(bits, ImageError):
                 look.facts, look.problems = None, [str(bits)]
+            elif look.flat[bits] and not given.get(source):
+                look.facts = None
+                look.problems = [
+                    f"read as {bits}-bit, {look.flat[bits]}; are a few values far from all others, "
+                    "such as burnt-in letters? Store it with the range of the picture, or give "
+                    f"the source's `bits: {bits}` to take it as it is"
+                ]
             else:
                 look.facts |= {"bits": bits, "phash": look.phashes[bits]}
         read = [look for look in deep if look.facts]
@@ -366,7 +395,7 @@ def _settle(
             )
         if len(read) < len(deep):
             logger.warning(
-                "%s: of %d images of 16 bits %d are left out, their values are of another depth",
+                "%s: of %d images of 16 bits %d are left out for the range of their values",
                 source,
                 len(deep),
                 len(deep) - len(read),
@@ -397,6 +426,22 @@ def _refuse_mask_like(image: np.ndarray) -> None:
             f"looks like a mask, not a radiograph ({greys} grey values, two of them on "
             f"{two:.0%} of the pixels)"
         )
+
+
+def _flat(grey: np.ndarray) -> str:
+    """What is wrong with uint8 grey values (H, W) that hardly differ; '' if they do.
+
+    That is: of the pixels between the smallest and the largest value, 98% lie within `FLAT` values.
+    """
+    counts = np.bincount(grey.ravel(), minlength=256)
+    counts[[grey.min(), grey.max()]] = 0
+    if not counts.any():
+        return ""
+    shares = np.cumsum(counts) / counts.sum()
+    apart = int(np.searchsorted(shares, 0.99) - np.searchsorted(shares, 0.01)) + 1
+    if apart > FLAT:
+        return ""
+    return f"nearly all its pixels lie within {apart} of 256 grey values: hardly anything to see"
 
 
 def _class_of(label: str, classes: Sequence[str]) -> str | None:

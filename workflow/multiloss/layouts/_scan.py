@@ -24,6 +24,8 @@ _DRAWN_AT_END = {
     *("thumb", "preview", "previews"),
 }
 _IMAGE_WORDS = {"image", "images", "img", "imgs"}
+_LUNG_WORDS = {"lung", "lungs", "lungmask", "lungmasks"}
+_SIDES = ("left", "right")
 # All that the folder of a lung mask may be called; an infection or heart mask is none.
 _LUNG_MASK_WORDS = {
     *("mask", "masks", "lungmask", "lungmasks", "leftmask", "rightmask"),
@@ -117,7 +119,7 @@ def is_mask_folder(name: str) -> bool:
 
 def is_lung_mask_folder(name: str) -> bool:
     """Whether a folder plainly holds lung masks: `is_mask_folder`, and its name says lung."""
-    return is_mask_folder(name) and _says(name, {"lung", "lungs", "lungmask", "lungmasks"})
+    return is_mask_folder(name) and _says(name, _LUNG_WORDS)
 
 
 def is_image_folder(name: str) -> bool:
@@ -127,8 +129,9 @@ def is_image_folder(name: str) -> bool:
 
 
 def mask_owner(name: str) -> str:
-    """The image that a mask belongs to, both without ending: `X_mask` and `X` mean X."""
-    return re.sub(r"[ _-]+(lungs?[ _-]*)?masks?$", "", name, flags=re.IGNORECASE)
+    """The image that a mask belongs to, both without ending: `X_mask`, `mask_X`, `X` mean X."""
+    mask = r"(lungs?[ _-]*)?masks?"
+    return re.sub(rf"^{mask}[ _-]+(?=.)|[ _-]+{mask}$", "", name, flags=re.IGNORECASE)
 
 
 def in_folder(paths: Iterable[Path], folder: str) -> dict[str, Path]:
@@ -139,8 +142,9 @@ def in_folder(paths: Iterable[Path], folder: str) -> dict[str, Path]:
 def paired(paths: Iterable[Path], root: Path, patient: Callable[[Path], str]) -> Found:
     """Images with their mask files; what stays alone is a rejection.
 
-    Masks lie in folders like `mask`, `lung_masks` or `leftMask`, or end in `_mask` (`mask` alone
-    belongs to the only image of its folder); images lie in
+    Masks lie in folders like `mask`, `lung_masks`, `leftMask` or `masks/left lung`, or are called
+    `X_mask` (`mask` alone belongs to the only image of its folder). An image has one mask, or one
+    of its left and one of its right lung by the names of their folders. Images lie in
     folders like `CXR_png`, `img` or `images` (if there are none, all else are images). Such
     folders side by side are one home. Partners have one home, the same name, and the same
     subfolders below those folders: equal names in two homes (train and test, one folder a
@@ -176,6 +180,11 @@ def paired(paths: Iterable[Path], root: Path, patient: Callable[[Path], str]) ->
         own = [key for key in chosen if key[0] == home]
         if len(own) == 1:
             pairs[own[0]] = (chosen.pop(own[0]), masks.pop((home, "")))
+    for key in [*pairs]:
+        path, own = pairs[key]
+        if reason := _not_one_mask(own):
+            del pairs[key]
+            found.rejections += [_other(each, root, reason) for each in (path, *own)]
     ids = _ids(pairs)
     found.records += [
         LungRecord(ids[key], path, tuple(own), patient(path)) for key, (path, own) in pairs.items()
@@ -217,6 +226,9 @@ def _place(relative: Path) -> tuple[str, _Key]:
     # ManualMask/leftMask: both are folders of masks.
     while kind == "mask" and above and is_mask_folder(folders[above - 1]):
         above -= 1
+    # masks/left lung, beside masks/heart
+    while kind == "mask" and below < len(folders) and _is_lung_folder(folders[below]):
+        below += 1
     owner = mask_owner(stem)
     if not kind and not mask_owner(f"_{stem}"):
         kind, owner = "mask", ""
@@ -227,6 +239,29 @@ def _place(relative: Path) -> tuple[str, _Key]:
             kind = "drawn"
     name = "__".join([*folders[below:], owner if kind == "mask" else stem])
     return kind, (tuple(folders[:above]), name)
+
+
+def _is_lung_folder(name: str) -> bool:
+    return _says(name, _LUNG_WORDS) and set(_words(name)) <= _LUNG_MASK_WORDS
+
+
+def _side(path: Path) -> str:
+    """The side that a mask's folder names: left, right, or ''."""
+    words = _words(path.parent.name)
+    return next((side for side in _SIDES if any(word.startswith(side) for word in words)), "")
+
+
+def _not_one_mask(masks: list[Path]) -> str:
+    """Why the files are no mask of both lungs; '' if they are."""
+    sides = sorted(map(_side, masks))
+    if sides == [""] or sides == [*_SIDES]:
+        return ""
+    if set(sides) < {*_SIDES}:
+        return "left or right mask missing"
+    return (
+        f"{len(masks)} mask files for one image: keep the one of the lungs, or one of the left and "
+        "one of the right lung, in folders called so"
+    )
 
 
 def _only(twins: list[Path]) -> Path:
