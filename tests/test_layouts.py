@@ -661,6 +661,22 @@ def test_kermany_lists_what_lies_elsewhere(tmp_path):
 CASES = [f"case{n}" for n in range(3)]
 
 
+@pytest.mark.parametrize("name", ["{}_enhanced", "{} enhanced", "Enhanced-{}"])
+def test_versions_of_images_in_one_folder_are_refused(tmp_path, name):
+    touch(tmp_path, *(f"{c}/{c}{n}.png" for c in "xy" for n in range(3)))
+    touch(tmp_path, *(f"x/{name.format(f'x{n}')}.png" for n in range(3)))
+    with pytest.raises(UserError, match="in 'x' 3 files have the name of another one with 'enh"):
+        layouts.records(tmp_path, source("folders"))
+    # Known patients are on one side, whichever of their images count.
+    found = layouts.records(tmp_path, source("folders", patient_pattern=r"[xy]\d"))
+    assert len(found.records) == 9
+    # Numbers and views of one letter are further images.
+    (tmp_path / "more").mkdir()
+    for name in ("{}", "{}_1", "{}-0002", "{}_a", "{} PA", "COVID-{}"):
+        touch(tmp_path / "more", *(f"x/{name.format(n)}.png" for n in range(5)))
+    assert len(layouts.records(tmp_path / "more", source("folders")).records) == 30
+
+
 @pytest.mark.parametrize("layout", ["folders", "shenzhen", "montgomery"])
 def test_half_a_mask_and_several_masks_are_refused(tmp_path, layout):
     touch(tmp_path, *(f"images/{n}.png" for n in "abcd"))
@@ -865,6 +881,13 @@ def test_pattern_that_fits_nothing_or_not_all(tmp_path, role):
         "-",
         "?",
         "--",
+        "n.a.",
+        "patient unknown",
+        "missing ID",
+        "Not recorded",
+        "(blank)",
+        "#REF!",
+        "#DIV/0!",
     ],
 )
 def test_patient_that_says_unknown(tmp_path, name, caplog):
@@ -880,9 +903,26 @@ def test_patient_that_says_unknown(tmp_path, name, caplog):
     assert f"own: 2 of 4 images have '{name}' for a patient: taken as not known" in caplog.text
 
 
-@pytest.mark.parametrize("name", ["0", "007", "N1", "Nan Goldin", "anna", "-1", "p?", "unknown7"])
+@pytest.mark.parametrize("name", [*("0", "007", "N1", "Nan Goldin", "anna", "-1", "p?", "unknown7"),
+     *("No", "#12", "patient 7", "case A", "P-NA", "Blank")])
 def test_patient_that_only_looks_unknown(name):
     assert not layouts.is_unknown_patient(name)
+
+
+def test_table_with_null_bytes_is_refused(tmp_path):
+    (tmp_path / "all.csv").write_text("path,label,patient\na.png,x,1\nb\0.png,x,2\n")
+    with pytest.raises(UserError, match=r"all\.csv cannot be read as CSV \(line 3: a null byte"):
+        layouts.records(tmp_path, source("table"))
+
+
+def test_lists_of_patients_that_are_not_read_are_named(tmp_path, caplog):
+    touch(tmp_path, "x/a.png", "patients.xlsx", "Patient list.txt", "metadata.csv")
+    layouts.records(tmp_path, source("folders"))
+    assert "own: not read for patients: Patient list.txt, patients.xlsx" in caplog.text
+    (tmp_path / "patients.csv").write_text("image,patient\na,1\n")
+    caplog.clear()
+    layouts.records(tmp_path, source("folders"))
+    assert not caplog.text
 
 
 def test_names_of_columns_in_any_case(tmp_path):

@@ -134,6 +134,17 @@ def test_12_bit_images_with_letters_of_65535_are_listed(folder):
     assert table["bits"].tolist() == [16] * 3 and rejected.empty
 
 
+def test_patients_that_differ_as_spreadsheets_change_them_are_told(folder, caplog):
+    names = ["7", "007", "7.0", "P1", "p 1", "10", "100", "1.5", "1.50"]
+    own = records(folder, *((f"i{n}", "x", name, n) for n, name in enumerate(names)))
+    table, _ = manifest.build({"own": Found(own)}, ["x"])
+    assert table["patient_id"].nunique() == 9
+    assert (
+        "3 patients differ from another only in capitals, spaces, leading zeros or '.0', such as "
+        "'007' and '7'" in caplog.text
+    )
+
+
 def test_label_with_accents_stored_in_another_way(folder):
     own = records(folder, ("a", unicodedata.normalize("NFD", "fièvre"), "1", 1))
     table, _ = manifest.build({"own": Found(own)}, [unicodedata.normalize("NFC", "fièvre")])

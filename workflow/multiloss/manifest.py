@@ -134,6 +134,7 @@ def build(
     manifest = pd.DataFrame(rows, columns=MANIFEST_COLUMNS)
     rejected += _two_labels(manifest)
     _tell_shared_patients(manifest)
+    _tell_alike_patients(manifest)
     manifest["group"] = join_groups(manifest)
     return manifest, _rejected_table(rejected)
 
@@ -563,6 +564,22 @@ def _tell_shared_patients(manifest: pd.DataFrame) -> None:
             "%d patients are in several sources, such as '%s': equal ids are taken for one person",
             len(shared),
             shared[0],
+        )
+
+
+def _tell_alike_patients(table: pd.DataFrame) -> None:
+    """Warn of patients whose names differ only as spreadsheets change them: 7, 007, 7.0, P7, p7."""
+    spellings: dict[str, set[str]] = defaultdict(set)
+    for name in table.loc[table["patient_known"].astype(bool), "patient_id"].unique():
+        plain = re.sub(r"\.0$", "", "".join(name.casefold().split()))
+        spellings[re.sub(r"(?<!\d)0+(?=\d)", "", plain)].add(name)
+    alike = [sorted(own) for own in spellings.values() if len(own) > 1]
+    if alike:
+        logger.warning(
+            "%d patients differ from another only in capitals, spaces, leading zeros or '.0', such "
+            "as '%s' and '%s': taken for different people; if they are not, write them alike",
+            sum(map(len, alike)) - len(alike),
+            *alike[0][:2],
         )
 
 

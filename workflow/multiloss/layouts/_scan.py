@@ -21,7 +21,8 @@ _DRAWN_WORDS = {
 # Words that say so of a folder, or at the end of a file's name, but may mean else within one.
 _DRAWN_AT_END = {
     *("seg", "segs", "gt", "label", "labels", "bbox", "bboxes", "annot", "annots", "cam"),
-    *("thumb", "preview", "previews"),
+    *("thumb", "preview", "previews", "marked", "drawn", "drawing", "drawings", "boxes", "roi"),
+    *("rois", "segmented", "pred", "prediction", "predictions", "visualization", "visualisation"),
 }
 _IMAGE_WORDS = {"image", "images", "img", "imgs"}
 _LUNG_WORDS = {"lung", "lungs", "lungmask", "lungmasks"}
@@ -327,6 +328,8 @@ def read_table(path: Path, columns: tuple[str, ...]) -> list[dict[str, str]]:
     names = _column_names(path, header, columns)
     table = []
     for line, row in rows:
+        if any("\0" in cell for cell in row):
+            raise _not_csv(path, f"line {line}: a null byte")
         if any(row[len(names) :]):
             raise _not_csv(
                 path,
