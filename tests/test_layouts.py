@@ -903,8 +903,13 @@ def test_patient_that_says_unknown(tmp_path, name, caplog):
     assert f"own: 2 of 4 images have '{name}' for a patient: taken as not known" in caplog.text
 
 
-@pytest.mark.parametrize("name", [*("0", "007", "N1", "Nan Goldin", "anna", "-1", "p?", "unknown7"),
-     *("No", "#12", "patient 7", "case A", "P-NA", "Blank")])
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("0", "007", "N1", "Nan Goldin", "anna", "-1", "p?", "unknown7"),
+        *("No", "#12", "patient 7", "case A", "P-NA", "Blank"),
+    ],
+)
 def test_patient_that_only_looks_unknown(name):
     assert not layouts.is_unknown_patient(name)
 
