@@ -691,6 +691,23 @@ def test_half_a_mask_and_several_masks_are_refused(tmp_path, layout):
     assert len(found.rejections) == 2 + 3 + 3
 
 
+def test_parts_in_the_names_of_folders_of_images_and_masks(tmp_path):
+    touch(tmp_path, "train_images/1.png", "train_masks/1.png", "train_masks/2.png")
+    touch(tmp_path, "test_images/1.png", "test_images/2.png", "test_masks/1.png")
+    found = layouts.records(tmp_path, source("folders", "lungs_train"))
+    assert masks_of(found, tmp_path) == {
+        "test__1": ["test_masks/1.png"],
+        "train__1": ["train_masks/1.png"],
+    }
+    assert {own.path.parent.name for own in found.rejections} == {"train_masks", "test_images"}
+
+
+def test_numbered_masks_of_one_image_are_no_masks_of_others(tmp_path):
+    touch(tmp_path, *(f"{n}/{name}.png" for n in "12" for name in (n, "mask_1", "mask_2")))
+    found = layouts.records(tmp_path, source("folders", "lungs_train"))
+    assert not found.records and len(found.rejections) == 6
+
+
 def test_organ_masks_in_folders_of_masks(tmp_path):
     touch(tmp_path, "images/a.png", "images/b.png", "images/c.png")
     touch(tmp_path, "masks/left lung/a.gif", "masks/right lung/a.gif", "masks/heart/a.gif")

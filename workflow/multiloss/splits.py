@@ -245,10 +245,10 @@ def _forerunners(
 
 
 def _missing(label: str, split: str, column: np.ndarray, splits: int) -> str:
+    patients = _patients(int((column > 0).sum()))
     return (
-        f"class '{label}' has no image in split '{split}': it has "
-        f"{_patients(int((column > 0).sum()))}, too few for {splits} splits; add patients of it, or "
-        "leave it out of `classes`"
+        f"class '{label}' has no image in split '{split}': it has {patients}, too few for {splits} "
+        "splits; add patients of it, or leave it out of `classes`"
     )
 
 

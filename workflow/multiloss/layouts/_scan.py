@@ -132,7 +132,9 @@ def is_image_folder(name: str) -> bool:
 def mask_owner(name: str) -> str:
     """The image that a mask belongs to, both without ending: `X_mask`, `mask_X`, `X` mean X."""
     mask = r"(lungs?[ _-]*)?masks?"
-    return re.sub(rf"^{mask}[ _-]+(?=.)|[ _-]+{mask}$", "", name, flags=re.IGNORECASE)
+    # mask_1 and mask_2 are two masks of one image rather than those of images 1 and 2.
+    in_front = rf"^{mask}[ _-]+(?!\d{{1,2}}$)(?=.)"
+    return re.sub(rf"{in_front}|[ _-]+{mask}$", "", name, flags=re.IGNORECASE)
 
 
 def in_folder(paths: Iterable[Path], folder: str) -> dict[str, Path]:
@@ -149,8 +151,8 @@ def paired(paths: Iterable[Path], root: Path, patient: Callable[[Path], str]) ->
     folders like `CXR_png`, `img` or `images` (if there are none, all else are images). Such
     folders side by side are one home. Partners have one home, the same name, and the same
     subfolders below those folders: equal names in two homes (train and test, one folder a
-    patient) are different images. Only where all masks without image are in one home and all
-    images without mask in another, as in archives of their own, partners are found across.
+    patient) are different images. Only where all masks are in one home and all images in
+    another, as in archives of their own, partners are found across.
 
     The image_id is the name below the image's folder; where that is there twice, the folders above
     are part of it. Raises `UserError` where two images of one home have the same name.
@@ -173,8 +175,9 @@ def paired(paths: Iterable[Path], root: Path, patient: Callable[[Path], str]) ->
         ]
     chosen = {key: _only(own) for key, own in (pictures or others).items()}
     pairs = {key: (chosen.pop(key), masks.pop(key)) for key in [*chosen] if key in masks}
-    if len({home for home, _ in chosen}) == len({home for home, _ in masks}) == 1:
-        (home,) = {home for home, _ in masks}
+    alone, apart = ({home for home, _ in keys} for keys in (chosen, masks))
+    if len(alone) == len(apart) == 1 and not (alone | apart) & {home for home, _ in pairs}:
+        (home,) = apart
         for key in [key for key in chosen if (home, key[1]) in masks]:
             pairs[key] = (chosen.pop(key), masks.pop((home, key[1])))
     for home in [home for home, name in masks if not name]:
@@ -212,7 +215,7 @@ _Key = tuple[tuple[str, ...], str]
 def _place(relative: Path) -> tuple[str, _Key]:
     """What a file is (image, mask, drawn, or '' where no folder tells), and where."""
     *folders, stem = relative.with_suffix("").parts
-    kind, above, below = "", len(folders), len(folders)
+    kind, above, below, part = "", len(folders), len(folders), ()
     for depth in range(len(folders) - 1, -1, -1):
         name = folders[depth]
         if is_image_folder(name):
@@ -223,6 +226,8 @@ def _place(relative: Path) -> tuple[str, _Key]:
             kind = "drawn"
         if kind:
             above, below = depth, depth + 1
+            # train_images and train_masks, beside test_images
+            part = tuple(filter(split_of, _words(name)))
             break
     # ManualMask/leftMask: both are folders of masks.
     while kind == "mask" and above and is_mask_folder(folders[above - 1]):
@@ -239,7 +244,7 @@ def _place(relative: Path) -> tuple[str, _Key]:
         elif is_drawn_file(stem):
             kind = "drawn"
     name = "__".join([*folders[below:], owner if kind == "mask" else stem])
-    return kind, (tuple(folders[:above]), name)
+    return kind, ((*folders[:above], *part), name)
 
 
 def _is_lung_folder(name: str) -> bool:
