@@ -356,7 +356,11 @@ def _seeds_text(seeds: str, against: Comparison | None, facts: Facts) -> Markup:
             difference_text(against, facts)
         )
     values = facts.seed_values
-    if len(values) > 1:
+    if len(values) > 1 and max(values) <= 0:
+        text += Markup(". Alone, none of its {} has one above 0, which is chance").format(
+            facts.seeds_told
+        )
+    elif len(values) > 1:
         text += Markup(
             ". Alone, its {} have a test MCC of {} to {}: so far apart lie models that differ by "
             "nothing but luck"
@@ -512,6 +516,12 @@ def _tests(facts: Facts) -> Markup | None:
     rejecting = int(primary["reject"].map(is_true).sum())
     others = facts.secondary
     hits = others[others["reject"].map(is_true)].sort_values("p_adjusted", kind="stable")
+    # Two models that tell nothing apart may differ, say in calibration, but no loss deserves it.
+    idle = [
+        facts.collapsed(row["model_a"]) and facts.collapsed(str(row["model_b"]))
+        for row in hits.to_dict("records")
+    ]
+    told = hits[[not own for own in idle]]
     text = Markup("Of {} (permutation by {}, MCC) {} {} after Holm correction").format(
         plural(len(primary), "primary test"),
         facts.unit,
@@ -527,10 +537,12 @@ def _tests(facts: Facts) -> Markup | None:
         len(hits) or "none",
         "does" if len(hits) < 2 else "do",
     )
-    if hits.empty:
+    if any(idle):
+        text += Markup(" ({} of two models that do not tell the classes apart)").format(sum(idle))
+    if told.empty:
         return text + Markup(".")
     found_by: dict[tuple[str, str], list[str]] = {}
-    for row in hits.head(TESTS_NAMED).to_dict("records"):
+    for row in told.head(TESTS_NAMED).to_dict("records"):
         other = "" if pd.isna(row["model_b"]) else row["model_b"]
         kind = words.test_label(row["test"]).partition(",")[0].removesuffix(" by patient")
         found = f"{words.metric_label(row['metric'])}, {kind}: p {facts.p(row['p_adjusted'])}"
@@ -541,7 +553,7 @@ def _tests(facts: Facts) -> Markup | None:
         )
         for (a, b), found in found_by.items()
     ]
-    more = len(hits) - TESTS_NAMED
+    more = len(told) - TESTS_NAMED
     if more > 0:
         listing.append(Markup("{} more").format(more))
     return text + Markup(": {}. Where the primary test does not reject, these are hints.").format(
