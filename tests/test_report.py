@@ -864,8 +864,8 @@ def test_unknown_patients_are_called_unknown(tmp_path: Path, share: float) -> No
         assert "n = 120 images (patients unknown)" in sections["singles"]
         assert "intervals by percentile bootstrap over images" in sections["singles"]
         assert "were divided by image, stratified by class" in sections["methods"]
-        assert "Patients were not known for 100% of the images" in sections["methods"]
-        assert "Patients are unknown for 100% of the images." in sections["data"]
+        assert "Patients were not known; these were taken as independent" in sections["methods"]
+        assert "Patients are unknown. Each image was taken" in sections["data"]
         assert not re.search(r"\d patients?\b", sections["answer"] + sections["singles"])
     else:
         assert "The patient of 25% of the images is unknown." in sections["answer"]
@@ -873,6 +873,132 @@ def test_unknown_patients_are_called_unknown(tmp_path: Path, share: float) -> No
             r"480 images of at most \d+ patients \(unknown for 25% of the images\)", everything
         )
         assert "Images of unknown patients" in sections["data"]
+
+
+def test_left_out_files_are_told_by_kind(changed: tuple[Path, dict[str, Any]]) -> None:
+    results, config = changed
+    reasons = {
+        "a": "damaged",
+        "b": "class 'x' is not in the config, which has 'X': give both one spelling",
+        "c": "identical copy of an image that is used",
+        "d": "identical copy of an image that is used",
+        "e": "image kept, lesion_mask not used: damaged",
+        "f": "image kept, but the very same image has several labels: 'x', 'y'",
+    }
+    rows = [{"image_id": k, "path": f"{k}.png", "source": "s", "reason": v, "label": ""}
+            for k, v in reasons.items()]  # fmt: skip
+    rows.append({**rows[4], "reason": "image kept, lung_mask not used: damaged"})
+    pd.DataFrame(rows).to_csv(results / "data/rejected.csv", index=False)
+    pd.DataFrame(
+        [("a1", "p1", "normal", "r"), ("a2", "p1", "normal", "r"), ("l1", "q1", "", "r")],
+        columns=["image_id", "patient_id", "label", "reason"],
+    ).to_csv(results / "data/dropped.csv", index=False)
+    page = report.build(results, config)
+    told = (
+        "4 files were left out (2 further copies of images, 1 of a class that is not asked for "
+        "and 1 unusable)."
+    )
+    left = (
+        "2 images were left out of training, since their patients are in the test split, too. 1 "
+        "image with a lung mask was left out of training, since its patient is in the "
+        "segmentation test set, too."
+    )
+    data = words_of(page, "data")
+    assert f"{told} 2 images are used with a remark. {left}" in data
+    assert "n = 7 rows, each with its reason" in data
+    assert "n = 3 images left out of training, each" in data
+    assert "is the same child" not in data  # said of the published set alone
+    assert f"{told} {left}" in words_of(page, "methods")
+    assert "4 files left out as unusable, not needed or copies, 2 images of test patients" in (
+        words_of(page, "checklist")
+    )
+    for name in ("rejected", "dropped"):
+        rewrite(results, f"data/{name}.csv", lambda table: table.iloc[:0])
+    data = words_of(report.build(results, config), "data")
+    assert "No file was left out as unusable, foreign or a copy. No image was left out" in data
+
+
+@pytest.mark.parametrize(
+    ("splits", "told", "checked"),
+    [
+        ({"test": "shipped"}, "The test split is the one that the sources name", True),
+        (
+            {"test": "shipped", "recurring_patients": "resplit"},
+            "a test split of their size was drawn anew",
+            False,
+        ),
+        ({"test": 0.2}, "The test split is a share of 0.20 of the patients.", False),
+    ],
+)
+def test_the_test_split_is_told_as_the_config_has_it(
+    changed: tuple[Path, dict[str, Any]], splits: dict[str, Any], told: str, checked: bool
+) -> None:
+    results, config = changed
+    config["splits"] |= splits
+    page = report.build(results, config)
+    assert told in words_of(page, "data")
+    own = "but for the test split, which is the sources' own"
+    assert (own in words_of(page, "methods")) == checked
+    own = "The test split is the one that the sources name; the other patients"
+    assert (own in words_of(page, "checklist")) == checked
+
+
+def test_tests_on_own_images_are_not_called_internal(study: tuple[Study, dict[str, Any]]) -> None:
+    made, config = study
+    elsewhere = "Nothing here was tested on images from another hospital"
+    unsure = "Whether the test images are from other hospitals"
+    assert any(elsewhere in text for text in answer.answer(facts_of(made.results, config)).caveats)
+    own = copy.deepcopy(config)
+    own["data"]["sources"][0] |= {"layout": "table", "url": "x.csv"}
+    said = answer.answer(facts_of(made.results, own)).caveats
+    assert any(text.startswith(unsure) for text in said)
+    assert not any("Phantom" in text for text in said)
+    mixed = copy.deepcopy(config)
+    mixed["data"]["sources"].append({**own["data"]["sources"][0], "name": "own"})
+    said = answer.answer(facts_of(made.results, mixed)).caveats
+    assert any("Some of the classified images come from a generator" in text for text in said)
+
+
+def test_figures_stand_in_the_sections_of_their_subjects(page: str) -> None:
+    for figure, section in (
+        ("diversity", "diversity"),
+        ("rank", "replicates"),
+        ("replicates", "replicates"),
+        ("optimism", "optimism"),
+        ("significance_heatmap", "significance"),
+    ):
+        before = page[: page.index(f'<figure id="figure-{figure}"')]
+        assert before.rpartition('<section id="')[2].startswith(f'{section}"'), figure
+
+
+def test_seeds_of_another_loss_are_not_called_the_baseline(
+    study: tuple[Study, dict[str, Any]],
+) -> None:
+    made, config = study
+    other = copy.deepcopy(config)
+    other["ensembles"]["seed_ensemble"]["loss"] = "focal"
+    facts = facts_of(made.results, other)
+    assert answer._averaged(facts, "seed_average-focal-top3") == "seeds of focal, averaged"
+    same = facts_of(made.results, config)
+    assert answer._averaged(same, "seed_average-cce-top3") == "seeds of the baseline, averaged"
+
+
+def test_class_weights_are_blamed_only_where_there_are_any(
+    changed: tuple[Path, dict[str, Any]], page: str
+) -> None:
+    results, config = changed
+    assert "Two things besides the loss can move calibration." in words_of(page, "calibration")
+    config["classification"]["class_weights"] = "none"
+    without = report.build(results, config)
+    assert "Besides the loss, class shares move calibration" in words_of(without, "calibration")
+    assert "Class weights" not in words_of(without, "calibration").replace("With class", "")
+    assert "Class weights act" not in words_of(without, "training")
+
+
+def test_verdicts_of_the_audit_are_explained(page: str) -> None:
+    data = words_of(page, "data")
+    for verdict in ("pass, nothing was found", "leak, test", "note, worth", "unknown, nothing was"):
+        assert verdict in data
 
 
 def test_known_patients_need_no_word(page: str) -> None:
