@@ -283,8 +283,8 @@ def _leakage(facts: Facts) -> list[Block]:
             "anything else is named, so that it can be judged. Verdicts: pass, nothing was found; "
             "leak, test images may be known from training; note, worth knowing but no leak by "
             "itself; unknown, nothing was found, but patients are not known for all images, so "
-            "that the check says little. Rows on the shipped folders describe the source, before anything "
-            "was left out.",
+            "that the check says little. Rows on the shipped folders describe the source, before "
+            "anything was left out.",
             audit.assign(check=audit["check"].astype(str).str.replace("_", " ")),
             [
                 Column("check", "Check"),
