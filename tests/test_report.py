@@ -1037,6 +1037,40 @@ def test_the_same_objective_is_what_the_tables_compare_as_such(
     assert words_of(page, "training").count("the same objective as") == 2
 
 
+def test_other_parameters_make_no_pairs(tmp_path: Path) -> None:
+    made = make(tmp_path, losses=LOSSES, ensembles=False, gradcam=False, save_images=False)
+    for entry in made.config["classification"]["losses"]:
+        if entry["name"] == "calibrated_focal":
+            entry["gamma"] = 3.0
+        if entry["name"] == "calibrated_kl_divergence":
+            entry["beta"] = 2.0
+    config = statistics(made, made.config)
+    page = report.build(made.results, config)
+    assert facts_of(made.results, config).same_objective == [("kl_divergence", "cce")]
+    assert "calibrated_kl_divergence-r0 minus calibrated_cce-r0" not in words_of(page, "answer")
+    said = words_of(page, "calibration")
+    assert "for any of 2 calibrated losses" in said
+    assert (
+        "Without a plain form to compare with: calibrated_focal (focal is there with other "
+        "parameters)." in said
+    )
+
+
+def test_without_the_baseline_no_loss_is_compared(tmp_path: Path) -> None:
+    made = make(tmp_path, losses=["cce", "kl_divergence", "focal"], gradcam=False,
+                ensembles=False, save_images=False)  # fmt: skip
+    path = made.results / "predictions" / "cce-r0.csv"
+    table = pd.read_csv(path)
+    table.loc[:, table.columns.str.startswith("p_")] = np.nan
+    table.to_csv(path, index=False)
+    config = statistics(made, made.config)
+    said = words_of(report.build(made.results, config), "answer")
+    assert "In short: no loss could be compared with the baseline cce, which has no results" in said
+    assert "It was compared with no baseline: cce has no results." in said
+    assert "same objective as the baseline" not in said
+    assert "The study has gaps. 1 model is without results: cce-r0." in said
+
+
 def test_gaps_are_all_models_that_the_config_lists(
     changed: tuple[Path, dict[str, Any]],
 ) -> None:

@@ -131,6 +131,15 @@ def _loss(facts: Facts, result: Answer) -> None:
         over = ""
     own = {split_model(test.a)[0]: test for test in tests}.get(loss)
     head = _chosen("single model", chosen, facts)
+    if not facts.runs(facts.baseline_loss):
+        head += Markup(" It was compared with no baseline: {} has no results.").format(baseline)
+        result.headline.append(head)
+        result.short.append(
+            Markup("no loss could be compared with the baseline {}, which has no results").format(
+                baseline
+            )
+        )
+        return
     if loss == facts.baseline_loss:
         head += Markup(" Its loss is the baseline {} itself.").format(baseline)
     elif facts.is_same_objective(loss, facts.baseline_loss):
@@ -159,6 +168,13 @@ def _loss(facts: Facts, result: Answer) -> None:
         for test in tests
         if not facts.is_same_objective(split_model(test.a)[0], facts.baseline_loss)
     ]
+    if facts.replicates > 1 and not facts.crossed and others:
+        result.loss.append(
+            Markup(
+                "The losses' means over the seeds could not be compared, since a run of the "
+                "baseline {} has no MCC; single runs are compared instead."
+            ).format(baseline)
+        )
     _losses(facts, result, others, over)
     top = facts.singles[0]
     if facts.value(top).value <= 0 or math.isnan(facts.value(top).value):

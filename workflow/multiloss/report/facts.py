@@ -10,6 +10,7 @@ import pandas as pd
 
 from multiloss import config as study_config
 from multiloss import losses
+from multiloss.evaluation import families
 from multiloss.evaluation.families import (
     BASELINE,
     BEST_MEMBER,
@@ -586,6 +587,11 @@ class Facts:
             return table
         found = selection.calibration_pairs(table, version)
         return found[found["difference"].notna()]
+
+    def without_plain_form(self) -> dict[str, str]:
+        """Calibrated losses that are compared with no plain form, and why."""
+        losses = {entry["name"]: entry for entry in self.config["classification"]["losses"]}
+        return families.plain_forms(losses)[1]
 
     def uncalibrated(self, pairs: pd.DataFrame) -> list[str]:
         """Of calibration pairs, by loss, those with a run that tells no classes apart."""

@@ -19,6 +19,7 @@ from multiloss.report.blocks import (
     Text,
     count,
     is_true,
+    listed,
     number,
     plural,
     signed,
@@ -289,11 +290,13 @@ def _calibration_answer(facts: Facts) -> list[Block]:
     """'Are the calibrated losses better calibrated?' by pairs of a loss and its plain form."""
     text = calibration_text(facts)
     raw = facts.calibration_pairs("raw")
+    unpaired = [f"{loss} ({why})" for loss, why in facts.without_plain_form().items()]
+    alone = f" Without a plain form to compare with: {listed(unpaired)}." if unpaired else ""
     if text is None:
         return [
             Note(
                 "This study compares no loss with its calibrated form, so it cannot say whether "
-                "the calibration term helps."
+                f"the calibration term helps.{alone}"
             )
         ]
     corrected = facts.calibration_pairs("prior_corrected")
@@ -314,7 +317,8 @@ def _calibration_answer(facts: Facts) -> list[Block]:
     ]
     return [
         Note(
-            f"Are the calibrated losses better calibrated than their plain forms? {text}", "verdict"
+            f"Are the calibrated losses better calibrated than their plain forms? {text}{alone}",
+            "verdict",
         ),
         table(
             "calibration-pairs",
