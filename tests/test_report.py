@@ -995,6 +995,23 @@ def test_class_weights_are_blamed_only_where_there_are_any(
     assert "Class weights act" not in words_of(without, "training")
 
 
+def test_methods_speak_of_ensembles_and_thresholds_as_the_config_has_them(
+    study: tuple[Study, dict[str, Any]],
+) -> None:
+    made, config = study
+    other = copy.deepcopy(config)
+    other["ensembles"]["methods"] = []
+    other["evaluation"]["operating_point"] = "specificity_95"
+    other["segmentation"]["ensemble_size"] = 1
+    text = " ".join(methods.paragraphs(facts_of(made.results, other))[0])
+    assert "thresholds chosen for a specificity of 95% on the ensemble split" in text
+    assert "compared with the baseline cce by sign-flip permutation" in text
+    assert "The one with the best mean Dice on validation images" in text
+    text = " ".join(methods.paragraphs(facts_of(made.results, config))[0])
+    assert "the threshold with the largest Youden index" in text
+    assert "baseline cce, and each ensemble with its best member, by sign-flip" in text
+
+
 def test_verdicts_of_the_audit_are_explained(page: str) -> None:
     data = words_of(page, "data")
     for verdict in ("pass, nothing was found", "leak, test", "note, worth", "unknown, nothing was"):

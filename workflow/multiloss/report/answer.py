@@ -100,7 +100,8 @@ def answer(facts: Facts) -> Answer:
     _ensemble(facts, result)
     calibrated = calibration_text(facts)
     if calibrated is not None:
-        result.calibration += [Markup.escape(calibrated), _calibration_differences(facts)]
+        differences = _calibration_differences(facts)
+        result.calibration += [Markup.escape(calibrated), *([differences] if differences else [])]
     _certainty(facts, result)
     _caveats(facts, result)
     return result
@@ -443,15 +444,18 @@ def calibration_text(facts: Facts) -> str | None:
     return text
 
 
-def _calibration_differences(facts: Facts) -> Markup:
-    """Each pair's difference in ECE with its interval, raw and with class shares corrected."""
+def _calibration_differences(facts: Facts) -> Markup | None:
+    """Differences in ECE of the pairs that tell classes apart, raw and with shares corrected."""
     raw, corrected = facts.calibration_pairs("raw"), facts.calibration_pairs("prior_corrected")
+    raw = raw.drop(index=facts.uncalibrated(raw))
     said = []
     for loss, row in raw.iterrows():
         text = Markup("{} minus {} {}").format(code(loss), code(row["plain"]), _ends(row))
         if loss in corrected.index:
             text += Markup(", corrected {}").format(_ends(corrected.loc[loss]))
         said.append(text)
+    if not said:
+        return None
     return Markup(
         "Differences in ECE with {} intervals, and with class shares corrected: {}."
     ).format(facts.confidence, Markup("; ").join(said))

@@ -413,8 +413,8 @@ def _classification(facts: Facts, cite: Citer) -> str:
         + f", {weights}, {_network_training(settings, cite)}."
         + (f" The loss {facts.baseline_loss} was also trained {listed(ablations)}."
            if ablations else "")
-        + f" The design follows {cite('rajaraman2021')}, with the choice of members and the fit of "
-        "ensemble weights moved from the test split to a split of their own."
+        + f" The design follows {cite('rajaraman2021')}, with what is chosen or fitted after the "
+        "trainings moved from the test split to a split of its own."
     )  # fmt: skip
 
 
@@ -490,10 +490,17 @@ def _statistics(facts: Facts, cite: Citer) -> str:
             " Sensitivity and specificity were taken at the threshold with the largest Youden "
             f"index {cite('youden1950')} on the ensemble split."
         )
+    else:
+        aim, _, level = settings["operating_point"].partition("_")
+        text += (
+            " Sensitivity and specificity were taken at thresholds chosen for a "
+            f"{aim} of {level}% on the ensemble split."
+        )
+    building = facts.config["ensembles"]["methods"] and facts.config["ensembles"]["top_k"]
     text += (
         " Each model was compared with the baseline "
-        f"{facts.baseline_loss}, and each ensemble with its best member, by sign-flip permutation "
-        f"by {facts.unit}"
+        f"{facts.baseline_loss}{', and each ensemble with its best member,' if building else ''} "
+        f"by sign-flip permutation by {facts.unit}"
     )
     if facts.permutations:
         text += f" (up to {facts.permutations:,} permutations)"
