@@ -31,6 +31,7 @@ from multiloss.figures import (
     style,
 )
 from multiloss.figures.data import steps
+from multiloss.figures.sizes import sizes
 from multiloss.localisation import cut, to_original
 
 # Few losses where only their number of classes matters, all of them in one study.
@@ -534,9 +535,7 @@ def test_figures_count_no_patients_that_are_not_known(
     assert f"test 3 images {said}." in result.facts
     assert len(result.canvas.axes) == panels
     files = inputs_of(three, figures["forest_mcc"]) | {"manifest": str(path)}
-    assert (
-        performance.sizes(drawing.Inputs(files), pd.DataFrame({"n": [3]})) == f"n = 3 images {said}"
-    )
+    assert sizes(drawing.Inputs(files), pd.DataFrame({"n": [3]})) == f"n = 3 images {said}"
 
 
 def test_captions_name_what_is_resampled():

@@ -9,8 +9,9 @@ from matplotlib.axes import Axes
 from multiloss.evaluation.families import CALIBRATED
 from multiloss.figures.degenerate import Degenerate
 from multiloss.figures.drawing import Drawing, Inputs, message
-from multiloss.figures.performance import chosen_models, metrics_of, no_mark, sizes
+from multiloss.figures.performance import chosen_models, metrics_of, no_mark
 from multiloss.figures.selection import calibration_pairs
+from multiloss.figures.sizes import sizes
 from multiloss.figures.style import INK, MUTED, Style, gap, interval, label, model_label, panels
 
 _SCALED = "-temperature"

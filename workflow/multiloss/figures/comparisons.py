@@ -14,7 +14,8 @@ from matplotlib.ticker import MaxNLocator
 from multiloss.evaluation import families
 from multiloss.figures.degenerate import IN_THE_PICTURE, Degenerate
 from multiloss.figures.drawing import Drawing, Inputs, message
-from multiloss.figures.performance import family, no_mark, run, sizes
+from multiloss.figures.performance import family, no_mark, run
+from multiloss.figures.sizes import sizes
 from multiloss.figures.style import (
     INK,
     MUTED,

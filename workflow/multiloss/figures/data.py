@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 
 from multiloss.figures.drawing import Drawing, Inputs, message
+from multiloss.figures.sizes import patients
 from multiloss.figures.style import (
     INK,
     Style,
@@ -62,24 +63,6 @@ def outline(axes: Axes, mask: np.ndarray, factor: float, **line: Any) -> None:
     for border in borders:
         points = (np.vstack([border[:, 0], border[:1, 0]]) + 0.5) * factor - 0.5
         axes.plot(points[:, 0], points[:, 1], **line)
-
-
-def patients(manifest: pd.DataFrame) -> str:
-    """The patients of rows of the manifest: '210 patients', 'unknown patients'.
-
-    An image without a known patient has one of its own there.
-    """
-    known = manifest["patient_known"].astype(str) == "True"
-    if len(manifest) and not known.any():
-        return "unknown patients"
-    most = "" if known.all() else "at most "
-    return most + count(manifest["patient_id"].nunique(), "patient")
-
-
-def test_patients(inputs: Inputs) -> str:
-    """The patients of the test split, of figures that have the manifest among their inputs."""
-    manifest = inputs.table("manifest", ["patient_known"], text=["split", "patient_id"])
-    return patients(manifest[manifest["split"] == "test"])
 
 
 def splits(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Drawing:

@@ -10,7 +10,8 @@ from matplotlib.colors import Normalize
 
 from multiloss.figures.degenerate import IN_THE_PICTURE, Degenerate
 from multiloss.figures.drawing import Drawing, Inputs, message
-from multiloss.figures.performance import family, run, sizes
+from multiloss.figures.performance import family, run
+from multiloss.figures.sizes import sizes
 from multiloss.figures.style import INK, NO_RESULT, Style, ink_on, label, model_label, offsets
 
 

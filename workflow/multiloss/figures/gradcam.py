@@ -15,10 +15,11 @@ from matplotlib.patches import Rectangle
 from matplotlib.pyplot import get_cmap
 
 from multiloss.errors import UserError
-from multiloss.figures.data import outline, show, shrink, steps, test_patients
+from multiloss.figures.data import outline, show, shrink, steps
 from multiloss.figures.degenerate import IN_THE_PICTURE, Degenerate
 from multiloss.figures.drawing import Drawing, Inputs, message
 from multiloss.figures.performance import family, no_mark, run
+from multiloss.figures.sizes import test_patients
 from multiloss.figures.style import (
     INK,
     MUTED,

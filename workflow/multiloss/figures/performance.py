@@ -11,9 +11,9 @@ from matplotlib.colors import Normalize
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from multiloss.figures.data import test_patients
 from multiloss.figures.degenerate import IN_THE_PICTURE, Degenerate
 from multiloss.figures.drawing import Drawing, Inputs, message
+from multiloss.figures.sizes import sizes
 from multiloss.figures.style import (
     INK,
     MUTED,
@@ -66,13 +66,6 @@ def run(model: str) -> int:
     """A model's replicate; 0 where it has none."""
     tail = model.removesuffix("-temperature").rpartition("-r")[2]
     return int(tail) if tail.isdigit() else 0
-
-
-def sizes(inputs: Inputs, table: pd.DataFrame) -> str:
-    """The images that a table is about, and their patients: 'n = 240 images of 210 patients'."""
-    if table.empty:
-        return "n = 0 images"
-    return f"n = {count(int(table['n'].max()), 'image')} of {test_patients(inputs)}"
 
 
 def no_mark() -> Line2D:
