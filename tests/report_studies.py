@@ -7,7 +7,7 @@ import pandas as pd
 from multiloss import config as study_config
 from multiloss import diversity, evaluation
 from multiloss.ensembles import predictions
-from multiloss.evaluation.families import CALIBRATED
+from multiloss.evaluation.families import plain_forms
 from multiloss.files import write_csv
 from synthetic_results import Study
 
@@ -80,16 +80,19 @@ def statistics(study: Study, config: dict[str, Any]) -> dict[str, Any]:
     everything, entries = evaluation.join(found, scaled), models | entries
     points, thresholds = evaluation.operating_points(everything, entries, options)
     uniform = np.full(len(config["classes"]), 1 / len(config["classes"]))
+    losses = {entry["name"]: entry for entry in config["classification"]["losses"]}
     scores, calibrated = evaluation.calibration_tables(
-        found, models, options, seed, "balanced", uniform, CALIBRATED
+        found, models, options, seed, "balanced", uniform, plain_forms(losses)[0]
     )
-    spread, crossed = evaluation.replicate_tables(found, models, tests, options, seed)
+    spread, crossed = evaluation.replicate_tables(found, models, tests, options, seed, losses)
     singles = found.subset([name for name in models if models[name]["kind"] == "single"])
     tables = {
         "metrics": evaluation.metrics_table(everything, entries, options, seed, thresholds),
         "operating_points": points,
         "rank": evaluation.rank_table(found, models, options, seed),
-        "significance": evaluation.significance_table(found, models, members, tests, options, seed),
+        "significance": evaluation.significance_table(
+            found, models, members, tests, options, seed, losses
+        ),
         "calibration_scores": scores,
         "calibration_comparisons": calibrated,
         "replicates": spread,

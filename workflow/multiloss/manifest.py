@@ -68,8 +68,12 @@ SHARE_OF_TWO_GREYS = 0.97
 FLAT = 16
 # Reasons of rejection that are told one by one.
 _REASONS_TOLD = 12
+# The reason of a further copy of an image.
+COPY = "identical copy of an image that is used"
+# Part of the reason of an image of a class that is not asked for.
+FOREIGN = "is not in the config"
 # How the reason of an image begins that is used nevertheless.
-_KEPT = "image kept"
+KEPT = "image kept"
 # A phantom or scan smaller than this shows no lung.
 SMALLEST_SIDE = 16
 # File systems take names of 255 bytes; masks and crops are named so, with a little around it.
@@ -227,7 +231,7 @@ def tell(rejected: pd.DataFrame) -> None:
     counts = groups.agg(size=("path", "size"), path=("path", "first"), reason=("reason", "first"))
     counts = counts.sort_values("size", ascending=False, kind="stable")
     for (source, _), row in counts.head(_REASONS_TOLD).iterrows():
-        what = "with a remark" if row["reason"].startswith(_KEPT) else "left out"
+        what = "with a remark" if row["reason"].startswith(KEPT) else "left out"
         logger.warning(
             "%s: %d %s: %s; such as %s", source, row["size"], what, row["reason"], row["path"]
         )
@@ -303,7 +307,7 @@ def _check_image(record: ImageRecord) -> _Checked:
                     raise ImageError("it is black all over: no lung")
                 checked.facts[kind] = relative(path)
             except ImageError as error:
-                checked.problems.append(f"image kept, {kind} not used: {error}")
+                checked.problems.append(f"{KEPT}, {kind} not used: {error}")
     return checked
 
 
@@ -456,7 +460,7 @@ def _foreign_class(label: str, classes: Sequence[str]) -> str:
 
     near = next((name for name in classes if plain(name) == plain(label)), None)
     more = f", which has '{near}': give both one spelling" if near else ""
-    return f"class '{label}' is not in the config{more}"
+    return f"class '{label}' {FOREIGN}{more}"
 
 
 def _without_copies(
@@ -491,7 +495,7 @@ def _without_copies(
                     "image_id": row["image_id"],
                     "path": row["path"],
                     "source": row["source"],
-                    "reason": "identical copy of an image that is used",
+                    "reason": COPY,
                     "label": row.get("label", ""),
                 }
             )
@@ -594,7 +598,7 @@ def _two_labels(manifest: pd.DataFrame) -> list[dict[str, str]]:
                 "image_id": row.image_id,
                 "path": row.path,
                 "source": row.source,
-                "reason": f"{_KEPT}, but the very same image has several labels: {told}",
+                "reason": f"{KEPT}, but the very same image has several labels: {told}",
                 "label": row.label,
             }
             for row in own.itertuples()

@@ -43,14 +43,17 @@ _TABLES = {
         "significance",
     )
 }
+# What is resampled, in the words of captions.
+_UNITS = "patients (single images where patients are unknown)"
 # The two ends of each scale of differences, in words.
 _ENDS = {"PuOr": ("orange", "purple"), "RdBu": ("red", "blue"), "BrBG": ("brown", "blue-green")}
 _MANIFEST = {"manifest": "data/manifest.csv"}
 _BOXES = {"boxes": "crops/boxes.csv"}
 _CHOSEN = {"chosen": "ensembles/chosen.csv"}
-# For the daggers behind the names of models. Figures of one model alone and of the trainings do
-# without: they are there before the ensembles are, and a change in another model leaves them be.
-_DEGENERATE = {"degenerate": _TABLES["degenerate"]}
+# For the daggers behind the names of models, and for what is known of patients. Figures of one
+# model alone and of the trainings do without: they are there before the ensembles are, and a
+# change in another model leaves them be.
+_ON_MODELS = {"degenerate": _TABLES["degenerate"], **_MANIFEST}
 
 
 @dataclass(frozen=True)
@@ -90,20 +93,22 @@ def gradcam_models(config: Config) -> list[str]:
     return models
 
 
-def figures(config: Config) -> dict[str, Figure]:
+def figures(config: Config, units: str = _UNITS) -> dict[str, Figure]:
     """Every figure of a study by name, in the order of the report.
 
     What the config switches off has no figure: ensembles, Grad-CAM, more than one replicate.
+    `units` are, in captions, what is resampled and divided: patients, or images where none is
+    known, which the config does not tell.
     """
     found = [
         *_data(config),
         *_segmentation(config),
         *_training(config),
-        *_performance(config),
-        *_comparisons(config),
-        *_calibration(config),
+        *_performance(config, units),
+        *_comparisons(config, units),
+        *_calibration(config, units),
         *_ensembles(config),
-        *_gradcam(config),
+        *_gradcam(config, units),
         *_cost(config),
     ]
     return {figure.name: figure for figure in found}
@@ -146,6 +151,12 @@ def _further_seeds(config: Config) -> bool:
     return wanted and largest > config["replicates"]
 
 
+def _repeated_loss(config: Config) -> str:
+    """The loss of the ensembles of seeds."""
+    seeds = config["ensembles"].get("seed_ensemble", {})
+    return seeds.get("loss") or config["significance"]["baseline"]
+
+
 def _percent(config: Config) -> str:
     return f"{100 * config['evaluation']['confidence']:g}%"
 
@@ -164,10 +175,10 @@ def _data(config: Config) -> list[Figure]:
             dict(_MANIFEST),
             "Images and patients of each split",
             "Data",
-            "How many images (left) and patients (right) of each class each split has. A patient "
-            "is in one split only. The networks learn on train and are watched on val; ensemble "
-            "chooses members and fits ensemble weights; test is read once, at the end. "
-            "Bars of unequal length within a split show the class imbalance.",
+            "How many images and, where they are known, patients of each class each split has. No "
+            "known patient is in two splits. The networks learn on train and are watched on val; "
+            "what is chosen or fitted after the trainings rests on ensemble; test is read once, at "
+            "the end. Bars of unequal length within a split show the class imbalance.",
             classes,
         ),
         Figure(
@@ -177,8 +188,8 @@ def _data(config: Config) -> list[Figure]:
             "Examples of each class",
             "Data",
             "Training images as they came, one row for each class. They were drawn at random "
-            "with the study's seed, one for each patient, not picked by eye. Frames of equal "
-            "size: the pixel size differs between images." + _of_phantoms(config),
+            "with the study's seed, at most one of a known patient, not picked by eye. Frames of "
+            "equal size: the pixel size differs between images." + _of_phantoms(config),
             {**classes, "seed": config["seed"], "phantoms": _phantoms(config)},
         ),
     ]
@@ -282,7 +293,7 @@ def _chosen_text(config: Config) -> str:
     return f"{single} chosen on the ensemble split, and the baseline"
 
 
-def _performance(config: Config) -> list[Figure]:
+def _performance(config: Config, units: str) -> list[Figure]:
     common = _common(config)
     chosen = _chosen_text(config)
     percent = _percent(config)
@@ -295,12 +306,12 @@ def _performance(config: Config) -> list[Figure]:
         )
     if _further_seeds(config):
         several += (
-            " All seeds: the baseline loss, the run above included, trained again from other "
-            "random numbers; how far they lie apart is what luck alone does."
+            f" All seeds: the loss {_repeated_loss(config)}, the run above included, trained again "
+            "from other random numbers; how far they lie apart is what luck alone does."
         )
     forest = (
         "of every model on the test split, with "
-        f"{percent} intervals from resampling patients. Models are grouped by kind and sorted. "
+        f"{percent} intervals from resampling {units}. Models are grouped by kind and sorted. "
         f"The line {'is the mean of' if config['replicates'] > 1 else 'and band are'} the baseline "
         f"loss{'' if config['replicates'] > 1 else ' with its interval'}; overlapping intervals do "
         "not mean that two models are equal, since they are tested on the same images: the "
@@ -310,7 +321,7 @@ def _performance(config: Config) -> list[Figure]:
         Figure(
             "forest_mcc",
             "performance.forest",
-            {"metrics": _TABLES["metrics"], **_DEGENERATE},
+            {"metrics": _TABLES["metrics"], **_ON_MODELS},
             "MCC of all models",
             "Performance",
             f"Matthews correlation coefficient (1 perfect, 0 chance) {forest}",
@@ -319,7 +330,7 @@ def _performance(config: Config) -> list[Figure]:
         Figure(
             "forest_accuracy",
             "performance.forest",
-            {"metrics": _TABLES["metrics"], **_DEGENERATE},
+            {"metrics": _TABLES["metrics"], **_ON_MODELS},
             "Accuracy of all models",
             "Performance",
             f"Share of images classified rightly {forest}",
@@ -332,7 +343,7 @@ def _performance(config: Config) -> list[Figure]:
                 "confusion": _TABLES["confusion"],
                 "metrics": _TABLES["metrics"],
                 **_CHOSEN,
-                **_DEGENERATE,
+                **_ON_MODELS,
             },
             "Confusion matrices of the chosen models",
             "Performance",
@@ -344,13 +355,13 @@ def _performance(config: Config) -> list[Figure]:
         Figure(
             "confusion_matrices_all",
             "performance.confusion_all",
-            {"confusion": _TABLES["confusion"], **_DEGENERATE},
+            {"confusion": _TABLES["confusion"], **_ON_MODELS},
             "Confusion matrices of all models",
             "Performance",
             "As the confusion matrices of the chosen models, for every model: true class in "
             "rows, predicted class in columns, both in the order given. Colour, and number "
             "where there is room, is the percentage of the true class."
-            + (" Further seeds of the baseline are left out." if _further_seeds(config) else "")
+            + (" Further seeds of one loss are left out." if _further_seeds(config) else "")
             + _runs(config, "Images of all training runs are counted together."),
             common,
         ),
@@ -380,13 +391,13 @@ def _performance(config: Config) -> list[Figure]:
                     "metrics": _TABLES["metrics"],
                     "confusion": _TABLES["confusion"],
                     **_CHOSEN,
-                    **_DEGENERATE,
+                    **_ON_MODELS,
                 },
                 axes,
                 "Performance",
                 f"{meaning}, one panel for each class against the rest, and micro: all classes "
                 f"pooled. Lines are {chosen}; bands are pointwise {percent} intervals from "
-                "resampling patients; numbers are areas under the curves with their intervals. "
+                f"resampling {units}; numbers are areas under the curves with their intervals. "
                 f"Thin grey lines in the micro panel are all other models. {chance}",
                 common,
             )
@@ -394,7 +405,7 @@ def _performance(config: Config) -> list[Figure]:
     return result
 
 
-def _comparisons(config: Config) -> list[Figure]:
+def _comparisons(config: Config, units: str) -> list[Figure]:
     common = _common(config)
     baseline = common["baseline"]
     worse, better = _ENDS[config["figures"].get("diverging", "PuOr")]
@@ -402,7 +413,7 @@ def _comparisons(config: Config) -> list[Figure]:
         Figure(
             "significance_heatmap",
             "comparisons.significance",
-            {"significance": _TABLES["significance"], **_DEGENERATE},
+            {"significance": _TABLES["significance"], **_ON_MODELS},
             "Paired comparisons",
             "Comparisons",
             "Each model against the baseline"
@@ -427,11 +438,11 @@ def _comparisons(config: Config) -> list[Figure]:
             Figure(
                 "rank",
                 "comparisons.rank",
-                {"rank": _TABLES["rank"], **_DEGENERATE},
+                {"rank": _TABLES["rank"], **_ON_MODELS},
                 "Rank of each loss, and how often it is best",
                 "Comparisons",
                 "Left: rank of each loss by MCC among the single models (1 is best) over resampled "
-                f"test sets (patients drawn with replacement): mean and {_percent(config)} "
+                f"test sets ({units} drawn with replacement): mean and {_percent(config)} "
                 "interval. Right: share of those test sets in which the loss has the highest MCC "
                 "(dark), or one of the three highest (light). If one loss were surely best, its "
                 "dark bar would reach 1; wide intervals and bars of similar length mean that the "
@@ -451,7 +462,7 @@ def _comparisons(config: Config) -> list[Figure]:
                 {
                     "replicates": _TABLES["replicates"],
                     "comparisons": _TABLES["replicate_comparisons"],
-                    **_DEGENERATE,
+                    **_ON_MODELS,
                 },
                 "Spread between training runs",
                 "Comparisons",
@@ -460,7 +471,7 @@ def _comparisons(config: Config) -> list[Figure]:
                 f"loss differ by their seed alone; the band is {baseline} with one standard "
                 f"deviation. Right: difference of the mean MCC to {baseline}, with a "
                 f"{_percent(config)} interval that counts both the choice of seeds and the choice "
-                "of patients as chance; filled where the test rejects after Holm's correction. "
+                f"of {units} as chance; filled where the test rejects after Holm's correction. "
                 "It is wider than that of a single run where the seeds differ.",
                 common,
             )
@@ -468,7 +479,7 @@ def _comparisons(config: Config) -> list[Figure]:
     return result
 
 
-def _calibration(config: Config) -> list[Figure]:
+def _calibration(config: Config, units: str) -> list[Figure]:
     common = _common(config)
     percent = _percent(config)
     scaled = config["evaluation"].get("temperature_scaling", False)
@@ -483,7 +494,7 @@ def _calibration(config: Config) -> list[Figure]:
                 "bins": _TABLES["calibration"],
                 "metrics": _TABLES["metrics"],
                 **_CHOSEN,
-                **_DEGENERATE,
+                **_ON_MODELS,
             },
             "Reliability diagrams",
             "Calibration",
@@ -500,7 +511,7 @@ def _calibration(config: Config) -> list[Figure]:
             {
                 "metrics": _TABLES["metrics"],
                 "pairs": _TABLES["calibration_comparisons"],
-                **_DEGENERATE,
+                **_ON_MODELS,
             },
             "Calibration error by loss",
             "Calibration",
@@ -517,7 +528,7 @@ def _calibration(config: Config) -> list[Figure]:
                 config,
                 "On the left each mark is the mean over runs and the line spans their intervals; "
                 "on the right are differences of the means over the runs, whose interval is over "
-                "patients.",
+                f"{units}.",
             ),
             {**common, "scaled": scaled},
         ),
@@ -532,7 +543,7 @@ def _ensembles(config: Config) -> list[Figure]:
             Figure(
                 "diversity",
                 "ensembles.diversity",
-                {"diversity": _TABLES["diversity"], **_DEGENERATE},
+                {"diversity": _TABLES["diversity"], **_ON_MODELS},
                 "Do the single models err on the same images?",
                 "Ensembles",
                 "For each pair of single models: correlation of their errors on the test split "
@@ -548,7 +559,7 @@ def _ensembles(config: Config) -> list[Figure]:
             Figure(
                 "optimism",
                 "ensembles.optimism",
-                {"optimism": _TABLES["optimism"], **_DEGENERATE},
+                {"optimism": _TABLES["optimism"], **_ON_MODELS},
                 "Optimism of choosing on the test split",
                 "Ensembles",
                 "How much better each ensemble would have looked, had its members been chosen "
@@ -562,7 +573,12 @@ def _ensembles(config: Config) -> list[Figure]:
     return result
 
 
-def _gradcam(config: Config) -> list[Figure]:
+def _cropped(model: str) -> bool:
+    """Whether the network of that model sees crops, not whole images."""
+    return not model.partition("-r")[0].endswith("_without_crop")
+
+
+def _gradcam(config: Config, units: str) -> list[Figure]:
     models = gradcam_models(config)
     if not models:
         return []
@@ -571,11 +587,13 @@ def _gradcam(config: Config) -> list[Figure]:
     heat = (
         "The heat map shows where the last convolutional layer drives the score of the "
         "predicted class: 0 nothing, 1 the image's strongest spot. It is drawn on the original "
-        "image inside the crop box, which is all that the network saw; heat below "
+        "image{}; heat below "
         f"{threshold:g} is not drawn, and a line surrounds heat of at least half the strongest. "
         "The figure tells the map's true resolution: nothing finer is known, whether it is drawn "
         "as cells or interpolated. "
     )
+    whole = heat.format(", of which the network saw all")
+    heat = heat.format(" inside the crop box, which is all that the network saw")
     outline = "A dashed outline is the known lesion, where there is one. "
     outline += f"{_of_phantoms(config).strip()} " if _phantoms(config) else ""
     result = [
@@ -593,8 +611,8 @@ def _gradcam(config: Config) -> list[Figure]:
             "For each true class, test images that the model gets right (left) and wrong "
             "(right): original, heat map, overlay. The images stand at equal steps of the "
             "model's confidence among all right or all wrong ones of the class; none was picked "
-            f"by eye. {heat}{outline}A map without any positive value is marked flat and not "
-            "stretched to full heat.",
+            f"by eye. {heat if _cropped(model) else whole}{outline}A map without any positive "
+            "value is marked flat and not stretched to full heat.",
             {
                 "model": model,
                 "replicates": config["replicates"],
@@ -603,12 +621,13 @@ def _gradcam(config: Config) -> list[Figure]:
                 "images_per_outcome": config["gradcam"]["images_per_outcome"],
                 "threshold": threshold,
                 "phantoms": _phantoms(config),
-                "cropped": not model.partition("-r")[0].endswith("_without_crop"),
+                "cropped": _cropped(model),
             },
         )
         for model in models
     ]
-    first = [model for model in models if model.endswith("-r0") and "_without_crop-" not in model]
+    first = [model for model in models if model.endswith("-r0") and _cropped(model)]
+    but = " but the one without the crop" if "without_crop" in config["ablations"] else ""
     result.append(
         Figure(
             "gradcam_montage",
@@ -618,14 +637,15 @@ def _gradcam(config: Config) -> list[Figure]:
                 "predictions": [f"predictions/{model}.csv" for model in first],
                 **_MANIFEST,
                 **_BOXES,
-                **_DEGENERATE,
+                **_ON_MODELS,
             },
             "Grad-CAM of all models on the same images",
             "Grad-CAM",
             "One test image of each class, drawn at random with the study's seed, and the "
-            f"overlay of every model on it. {heat}{outline}The frame and the sign tell whether "
-            "the model's class is right (solid, +) or wrong (dashed, -); below stands the class "
-            "where it is wrong, and its probability." + _runs(config, "Models of training run 0."),
+            f"overlay of every model{but} on it. {heat}{outline}The frame and the sign tell "
+            "whether the model's class is right (solid, +) or wrong (dashed, -); below stands the "
+            "class where it is wrong, and its probability."
+            + _runs(config, "Models of training run 0."),
             {
                 "models": first,
                 "classes": classes,
@@ -639,11 +659,11 @@ def _gradcam(config: Config) -> list[Figure]:
         Figure(
             "localisation",
             "gradcam.localisation",
-            {"localisation": _TABLES["localisation"], **_DEGENERATE},
+            {"localisation": _TABLES["localisation"], **_ON_MODELS},
             "Where the heat lies",
             "Grad-CAM",
             "Measures of the heat maps of the test images, one panel for each, with "
-            f"{_percent(config)} intervals from resampling patients. The share of heat inside "
+            f"{_percent(config)} intervals from resampling {units}. The share of heat inside "
             "the lungs, and pointing game and IoU with the known lesions, are better when "
             "larger (Dice is in the table). The first row and the dashed line are a uniform map, "
             "equal heat all over the crop: a model whose interval holds the line was not shown to "
@@ -660,7 +680,7 @@ def _gradcam(config: Config) -> list[Figure]:
         Figure(
             "faithfulness",
             "gradcam.faithfulness",
-            {"localisation": _TABLES["localisation"], **_DEGENERATE},
+            {"localisation": _TABLES["localisation"], **_ON_MODELS},
             "Do the heat maps show what the models use?",
             "Grad-CAM",
             "Mean probability of the explained class while an image's hottest pixels are blurred "
@@ -671,7 +691,7 @@ def _gradcam(config: Config) -> list[Figure]:
             + (
                 "Thin lines are the single training runs."
                 if config["replicates"] > 1
-                else f"Bands are pointwise {_percent(config)} intervals from resampling patients."
+                else f"Bands are pointwise {_percent(config)} intervals from resampling {units}."
             )
             + " The areas under the curves are in the figure of where the heat lies.",
             {"percent": _percent(config)},

@@ -10,7 +10,8 @@ from matplotlib.colors import Normalize
 
 from multiloss.figures.degenerate import IN_THE_PICTURE, Degenerate
 from multiloss.figures.drawing import Drawing, Inputs, message
-from multiloss.figures.performance import family, run, sizes
+from multiloss.figures.performance import family, run
+from multiloss.figures.sizes import sizes
 from multiloss.figures.style import INK, NO_RESULT, Style, ink_on, label, model_label, offsets
 
 
@@ -93,9 +94,10 @@ def diversity(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Drawin
         bar.set_label(text)
         bar.outline.set_visible(False)
     sign = f"\n{IN_THE_PICTURE}" if weak.any else ""
-    axes.set_title(f"test split, {sizes(table)}{sign}", loc="left")
-    facts = f"Test split, {sizes(table)}. Mean correlation of errors {np.nanmean(correlation):.2f}"
-    facts += f", mean disagreement {np.nanmean(disagreement):.2f}. {_widths(table, params)}"
+    axes.set_title(f"test split, {sizes(inputs, table)}{sign}", loc="left")
+    facts = f"Test split, {sizes(inputs, table)}. Mean correlation of errors "
+    facts += f"{np.nanmean(correlation):.2f}, mean disagreement {np.nanmean(disagreement):.2f}. "
+    facts += _widths(table, params)
     return Drawing(canvas, facts.strip() + weak.note())
 
 
@@ -160,7 +162,7 @@ def optimism(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Drawing
     for other in axes[1:]:
         other.tick_params(left=False)
     more = f"{runs} training runs" if runs > 1 else f"{params['percent']} intervals"
-    axes[0].set_title(f"test split, {sizes(table)}; {more}", loc="left")
+    axes[0].set_title(f"test split, {sizes(inputs, table)}; {more}", loc="left")
     if weak.any:
         canvas.supxlabel(IN_THE_PICTURE, fontsize=style.font_size)
     # The best single model is a row for comparison and no ensemble.
@@ -170,4 +172,4 @@ def optimism(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Drawing
         f"{label(metric)} {mean[metric]:+.3f}" for metric in metrics if metric in mean
     )
     said = f" Mean optimism of the ensembles: {facts}." if facts else ""
-    return Drawing(canvas, f"Test split, {sizes(table)}.{said}{weak.note()}")
+    return Drawing(canvas, f"Test split, {sizes(inputs, table)}.{said}{weak.note()}")
