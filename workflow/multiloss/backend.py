@@ -72,8 +72,14 @@ def keep_freed_memory() -> bool:
     return all([mallopt(name, value) == 1 for name, value in settings.items()])
 
 
-# Its warnings are many and help nobody; an error is shown.
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+def _wants_gpu() -> bool:
+    """Whether this process is a job of the workflow that asks for a GPU."""
+    job = getattr(sys.modules.get("__main__"), "snakemake", None)
+    return bool(job is not None and job.resources.get("gpu"))
+
+
+# Without a GPU to use, TensorFlow's errors about not finding one only frighten.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2" if _wants_gpu() else "3")
 with _native_lines_held_back(), _without("sklearn"), _without("matplotlib"):
     import keras
     import tensorflow as tf

@@ -39,7 +39,7 @@ if STANDALONE:
 
 import multiloss
 
-if Path(multiloss.__file__).parent != WORKFLOW / "multiloss":
+if not Path(multiloss.__file__).parent.samefile(WORKFLOW / "multiloss"):
     raise WorkflowError(
         f"Error: a workflow can use one version of multiloss: {multiloss.__file__} was loaded "
         f"before {WORKFLOW}"
@@ -61,13 +61,16 @@ if STANDALONE:
 else:
     given, config = config, load_configfile(WORKFLOW.parent / "config.yaml")
     if not isinstance(given, dict):
-        raise WorkflowError("Error: config of the module is no mapping of keys to values")
+        raise WorkflowError(
+            f"Error: the module's config is a {type(given).__name__}, not a mapping of keys to values"
+        )
     update_config(config, given)
 try:
     # Another object: what a host workflow gives stays as it is.
     config = configuration.validate(config)
 except UserError as error:
-    raise WorkflowError(f"Error: {error}") from None
+    of_module = "" if STANDALONE else " (the module's config holds its own settings alone)"
+    raise WorkflowError(f"Error: {error}{of_module}") from None
 
 RESULTS = Path("results", config["study"])
 LOGS = RESULTS / "logs"
