@@ -19,7 +19,7 @@ help:
 	@echo 'make test-slurm  faults of a cluster, on the Slurm testbed beside the checkout (as root)'
 	@echo 'make test-conda  one environment for each rule, on the conda testbed beside the checkout'
 	@echo 'make setup       install into .venv only'
-	@echo 'make format      format Python and Snakemake files'
+	@echo 'make format      format Python and Snakemake files, list those that a git host serves'
 	@echo 'make lint        what CI asks of the files'
 	@echo 'make lock        resolve requirements.in into requirements.lock and envs/*.yaml'
 	@echo 'make demo-clean  remove the results of the default study'
@@ -43,6 +43,8 @@ format: setup
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 	$(BIN)/snakefmt Snakefile workflow
+	@git ls-files --cached --others --exclude-standard config.yaml CITATION.cff requirements.lock \
+	  workflow/multiloss workflow/schemas workflow/scripts | LC_ALL=C sort >workflow/files.txt
 
 # The smallest study several times over: interrupted, with exchanged test labels, same bytes.
 test-long: setup

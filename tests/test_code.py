@@ -183,6 +183,12 @@ def test_edit_reaches_the_losses_that_it_is_about(
     assert changed(before) == expected
 
 
+def test_end_of_the_last_line_is_no_content(tmp_path: Path) -> None:
+    for name, end in (("a.j2", "\n"), ("b.j2", "")):
+        (tmp_path / name).write_text(f"one\ntwo{end}")
+    assert code._content(tmp_path / "a.j2") == code._content(tmp_path / "b.j2") == "one\ntwo"
+
+
 def test_template_belongs_to_the_report(package: Path) -> None:
     report, metrics = digest("report"), digest("metrics")
     (package / "report/.page.html.j2.swp").write_bytes(b"\xff")

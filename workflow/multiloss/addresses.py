@@ -10,8 +10,10 @@ from urllib.parse import parse_qsl, unquote, urlencode, urlparse
 
 from multiloss.errors import UserError
 
-# Where relative paths start.
-CHECKOUT = Path(__file__).resolve().parents[2]
+# Where relative paths start. Read from a git host the workflow has no checkout, only some files in
+# Snakemake's cache: there it is the folder that a run works in.
+_REPOSITORY = Path(__file__).resolve().parents[2]
+CHECKOUT = _REPOSITORY if (_REPOSITORY / "profiles").is_dir() else Path.cwd()
 # Keys of the configuration whose values may be addresses.
 KEYS = ("url", "masks_url", "encoder_weights")
 # Parameters of a query that let somebody in for a while: those of signed addresses (Amazon, Google,

@@ -33,6 +33,10 @@ rule train:
         segmentation_losses=SEGMENTATION_LOSSES,
         seed=config["seed"],
         tensorflow_threads=threads_of("training"),
+        code=code_of(
+            "train.py",
+            losses=lambda wildcards: [("classification", ARMS[wildcards.loss].loss["name"])],
+        ),
     message:
         "Training a classifier with loss {wildcards.loss}, replicate {wildcards.replicate}"
     script:
@@ -62,6 +66,7 @@ rule predict:
         classes=config["classes"],
         batch_size=config["classification"]["training"]["batch_size"],
         tensorflow_threads=threads_of("prediction"),
+        code=code_of("predict.py"),
     message:
         "Predicting with loss {wildcards.loss}, replicate {wildcards.replicate}"
     script:

@@ -24,6 +24,7 @@ rule mask:
         image_size=config["segmentation"]["image_size"],
         batch_size=config["segmentation"]["training"]["batch_size"],
         tensorflow_threads=threads_of("prediction"),
+        code=code_of("mask.py"),
     message:
         "Masking the lungs of all classification images"
     script:
@@ -53,6 +54,7 @@ rule crop:
         png_size=config["crop"]["png_size"],
         image_size=config["classification"]["image_size"],
         keep_whole=any(not arm.crop for arm in ARMS.values()),
+        code=code_of("crop.py"),
     message:
         "Cropping all images to their lungs"
     script:

@@ -10,6 +10,7 @@ rule rank:
         LOGS / "rank/r{replicate}.log",
     benchmark:
         BENCHMARKS / "rank/r{replicate}.tsv"
+    localrule: True
     conda:
         "../../envs/analysis.yaml"
     threads: threads_of("analysis")
@@ -18,6 +19,7 @@ rule rank:
         runtime=runtime_of("analysis"),
     params:
         classes=config["classes"],
+        code=code_of("rank.py"),
     message:
         "Ranking the single models of replicate {wildcards.replicate} on the ensemble split"
     script:
@@ -49,6 +51,7 @@ rule features:
         largest_k=max(TOP_K, default=0),
         batch_size=config["classification"]["training"]["batch_size"],
         tensorflow_threads=threads_of("prediction"),
+        code=code_of("features.py"),
     message:
         "Computing the features of the best models of replicate {wildcards.replicate} once"
     script:
@@ -87,6 +90,12 @@ rule model_level:
         classes=config["classes"],
         seed=config["seed"],
         tensorflow_threads=threads_of("training"),
+        code=code_of(
+            "model_level.py",
+            losses=lambda wildcards: [
+                ("classification", config["ensembles"]["model_level"]["loss"])
+            ],
+        ),
     message:
         "Training the model-level ensemble of {wildcards.k}, replicate {wildcards.replicate}"
     script:
@@ -126,6 +135,7 @@ rule ensemble:
         resamples=config["evaluation"]["resamples"],
         confidence=config["evaluation"]["confidence"],
         seed=config["seed"],
+        code=code_of("ensemble.py"),
     message:
         "Combining the models of replicate {wildcards.replicate}"
     script:
@@ -143,6 +153,7 @@ rule seed_ensemble:
         LOGS / "seed_ensemble/{loss}-top{k}.log",
     benchmark:
         BENCHMARKS / "seed_ensemble/{loss}-top{k}.tsv"
+    localrule: True
     conda:
         "../../envs/analysis.yaml"
     threads: threads_of("analysis")
@@ -151,6 +162,7 @@ rule seed_ensemble:
         runtime=runtime_of("analysis"),
     params:
         classes=config["classes"],
+        code=code_of("seed_ensemble.py"),
     message:
         "Averaging {wildcards.k} seeds of {wildcards.loss}"
     script:
@@ -172,6 +184,7 @@ rule ensemble_tables:
         LOGS / "ensemble_tables.log",
     benchmark:
         BENCHMARKS / "ensemble_tables.tsv"
+    localrule: True
     conda:
         "../../envs/analysis.yaml"
     threads: threads_of("analysis")
@@ -182,6 +195,7 @@ rule ensemble_tables:
         classes=config["classes"],
         ensembles={name: MODELS[name] for name in models_of(["ensemble"])},
         seed_ensembles={name: MODELS[name] for name in models_of(["seed_ensemble"])},
+        code=code_of("ensemble_tables.py"),
     message:
         "Choosing the best single model and the best ensemble on the ensemble split"
     script:

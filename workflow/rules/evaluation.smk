@@ -40,6 +40,7 @@ rule evaluate:
         ),
         val_decides=configuration.val_decides(config),
         seed=config["seed"],
+        code=code_of("evaluate.py"),
     message:
         "Judging every model, with intervals by patient"
     script:
@@ -74,6 +75,7 @@ rule significance:
         evaluation=evaluation_keys("resamples", "interval", "confidence", "ece_bins"),
         significance=config["significance"],
         seed=config["seed"],
+        code=code_of("significance.py"),
     message:
         "Testing the differences between models, paired and by patient"
     script:
@@ -117,6 +119,7 @@ rule calibration:
             "resamples", "interval", "confidence", "ece_bins", "temperature_scaling"
         ),
         seed=config["seed"],
+        code=code_of("calibration.py"),
     message:
         "Measuring how far probabilities can be trusted"
     script:
@@ -156,6 +159,7 @@ rule replicates:
         evaluation=evaluation_keys("resamples", "confidence", "ece_bins"),
         significance={key: config["significance"][key] for key in ("baseline", "alpha")},
         seed=config["seed"],
+        code=code_of("replicates.py"),
     message:
         "Separating losses from seeds"
     script:
@@ -187,6 +191,7 @@ rule diversity:
         resamples=config["evaluation"]["resamples"],
         confidence=config["evaluation"]["confidence"],
         seed=config["seed"],
+        code=code_of("diversity.py"),
     message:
         "Measuring whether the models err on the same images"
     script:
@@ -222,6 +227,7 @@ rule optimism:
         stacking_resamples=config["evaluation"]["optimism_stacking_resamples"],
         confidence=config["evaluation"]["confidence"],
         seed=config["seed"],
+        code=code_of("optimism.py"),
     message:
         "Measuring how much the published protocol flatters (not a result)"
     script:

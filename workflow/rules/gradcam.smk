@@ -39,6 +39,7 @@ rule gradcam:
         },
         seed=config["seed"],
         tensorflow_threads=threads_of("prediction"),
+        code=code_of("gradcam.py"),
     message:
         "Explaining {wildcards.model} on the test images"
     script:
@@ -78,6 +79,7 @@ rule localisation:
         },
         evaluation={key: config["evaluation"][key] for key in ("resamples", "confidence")},
         seed=config["seed"],
+        code=code_of("localisation.py"),
     message:
         "Measuring where the heat lies"
     script:

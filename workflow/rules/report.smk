@@ -99,7 +99,8 @@ rule report:
         rule_edges=RULE_EDGES,
         locked=locked_versions(),
         # The page says how to cite the workflow. No input: what counts is not where the file lies.
-        citation=(Path(workflow.basedir) / "CITATION.cff").read_text(encoding="utf-8"),
+        citation=(WORKFLOW.parent / "CITATION.cff").read_text(encoding="utf-8").rstrip(),
+        code=code_of("report.py"),
     message:
         "Writing the report"
     script:

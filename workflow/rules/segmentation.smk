@@ -19,6 +19,7 @@ rule encoder_weights:
     params:
         backbone=config["segmentation"]["backbone"],
         encoder_weights=addresses.identity(config["segmentation"]["encoder_weights"]),
+        code=code_of("encoder_weights.py", instead=lambda wildcards: []),
     message:
         "Fetching the weights that the encoders start with"
     script:
@@ -44,6 +45,7 @@ rule lungs:
         runtime=runtime_of("data"),
     params:
         size=config["segmentation"]["image_size"],
+        code=code_of("lungs.py"),
     message:
         "Decoding the lung images and masks once"
     script:
@@ -86,6 +88,10 @@ rule train_segmenter:
         augmentation=config["segmentation"]["augmentation"],
         seed=config["seed"],
         tensorflow_threads=threads_of("training"),
+        code=code_of(
+            "train_segmenter.py",
+            losses=lambda wildcards: [("segmentation", wildcards.segmentation_loss)],
+        ),
     message:
         "Training the lung segmenter with loss {wildcards.segmentation_loss}"
     script:
@@ -125,6 +131,7 @@ rule score_segmenters:
         confidence=config["evaluation"]["confidence"],
         seed=config["seed"],
         tensorflow_threads=threads_of("prediction"),
+        code=code_of("score_segmenters.py"),
     message:
         "Scoring the lung segmenters and choosing the best"
     script:
