@@ -133,6 +133,7 @@ def test_only_files_and_folders(tmp_path, monkeypatch):
     [
         ("https://u:p/hunter2@host/x", "cannot be read"),
         ("ftp://u:hunter2@host/x", "ftp://host/x: use http"),
+        ("u:hunter2@host/x", "lacks https"),
         ("/dev/zero", "is a device"),
         (["https://u:hunter2@host/x"], "does not fit 'type'"),
     ],

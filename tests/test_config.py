@@ -145,7 +145,6 @@ SOURCE = {"name": "mine", "role": "classification", "layout": "folders", "url": 
         ("figures", {"background": "#f7f7f7\n"}, ["figures.background", "a colour"]),
         ("segmentation.encoder_weights", "w{x}.h5", ["encoder_weights", "w{x}.h5", "curly"]),
         ("segmentation.encoder_weights", "none.h5", ["encoder_weights", "/none.h5 is no file"]),
-        ("data.sources.0.url", "u:p@host/x.zip", ["url: no file or folder", "lacks https://"]),
         # What quotes, or none, make of --config study=2021_12 and --config 'figures={"dpi": 100}'.
         ("study", 202112, ["study: 202112", "--config 'study=\"2021_12\"'"]),
         ("study", datetime.date(2021, 12, 1), ["study", "quotes"]),
