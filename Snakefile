@@ -29,6 +29,7 @@ localrules:
     rank,
     ensemble_tables,
     seed_ensemble,
+    segmentation_scores,
 
 
 rule all:

@@ -31,7 +31,7 @@ from multiloss.figures import (
     style,
 )
 from multiloss.figures.data import steps
-from multiloss.localisation import cut, to_original
+from multiloss.heat import cut, to_original
 
 # Few losses where only their number of classes matters, all of them in one study.
 STUDIES = {
