@@ -144,6 +144,7 @@ SOURCE = {"name": "mine", "role": "classification", "layout": "folders", "url": 
         ("data.sources.0.sha256", "0" * 64 + "\n", ["sha256", "64 hexadecimal digits"]),
         ("figures", {"background": "#f7f7f7\n"}, ["figures.background", "a colour"]),
         ("segmentation.encoder_weights", "w{x}.h5", ["encoder_weights", "w{x}.h5", "curly"]),
+        ("segmentation.encoder_weights", "none.h5", ["encoder_weights", "/none.h5 is no file"]),
         # What quotes, or none, make of --config study=2021_12 and --config 'figures={"dpi": 100}'.
         ("study", 202112, ["study: 202112", "--config 'study=\"2021_12\"'"]),
         ("study", datetime.date(2021, 12, 1), ["study", "quotes"]),

@@ -32,7 +32,7 @@ from multiloss.figures import (
 )
 from multiloss.figures.data import steps
 from multiloss.figures.sizes import sizes
-from multiloss.localisation import cut, to_original
+from multiloss.heat import cut, to_original
 
 # Few losses where only their number of classes matters, all of them in one study.
 STUDIES = {

@@ -17,7 +17,7 @@ from multiloss import layouts, manifest, splits
 from multiloss.errors import UserError
 from multiloss.images import read_unchanged, write_png
 from multiloss.layouts import Found, ImageRecord, LungRecord, Rejection
-from multiloss.leakage import perceptual_hash
+from multiloss.likeness import perceptual_hash
 
 
 @pytest.fixture

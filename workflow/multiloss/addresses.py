@@ -26,6 +26,8 @@ _SECRET = re.compile(
     r"|e|s[eprtv]|srt|spr|sip|sdd|sk[etsv]|skoid|sktid",
     re.IGNORECASE,
 )
+# Not a path that somebody has in mind: //host/x, user:password@host/x, host/x?token=y.
+_LACKS_SCHEME = re.compile(r"//|[^/]*:[^/]*@|[^/]+/.*\?[^/]*=")
 
 
 def is_remote(url: str) -> bool:
@@ -84,6 +86,11 @@ def check(url: str) -> None:
             )
         return
     path = local_path(url)
+    if _LACKS_SCHEME.match(url.strip()) and not os.path.exists(path):
+        raise UserError(
+            "no file or folder has this name, and as an address it lacks https:// or http:// in "
+            "front (it is not shown, since it may hold a password)"
+        )
     if os.path.exists(path) and not os.path.isfile(path) and not os.path.isdir(path):
         raise UserError(f"{path} is a device, pipe or socket: give a file or folder")
 

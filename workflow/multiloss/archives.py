@@ -317,14 +317,14 @@ def _named(archive: Path, head: bytes) -> tuple[str, str]:
     """What a file that is not read here is, and what to do."""
     found = _format_of(head)
     if found:
-        begin = f" (it begins with {head[:40]!r})" if found.remedy == _WEB else ""
-        return found.name + begin, found.remedy
+        return found.name, found.remedy
     if not head:
         return "an empty file", _WEB
     if zipfile.is_zipfile(archive):
         parts = "one that unpacks itself, the last part of a split one, or two files in one"
         return f"something that only ends as a zip archive does ({parts})", _UNPACK
-    return f"something unknown that begins with {head[:40]!r}", _WEB
+    # Few bytes tell a format; more of a server's answer may repeat a token of the address.
+    return f"something unknown that begins with {head[:8]!r}", _WEB
 
 
 def _is_document(name: str) -> bool:

@@ -14,7 +14,7 @@ from typing import Any
 import jsonschema
 import yaml
 
-from multiloss import addresses, ensembles, layouts, losses
+from multiloss import addresses, encoder_weights, ensembles, layouts, losses
 from multiloss.errors import UserError
 
 SCHEMA = Path(__file__).resolve().parents[1] / "schemas" / "config.schema.yaml"
@@ -244,6 +244,12 @@ def _check_consistency(config: Mapping[str, Any]) -> None:
         raise UserError(
             f"config: segmentation.encoder_weights: '{addresses.public(weights)}' has curly "
             "brackets, which Snakemake takes for a wildcard: rename the file"
+        )
+    path = encoder_weights.local_weights(weights)
+    if path is not None and not path.is_file():
+        raise UserError(
+            f"config: segmentation.encoder_weights: {path} is no file: give imagenet, none, an "
+            "http(s) address, or the path of a weights file (relative to the checkout)"
         )
     segmenters = len(config["segmentation"]["losses"])
     if config["segmentation"]["ensemble_size"] > segmenters:

@@ -19,7 +19,7 @@ from multiloss import bit_depth
 from multiloss.errors import ImageError, UserError
 from multiloss.images import decode, in_threads, read_bytes, read_mask_for
 from multiloss.layouts import SHIPPED_TEST, Found, ImageRecord, LungRecord
-from multiloss.leakage import perceptual_hash
+from multiloss.likeness import perceptual_hash
 from multiloss.listing import composed
 from multiloss.progress import progress
 

@@ -5,7 +5,7 @@ rule train:
     input:
         manifest=rules.splits.output.manifest,
         images=training_images,
-        scores=rules.score_segmenters.output.scores,
+        chosen=rules.score_segmenters.output.chosen,
         segmenters=rules.score_segmenters.input.models,
     output:
         model=RESULTS / "models/{loss}/{replicate}.keras",

@@ -4,7 +4,7 @@
 rule mask:
     input:
         manifest=rules.splits.output.manifest,
-        scores=rules.score_segmenters.output.scores,
+        chosen=rules.score_segmenters.output.chosen,
         models=rules.score_segmenters.input.models,
     output:
         masks=directory(RESULTS / "masks"),

@@ -5,7 +5,7 @@ TABLES = [
     rules.manifest.output.rejected,
     rules.splits.output,
     rules.leakage.output,
-    rules.score_segmenters.output.scores,
+    rules.segmentation_scores.output.scores,
     rules.crop.output.boxes,
     rules.ensemble_tables.output,
     rules.evaluate.output,
@@ -29,6 +29,7 @@ RULE_EDGES = [
     ("lungs", "splits"),
     ("train_segmenter", "lungs"),
     ("score_segmenters", "train_segmenter"),
+    ("segmentation_scores", "score_segmenters"),
     ("mask", "score_segmenters"),
     ("crop", "mask"),
     ("train", "crop"),
@@ -56,6 +57,7 @@ RULE_EDGES = [
     ("figure", "diversity"),
     ("figure", "leakage"),
     ("figure", "replicates"),
+    ("figure", "segmentation_scores"),
     ("report", "figure"),
 ]
 # Dependencies that only some studies have.

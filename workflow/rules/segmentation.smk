@@ -107,7 +107,7 @@ rule score_segmenters:
             rules.train_segmenter.output.history, segmentation_loss=SEGMENTATION_LOSSES
         ),
     output:
-        scores=RESULTS / "segmentation/scores.csv",
+        chosen=RESULTS / "segmentation/chosen.csv",
         per_image=RESULTS / "segmentation/scores_per_image.csv",
         examples=RESULTS / "segmentation/examples.csv",
         example_arrays=RESULTS / "segmentation/examples.npz",
@@ -127,12 +127,38 @@ rule score_segmenters:
         ensemble_size=config["segmentation"]["ensemble_size"],
         batch_size=config["segmentation"]["training"]["batch_size"],
         examples=2,
-        resamples=config["evaluation"]["resamples"],
-        confidence=config["evaluation"]["confidence"],
-        seed=config["seed"],
         tensorflow_threads=threads_of("prediction"),
         code=code_of("score_segmenters.py"),
     message:
         "Scoring the lung segmenters and choosing the best"
     script:
         "../scripts/score_segmenters.py"
+
+
+# Apart from the choice, so that other intervals train and mask nothing again.
+rule segmentation_scores:
+    input:
+        per_image=rules.score_segmenters.output.per_image,
+        chosen=rules.score_segmenters.output.chosen,
+    output:
+        scores=RESULTS / "segmentation/scores.csv",
+    log:
+        LOGS / "segmentation_scores.log",
+    benchmark:
+        BENCHMARKS / "segmentation_scores.tsv"
+    localrule: True
+    conda:
+        "../../envs/analysis.yaml"
+    threads: threads_of("analysis")
+    resources:
+        mem_mb=memory_of("analysis"),
+        runtime=runtime_of("analysis"),
+    params:
+        losses=SEGMENTATION_LOSSES,
+        resamples=config["evaluation"]["resamples"],
+        confidence=config["evaluation"]["confidence"],
+        seed=config["seed"],
+    message:
+        "Averaging the scores of the lung segmenters"
+    script:
+        "../scripts/segmentation_scores.py"

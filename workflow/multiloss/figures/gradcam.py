@@ -38,8 +38,9 @@ from multiloss.figures.style import (
     stamp,
     wrap,
 )
+from multiloss.heat import cut, to_original, upsample
 from multiloss.images import read_grey, read_mask_for
-from multiloss.localisation import UNIFORM, cut, to_original, upsample
+from multiloss.localisation import UNIFORM
 from multiloss.seeds import derive
 
 # The overlay shows the image through the heat; where there is no heat, only the image.
