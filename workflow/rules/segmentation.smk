@@ -158,6 +158,7 @@ rule segmentation_scores:
         resamples=config["evaluation"]["resamples"],
         confidence=config["evaluation"]["confidence"],
         seed=config["seed"],
+        code=code_of("segmentation_scores.py"),
     message:
         "Averaging the scores of the lung segmenters"
     script:
