@@ -18,7 +18,6 @@ from multiloss import addresses, encoder_weights, ensembles, layouts, losses
 from multiloss.errors import UserError
 
 SCHEMA = Path(__file__).resolve().parents[1] / "schemas" / "config.schema.yaml"
-SPLITS = ("train", "val", "ensemble", "test")
 
 
 def _with_defaults(validator: type) -> type:

@@ -9,10 +9,10 @@ import pandas as pd
 from multiloss.errors import UserError
 from multiloss.layouts import SHIPPED_TEST
 from multiloss.seeds import derive
+from multiloss.tables import SPLITS
 
 logger = logging.getLogger(__name__)
 
-SPLITS = ("train", "val", "ensemble", "test")
 DROPPED_COLUMNS = ["image_id", "patient_id", "label", "source", "shipped_split", "reason"]
 # Below so many patients a split, or a class in it, tells little whatever the number of its images.
 FEW_PATIENTS = 10

@@ -26,8 +26,8 @@ from multiloss.figures.style import (
 )
 from multiloss.images import read_grey
 from multiloss.seeds import derive
+from multiloss.tables import SPLITS
 
-SPLITS = ["train", "val", "ensemble", "test"]
 FALLBACKS_SHOWN = 4
 BOXES_SHOWN = 12
 
