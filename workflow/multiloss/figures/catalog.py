@@ -562,8 +562,8 @@ def _ensembles(config: Config) -> list[Figure]:
                 {"optimism": _TABLES["optimism"], **_ON_MODELS},
                 "Optimism of choosing on the test split",
                 "Ensembles",
-                "Each ensemble with its members chosen and its weights fitted on the test split, as "
-                "in the original publication, minus the same as done here, in MCC and accuracy, "
+                "Each ensemble with its members chosen and its weights fitted on the test split, "
+                "as in the original publication, minus the same as done here, in MCC and accuracy, "
                 f"with {_percent(config)} intervals that repeat the selection in every resample. A "
                 "choice made on the test split flatters there; made on other images, it may also "
                 "be a better or a worse one. This is a difference between protocols, not a result.",
