@@ -562,11 +562,11 @@ def _ensembles(config: Config) -> list[Figure]:
                 {"optimism": _TABLES["optimism"], **_ON_MODELS},
                 "Optimism of choosing on the test split",
                 "Ensembles",
-                "How much better each ensemble would have looked, had its members been chosen "
-                "and its weights been fitted on the test split as in the original publication: "
-                "as published minus ours, in MCC and accuracy, with "
-                f"{_percent(config)} intervals that repeat the selection in every resample. "
-                "This is a measure of the error, not a result.",
+                "Each ensemble with its members chosen and its weights fitted on the test split, "
+                "as in the original publication, minus the same as done here, in MCC and accuracy, "
+                f"with {_percent(config)} intervals that repeat the selection in every resample. A "
+                "choice made on the test split flatters there; made on other images, it may also "
+                "be a better or a worse one. This is a difference between protocols, not a result.",
                 common,
             )
         )

@@ -171,5 +171,5 @@ def optimism(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Drawing
     facts = ", ".join(
         f"{label(metric)} {mean[metric]:+.3f}" for metric in metrics if metric in mean
     )
-    said = f" Mean optimism of the ensembles: {facts}." if facts else ""
+    said = f" Mean difference of the ensembles: {facts}." if facts else ""
     return Drawing(canvas, f"Test split, {sizes(inputs, table)}.{said}{weak.note()}")
