@@ -185,7 +185,8 @@ def _unpack_one(archive: Path, folder: Path) -> int:
             free = shutil.disk_usage(folder).free
             if total + SPARE_BYTES > free:
                 raise UserError(
-                    f"{archive.name} unpacks to {total / 1e6:.0f} MB, but only {free / 1e6:.0f} MB "
+                    f"{archive.name} unpacks to {total / 1e6:.1f} MB, and "
+                    f"{SPARE_BYTES / 1e6:.0f} MB are kept in reserve, but only {free / 1e6:.1f} MB "
                     f"are free in {folder.parent}: make room or choose another results folder"
                 )
         for name, member in members:
