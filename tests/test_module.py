@@ -130,7 +130,8 @@ def test_host_plans_the_whole_study_and_keeps_what_is_its_own(
     # Snakemake itself adds the folders that it includes Snakefiles from.
     added = {str(ROOT / "workflow"), str(ROOT / "workflow/rules")}
     assert set(told.pop("path")) <= added
-    ours = sorted(name.format(rule) for rule in ("all", "rank", "ensemble_tables", "seed_ensemble"))
+    local = ("all", "rank", "ensemble_tables", "seed_ensemble", "segmentation_scores")
+    ours = sorted(map(name.format, local))
     assert told == {
         "same": True, "default": "first", "params": ["answer"], "local": ours,
         "report": f"{host}/host.rst",
