@@ -71,7 +71,8 @@ def cluster(tmp_path_factory):
 
 def running(kind: str, shown: str = "%i") -> str:
     """Waits for a running job of this kind, by its comment; what `squeue` shows of it."""
-    for _ in range(600):
+    # All that comes before it goes through the queue, too, slowly on a busy machine.
+    for _ in range(1800):
         jobs = subprocess.run(
             ["squeue", "--noheader", "--states=RUNNING", f"--format=%k|{shown}"],
             capture_output=True,
