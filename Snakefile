@@ -26,6 +26,7 @@ report: "workflow/report/workflow.rst"
 
 localrules:
     all,
+    models,
     rank,
     ensemble_tables,
     seed_ensemble,

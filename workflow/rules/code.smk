@@ -25,7 +25,7 @@ def losses_of(step, wildcards):
     if step == "train_segmenter":
         return [("segmentation", wildcards.segmentation_loss)]
     if step == "train":
-        return [("classification", ARMS[wildcards.loss].loss["name"])]
+        return [("classification", STUDY.variants[wildcards.variant].loss["name"])]
     if step == "model_level":
         return [("classification", config["ensembles"]["model_level"]["loss"])]
     return []

@@ -13,7 +13,7 @@ from multiloss.evaluation.curves import curves_table
 from multiloss.evaluation.degenerate import degenerate_table
 from multiloss.evaluation.ranks import rank_shares, rank_table
 from multiloss.evaluation.replicates import replicate_tables
-from multiloss.evaluation.resamples import FAILED, SPLITS, failed, family
+from multiloss.evaluation.resamples import FAILED, SPLITS, failed
 from multiloss.evaluation.scores import (
     FLATTERED,
     NEAR_ONE,
@@ -32,7 +32,6 @@ __all__ = [
     "curves_table",
     "degenerate_table",
     "failed",
-    "family",
     "flattered_models",
     "join",
     "metrics_table",

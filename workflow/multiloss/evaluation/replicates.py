@@ -16,9 +16,6 @@ from multiloss.evaluation.resamples import (
     resample,
     resampled_values,
 )
-from multiloss.evaluation.resamples import (
-    family as family_of,
-)
 from multiloss.statistics.crossed import (
     Crossed,
     Spread,
@@ -36,7 +33,7 @@ def replicate_tables(
     significance: Options,
     options: Options,
     seed: int,
-    losses: families.Losses | None = None,
+    variants: families.Variants | None = None,
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """tables/replicates.csv and tables/replicate_comparisons.csv, on the test split.
 
@@ -46,7 +43,7 @@ def replicate_tables(
     `crossed.Spread`), warning, reason, n, n_patients. Second: crossed comparisons of every loss
     with the baseline, of the ablations, and of the pairs with the same objective (noise floor).
     Failed runs are left out of the means; where a metric is undefined for a run, so is the mean.
-    Both are said in `reason`. `losses`: as in `families.pairs`.
+    Both are said in `reason`. `variants`: as in `families.pairs`.
     """
     part = found.only("test")
     resamples = resample(part, options, seed, "test")
@@ -55,7 +52,7 @@ def replicate_tables(
     for place, model in enumerate(part.models):
         kind = models[model]["kind"]
         if kind in ("single", "ablation", "ensemble"):
-            groups.setdefault((family_of(model), kind), []).append(place)
+            groups.setdefault((models[model]["family"], kind), []).append(place)
     lost = [failed(p) for p in part.p]
     runs_of = {
         group: [place for place in places if not lost[place]] for group, places in groups.items()
@@ -122,9 +119,9 @@ def replicate_tables(
         for name, kind in trained.values()
         if name != baseline and baseline in trained
     ]
-    if losses is None:
-        losses = families.named(name for name, kind in groups if kind == "single")
-    for a, b in families.same_objective(losses):
+    if variants is None:
+        variants = families.named(name for name, kind in groups if kind == "single")
+    for a, b in families.same_objective(variants):
         if a in trained and b in trained:
             named.append((families.NOISE_FLOOR, a, b))
     compared: list[dict[str, Any]] = []

@@ -8,8 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from multiloss import config as study_config
-from multiloss import losses
+from multiloss import losses, study
 from multiloss.evaluation.families import (
     BASELINE,
     BEST_MEMBER,
@@ -157,8 +156,8 @@ class Facts:
 
     @cached_property
     def planned(self) -> dict[str, dict[str, Any]]:
-        """Every model that the config asks for, as `multiloss.config.models` lists them."""
-        return study_config.models(self.config)
+        """Every model that the config asks for, as `Study.models` lists them."""
+        return study.entries(study.Study(self.config).models.values())
 
     @property
     def replicates(self) -> int:
