@@ -36,7 +36,6 @@ from multiloss.report.facts import (
     Estimate,
     Facts,
     percent,
-    split_model,
 )
 
 
@@ -121,7 +120,7 @@ def _chosen(what: str, model: str, facts: Facts) -> Markup:
 
 def _loss(facts: Facts, result: Answer) -> None:
     chosen = facts.chosen("single") or facts.singles[0]
-    loss, _ = split_model(chosen)
+    loss = facts.family(chosen)
     baseline = code(facts.baseline_loss)
     if facts.crossed:
         tests = facts.crossed
@@ -129,7 +128,7 @@ def _loss(facts: Facts, result: Answer) -> None:
     else:
         tests = facts.against_baseline([name for name in facts.singles if name != facts.baseline])
         over = ""
-    own = {split_model(test.a)[0]: test for test in tests}.get(loss)
+    own = {facts.family(test.a): test for test in tests}.get(loss)
     head = _chosen("single model", chosen, facts)
     if loss == facts.baseline_loss:
         head += Markup(" Its loss is the baseline {} itself.").format(baseline)
@@ -157,7 +156,7 @@ def _loss(facts: Facts, result: Answer) -> None:
     others = [
         test
         for test in tests
-        if not facts.is_same_objective(split_model(test.a)[0], facts.baseline_loss)
+        if not facts.is_same_objective(facts.family(test.a), facts.baseline_loss)
     ]
     _losses(facts, result, others, over)
     top = facts.singles[0]
@@ -347,7 +346,7 @@ def _as_many_seeds(facts: Facts, chosen: str | None) -> str | None:
 
 def _seeds_text(seeds: str, against: Comparison | None, facts: Facts) -> Markup:
     """What the same compute reaches with one loss alone, and how far its runs lie apart."""
-    loss = str(facts.planned[seeds]["loss"]) if seeds in facts.planned else facts.baseline_loss
+    loss = str(facts.planned[seeds].variant)
     text = Markup(
         "For the same compute one can train {} several times: the average of its seeds, {}, has {}"
     ).format(code(loss), code(seeds), scored(seeds, facts))
@@ -448,7 +447,7 @@ def _noise_floor(facts: Facts) -> Markup | None:
     tests = [
         t
         for t in tests
-        if facts.tells(t) and not facts.is_same_objective(split_model(t.a)[0], baseline)
+        if facts.tells(t) and not facts.is_same_objective(facts.family(t.a), baseline)
     ]
     largest = max(abs(test.difference) for test in pairs)
     said = [
@@ -483,7 +482,7 @@ def _noise_floor(facts: Facts) -> Markup | None:
             "these differences {} no larger than that."
         ).format(
             len(values),
-            code(split_model(facts.further_seeds[0])[0]),
+            code(facts.study.repeated),
             number(width),
             (within := sum(abs(test.difference) <= width for test in tests)),
             "is" if within == 1 else "are",

@@ -241,7 +241,7 @@ def calibration(facts: Facts, figures: Figures) -> Section:
 
 def _votes(facts: Facts) -> str:
     """That the probabilities of votes are no probabilities."""
-    if not any(facts.planned.get(name, {}).get("method") == "majority_vote"
+    if not any(facts.planned[name].method == "majority_vote"
                for name in facts.ensembles):  # fmt: skip
         return ""
     return (
