@@ -326,8 +326,9 @@ def test_a_table_without_its_column_is_named(three, monkeypatch, tmp_path):
     broken = tmp_path / "metrics.csv"
     pd.read_csv(three.results / "tables/metrics.csv").drop(columns="ci_low").to_csv(broken)
     outputs = [tmp_path / f"x.{end}" for end in ("png", "svg", "json")]
+    files = {"metrics": str(broken), "models": str(three.results / "data/models.csv")}
     with pytest.raises(UserError, match=r"metrics\.csv: no column 'ci_low'"):
-        drawing.draw(figure.function, figure.params, {"metrics": str(broken)}, {}, *outputs)
+        drawing.draw(figure.function, figure.params, files, {}, *outputs)
     assert not any(path.exists() for path in outputs)
 
 
