@@ -203,10 +203,10 @@ def test_template_belongs_to_the_report(package: Path) -> None:
 @pytest.mark.parametrize(
     ("file", "redrawn"),
     [
-        ("figures/gradcam.py", {"gradcam"}),
+        ("figures/heat_maps.py", {"heat_maps"}),
         ("figures/comparisons.py", {"comparisons"}),
-        ("localisation.py", {"gradcam"}),
-        ("figures/style.py", {"gradcam", "comparisons"}),
+        ("localisation.py", {"localisation"}),
+        ("figures/style.py", {"heat_maps", "localisation", "comparisons"}),
         # What it says of a figure reaches that figure's job as parameters.
         ("figures/catalog.py", set()),
     ],
@@ -217,7 +217,7 @@ def test_a_figure_is_redrawn_for_the_code_that_draws_it(
     def digests() -> dict[str, str]:
         return {
             name: digest("figures.drawing", f"figures.{name}")
-            for name in ("gradcam", "comparisons")
+            for name in ("heat_maps", "localisation", "comparisons")
         }
 
     before = digests()

@@ -28,7 +28,7 @@ from multiloss.figures import (
     comparisons,
     degenerate,
     drawing,
-    gradcam,
+    heat_maps,
     performance,
     style,
 )
@@ -215,7 +215,7 @@ def unreadable(canvas: Figure) -> list[str]:
 
 # Functions that write names of classes; what others draw does not depend on them.
 OF_CLASSES = {
-    *("data.splits", "data.samples", "data.crop_overview", "gradcam.model", "gradcam.montage"),
+    *("data.splits", "data.samples", "data.crop_overview", "heat_maps.model", "heat_maps.montage"),
     *("performance.confusion_chosen", "performance.confusion_all", "performance.roc"),
     *("performance.pr", "comparisons.significance"),
 }
@@ -583,21 +583,21 @@ def test_heat_lies_in_the_box_of_the_original(three, monkeypatch):
 def test_overlay_leaves_pixels_without_heat_as_they_are():
     image = np.full((2, 2), 100, np.uint8)
     heat = np.array([[0.0, 1.0], [0.0, 0.0]], np.float32)
-    shown = gradcam.overlay(image, heat, "inferno")
+    shown = heat_maps.overlay(image, heat, "inferno")
     assert shown[0, 0] == pytest.approx([100 / 255] * 3)
     tint = np.array(plt.get_cmap("inferno")(1.0)[:3])
-    share = gradcam.STRONGEST_TINT
+    share = heat_maps.STRONGEST_TINT
     assert shown[0, 1] == pytest.approx((1 - share) * 100 / 255 + share * tint)
 
 
 def test_images_are_chosen_by_the_rule_of_the_caption():
     table = pd.DataFrame({"p": np.arange(8) / 10}, index=list("abcdefgh"))
     # From most to least confident h..a, in two halves: the middle of each.
-    assert gradcam.choose(table, 2)["image_id"].tolist() == ["f", "b"]
-    assert gradcam.choose(table, 9)["image_id"].tolist() == list("hgfedcba")
-    assert gradcam.choose(table.iloc[:0], 2).empty
+    assert heat_maps.choose(table, 2)["image_id"].tolist() == ["f", "b"]
+    assert heat_maps.choose(table, 9)["image_id"].tolist() == list("hgfedcba")
+    assert heat_maps.choose(table.iloc[:0], 2).empty
     same = pd.DataFrame({"p": [0.5] * 3}, index=["b", "c", "a"])
-    assert gradcam.choose(same, 1)["image_id"].tolist() == ["b"]
+    assert heat_maps.choose(same, 1)["image_id"].tolist() == ["b"]
 
 
 def test_steps():
@@ -663,14 +663,14 @@ def test_heat_over_a_phantom_says_so(three, monkeypatch):
 def test_few_cells_are_drawn_as_cells(three, monkeypatch):
     heat = np.zeros((4, 4), np.float16)
     heat[1, 2] = 1
-    drawn = gradcam.stretched(heat, (40, 80))
+    drawn = heat_maps.stretched(heat, (40, 80))
     assert set(np.unique(drawn)) == {0, 1}
     assert drawn[10:20, 40:60].all() and drawn.sum() == 10 * 20
-    smooth = gradcam.stretched(np.pad(heat, 2), (40, 80))
+    smooth = heat_maps.stretched(np.pad(heat, 2), (40, 80))
     assert len(np.unique(smooth)) > 10
     sign = "\N{MULTIPLICATION SIGN}"
-    assert gradcam.grid_of(np.zeros((5, 4, 4))) == f"4 {sign} 4 cells"
-    assert gradcam.grid_of(np.zeros((5, 7, 7))) == f"7 {sign} 7 grid, interpolated"
+    assert heat_maps.grid_of(np.zeros((5, 4, 4))) == f"4 {sign} 4 cells"
+    assert heat_maps.grid_of(np.zeros((5, 7, 7))) == f"7 {sign} 7 grid, interpolated"
     # 50% of the heat is surrounded by a line on the overlay.
     canvas = paint(three, "gradcam_cce-r0", monkeypatch).canvas
     colour = style.Style().colours[5]
@@ -693,7 +693,7 @@ def test_a_flat_map_is_marked_and_not_stretched(three, monkeypatch, tmp_path):
     files = {**inputs_of(three, figure), "maps": str(flat)}
     look = style.Style()
     look.apply()
-    result = gradcam.model(drawing.Inputs(files), figure.params, look)
+    result = heat_maps.model(drawing.Inputs(files), figure.params, look)
     assert f"{len(ids)} flat maps" in result.facts
     marks = [t for t in result.canvas.findobj(Text) if t.get_text().startswith("flat map")]
     texts = [t.get_text() for t in result.canvas.findobj(Text)]
@@ -709,7 +709,7 @@ def test_maps_of_other_images_are_refused(tmp_path):
     path = tmp_path / "maps.npz"
     np.savez(path, maps=np.zeros((2, 4, 4)), flat=np.zeros(2, bool), image_id=np.array(["a", "b"]))
     with pytest.raises(UserError, match=r"maps\.npz: 2 maps for 3 test images"):
-        gradcam.read_maps(path, ["a", "b", "c"])
+        heat_maps.read_maps(path, ["a", "b", "c"])
 
 
 def test_crop_overview_marks_fallbacks_first(three, monkeypatch):

@@ -18,7 +18,7 @@ from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
-from multiloss.figures import catalog, comparisons, drawing, gradcam, style
+from multiloss.figures import catalog, comparisons, drawing, localisation, style
 from multiloss.study import Study
 
 LOSSES = ["cce", "kl_divergence", "focal", "calibrated_cce", "calibrated_kl_divergence"]
@@ -416,7 +416,7 @@ def check_localisation(read: Read, canvas: Figure) -> None:
     table = read.table("tables/localisation.csv")
     random = table[table["metric"] == "random_auc"].set_index("model")["value"]
     titles = {
-        **{name: text.replace("\n", " ") for name, text in gradcam._MEASURES.items()},
+        **{name: text.replace("\n", " ") for name, text in localisation._MEASURES.items()},
         "iou": "IoU with lesions",
     }
     panels = [axes for axes in canvas.axes if axes.get_title(loc="left")]

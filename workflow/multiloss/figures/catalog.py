@@ -574,7 +574,7 @@ def _gradcam(config: Config, units: str) -> list[Figure]:
     result = [
         Figure(
             f"gradcam_{model.name}",
-            "gradcam.model",
+            "heat_maps.model",
             {
                 "maps": f"gradcam/{model.name}.npz",
                 "predictions": f"predictions/{model.name}.csv",
@@ -605,7 +605,7 @@ def _gradcam(config: Config, units: str) -> list[Figure]:
     result.append(
         Figure(
             "gradcam_montage",
-            "gradcam.montage",
+            "heat_maps.montage",
             {
                 "maps": [f"gradcam/{model}.npz" for model in first],
                 "predictions": [f"predictions/{model}.csv" for model in first],
@@ -632,7 +632,7 @@ def _gradcam(config: Config, units: str) -> list[Figure]:
     result.append(
         Figure(
             "localisation",
-            "gradcam.localisation",
+            "localisation.localisation",
             {"localisation": _TABLES["localisation"], **_ON_MODELS},
             "Where the heat lies",
             "Grad-CAM",
@@ -653,7 +653,7 @@ def _gradcam(config: Config, units: str) -> list[Figure]:
     result.append(
         Figure(
             "faithfulness",
-            "gradcam.faithfulness",
+            "localisation.faithfulness",
             {"localisation": _TABLES["localisation"], **_ON_MODELS},
             "Do the heat maps show what the models use?",
             "Grad-CAM",
