@@ -17,6 +17,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pandas as pd
+from multiloss import config as study_config
 from multiloss import study
 from multiloss.evaluation.families import CALIBRATED
 
@@ -71,68 +72,37 @@ def configuration(
     ensembles: bool = True,
     gradcam: bool = True,
     ablations: tuple[str, ...] = (),
-    lesions: bool = True,
     further_seeds: bool = False,
 ) -> dict[str, Any]:
     """A config as scripts see it: validated, with every default filled in."""
-    names = CLASS_NAMES[classes] if isinstance(classes, int) else list(classes)
+    losses = losses or LOSSES
+    sizes = [k for k in (3, 5) if ensembles and k <= len(losses)]
     source = {"layout": "phantom", "url": "phantom", "license": "made up", "citation": "none"}
-    return {
-        "study": study,
-        "seed": 20211202,
-        "replicates": replicates,
-        "classes": names,
-        "data": {
-            "strict_leakage": False,
-            "sources": [
-                {"name": "phantom-cxr", "role": "classification", **source},
-                {"name": "phantom-lungs-train", "role": "lungs_train", **source},
-                {"name": "phantom-lungs-test", "role": "lungs_test", **source},
-            ],
-        },
-        "splits": {
-            "test": "shipped",
-            "ratios": {"train": 0.70, "val": 0.15, "ensemble": 0.15},
-            "recurring_patients": "drop",
-        },
-        "segmentation": {
-            "losses": [{"name": name} for name in SEGMENTATION_LOSSES],
-            "backbone": "efficientnetb0",
-            "encoder_weights": "none",
-            "image_size": 64,
-            "ensemble_size": 3,
-            "val_fraction": 0.15,
-        },
-        "classification": {
-            "losses": [{"name": name} for name in (losses or LOSSES)],
-            "class_weights": "balanced",
-            "image_size": 64,
-            "training": {},
-            "augmentation": {},
-        },
-        "ablations": list(ablations),
-        "ensembles": {
-            "top_k": [3, 5] if ensembles else [],
-            "methods": METHODS if ensembles else [],
-            "seed_ensemble": {"loss": None, "further_seeds": further_seeds and ensembles},
-        },
-        "evaluation": {
-            "resamples": 2000,
-            "interval": "percentile",
-            "confidence": 0.95,
-            "ece_bins": 15,
-            "operating_point": "youden",
-            "temperature_scaling": True,
-        },
-        "significance": {"permutations": 10000, "alpha": 0.05, "baseline": "cce"},
-        "gradcam": {
-            "enabled": gradcam,
-            "images_per_outcome": 2,
-            "threshold": 0.2,
-            "lesions": lesions,
-        },
-        "figures": {},
-    }
+    return study_config.validate(
+        {
+            "study": study,
+            "seed": 20211202,
+            "replicates": replicates,
+            "classes": CLASS_NAMES[classes] if isinstance(classes, int) else list(classes),
+            "data": {
+                "sources": [
+                    {"name": "phantom-cxr", "role": "classification", **source},
+                    {"name": "phantom-lungs-train", "role": "lungs_train", **source},
+                    {"name": "phantom-lungs-test", "role": "lungs_test", **source},
+                ],
+            },
+            "segmentation": {"losses": SEGMENTATION_LOSSES, "image_size": 64},
+            "classification": {"losses": losses, "image_size": 64},
+            "ablations": list(ablations),
+            "ensembles": {
+                "top_k": sizes,
+                "methods": METHODS if sizes else [],
+                "seed_ensemble": {"further_seeds": further_seeds and bool(sizes)},
+            },
+            "significance": {"permutations": 10000},
+            "gradcam": {"enabled": gradcam, "images_per_outcome": 2},
+        }
+    )
 
 
 def make(
@@ -144,17 +114,18 @@ def make(
     placeholder_figures: bool = False,
     collapsed: tuple[str, ...] = (),
     unknown: float = 0.0,
+    lesions: bool = True,
     **options: Any,
 ) -> Study:
     """Write a results folder for `configuration(**options)` below `folder` and describe it.
 
     `collapsed`: losses whose models name the first class for every image; `unknown`: share of
-    the images whose patient is not known.
+    the images whose patient is not known; `lesions`: whether masks of lesions are.
     """
     config = configuration(**options)
     results = Path(folder) / "results" / config["study"]
     maker = _Maker(Path(folder), results, config, np.random.default_rng(seed), test_images)
-    maker.collapsed, maker.unknown = collapsed, unknown
+    maker.collapsed, maker.unknown, maker.lesions = collapsed, unknown, lesions
     maker.data(save_images)
     maker.segmentation()
     maker.training()
@@ -198,6 +169,7 @@ class _Maker:
         self.replicates = range(config["replicates"])
         self.collapsed: tuple[str, ...] = ()
         self.unknown = 0.0
+        self.lesions = True
         self.counts = {
             "train": min(2 * test_images, 300),
             "val": min(test_images // 2, 150),
@@ -235,7 +207,6 @@ class _Maker:
                     }
                 )
         table = pd.DataFrame(rows)
-        lesions = self.config["gradcam"]["lesions"]
         base = Path("results") / self.config["study"] / "data" / "sources" / "phantom-cxr"
         (self.folder / base / "lesions").mkdir(parents=True, exist_ok=True)
         for name in ("masks", "crops"):
@@ -251,7 +222,7 @@ class _Maker:
             box = self.box(mask)
             path = base / f"{row['image_id']}.png"
             lesion_path = base / "lesions" / f"{row['image_id']}.png"
-            with_lesion = bool(lesions and lesion.any())
+            with_lesion = bool(self.lesions and lesion.any())
             if save_images:
                 cv2.imwrite(str(self.folder / path), image)
                 cv2.imwrite(str(self.results / "masks" / f"{row['image_id']}.png"), mask)
@@ -457,10 +428,9 @@ class _Maker:
                 score = logits["cce-r0"] + self.rng.normal(0, 0.8, size)
                 seeds[f"cce-r{replicate}"] = self.frame(_softmax(score))
                 self.others[f"cce-r{replicate}"] = ("seed", seeds[f"cce-r{replicate}"])
-        if len(seeds) > len(self.losses) and self.config["ensembles"]["methods"]:
-            names = [name for name in seeds if name.rpartition("-r")[0] == "cce"][:5]
-            mean = np.mean([self.array(seeds[m]) for m in names], axis=0)
-            self.others[f"seed_average-cce-top{len(names)}"] = ("seed_ensemble", self.frame(mean))
+        for model in study.Study(self.config).select(["seed_ensemble"]):
+            mean = np.mean([self.array(seeds[member]) for member in model.members], axis=0)
+            self.others[model.name] = ("seed_ensemble", self.frame(mean))
         everything = {**self.singles, **self.ensembles}
         everything |= {name: frame for name, (_, frame) in self.others.items()}
         for name, frame in everything.items():
@@ -940,7 +910,7 @@ class _Maker:
                 "randomised_head_correlation": 0.3,
                 "randomised_weights_correlation": 0.1,
             }
-            if self.config["gradcam"]["lesions"]:
+            if self.lesions:
                 shares |= {"pointing_game": 0.6, "energy_pointing_game": 0.35, "iou": 0.25}
             kind = {**dict.fromkeys(self.singles, "single"), **dict.fromkeys(ablated, "ablation")}
             kind = kind.get(name, "ensemble")
@@ -961,7 +931,7 @@ class _Maker:
                     row += ("percentile", len(test), test["patient_id"].nunique())
                     rows.append((*row, int(flat.sum()), grid, ""))
         for metric in ("lung_share", "pointing_game", "energy_pointing_game"):
-            if metric == "lung_share" or self.config["gradcam"]["lesions"]:
+            if metric == "lung_share" or self.lesions:
                 row = ("uniform", "baseline", metric, np.nan, 0.3, 0.28, 0.32, "percentile")
                 rows.append((*row, len(test), test["patient_id"].nunique(), 0, "1 x 1", ""))
         columns = "model kind metric threshold value ci_low ci_high ci_method n n_patients"

@@ -198,6 +198,9 @@ def test_template_belongs_to_the_report(package: Path) -> None:
     edit(package / "report/page.html.j2", "<", "<!-- edited --><")
     assert digest("report") != report
     assert digest("metrics") == metrics
+    report = digest("report")
+    edit(package / "figures/catalog.yaml", "imbalance", "imbalances")
+    assert digest("report") != report
 
 
 @pytest.mark.parametrize(
@@ -209,6 +212,7 @@ def test_template_belongs_to_the_report(package: Path) -> None:
         ("figures/style.py", {"heat_maps", "localisation", "comparisons"}),
         # What it says of a figure reaches that figure's job as parameters.
         ("figures/catalog.py", set()),
+        ("figures/catalog.yaml", set()),
     ],
 )
 def test_a_figure_is_redrawn_for_the_code_that_draws_it(

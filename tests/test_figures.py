@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 import warnings
+from functools import cache
 
 import cv2
 import matplotlib
@@ -89,66 +90,44 @@ def label_of(study: synthetic_results.Study, model: str) -> str:
     return study_models.read_models(study.results / "data/models.csv")[model].label
 
 
-def inputs_of(study: synthetic_results.Study, figure: catalog.Figure) -> dict:
-    def below(paths):
-        if isinstance(paths, str):
-            return str(study.results / paths)
-        return [str(study.results / path) for path in paths]
-
-    return {name: below(paths) for name, paths in figure.inputs.items()}
-
-
 def paint(study: synthetic_results.Study, name: str, monkeypatch, files=None) -> drawing.Drawing:
     """The canvas of one figure, laid out but not written; `files` replace its inputs."""
-    import importlib
-
     monkeypatch.chdir(study.folder)
     figure = catalog.figures(study.config)[name]
-    module, _, function = figure.function.partition(".")
     look = style.Style.of(study.config["figures"])
     look.apply()
-    painter = getattr(importlib.import_module(f"multiloss.figures.{module}"), function)
-    result = painter(drawing.Inputs(files or inputs_of(study, figure)), figure.params, look)
+    files = files or figure.files(study.results)
+    result = drawing.drawing_function(figure.draw)(drawing.Inputs(files), figure.params, look)
     result.canvas.draw_without_rendering()
     return result
 
 
 def few(figures: dict[str, catalog.Figure]) -> list[str]:
     """One figure of each function: what differs between the others are their numbers."""
-    return list({figure.function: name for name, figure in reversed(figures.items())}.values())
+    return list({figure.draw: name for name, figure in reversed(figures.items())}.values())
 
 
 # -- catalogue ---------------------------------------------------------------------------
 
 
-def test_the_catalogue_needs_the_standard_library_only(root):
-    code = (
-        "import sys; from multiloss.figures import catalog; "
-        "print(*{name.partition('.')[0] for name in sys.modules} - set(sys.stdlib_module_names))"
-    )
-    run = subprocess.run(
-        [sys.executable, "-I", "-c", f"import sys; sys.path.insert(0, 'workflow'); {code}"],
-        cwd=root,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert set(run.stdout.split()) <= {"multiloss", "__main__", "_distutils_hack"}
+CONFIGS = {
+    "default": {},
+    "two runs": {"replicates": 2, "ablations": ("without_crop", "without_class_weights")},
+    "one loss": {"losses": ["cce"], "ensembles": False},
+    "further seeds": {"further_seeds": True},
+    "no Grad-CAM": {"gradcam": False, "ensembles": False, "classes": 2},
+}
 
 
-@pytest.mark.parametrize("options", STUDIES.values(), ids=STUDIES)
-def test_every_entry_is_complete(root, options):
-    import importlib
-
+@pytest.mark.parametrize("options", CONFIGS.values(), ids=CONFIGS)
+def test_every_entry_can_be_drawn_and_read(options):
     config = synthetic_results.configuration(**options)
     for name, figure in catalog.figures(config).items():
         assert figure.name == name
-        assert figure.category in catalog.CATEGORIES
-        assert len(figure.caption.split()) > 15 and figure.caption.endswith(".")
-        assert "  " not in figure.caption and not figure.title.endswith(".")
-        module, _, function = figure.function.partition(".")
-        assert callable(getattr(importlib.import_module(f"multiloss.figures.{module}"), function))
-        json.dumps(vars(figure))  # what Snakemake stores as a parameter
+        assert callable(drawing.drawing_function(figure.draw))
+        json.dumps([figure.draw, figure.params])  # what Snakemake stores as parameters
+        for text in (figure.title, figure.category, figure.caption):
+            assert text and not re.search(r"[{}]|  |\n| [,;.]", text), (name, text)
 
 
 def test_switched_off_steps_have_no_figures():
@@ -157,12 +136,133 @@ def test_switched_off_steps_have_no_figures():
     plain = catalog.figures(synthetic_results.configuration(gradcam=False, ensembles=False))
     missing = {"replicates", "optimism", "localisation", "gradcam_montage", "gradcam_cce-r0"}
     assert not missing & set(plain)
-    assert {"forest_mcc", "roc", "segmentation_overlays", "compute_cost"} <= set(plain)
+    assert {"forest_mcc", "roc", "segmentation_overlays"} <= set(plain)
     for figure in plain.values():
         assert "ensemble," not in figure.caption.replace("ensemble split", "")
         assert not any("gradcam" in str(path) for path in figure.inputs.values())
     one = catalog.figures(synthetic_results.configuration(losses=["cce"], ensembles=False))
     assert not {"rank", "diversity"} & set(one)
+
+
+@pytest.mark.parametrize(
+    ("name", "sentence", "options"),
+    [
+        ("learning_curves", "Thin lines are the single training runs.", {"replicates": 2}),
+        ("forest_mcc", "the small marks are the runs", {"replicates": 2}),
+        ("forest_mcc", "All seeds: the loss cce, the run above", {"further_seeds": True}),
+        ("confusion_matrices_all", "Further seeds of one loss are left", {"further_seeds": True}),
+        ("gradcam_montage", "but the one without the crop", {"ablations": ("without_crop",)}),
+        ("gradcam_montage", "Models of training run 0.", {"replicates": 2}),
+    ],
+)
+def test_captions_say_what_only_some_studies_have(name, sentence, options):
+    def caption(**options):
+        return catalog.figures(synthetic_results.configuration(**options))[name].caption
+
+    assert sentence in caption(**options)
+    assert sentence not in caption()
+
+
+def test_a_caption_is_that_of_the_study():
+    config = synthetic_results.configuration(losses=["focal", "cce"])
+    config["evaluation"]["confidence"] = 0.9
+    config["significance"] |= {"baseline": "focal", "alpha": 0.01}
+    config["figures"]["diverging"] = "RdBu"
+    assert catalog.figures(config)["significance_heatmap"].caption == (
+        "Each model against the baseline, on the same test images; further blocks where the study "
+        "has them. The noise floor compares two trainings with the same objective, which differ by "
+        "luck alone. Colour: difference of the metric named above the column (red: worse, blue: "
+        "better). Number: p value of the paired test, adjusted by Holm's method over its family; "
+        "bold with a frame where it is below 0.01. McNemar's test treats images as independent and "
+        "is shown for comparison only."
+    )
+    config["replicates"] = 2
+    caption = catalog.figures(config, "images")["replicates"].caption
+    assert "Right: difference of the mean MCC to focal, with a 90% interval" in caption
+    assert "the choice of seeds and the choice of images as chance" in caption
+
+
+def test_a_colour_scale_has_its_own_words(root):
+    """Each scale that the schema allows, by the colours of its two ends."""
+    schema = yaml.safe_load((root / "workflow/schemas/config.schema.yaml").read_text())
+    words = {"PuOr": ("orange", "purple"), "RdBu": ("red", "blue"), "BrBG": ("brown", "blue-green")}
+    allowed = schema["properties"]["figures"]["properties"]["diverging"]["enum"]
+    assert set(allowed) == set(words)
+    for scale, (worse, better) in words.items():
+        config = synthetic_results.configuration()
+        config["figures"]["diverging"] = scale
+        caption = catalog.figures(config)["significance_heatmap"].caption
+        assert f"({worse}: worse, {better}: better)" in caption
+
+
+ENTRY = """
+sentences: {scale: "from {{ low }} to {{ high }}"}
+figures:
+  - name: "{{ model.name }}"
+    title: A title
+    category: Ensembles
+    draw: performance.forest
+    for: model in study.select(["single"])
+    inputs:
+      one: tables/a.csv
+      several: {for: loss in config.segmentation.losses, path: "b/{{ loss.name }}.csv"}
+    params: {names: "{{ study.listed | list }}", run: "{{ model.replicate }}", said: as it is}
+    caption: >-
+      Of {{ percent }}{# a remark #}
+      {% if config.replicates > 1 %}
+      and more
+      {% endif %}
+      here.
+"""
+
+
+def entries(monkeypatch, tmp_path, text):
+    """The figures of a catalogue with this text."""
+    path = tmp_path / "catalog.yaml"
+    path.write_text(text)
+    for function in (catalog._catalog, catalog._environment, catalog._template, catalog._compiled):
+        monkeypatch.setattr(catalog, function.__name__, cache(function.__wrapped__))
+    monkeypatch.setattr(catalog, "CATALOG", path)
+    return catalog.figures(synthetic_results.configuration(losses=["cce", "focal"]))
+
+
+def test_an_entry_is_read_as_it_says(monkeypatch, tmp_path):
+    figures = entries(monkeypatch, tmp_path, ENTRY)
+    assert list(figures) == ["cce-r0", "focal-r0"]
+    assert figures["focal-r0"] == catalog.Figure(
+        "focal-r0",
+        "A title",
+        "Ensembles",
+        "performance.forest",
+        {
+            "one": "tables/a.csv",
+            "several": [f"b/{name}.csv" for name in synthetic_results.SEGMENTATION_LOSSES],
+        },
+        {"names": ["cce", "focal"], "run": 0, "said": "as it is"},
+        "Of 95% here.",
+    )
+    assert figures["focal-r0"].files("results/x")["one"] == ["results/x/tables/a.csv"]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("{{ percent }}", "{{ per_cent }}", "'per_cent' is undefined"),
+        ("{{ percent }}", '{% include "scale" %}', "'low' is undefined"),
+        ("config.replicates > 1", "config.replicas > 1", "has no attribute 'replicas'"),
+        ("study.listed | list", "study.lists", "has no attribute 'lists'"),
+        ("study.select", "studies.select", "'studies' is undefined"),
+        ("{% endif %}", "", "Unexpected end of template"),
+        ("{{ model.name }}", "twice", "another figure has this name"),
+        ("title:", "tilte:", "no 'title'"),
+        ("    for: model", "    unless: x\n    for: model", "unknown key 'unless'"),
+    ],
+)
+def test_a_faulty_entry_is_named(monkeypatch, tmp_path, old, new, message):
+    assert old in ENTRY
+    with pytest.raises(UserError, match=r"catalog\.yaml: figure '.*': ") as caught:
+        entries(monkeypatch, tmp_path, ENTRY.replace(old, new))
+    assert message in str(caught.value) and "\n" not in str(caught.value)
 
 
 def test_a_changed_loss_parameter_leaves_other_models_figures_alone():
@@ -228,7 +328,7 @@ def test_class_names_of_any_kind_are_readable(classes, tmp_path, monkeypatch):
     problems = {}
     figures = catalog.figures(made.config)
     for name in few(figures):
-        if figures[name].function not in OF_CLASSES:
+        if figures[name].draw not in OF_CLASSES:
             continue
         with warnings.catch_warnings():
             warnings.simplefilter("error")  # a legend entry that is left out, a missing letter
@@ -276,8 +376,8 @@ def test_draw_writes_picture_vector_and_facts(three, monkeypatch, tmp_path):
     monkeypatch.chdir(three.folder)
     figure = catalog.figures(three.config)["segmentation_dice"]
     paths = [tmp_path / f"dice.{end}" for end in ("png", "svg", "json")]
-    inputs = inputs_of(three, figure)
-    drawing.draw(figure.function, figure.params, inputs, {"dpi": 150}, *paths)
+    inputs = figure.files(three.results)
+    drawing.draw(figure.draw, figure.params, inputs, {"dpi": 150}, *paths)
     image = cv2.imread(str(paths[0]))
     assert image.shape[1] == pytest.approx(85 / 25.4 * 150, abs=1)
     vector = paths[1].read_text(encoding="utf-8")
@@ -299,7 +399,7 @@ for name, function, params, inputs in json.loads(sys.argv[1]):
 """
     figures = [catalog.figures(three.config)[name] for name in ("splits", "gradcam_cce-r0")]
     jobs = json.dumps(
-        [[each.name, each.function, each.params, inputs_of(three, each)] for each in figures]
+        [[each.name, each.draw, each.params, each.files(three.results)] for each in figures]
     )
     written = []
     for number in (1, 2):
@@ -329,7 +429,7 @@ def test_a_table_without_its_column_is_named(three, monkeypatch, tmp_path):
     outputs = [tmp_path / f"x.{end}" for end in ("png", "svg", "json")]
     files = {"metrics": str(broken), "models": str(three.results / "data/models.csv")}
     with pytest.raises(UserError, match=r"metrics\.csv: no column 'ci_low'"):
-        drawing.draw(figure.function, figure.params, files, {}, *outputs)
+        drawing.draw(figure.draw, figure.params, files, {}, *outputs)
     assert not any(path.exists() for path in outputs)
 
 
@@ -405,12 +505,12 @@ def test_every_figure_says_where_a_model_has_no_result(three, monkeypatch, tmp_p
             rows = rows[~rows[column].str.startswith("focal-")]
     rows.to_csv(tmp_path / "table.csv", index=False)
     figure = catalog.figures(three.config)[name]
-    real = str(three.results / f"tables/{table}.csv")
+    real = [str(three.results / f"tables/{table}.csv")]
     files = {
-        key: str(tmp_path / "table.csv") if path == real else path
-        for key, path in inputs_of(three, figure).items()
+        key: [str(tmp_path / "table.csv")] if paths == real else paths
+        for key, paths in figure.files(three.results).items()
     }
-    assert files != inputs_of(three, figure)
+    assert files != figure.files(three.results)
     result = paint(three, name, monkeypatch, files)
     said = [text.get_text() for text in result.canvas.findobj(Text)]
     assert any(style.NO_RESULT in text for text in said)
@@ -419,24 +519,23 @@ def test_every_figure_says_where_a_model_has_no_result(three, monkeypatch, tmp_p
     assert not any(style.NO_RESULT in t.get_text() for t in complete.canvas.findobj(Text))
 
 
-def test_failed_runs_are_counted_in_the_spread(study, monkeypatch, tmp_path):
-    if study.config["replicates"] == 1:
-        assert "replicates" not in catalog.figures(study.config)
-        return
-    figure = catalog.figures(study.config)["replicates"]
-    files = inputs_of(study, figure)
-    table = pd.read_csv(files["replicates"])
-    runs = table.loc[0, "runs"].split(";")
-    table.loc[0, "runs"] = ";".join(["", *runs[1:]])
-    table.to_csv(tmp_path / "replicates.csv", index=False)
-    result = paint(
-        study, "replicates", monkeypatch, files | {"replicates": tmp_path / "replicates.csv"}
-    )
+def test_failed_runs_are_counted_in_the_spread(tmp_path, monkeypatch):
+    losses = ["cce", "focal"]
+    made = synthetic_results.make(tmp_path, losses=losses, replicates=3, test_images=60)
+    path = made.results / "tables/replicates.csv"
+    table = pd.read_csv(path)
+    table.loc[table["metric"] == "mcc", ["seed_sd", "loss_sd"]] = 0.0123, 0.0456
+    first = table.index[table["metric"] == "mcc"][0]
+    runs = table.loc[first, "runs"].split(";")
+    table.loc[first, "runs"] = ";".join(["", *runs[1:]])
+    table.to_csv(path, index=False)
+    result = paint(made, "replicates", monkeypatch)
     assert "; 1 run failed." in result.facts
-    assert "between the runs of a loss 0.020 (pooled), between the losses 0.030" in result.facts
+    assert "between the runs of a loss 0.012 (pooled), between the losses 0.046" in result.facts
     # On the right, the interval of each crossed comparison.
-    crossed = pd.read_csv(files["comparisons"])
+    crossed = pd.read_csv(made.results / "tables/replicate_comparisons.csv")
     drawn = [line.get_xdata() for line in result.canvas.axes[1].lines]
+    assert len(crossed) == 1
     for row in crossed.itertuples():
         assert any(len(x) == 2 and x == pytest.approx([row.ci_low, row.ci_high]) for x in drawn)
 
@@ -449,22 +548,6 @@ def test_calibration_pairs_are_those_of_the_table(three, monkeypatch):
     for row in pairs.itertuples():
         assert any(len(x) == 2 and x == pytest.approx([row.ci_low, row.ci_high]) for x in drawn)
         assert any(len(x) == 1 and x[0] == pytest.approx(row.difference) for x in drawn)
-
-
-def test_cost_waits_for_all_steps_but_drawing(three, monkeypatch):
-    entry = catalog.figures(three.config)["compute_cost"]
-    assert {"tables/significance.csv", "tables/localisation.csv"} <= set(entry.inputs["after"])
-    assert not any("figures" in path for path in entry.inputs["after"])
-    off = catalog.figures(
-        synthetic_results.configuration(**STUDIES["two"], gradcam=False, ensembles=False)
-    )["compute_cost"]
-    left = {"tables/localisation.csv", "tables/optimism.csv"}
-    assert left.isdisjoint(off.inputs["after"])
-    late = three.results / "benchmarks" / "figure" / "roc.tsv"
-    before = paint(three, "compute_cost", monkeypatch).facts
-    late.parent.mkdir(exist_ok=True)
-    late.write_text((three.results / "benchmarks/crop/all.tsv").read_text())
-    assert paint(three, "compute_cost", monkeypatch).facts == before
 
 
 def test_learning_curves_hold_the_histories(three, monkeypatch):
@@ -541,11 +624,11 @@ def test_figures_count_no_patients_that_are_not_known(
     path = tmp_path / "manifest.csv"
     rows.to_csv(path, index=False)
     figures = catalog.figures(three.config)
-    files = inputs_of(three, figures["splits"]) | {"manifest": str(path)}
+    files = figures["splits"].files(three.results) | {"manifest": str(path)}
     result = paint(three, "splits", monkeypatch, files)
     assert f"test 3 images {said}." in result.facts
     assert len(result.canvas.axes) == panels
-    files = inputs_of(three, figures["forest_mcc"]) | {"manifest": str(path)}
+    files = figures["forest_mcc"].files(three.results) | {"manifest": str(path)}
     assert sizes(drawing.Inputs(files), pd.DataFrame({"n": [3]})) == f"n = 3 images {said}"
 
 
@@ -690,7 +773,7 @@ def test_a_flat_map_is_marked_and_not_stretched(three, monkeypatch, tmp_path):
     np.savez(flat, maps=maps, flat=np.ones(len(ids), bool), image_id=ids)
     monkeypatch.chdir(three.folder)
     figure = catalog.figures(three.config)["gradcam_cce-r0"]
-    files = {**inputs_of(three, figure), "maps": str(flat)}
+    files = {**figure.files(three.results), "maps": str(flat)}
     look = style.Style()
     look.apply()
     result = heat_maps.model(drawing.Inputs(files), figure.params, look)

@@ -5,7 +5,6 @@ what its tables hold, both ways: nothing else is drawn, and nothing is missing. 
 values are taken from the files by plain look-ups that share no code with the figures.
 """
 
-import importlib
 import json
 from collections import Counter
 from collections.abc import Callable
@@ -82,17 +81,10 @@ class Read:
 
     def draw(self, name: str) -> drawing.Drawing:
         figure = catalog.figures(self.config)[name]
-        module, _, function = figure.function.partition(".")
         look = style.Style()
         look.apply()
-        files = {
-            key: [str(self.results / p) for p in path]
-            if isinstance(path, list)
-            else str(self.results / path)
-            for key, path in figure.inputs.items()
-        }
-        painter = getattr(importlib.import_module(f"multiloss.figures.{module}"), function)
-        result = painter(drawing.Inputs(files), figure.params, look)
+        inputs = drawing.Inputs(figure.files(self.results))
+        result = drawing.drawing_function(figure.draw)(inputs, figure.params, look)
         result.canvas.draw_without_rendering()
         return result
 
@@ -579,15 +571,14 @@ CHECKS: dict[str, Callable[[Read, Figure], None]] = {
     ),
     "gradcam_cce-r0": lambda read, canvas: check_predictions(read, canvas, ["cce-r0"]),
 }
-# Pictures without a number, and the cost figure, whose numbers test_figures.py looks at.
-WITHOUT_NUMBERS = {"samples", "compute_cost"}
+WITHOUT_NUMBERS = {"samples"}
 
 
 def test_every_figure_of_the_catalogue_is_checked(read):
-    functions = {figure.function for figure in catalog.figures(read.config).values()}
+    functions = {figure.draw for figure in catalog.figures(read.config).values()}
     figures = catalog.figures(read.config)
-    checked = {figures[name].function for name in CHECKS if name in figures}
-    checked |= {figures[name].function for name in WITHOUT_NUMBERS}
+    checked = {figures[name].draw for name in CHECKS if name in figures}
+    checked |= {figures[name].draw for name in WITHOUT_NUMBERS}
     assert functions == checked
 
 

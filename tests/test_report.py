@@ -14,6 +14,7 @@ import pandas as pd
 import pytest
 from multiloss import report
 from multiloss.errors import UserError
+from multiloss.figures import catalog
 from multiloss.report import answer, blocks, checklist, faults, methods, rulegraph
 from multiloss.report.facts import Comparison, Facts
 from multiloss.report.results import MAX_PNG_BYTES, MAX_WIDTH, Results, inline
@@ -989,6 +990,38 @@ def test_figures_stand_in_the_sections_of_their_subjects(page: str) -> None:
     ):
         before = page[: page.index(f'<figure id="figure-{figure}"')]
         assert before.rpartition('<section id="')[2].startswith(f'{section}"'), figure
+
+
+def test_a_new_figure_is_shown_without_being_listed(
+    changed: tuple[Path, dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At the end of the section of its category; a new category is a section."""
+    results, config = changed
+    categories = {"new_ensembles": "Ensembles", "new_room": "Rooms & <doors>", "new_too": "Other"}
+    known = catalog._catalog()
+    added = [
+        {**known["figures"][0], "name": name, "title": name, "category": category}
+        for name, category in categories.items()
+    ]
+    extended = {**known, "figures": [*added, *known["figures"]]}
+    monkeypatch.setattr(catalog, "_catalog", lambda: extended)
+    for name in categories:
+        for ending in ("png", "svg", "json"):
+            shutil.copy(results / f"figures/splits.{ending}", results / f"figures/{name}.{ending}")
+    parts = report.sections(results, config, rule_edges=EDGES, versions=VERSIONS)
+    shown = {
+        block.id: section
+        for section in parts
+        for block in section.blocks
+        if isinstance(block, blocks.Figure)
+    }
+    assert shown["figure-new_ensembles"].id == "ensembles"
+    titles = [section.title for section in parts]
+    end = titles.index("Grad-CAM and localisation")
+    assert titles[end + 1 : end + 3] == ["Rooms & <doors>", "Other"]
+    assert shown["figure-new_room"].title == "Rooms & <doors>"
+    assert shown["figure-new_too"].title == "Other"
+    assert len({section.id for section in parts}) == len(parts)
 
 
 def test_seeds_of_another_loss_are_not_called_the_baseline(

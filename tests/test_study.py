@@ -68,7 +68,7 @@ def digests(results: Path, *folders: str) -> dict[str, str]:
     found = {}
     for folder in folders:
         for path in sorted((results / folder).rglob("*")):
-            if not path.is_file() or path.name.startswith("compute_cost"):
+            if not path.is_file():
                 continue
             whole = weights(path) if path.suffix == ".keras" else None
             name = path.relative_to(results).as_posix()

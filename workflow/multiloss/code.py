@@ -78,16 +78,20 @@ def _behind(modules: set[str]) -> set[Path]:
         seen.add(name)
         found.add(path)
         modules |= imports(path)
-        if path.name == "__init__.py":
-            found |= set(_beside(path.parent))
+        found |= set(_beside(path))
     return found
 
 
-def _beside(package: Path) -> Iterator[Path]:
-    """Templates and styles, for example; not what an editor or a system leaves behind."""
-    for path in package.rglob("*"):
+def _beside(module: Path) -> Iterator[Path]:
+    """Text files of a module: catalog.yaml of catalog.py, and of a package those of no module.
+
+    Templates and styles, for example; not what an editor or a system leaves behind.
+    """
+    package = module.name == "__init__.py"
+    for path in module.parent.rglob("*") if package else module.parent.glob(f"{module.stem}.*"):
         litter = path.name.startswith(".") or path.name.endswith("~")
-        if path.is_file() and not path.suffix.startswith(".py") and not litter:
+        of_another = package and path.with_suffix(".py").is_file()
+        if path.is_file() and not (path.suffix.startswith(".py") or litter or of_another):
             yield path
 
 

@@ -33,4 +33,4 @@ def layouts_of_sources(wildcards):
 
 
 def what_draws(wildcards):
-    return [f"figures.{figure_of(wildcards).function.partition('.')[0]}"]
+    return [f"figures.{figure_of(wildcards).module}"]

@@ -24,8 +24,8 @@ rule figure:
         mem_mb=memory_of("analysis"),
         runtime=runtime_of("analysis"),
     params:
-        function=lambda wildcards: figure_of(wildcards).function,
-        settings=lambda wildcards: figure_of(wildcards).params,
+        draw=lambda wildcards: figure_of(wildcards).draw,
+        params=lambda wildcards: figure_of(wildcards).params,
         style=config["figures"],
         # For `snakemake --report`. What is derived of an output is no reason to draw it again.
         caption=lambda wildcards, output: figure_of(wildcards).caption,

@@ -89,13 +89,7 @@ def figure_of(wildcards):
 
 def figure_inputs(wildcards):
     """A figure's inputs by name, below the results folder."""
-
-    def below(paths):
-        if isinstance(paths, str):
-            return f"{RESULTS}/{paths}"
-        return [f"{RESULTS}/{path}" for path in paths]
-
-    return {name: below(paths) for name, paths in figure_of(wildcards).inputs.items()}
+    return figure_of(wildcards).files(RESULTS)
 
 
 def explained_images(wildcards):

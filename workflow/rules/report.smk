@@ -56,17 +56,19 @@ RULE_EDGES = [
     ("gradcam", "train"),
     ("gradcam", "model_level"),
     ("localisation", "gradcam"),
-    ("figure", "evaluate"),
-    ("figure", "significance"),
-    ("figure", "calibration"),
-    ("figure", "localisation"),
-    ("figure", "optimism"),
-    ("figure", "diversity"),
-    ("figure", "leakage"),
-    ("figure", "replicates"),
-    ("figure", "segmentation_scores"),
     ("report", "figure"),
 ]
+# The steps that only write tables; those that no figure shows are in the report alone.
+DRAWN = {
+    path
+    for figure in FIGURES.values()
+    for paths in figure.files(RESULTS).values()
+    for path in paths
+}
+ENDS = ["leakage", "segmentation_scores", "evaluate", "significance", "calibration"]
+for step in [*ENDS, "replicates", "diversity", "optimism", "localisation"]:
+    reader = "report" if DRAWN.isdisjoint(getattr(rules, step).output) else "figure"
+    RULE_EDGES.append((reader, step))
 # Dependencies that only some studies have.
 if initial_weights(None) == rules.encoder_weights.output.weights:
     RULE_EDGES.append(("train_segmenter", "encoder_weights"))

@@ -9,9 +9,7 @@ from multiloss.script import run
 def main(snakemake: Any) -> None:
     params, output = snakemake.params, snakemake.output
     inputs = dict(snakemake.input.items())
-    draw(
-        params.function, params.settings, inputs, params.style, output.png, output.svg, output.facts
-    )
+    draw(params.draw, params.params, inputs, params.style, output.png, output.svg, output.facts)
 
 
 run(main, globals().get("snakemake"))

@@ -3,7 +3,7 @@
 import importlib
 import json
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -70,6 +70,12 @@ class Inputs:
         return table
 
 
+def drawing_function(name: str) -> Callable[[Inputs, Mapping[str, Any], Style], Drawing]:
+    """`performance.forest` is the function `forest` of multiloss.figures.performance."""
+    module, function = name.split(".")
+    return getattr(importlib.import_module(f"multiloss.figures.{module}"), function)
+
+
 def draw(
     function: str,
     params: Mapping[str, Any],
@@ -79,16 +85,15 @@ def draw(
     svg: str | Path,
     facts: str | Path,
 ) -> None:
-    """Draw one figure of the catalogue by its entry's `function` and `params`.
+    """Draw one figure of the catalogue by its entry's `draw` (module.function) and `params`.
 
     `inputs` maps the entry's input names to existing files, `style` is the config's `figures`.
     Writes the PNG, the SVG, and as JSON the facts that the report adds to the caption (numbers
     of images, patients and the like, taken from the data).
     """
-    module, _, name = function.partition(".")
     look = Style.of(style)
     look.apply()
-    painter = getattr(importlib.import_module(f"multiloss.figures.{module}"), name)
+    painter = drawing_function(function)
     with warnings.catch_warnings(), np.errstate(invalid="ignore"):
         # An empty group (a metric that is undefined for all) is drawn as empty, not warned of.
         warnings.filterwarnings("ignore", message="Mean of empty slice")

@@ -55,11 +55,12 @@ def sections(
         pages_record.configuration(facts),
         pages_record.versions(facts.results, versions or {}, locked or {}),
         pages_record.rules(rule_edges),
-        pages_record.run_times(facts.results.root, figures),
+        pages_record.run_times(facts.results.root),
         checklist.section(facts),
         methods.section(facts),
         methods.citation(facts),
     ]
+    figures.show_rest(parts)
     blocks = [block for part in parts for block in part.blocks]
     faults.mark_all(facts, [block for block in blocks if isinstance(block, Table)])
     return parts

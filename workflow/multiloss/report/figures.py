@@ -3,10 +3,23 @@
 from collections.abc import Sequence
 
 from multiloss.figures import catalog
-from multiloss.report.blocks import Block, Figure, Gallery
+from multiloss.report.blocks import Block, Figure, Gallery, Section
 from multiloss.report.facts import Facts
 from multiloss.report.results import MAX_WIDTH
 
+# Which section shows the figures of a category that no section takes by name. Any other category
+# has a section of its own, behind the last of the results.
+SECTION_OF = {
+    "Data": "data",
+    "Lung masks and crops": "crops",
+    "Training": "training",
+    "Performance": "singles",
+    "Ensembles": "ensembles",
+    "Comparisons": "significance",
+    "Calibration": "calibration",
+    "Grad-CAM": "gradcam",
+}
+BEHIND = "gradcam"
 # Grad-CAM figures beyond these are folded away.
 SHOWN_PER_GALLERY = 2
 # Beyond so many folded figures each is packed with fewer pixels across.
@@ -50,8 +63,16 @@ class Figures:
         folded = [self._figure(name, width) for name in rest]
         return [Gallery(title, shown, folded)]
 
-    def rest(self, category: str) -> list[Block]:
-        """Figures of the category that no section has asked for by name."""
-        return self.take(
-            *(name for name in self._left if self._catalogue[name].category == category)
-        )
+    def show_rest(self, sections: list[Section]) -> None:
+        """Add what no section has taken to the section of its category, or to one of its own."""
+        known = {section.id: section for section in sections}
+        end = sections.index(known[BEHIND]) + 1
+        for category in dict.fromkeys(self._catalogue[name].category for name in self._left):
+            blocks = self.take(
+                *(name for name in self._left if self._catalogue[name].category == category)
+            )
+            if category in SECTION_OF:
+                known[SECTION_OF[category]].blocks += blocks
+            else:
+                sections.insert(end, Section(f"figures-{end}", category, blocks))
+                end += 1

@@ -123,7 +123,6 @@ def data(facts: Facts, figures: Figures) -> Section:
     blocks += figures.take("splits", "samples")
     blocks += _left_out(facts)
     blocks += _leakage(facts)
-    blocks += figures.rest("Data")
     return Section("data", "Data and provenance", blocks)
 
 
@@ -446,5 +445,4 @@ def crops(facts: Facts, figures: Figures) -> Section:
             )
         )
     blocks += figures.take("crop_overview")
-    blocks += figures.rest("Lung masks and crops")
     return Section("crops", "Crops", blocks)

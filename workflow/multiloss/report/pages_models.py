@@ -145,7 +145,6 @@ def training(facts: Facts, figures: Figures) -> Section:
     if facts.missing_models:
         blocks.append(Note(_gap_text(facts.missing_models), "warning"))
     blocks += figures.take("learning_curves")
-    blocks += figures.rest("Training")
     return Section("training", "Losses and training", blocks)
 
 
@@ -320,7 +319,7 @@ def singles(facts: Facts, figures: Figures) -> Section:
     blocks: list[Block] = []
     if not facts.singles:
         blocks.append(Note("No single model has been evaluated yet."))
-        return Section("singles", "Single models", blocks + figures.rest("Performance"))
+        return Section("singles", "Single models", blocks)
     chosen = facts.chosen("single")
     text = f"{plural(len(facts.singles), 'single model')} on the test split, best MCC first."
     paragraphs: list[Any] = [text]
@@ -384,8 +383,9 @@ def singles(facts: Facts, figures: Figures) -> Section:
                 )
             )
     blocks += _reasons(facts, ["single"])
-    blocks += figures.take("confusion_matrices", "roc", "pr", "forest_accuracy")
-    blocks += figures.rest("Performance")
+    blocks += figures.take(
+        "confusion_matrices", "roc", "pr", "forest_accuracy", "confusion_matrices_all"
+    )
     blocks += _ablations(facts)
     return Section("singles", "Single models", blocks)
 
@@ -599,7 +599,6 @@ def diversity(facts: Facts, figures: Figures) -> Section:
             )
         )
     blocks += figures.take("diversity")
-    blocks += figures.rest("Ensembles")
     return Section("diversity", "Diversity", blocks)
 
 
@@ -743,7 +742,6 @@ def replicates(facts: Facts, figures: Figures) -> Section:
             )
         )
     blocks += figures.take("replicates", "rank")
-    blocks += figures.rest("Comparisons")
     if not blocks:
         blocks.append(Note("This study has neither repeated trainings nor pairs of equal losses."))
     return Section("replicates", "Seeds and run-to-run noise", blocks)

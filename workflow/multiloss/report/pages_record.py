@@ -28,7 +28,6 @@ from multiloss.report.blocks import (
     table,
 )
 from multiloss.report.facts import Facts
-from multiloss.report.figures import Figures
 from multiloss.report.results import Results
 from multiloss.summary import step_times
 
@@ -191,7 +190,7 @@ def _spoken(seconds: float) -> str:
     return f"{hours} h {minutes} min" if hours else f"{minutes} min"
 
 
-def run_times(results: Path, figures: Figures) -> Section:
+def run_times(results: Path) -> Section:
     """What each step took; the one section that differs when nothing else does."""
     steps = step_times(results)
     if not steps:
@@ -238,7 +237,6 @@ def run_times(results: Path, figures: Figures) -> Section:
                 ],
                 source="benchmarks/",
             ),
-            *figures.rest("Cost"),
         ],
         exempt=True,
     )

@@ -227,7 +227,6 @@ def calibration(facts: Facts, figures: Figures) -> Section:
     )
     blocks += figures.take("reliability", "calibration")
     blocks.append(_brier(facts, models))
-    blocks += figures.rest("Calibration")
     return Section("calibration", "Calibration", blocks)
 
 
@@ -548,5 +547,4 @@ def gradcam(facts: Facts, figures: Figures) -> Section:
     blocks += figures.gallery(
         "Heat maps of each model", "gradcam_", [f"gradcam_{name}" for name in front]
     )
-    blocks += figures.rest("Grad-CAM")
     return Section("gradcam", "Grad-CAM and localisation", blocks)
