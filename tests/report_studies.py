@@ -11,24 +11,6 @@ from multiloss.evaluation.families import plain_forms
 from multiloss.files import write_csv
 from synthetic_results import Study
 
-EDGES = [
-    ("splits", "download"),
-    ("train_segmenter", "splits"),
-    ("mask", "train_segmenter"),
-    ("crop", "mask"),
-    ("train", "crop"),
-    ("train", "train_segmenter"),
-    ("predict", "train"),
-    ("ensemble", "predict"),
-    ("evaluate", "ensemble"),
-    ("evaluate", "predict"),
-    ("significance", "evaluate"),
-    ("gradcam", "train"),
-    ("figure", "evaluate"),
-    ("figure", "gradcam"),
-    ("report", "figure"),
-    ("report", "significance"),
-]
 VERSIONS = {"python": "3.11.7", "numpy": "2.3.1"}
 
 

@@ -31,7 +31,6 @@ def sections(
     config: Mapping[str, Any],
     *,
     files: Iterable[str | Path] | None = None,
-    rule_edges: Iterable[tuple[str, str]] = (),
     versions: Mapping[str, str] | None = None,
     locked: Mapping[str, Sequence[str]] | None = None,
 ) -> list[Section]:
@@ -54,7 +53,6 @@ def sections(
         pages_tests.gradcam(facts, figures),
         pages_record.configuration(facts),
         pages_record.versions(facts.results, versions or {}, locked or {}),
-        pages_record.rules(rule_edges),
         pages_record.run_times(facts.results.root, figures),
         checklist.section(facts),
         methods.section(facts),
@@ -70,7 +68,6 @@ def build(
     config: Mapping[str, Any],
     *,
     files: Iterable[str | Path] | None = None,
-    rule_edges: Iterable[tuple[str, str]] = (),
     versions: Mapping[str, str] | None = None,
     locked: Mapping[str, Sequence[str]] | None = None,
 ) -> str:
@@ -78,9 +75,9 @@ def build(
 
     `results` is the folder of the study, `config` the validated config with its defaults.
     `files` are the tables and figures that the study makes (paths as `results / name`); others
-    in the folder are ignored, None takes all. `rule_edges` are pairs (rule, rule it depends
-    on); `versions` are those of the packages that the analysis and this page are computed with,
-    `locked` those of the lock file, both by package; the trainings' own lie beside their models.
+    in the folder are ignored, None takes all. `versions` are those of the packages that the
+    analysis and this page are computed with, `locked` those of the lock file, both by package;
+    the trainings' own lie beside their models.
     What is not there is said to be missing.
     The same inputs give the same text, but for the section on run times.
     Raises UserError for a damaged table or image.
@@ -89,7 +86,6 @@ def build(
         Path(results),
         config,
         files=files,
-        rule_edges=rule_edges,
         versions=versions,
         locked=locked,
     )
