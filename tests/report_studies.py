@@ -1,5 +1,6 @@
 """Made-up studies whose statistics are computed by the real modules, for tests of the report."""
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from multiloss.evaluation.families import plain_forms
 from multiloss.files import write_csv
 from synthetic_results import Study
 
+CITATION = (Path(__file__).resolve().parents[1] / "CITATION.cff").read_text(encoding="utf-8")
 VERSIONS = {"python": "3.11.7", "numpy": "2.3.1"}
 
 

@@ -17,7 +17,7 @@ from multiloss.errors import UserError
 from multiloss.report import answer, blocks, checklist, faults, methods
 from multiloss.report.facts import Comparison, Facts
 from multiloss.report.results import MAX_PNG_BYTES, MAX_WIDTH, Results, inline
-from report_studies import VERSIONS, complete, statistics
+from report_studies import CITATION, VERSIONS, complete, statistics
 from synthetic_results import Study, make
 
 LOSSES = [
@@ -56,7 +56,7 @@ def changed(study: tuple[Study, dict[str, Any]], tmp_path: Path) -> tuple[Path, 
 @pytest.fixture(scope="module")
 def page(study: tuple[Study, dict[str, Any]]) -> str:
     made, config = study
-    return report.build(made.results, config, versions=VERSIONS)
+    return report.build(made.results, config, versions=VERSIONS, citation=CITATION)
 
 
 class _Text(html.parser.HTMLParser):
@@ -152,7 +152,7 @@ def test_captions_hold_the_facts_of_the_data(page: str) -> None:
 
 def test_same_inputs_same_bytes(study: tuple[Study, dict[str, Any]], page: str) -> None:
     made, config = study
-    again = report.build(made.results, config, versions=VERSIONS)
+    again = report.build(made.results, config, versions=VERSIONS, citation=CITATION)
     assert again == page
 
 
@@ -162,7 +162,7 @@ def test_run_times_are_the_only_part_that_varies(
     results, config = changed
     for path in (results / "benchmarks").rglob("*.tsv"):
         path.write_text("s\tmax_rss\n12.5\t99\n")
-    again = report.build(results, config, versions=VERSIONS)
+    again = report.build(results, config, versions=VERSIONS, citation=CITATION)
     assert again != page
 
     def without(text: str) -> str:
@@ -1262,7 +1262,7 @@ def test_every_table_is_there_once_with_all_its_rows(
     page: str, study: tuple[Study, dict[str, Any]]
 ) -> None:
     made, config = study
-    parts = report.sections(made.results, config, versions=VERSIONS)
+    parts = report.sections(made.results, config, versions=VERSIONS, citation=CITATION)
     tables = [b for part in parts for b in part.blocks if isinstance(b, blocks.Table) and b.rows]
     assert sum(table.long for table in tables) >= 3
     shown = re.findall(r'<table id="rows-([^"]+)" class="sortable"( data-shown="12")?>', page)

@@ -1,4 +1,9 @@
-"""Unpacking of archives that nobody here has made: nothing outside, no links, no bombs."""
+"""Unpacking of archives that nobody here has made: nothing outside, no links, no bombs.
+
+zipfile and tarfile read the formats; their `extractall`, data filter included, bounds neither size
+nor number of files, lets a later entry replace an earlier one of its name, repairs unsafe names
+silently where a refusal tells the user, and takes a damaged tar header for the archive's end.
+"""
 
 import bz2
 import errno

@@ -1,4 +1,8 @@
-"""Fetching of data sources: resumed, retried, verified, and never half there."""
+"""Fetching of data sources: resumed, retried, verified, and never half there.
+
+Own code over requests, since pooch and Snakemake's http storage begin an interrupted file anew
+and do not ask whether the server still has the same content (If-Range).
+"""
 
 import http.client
 import json

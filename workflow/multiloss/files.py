@@ -1,4 +1,8 @@
-"""Whole files or none: everything is written under a temporary name and then renamed."""
+"""Whole files or none: everything is written under a temporary name and then renamed.
+
+Snakemake removes the outputs of a job that failed, but not before the next run what a killed one
+left, nor anything that is no output: checkpoints, downloads, records.
+"""
 
 import contextlib
 import glob

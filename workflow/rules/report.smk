@@ -48,7 +48,7 @@ rule report:
     params:
         config=addresses.without_secrets(config),
         locked=locked_versions(),
-        # The page says how to cite the workflow. No input: what counts is not where the file lies.
+        # No input: its date is that of the clone.
         citation=(WORKFLOW.parent / "CITATION.cff").read_text(encoding="utf-8").rstrip(),
         code=code_of("report.py"),
     message:

@@ -17,6 +17,7 @@ def main(snakemake: Any) -> None:
         files=files,
         versions=versions.installed(snakemake.params.locked),
         locked=snakemake.params.locked,
+        citation=snakemake.params.citation,
     )
     write_text(text, page)
 

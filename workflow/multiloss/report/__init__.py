@@ -33,6 +33,7 @@ def sections(
     files: Iterable[str | Path] | None = None,
     versions: Mapping[str, str] | None = None,
     locked: Mapping[str, Sequence[str]] | None = None,
+    citation: str = "",
 ) -> list[Section]:
     """The parts of the page in the order of the study; arguments as for `build`."""
     facts = Facts(Results(results, files), addresses.without_secrets(config))
@@ -56,7 +57,7 @@ def sections(
         pages_record.run_times(facts.results.root, figures),
         checklist.section(facts),
         methods.section(facts),
-        methods.citation(facts),
+        methods.citation(facts, citation),
     ]
     blocks = [block for part in parts for block in part.blocks]
     faults.mark_all(facts, [block for block in blocks if isinstance(block, Table)])
@@ -70,6 +71,7 @@ def build(
     files: Iterable[str | Path] | None = None,
     versions: Mapping[str, str] | None = None,
     locked: Mapping[str, Sequence[str]] | None = None,
+    citation: str = "",
 ) -> str:
     """The HTML text of the report of one study.
 
@@ -77,7 +79,7 @@ def build(
     `files` are the tables and figures that the study makes (paths as `results / name`); others
     in the folder are ignored, None takes all. `versions` are those of the packages that the
     analysis and this page are computed with, `locked` those of the lock file, both by package;
-    the trainings' own lie beside their models.
+    the trainings' own lie beside their models. `citation` is the text of CITATION.cff.
     What is not there is said to be missing.
     The same inputs give the same text, but for the section on run times.
     Raises UserError for a damaged table or image.
@@ -88,6 +90,7 @@ def build(
         files=files,
         versions=versions,
         locked=locked,
+        citation=citation,
     )
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(HERE),
