@@ -1,5 +1,6 @@
 """Made-up studies whose statistics are computed by the real modules, for tests of the report."""
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -7,6 +8,7 @@ import numpy as np
 import pandas as pd
 from multiloss import config as study_config
 from multiloss import diversity, evaluation
+from multiloss import study as identity
 from multiloss.ensembles import predictions
 from multiloss.evaluation.families import plain_forms
 from multiloss.files import write_csv
@@ -35,7 +37,10 @@ def statistics(study: Study, config: dict[str, Any]) -> dict[str, Any]:
     options = config["evaluation"] | {"resamples": 100}
     tests = config["significance"] | {"permutations": 1000}
     results, seed = study.results, config["seed"]
-    models = study_config.models(config)
+    planned = identity.Study(config)
+    text = identity.models_text(planned.models.values())
+    (results / "data" / "models.csv").write_text(text, encoding="utf-8")
+    models = identity.entries(planned.models.values())
     paths = {name: results / "predictions" / f"{name}.csv" for name in models}
     models = {
         name: entry
@@ -44,14 +49,16 @@ def statistics(study: Study, config: dict[str, Any]) -> dict[str, Any]:
     }
     for number, (name, entry) in enumerate(models.items()):
         if entry["kind"] == "seed":
-            found = predictions.read([paths[f"{entry['loss']}-r0"]], config["classes"])
+            found = predictions.read(
+                [paths[planned.run(entry["variant"], 0).name]], config["classes"]
+            )
             other = np.exp(np.random.default_rng(number).normal(0, 0.5, found.p[0].shape))
             p = found.p[0] * other / (found.p[0] * other).sum(axis=1, keepdims=True)
             write_csv(predictions.table(found.rows, p, found.classes), paths[name])
     members = pd.read_csv(results / "ensembles" / "members.csv")
     for name, entry in models.items():
         if entry["kind"] == "seed_ensemble":
-            names = [f"{entry['loss']}-r{replicate}" for replicate in range(entry["k"])]
+            names = list(entry["members"])
             found = predictions.read([paths[member] for member in names], config["classes"])
             averaged = predictions.table(found.rows, found.p.mean(axis=0), found.classes)
             write_csv(averaged, paths[name])
@@ -64,25 +71,27 @@ def statistics(study: Study, config: dict[str, Any]) -> dict[str, Any]:
     everything, entries = evaluation.join(found, scaled), models | entries
     points, thresholds = evaluation.operating_points(everything, entries, options)
     uniform = np.full(len(config["classes"]), 1 / len(config["classes"]))
-    losses = {entry["name"]: entry for entry in config["classification"]["losses"]}
+    variants = {name: asdict(variant) for name, variant in planned.listed.items()}
     scores, calibrated = evaluation.calibration_tables(
-        found, models, options, seed, "balanced", uniform, plain_forms(losses)[0]
+        found, models, options, seed, dict.fromkeys(models, uniform), plain_forms(variants)[0]
     )
-    spread, crossed = evaluation.replicate_tables(found, models, tests, options, seed, losses)
+    spread, crossed = evaluation.replicate_tables(found, models, tests, options, seed, variants)
     singles = found.subset([name for name in models if models[name]["kind"] == "single"])
     tables = {
         "metrics": evaluation.metrics_table(everything, entries, options, seed, thresholds),
         "operating_points": points,
         "rank": evaluation.rank_table(found, models, options, seed),
         "significance": evaluation.significance_table(
-            found, models, members, tests, options, seed, losses
+            found, models, members, tests, options, seed, variants
         ),
         "calibration_scores": scores,
         "calibration_comparisons": calibrated,
         "replicates": spread,
         "replicate_comparisons": crossed,
         "degenerate": evaluation.degenerate_table(found, models),
-        "diversity": diversity.table(singles, "test", 100, 0.95, np.random.default_rng(0)),
+        "diversity": diversity.table(
+            singles, planned.models, "test", 100, 0.95, np.random.default_rng(0)
+        ),
     }
     for name, table in tables.items():
         write_csv(table, results / "tables" / f"{name}.csv")

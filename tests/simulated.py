@@ -3,15 +3,19 @@
 import runpy
 import types
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
+from multiloss import study
+from multiloss.ensembles import selection
 from multiloss.ensembles.predictions import Predictions
 from multiloss.ensembles.predictions import table as prediction_table
 from multiloss.files import write_csv
+from multiloss.study import Model, of_replicate
 
 CLASSES = ("normal", "bacterial", "viral")
 PREDICTION_LEVEL = ("majority_vote", "simple_average", "weighted_average", "stacking")
@@ -49,6 +53,29 @@ def predictions(
     return Predictions(table, names, list(classes), p / p.sum(axis=2, keepdims=True))
 
 
+def entry(kind: str = "single", variant: str | None = None, replicate: int | None = 0, **more):
+    """What `study.entries` tells of a model, as far as tables look at it."""
+    family = more.pop("family", variant or "")
+    name = of_replicate(family, replicate) if replicate is not None else family
+    about = {"loss": variant, **more}
+    return asdict(Model(name, kind, family, family, variant, replicate=replicate, **about))
+
+
+def models_of(predictions: Predictions) -> dict[str, Model]:
+    """The single models of `predictions`."""
+    replicate = int(predictions.models[0][-1])
+    names = [name[: -len("-r0")] for name in predictions.models]
+    return {
+        model: Model(model, "single", name, name, name, name, replicate)
+        for model, name in zip(predictions.models, names, strict=True)
+    }
+
+
+def ranked(predictions: Predictions) -> pd.DataFrame:
+    """The ranking of single models."""
+    return selection.rank(predictions, study.entries(models_of(predictions).values()))
+
+
 def entries(
     methods: Sequence[str] = PREDICTION_LEVEL, top_k: Sequence[int] = (3, 5), replicate: int = 0
 ) -> dict[str, dict[str, object]]:
@@ -59,6 +86,7 @@ def entries(
             "k": k,
             "replicate": replicate,
             "level": "model" if method == "model_level" else "prediction",
+            "members": (),
         }
         for method in methods
         for k in top_k

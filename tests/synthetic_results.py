@@ -17,6 +17,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pandas as pd
+from multiloss import study
 from multiloss.evaluation.families import CALIBRATED
 
 LOSSES = [
@@ -106,12 +107,14 @@ def configuration(
             "losses": [{"name": name} for name in (losses or LOSSES)],
             "class_weights": "balanced",
             "image_size": 64,
+            "training": {},
+            "augmentation": {},
         },
         "ablations": list(ablations),
         "ensembles": {
             "top_k": [3, 5] if ensembles else [],
             "methods": METHODS if ensembles else [],
-            "seed_ensemble": {"further_seeds": further_seeds and ensembles},
+            "seed_ensemble": {"loss": None, "further_seeds": further_seeds and ensembles},
         },
         "evaluation": {
             "resamples": 2000,
@@ -155,6 +158,8 @@ def make(
     maker.data(save_images)
     maker.segmentation()
     maker.training()
+    models = study.Study(config).models.values()
+    (results / "data" / "models.csv").write_text(study.models_text(models), encoding="utf-8")
     maker.predictions()
     maker.tables()
     if config["gradcam"]["enabled"]:
@@ -562,7 +567,8 @@ class _Maker:
         everything = self.kinds()
         self.values: dict[tuple[str, str], dict[str, float]] = {}
         for name, (kind, frame) in everything.items():
-            family, _, replicate = name.removesuffix("-temperature").rpartition("-r")
+            scaled_from = name.removesuffix("-temperature") if kind == "temperature" else ""
+            family, _, replicate = (scaled_from or name).rpartition("-r")
             for split in ("val", "ensemble", "test"):
                 keep = (frame["split"] == split).to_numpy()
                 counts = self.confusion(frame, split)
@@ -574,22 +580,24 @@ class _Maker:
                     half = 1.96 * np.sqrt(max(value * (1 - value), 1e-4) / len(p))
                     low, high = value - half, min(value + half, 1.0)
                     row = (name, kind, family or name, replicate, split, metric, value, low, high)
-                    metrics.append((*row, "percentile", len(p), patients, ""))
+                    metrics.append((*row, "percentile", len(p), patients, "", scaled_from))
                     if metric == "mcc":
-                        metrics.append((*row, "binomial", len(p), patients, ""))
+                        metrics.append((*row, "binomial", len(p), patients, "", scaled_from))
                 for a, b in itertools.product(range(len(self.classes)), repeat=2):
                     cell = (self.classes[a], self.classes[b], int(counts[a, b]))
                     confusion.append((name, split, *cell))
                 if split == "test":
-                    bins += self.reliability(name, split, p, truth)
+                    found = self.reliability(name, split, p, truth)
+                    bins += [(*one, scaled_from) for one in found]
                     row = {"model": name, "kind": kind, "split": split}
                     calibration.append(row | {"ece": values["ece"], "brier": values["brier"]})
         columns = "model kind family replicate split metric value ci_low ci_high ci_method"
-        columns += " n n_patients reason"
+        columns += " n n_patients reason scaled_from"
         self.csv("tables/metrics.csv", metrics, columns.split())
         columns = ["model", "split", "label", "predicted", "count"]
         self.csv("tables/confusion.csv", confusion, columns)
         columns = ["model", "split", "bin", "n", "confidence", "accuracy", "ci_low", "ci_high"]
+        columns.append("scaled_from")
         self.csv("tables/calibration.csv", bins, columns)
         self.curves(everything)
         self.ranks()

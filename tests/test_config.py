@@ -13,6 +13,7 @@ import pytest
 import yaml
 from multiloss import config, losses
 from multiloss.errors import UserError
+from multiloss.study import Study
 from snakemake.utils import update_config
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -216,15 +217,15 @@ def test_option_that_may_be_null_or_a_mapping_gets_the_mappings_defaults() -> No
     assert training["reduce_on_plateau"] is None
 
 
-def test_arms_and_models_of_a_study() -> None:
+def test_variants_and_models_of_a_study() -> None:
     study = default() | {"replicates": 3, "ablations": ["without_crop", "without_class_weights"]}
     study = config.validate(study)
-    arms = config.arms(study)
-    assert len(arms) == 14
-    assert arms["cce_without_crop"].crop is False
-    assert arms["cce_without_crop"].class_weights == "balanced"
-    assert arms["cce_without_class_weights"].class_weights == "none"
-    kinds = [model["kind"] for model in config.models(study).values()]
+    found = Study(study)
+    assert len(found.variants) == 14
+    assert found.variants["cce_without_crop"].crop is False
+    assert found.variants["cce_without_crop"].class_weights == "balanced"
+    assert found.variants["cce_without_class_weights"].class_weights == "none"
+    kinds = [model.kind for model in found.models.values()]
     # 12 losses and 2 ablations in 3 runs; 5 methods x 2 sizes + the average of the model-level
     # ones in 3 runs; 3 seeds make a seed ensemble of 3, and two further ones that of 5.
     assert {kind: kinds.count(kind) for kind in kinds} == {
@@ -250,13 +251,13 @@ def test_seeds_stand_beside_every_ensemble(replicates, further, methods, seeds, 
     study = default() | {"replicates": replicates}
     study["ensembles"]["seed_ensemble"] = {"loss": None, "further_seeds": further}
     study["ensembles"]["methods"] = methods
-    models = config.models(config.validate(study))
+    models = Study(config.validate(study)).models
     found = {
-        kind: [name for name in models if models[name]["kind"] == kind]
+        kind: [name for name in models if models[name].kind == kind]
         for kind in ("seed", "seed_ensemble")
     }
     assert found["seed"] == seeds
-    assert [models[name]["k"] for name in found["seed_ensemble"]] == averages
+    assert [models[name].k for name in found["seed_ensemble"]] == averages
 
 
 def schema_keys(schema: dict[str, Any], root: dict[str, Any], at: str = "") -> Iterator[tuple]:
@@ -279,7 +280,8 @@ def test_every_key_is_described_and_every_optional_key_has_a_default() -> None:
     required = {"study", "seed", "classes", "data", "data.sources"}
     required |= {f"data.sources[].{key}" for key in ("name", "role", "layout", "url")}
     # A loss's own parameters have their defaults in its class; generator options in the generator.
-    free = re.compile(r"losses\[\]\.name$|\.phantom\.")
+    # What a variant leaves out is the study's.
+    free = re.compile(r"losses\[\]\.|\.phantom\.")
     seen = 0
     for path, part in schema_keys(schema, schema):
         if free.search(path) and path.endswith("losses[].name"):
@@ -343,8 +345,9 @@ def test_config_shows_every_loss_with_its_parameters(kind: str) -> None:
 def test_planning_a_study_needs_nothing_beyond_what_snakemake_brings() -> None:
     code = (
         "import sys, yaml; from multiloss import config; from multiloss.figures import catalog;"
+        "from multiloss.study import Study;"
         "study = config.validate(yaml.safe_load(open('config.yaml')));"
-        "assert config.models(study) and catalog.figures(study);"
+        "assert Study(study).models and catalog.figures(study);"
         "heavy = {'numpy', 'pandas', 'tensorflow', 'keras', 'matplotlib', 'scipy', 'sklearn'};"
         "print(sorted(heavy & set(sys.modules)))"
     )
@@ -376,5 +379,11 @@ def test_val_has_a_say_where_it_ends_or_picks(section: str, change: Any, has_a_s
     for key in section.split("."):
         part = part[key]
     part.update(change)
-    told = config.val_decides(config.validate(study))
-    assert told[section.removesuffix(".training").removeprefix("ensembles.")] is has_a_say
+    found = Study(config.validate(study))
+    decided = found.decided_on_val
+    if section.startswith("classification"):
+        assert ("cce-r0" in decided) is has_a_say
+    else:
+        assert found.heads_decided_on_val is has_a_say
+        assert ("model_level-top3-r0" in decided) is has_a_say
+        assert "cce-r0" not in decided

@@ -6,6 +6,7 @@ import pytest
 import simulated
 from multiloss import diversity
 from multiloss.statistics import agreement
+from multiloss.study import Model, models_text
 from sklearn.metrics import matthews_corrcoef
 
 
@@ -76,7 +77,11 @@ def test_weights_are_repeated_images():
 
 
 def test_pairs_differ_in_one_thing():
-    models = ["cce-r0", "focal-r0", "cce-r1", "focal-r1"]
+    models = [
+        Model(f"{name}-r{run}", "single", name, name, name, name, run)
+        for run in (0, 1)
+        for name in ("cce", "focal")
+    ]
     assert diversity.model_pairs(models) == [
         (0, 1, "losses"),
         (0, 2, "seeds"),
@@ -86,7 +91,9 @@ def test_pairs_differ_in_one_thing():
 
 
 def table(data, seed=0, resamples=300):
-    return diversity.table(data, "test", resamples, 0.95, np.random.default_rng(seed))
+    return diversity.table(
+        data, simulated.models_of(data), "test", resamples, 0.95, np.random.default_rng(seed)
+    )
 
 
 def test_table():
@@ -128,9 +135,11 @@ def test_one_model_makes_an_empty_table_with_columns():
 
 def test_script(root, monkeypatch, tmp_path):
     data = simulated.predictions(0, models=3)
+    text = models_text(simulated.models_of(data).values())
+    (tmp_path / "models.csv").write_text(text)
     simulated.run_script(
         root, monkeypatch, "diversity",
-        input={"predictions": simulated.write(data, tmp_path)},
+        input={"predictions": simulated.write(data, tmp_path), "models": tmp_path / "models.csv"},
         params={"classes": data.classes, "seed": 1, "resamples": 50, "confidence": 0.95},
         output={"table": tmp_path / "diversity.csv"},
     )  # fmt: skip

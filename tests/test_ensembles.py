@@ -10,7 +10,7 @@ import pytest
 import simulated
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-from multiloss import ensembles
+from multiloss import ensembles, study
 from multiloss.ensembles import build, combiners, crossfit, predictions, selection
 from multiloss.ensembles.predictions import Predictions
 from multiloss.errors import UserError
@@ -250,7 +250,7 @@ def test_the_same_seed_gives_the_same_bytes(method):
 
 def test_ranking_is_scikit_learns_mcc_and_reads_one_split():
     data = simulated.predictions(0)
-    ranking = selection.rank(data)
+    ranking = simulated.ranked(data)
     part = data.only("ensemble")
     want = {
         model: (matthews_corrcoef(part.y, p.argmax(axis=1)), log_loss(part.y, p))
@@ -271,7 +271,7 @@ def test_ties_go_to_the_lower_log_loss_and_then_to_the_config():
     stack = np.stack([p**power for power in powers.values()])
     stack /= stack.sum(axis=2, keepdims=True)
     tied = Predictions(data.rows, list(powers), data.classes, stack)
-    ranking = selection.rank(tied)
+    ranking = simulated.ranked(tied)
     assert ranking["score"].nunique() == 1
     assert ranking["log_loss"].is_monotonic_increasing
     names = ranking["model"].tolist()
@@ -284,7 +284,7 @@ def test_an_undefined_score_ranks_as_chance_and_a_failed_model_last():
     data.p[1] = np.nan
     # The third always names a wrong class, which is worse than chance.
     data.p[2] = 0.1 + 0.7 * np.eye(3)[(data.y + 1) % 3]
-    ranking = selection.rank(data)
+    ranking = simulated.ranked(data)
     assert ranking["model"].tolist() == ["loss3-r0", "loss0-r0", "loss2-r0", "loss1-r0"]
     assert ranking["score"].isna().tolist() == [False, True, False, True]
     assert ranking["score"][2] < 0
@@ -473,12 +473,13 @@ def replicate_study(seed=0):
     entries = simulated.entries((*simulated.PREDICTION_LEVEL, "model_level"))
     entries["weighted_average-model_level-r0"] = {
         "method": "weighted_average", "k": 2, "replicate": 0, "level": "model_average",
+        "members": tuple(names),
     }  # fmt: skip
     return singles, model_level, entries
 
 
 def built(singles, model_level, entries, seed=1):
-    ranking = selection.rank(singles)
+    ranking = simulated.ranked(singles)
     options = {"weighted_average": {"starts": 4}}
     return ranking, build.build(singles, ranking, model_level, entries, options, 4, seed, INTERVAL)
 
@@ -523,7 +524,7 @@ def test_candidates_hold_every_model_once_with_its_way_of_judging():
 def test_members_table():
     singles, model_level, entries = replicate_study()
     ranking, made = built(singles, model_level, entries)
-    seeds = {"seed_average-loss1-top1": {"loss": "loss1", "k": 1}}
+    seeds = {"seed_average-loss1-top1": {"members": ("loss1-r0",), "k": 1}}
     table = build.member_table(entries, ranking, made.candidates, seeds)
     assert table["ensemble"].unique().tolist() == [*entries, *seeds]
     stack = table[table["ensemble"] == "stacking-top5-r0"]
@@ -690,14 +691,19 @@ def test_an_unknown_label_and_an_absent_split_are_named():
 
 def run_ensembles(root, monkeypatch, data, model_level, entries, folder, seeds=None):
     """The scripts of one replicate and the tables over it; returns all written files."""
-    averages = {"seed_average-loss0-top3": {"loss": "loss0", "k": 3}} if seeds else {}
+    averages = {}
+    if seeds:
+        members = tuple(f"loss0-r{run}" for run in range(3))
+        averages = {"seed_average-loss0-top3": {"members": members, "k": 3}}
     common = {"classes": data.classes}
+    further = seeds.models if seeds else []
     singles = simulated.write(data, folder / "predictions")
     out = folder / "ensembles"
     made = [name for name in entries if entries[name]["level"] != "model"]
     simulated.run_script(
         root, monkeypatch, "rank",
-        input={"predictions": singles}, params=common,
+        input={"predictions": singles},
+        params=common | {"models": study.entries(simulated.models_of(data).values())},
         output={"ranking": out / "ranking.csv"},
     )  # fmt: skip
     simulated.run_script(
@@ -724,6 +730,7 @@ def run_ensembles(root, monkeypatch, data, model_level, entries, folder, seeds=N
         },
         params={
             "classes": data.classes, "ensembles": entries, "seed_ensembles": averages,
+            "seeds": {name: {"variant": "loss0", "replicate": int(name[-1])} for name in further},
         },
         output={
             key: out / f"{key}.csv" for key in ("members", "weights", "candidates", "chosen")

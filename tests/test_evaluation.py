@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+import simulated
 from multiloss import evaluation, metrics
 from multiloss.ensembles.predictions import Predictions
 from multiloss.errors import UserError
@@ -50,10 +51,7 @@ def study(
     )
     scores = rng.normal(size=(len(losses), n, 3)) + skill * np.eye(3)[y]
     p = np.exp(scores)
-    models = {
-        f"{loss}-r0": {"kind": "single", "loss": loss, "replicate": 0, "method": None, "k": None}
-        for loss in losses
-    }
+    models = {f"{loss}-r0": simulated.entry(variant=loss) for loss in losses}
     return Predictions(rows, list(models), CLASSES, p / p.sum(axis=2, keepdims=True)), models
 
 
@@ -109,15 +107,13 @@ def test_values_fitted_on_their_own_split_say_so() -> None:
 def test_val_flatters_where_it_has_a_say_and_the_chosen_single_where_it_was_chosen() -> None:
     found, models = study(("cce", "focal", "head"))
     models["head-r0"] |= {"kind": "ensemble", "method": "model_level", "level": "model", "k": 2}
-    never = {"classification": False, "model_level": False}
-    assert evaluation.flattered_models(models, {"focal-r0"}, never) == {
+    assert evaluation.flattered_models(models, {"focal-r0"}, ()) == {
         "val": set(),
         "ensemble": {"focal-r0", "head-r0"},
     }
-    heads = evaluation.flattered_models(models, (), never | {"model_level": True})
-    assert heads["val"] == {"head-r0"}
-    everywhere = evaluation.flattered_models(models, (), never | {"classification": True})
-    assert everywhere["val"] == set(models)
+    scaled = {"head-r0-temperature": models["head-r0"] | {"scaled_from": "head-r0"}}
+    heads = evaluation.flattered_models(models | scaled, (), ["head-r0"])
+    assert heads["val"] == {"head-r0", "head-r0-temperature"}
     flattered = {"val": {"cce-r0"}, "ensemble": {"focal-r0"}}
     table = evaluation.metrics_table(found, models, OPTIONS, 1, flattered=flattered)
     told = table[table["value"].notna() & table["reason"].str.contains(evaluation.FLATTERED)]
@@ -154,7 +150,9 @@ def test_votes_are_marked_where_probabilities_are_judged() -> None:
         "classwise_ece", *(f"ece_{name}" for name in CLASSES),
     }  # fmt: skip
     uniform = np.full(3, 1 / 3)
-    scores, _ = evaluation.calibration_tables(found, models, OPTIONS, 1, "balanced", uniform, {})
+    scores, _ = evaluation.calibration_tables(
+        found, models, OPTIONS, 1, dict.fromkeys(models, uniform), {}
+    )
     votes = scores["reason"].str.contains("shares of votes")
     assert set(scores.loc[votes, "model"]) == {"vote-r0"}
     assert votes[(scores["model"] == "vote-r0") & (scores["metric"] == "ece")].all()
@@ -412,8 +410,7 @@ def test_threads_do_not_change_calibration() -> None:
             models,
             OPTIONS,
             1,
-            "balanced",
-            np.full(3, 1 / 3),
+            dict.fromkeys(models, np.full(3, 1 / 3)),
             CALIBRATED,
             threads,
         )
@@ -427,9 +424,8 @@ def test_calibration_tables_answer_whether_calibrated_losses_are() -> None:
     found, models = study(("cce", "calibrated_cce"), sizes=(30, 200, 400))
     sharp = found.p[0] ** 4
     found.p[0] = sharp / sharp.sum(axis=1, keepdims=True)
-    train = np.array([0.2, 0.5, 0.3])
     scores, compared = evaluation.calibration_tables(
-        found, models, OPTIONS, 1, "balanced", train, CALIBRATED
+        found, models, OPTIONS, 1, dict.fromkeys(models, np.full(3, 1 / 3)), CALIBRATED
     )
     assert set(scores["version"]) == {
         "raw",
@@ -461,14 +457,13 @@ def test_calibration_tables_answer_whether_calibrated_losses_are() -> None:
 def test_the_mean_calibration_over_seeds_counts_the_seeds() -> None:
     found, models = study(("cce", "calibrated_cce", "a", "b"), sizes=(30, 40, 600))
     names = [f"{loss}-r{r}" for r in (0, 1) for loss in ("cce", "calibrated_cce")]
-    models = {n: models["cce-r0"] | {"loss": n[:-3], "replicate": int(n[-1])} for n in names}
+    models = {n: models["cce-r0"] | {"variant": n[:-3], "replicate": int(n[-1])} for n in names}
     # One seed of the calibrated loss is much too sure.
     sharp = found.p[1] ** 6
     found.p[1] = sharp / sharp.sum(axis=1, keepdims=True)
     found = Predictions(found.rows, names, CLASSES, found.p)
-    train = np.full(3, 1 / 3)
     compared = evaluation.calibration_tables(
-        found, models, OPTIONS, 1, "balanced", train, CALIBRATED
+        found, models, OPTIONS, 1, dict.fromkeys(models, np.full(3, 1 / 3)), CALIBRATED
     )[1]
     ece = compared[(compared["version"] == "raw") & (compared["metric"] == "ece")]
     ece = ece.set_index("replicate")
@@ -481,14 +476,29 @@ def test_the_mean_calibration_over_seeds_counts_the_seeds() -> None:
 
 def test_shares_that_training_saw() -> None:
     train, chosen = np.array([0.2, 0.8]), np.array([0.4, 0.6])
-
-    def of(weights: str, **entry: Any) -> list[float]:
-        return evaluation.trained_shares(entry, weights, train, chosen).tolist()
-
-    assert of("balanced", loss="cce") == [0.5, 0.5]
-    assert of("none", loss="cce") == [0.2, 0.8]
-    assert of("balanced", loss="cce_without_class_weights") == [0.2, 0.8]
-    assert of("balanced", loss=None, method="stacking") == [0.4, 0.6]
+    models = {
+        "cce-r0": simulated.entry(variant="cce"),
+        "focal_3-r0": simulated.entry(variant="focal_3"),
+        "stacked": simulated.entry("ensemble", method="stacking", level="prediction"),
+        "head": simulated.entry("ensemble", method="model_level", level="model"),
+        "alike": simulated.entry("seed_ensemble", "cce", None),
+        "mixed": simulated.entry("ensemble", method="simple_average", level="prediction"),
+    }
+    members = {
+        "stacked": ["cce-r0"],
+        "alike": ["cce-r0", "cce-r0"],
+        "mixed": ["cce-r0", "focal_3-r0"],
+    }
+    weights = {"cce": "balanced", "focal_3": "none", None: "balanced"}
+    found = evaluation.trained_shares(models, members, weights, train, chosen)
+    assert {name: shares.tolist() for name, shares in found.items()} == {
+        "cce-r0": [0.5, 0.5],
+        "focal_3-r0": [0.2, 0.8],
+        "stacked": [0.4, 0.6],
+        "head": [0.5, 0.5],
+        "alike": [0.5, 0.5],
+        "mixed": [0.35, 0.65],
+    }
 
 
 def test_speed_and_no_tensorflow() -> None:

@@ -11,6 +11,7 @@ import matplotlib
 import numpy as np
 import pandas as pd
 import pytest
+import simulated
 import synthetic_results
 import yaml
 from matplotlib import pyplot as plt
@@ -18,6 +19,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 from multiloss import diversity, evaluation
+from multiloss import study as study_models
 from multiloss.ensembles import predictions
 from multiloss.errors import UserError
 from multiloss.evaluation.families import CALIBRATED
@@ -81,6 +83,10 @@ def three(tmp_path_factory) -> synthetic_results.Study:
 def closed():
     yield
     plt.close("all")
+
+
+def label_of(study: synthetic_results.Study, model: str) -> str:
+    return study_models.read_models(study.results / "data/models.csv")[model].label
 
 
 def inputs_of(study: synthetic_results.Study, figure: catalog.Figure) -> dict:
@@ -321,8 +327,9 @@ def test_a_table_without_its_column_is_named(three, monkeypatch, tmp_path):
     broken = tmp_path / "metrics.csv"
     pd.read_csv(three.results / "tables/metrics.csv").drop(columns="ci_low").to_csv(broken)
     outputs = [tmp_path / f"x.{end}" for end in ("png", "svg", "json")]
+    files = {"metrics": str(broken), "models": str(three.results / "data/models.csv")}
     with pytest.raises(UserError, match=r"metrics\.csv: no column 'ci_low'"):
-        drawing.draw(figure.function, figure.params, {"metrics": str(broken)}, {}, *outputs)
+        drawing.draw(figure.function, figure.params, files, {}, *outputs)
     assert not any(path.exists() for path in outputs)
 
 
@@ -364,7 +371,11 @@ def test_a_failed_model_is_shown_as_a_gap(three, monkeypatch, tmp_path):
     look = style.Style()
     look.apply()
     params = catalog.figures(three.config)["forest_mcc"].params
-    files = {"metrics": str(path), "manifest": str(three.results / "data/manifest.csv")}
+    files = {
+        "metrics": str(path),
+        "models": str(three.results / "data/models.csv"),
+        "manifest": str(three.results / "data/manifest.csv"),
+    }
     canvas = performance.forest(drawing.Inputs(files), params, look).canvas
     labels = [tick.get_text() for tick in canvas.axes[0].get_yticklabels()]
     values = [tick.get_text() for tick in canvas.axes[1].get_yticklabels()]
@@ -471,14 +482,14 @@ def test_rank_shows_each_rank_with_its_interval(three, monkeypatch):
     shown = [
         tick.get_text().split("\N{NO-BREAK SPACE}\N{DAGGER}")[0] for tick in left.get_yticklabels()
     ]
-    assert shown == [style.model_label(name) for name in table["model"]]
+    assert shown == [label_of(three, name) for name in table["model"]]
     lines = [line.get_xydata().tolist() for line in left.lines]
     for place, row in enumerate(table.itertuples()):
         assert [[row.rank, place]] in lines
         assert [[row.rank_low, place], [row.rank_high, place]] in lines
     shares = [f"{row.p_best:.0%} / {row.p_top3:.0%}" for row in table.itertuples()]
     assert [text.get_text() for text in right.texts] == shares
-    best = style.model_label(table.loc[table["p_best"].idxmax(), "model"])
+    best = label_of(three, table.loc[table["p_best"].idxmax(), "model"])
     assert result.facts.startswith(f"{best} is most often best: in {table['p_best'].max():.0%}")
 
 
@@ -486,7 +497,7 @@ def test_faithfulness_shows_the_curves_of_the_table(three, monkeypatch):
     table = pd.read_csv(three.results / "tables/localisation.csv")
     result = paint(three, "faithfulness", monkeypatch)
     first = result.canvas.axes[0]
-    assert first.get_title(loc="left") == style.model_label(table["model"].iloc[0])
+    assert first.get_title(loc="left") == label_of(three, table["model"].iloc[0])
     drawn = [line.get_xydata() for line in first.lines]
     for curve in ("deletion", "insertion", "random"):
         points = table[(table["model"] == "cce-r0") & (table["metric"] == f"{curve}_curve")]
@@ -722,8 +733,7 @@ def test_made_up_tables_have_the_columns_of_real_ones(three):
     models = {}
     for name in three.singles:
         loss, _, replicate = name.rpartition("-r")
-        entry = {"kind": "single", "loss": loss, "replicate": int(replicate), "k": None}
-        models[name] = entry
+        models[name] = simulated.entry(variant=loss, replicate=int(replicate))
     paths = [three.results / f"predictions/{name}.csv" for name in models]
     found = predictions.read(paths, config["classes"])
     rng = np.random.default_rng(0)
@@ -733,9 +743,9 @@ def test_made_up_tables_have_the_columns_of_real_ones(three):
         "curves": evaluation.curves_table(found, options, 0),
         "rank": evaluation.rank_table(found, models, options, 0),
         "calibration": evaluation.reliability_table(found, models, options),
-        "diversity": diversity.table(found, "test", 20, 0.95, rng),
+        "diversity": diversity.table(found, simulated.models_of(found), "test", 20, 0.95, rng),
         "calibration_comparisons": evaluation.calibration_tables(
-            found, models, options, 0, "balanced", np.full(3, 1 / 3), CALIBRATED
+            found, models, options, 0, dict.fromkeys(models, np.full(3, 1 / 3)), CALIBRATED
         )[1],
         **dict(
             zip(
@@ -802,7 +812,15 @@ def test_degenerate_models_are_explained_once(tmp_path):
         "focal-r0,single,test,no_better_than_chance,,-0.0312,110,86\n"
         "hinge-r0,single,ensemble,no_better_than_chance,,0,39,29\n"
     )
-    weak = degenerate.Degenerate.of(drawing.Inputs({"degenerate": str(path)}))
+    models = [
+        study_models.Model("stacking-top3-r0", "ensemble", "x", "stacking, top\N{NO-BREAK SPACE}3"),
+        study_models.Model("focal-r0", "single", "focal", "focal"),
+    ]
+    listed = tmp_path / "models.csv"
+    listed.write_text(study_models.models_text(models), encoding="utf-8")
+    weak = degenerate.Degenerate.of(
+        drawing.Inputs({"degenerate": str(path), "models": str(listed)})
+    )
     assert weak.mark("hinge", "hinge-r0") == "hinge" and weak.note() == ""
     assert weak.mark("x", "stacking-top3-r0") == "x\N{NO-BREAK SPACE}\N{DAGGER}"
     weak.mark("focal", "focal-r0-temperature", "focal-r0")
@@ -859,22 +877,6 @@ def test_numbers_stand_out_on_every_colour(colours):
         ground = plt.get_cmap(colours)(value)
         pair = sorted([luminance(ground[:3]), luminance(style.ink_on(ground))])
         assert (pair[1] + 0.05) / (pair[0] + 0.05) >= 4.5
-
-
-@pytest.mark.parametrize(
-    ("model", "shown"),
-    [
-        ("cce-r0", "CCE"),
-        ("label_smoothed_focal-r11", "label smoothed focal"),
-        ("stacking-top3-r0", "stacking, top\N{NO-BREAK SPACE}3"),
-        ("weighted_average-model_level-r2", "weighted average of model level"),
-        ("seed_average-cce-top5", "5 seeds of CCE averaged"),
-        ("cce-r0-temperature", "CCE + temperature"),
-        ("cce_without_crop-r0", "CCE without crop"),
-    ],
-)
-def test_model_names(model, shown):
-    assert style.model_label(model) == shown
 
 
 def test_class_names_stand_verbatim_in_metric_names():

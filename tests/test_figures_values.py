@@ -19,6 +19,7 @@ from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from multiloss.figures import catalog, comparisons, drawing, gradcam, style
+from multiloss.study import Study
 
 LOSSES = ["cce", "kl_divergence", "focal", "calibrated_cce", "calibrated_kl_divergence"]
 STUDIES = {
@@ -71,6 +72,13 @@ class Read:
         table = self.table("tables/metrics.csv")
         table = table[(table["metric"] == name) & (table["split"] == "test")]
         return table[table["ci_method"] != "binomial"].set_index("model")
+
+    def label(self, name: str) -> str:
+        """A model, or what its runs have in common, as a reader sees it."""
+        if name == "best_single":
+            return "best single model"
+        models = Study(self.config).models.values()
+        return {key: model.label for model in models for key in (model.name, model.family)}[name]
 
     def draw(self, name: str) -> drawing.Drawing:
         figure = catalog.figures(self.config)[name]
@@ -190,7 +198,7 @@ def check_forest(read: Read, canvas: Figure, metric: str) -> None:
     table, expected = read.metric(metric), Counter()
     for kind in ("single", "ensemble", "seed_ensemble", "ablation"):
         for family, models in families(list(table.index[table["kind"] == kind])).items():
-            label = named(style.model_label(family), read, models)
+            label = named(read.label(family), read, models)
             expected += marks_of(label, table.loc[models])
     seeds = list(table.index[table["kind"] == "seed"])
     if seeds:
@@ -211,7 +219,7 @@ def check_calibration(read: Read, canvas: Figure) -> None:
     table, expected = read.metric("ece"), Counter()
     for loss in LOSSES:
         models = [f"{loss}-r{r}" for r in range(read.runs)]
-        label = named(style.model_label(loss), read, models)
+        label = named(read.label(loss), read, models)
         for end in ("", "-temperature"):
             part = table.loc[[model + end for model in models]]
             if part["value"].notna().any():
@@ -224,7 +232,7 @@ def check_calibration(read: Read, canvas: Figure) -> None:
     expected = Counter()
     for row in pairs.to_dict("records"):
         models = [f"{row['loss']}-r{r}" for r in range(read.runs)]
-        label = named(style.model_label(row["loss"]), read, models)
+        label = named(read.label(row["loss"]), read, models)
         expected += marks_of(label, pd.DataFrame([row]), "difference")
     assert in_rows(canvas.axes[1]) == expected
 
@@ -325,7 +333,7 @@ def check_rank(read: Read, canvas: Figure) -> None:
     expected, bars = Counter(), Counter()
     for family, models in families(list(table["model"])).items():
         part = table.loc[models]
-        expected += marks_of(named(style.model_label(family), read, models), part, "rank")
+        expected += marks_of(named(read.label(family), read, models), part, "rank")
         for column in ("p_best", "p_top3"):
             bars[rounded(part[column].mean())] += 1
     assert in_rows(canvas.axes[0]) == expected
@@ -340,7 +348,7 @@ def check_replicates(read: Read, canvas: Figure) -> None:
     labels = {}
     for row in table.itertuples():
         models = [f"{row.family}-r{r}" for r in range(read.runs)]
-        label = labels[row.family] = named(style.model_label(row.family), read, models)
+        label = labels[row.family] = named(read.label(row.family), read, models)
         expected[label, "interval", rounded(row.mean - row.sd, row.mean + row.sd)] += 1
         expected[label, "bar", rounded(row.mean)] += 1
         for value in str(row.runs).split(";"):
@@ -359,7 +367,7 @@ def check_optimism(read: Read, canvas: Figure) -> None:
     for axes, metric in zip(canvas.axes, ("mcc", "accuracy"), strict=True):
         part, expected = table[table["metric"] == metric], Counter()
         for family, models in families(list(part["ensemble"])).items():
-            label = named(style.model_label(family), read, models)
+            label = named(read.label(family), read, models)
             expected += marks_of(label, part.loc[models], "difference")
         assert in_rows(axes) == expected
 
@@ -424,7 +432,7 @@ def check_localisation(read: Read, canvas: Figure) -> None:
         expected = marks_of("uniform map (no preference)", uniform)
         part = part[part["model"] != "uniform"].set_index("model", drop=False)
         for family, models in families(list(part["model"])).items():
-            label = named(style.model_label(family), read, list(part.loc[models, "model"]))
+            label = named(read.label(family), read, list(part.loc[models, "model"]))
             rows = part.loc[models]
             expected += marks_of(label, rows)
             if len(rows) > 1:  # no mean of the runs here
@@ -593,7 +601,7 @@ def test_marks_and_numbers_are_those_of_the_tables(read, name):
 def test_degenerate_models_are_named_in_the_caption(read):
     table = read.table("tables/degenerate.csv")
     (model,) = table["model"]
-    name, first = style.model_label(model), read.config["classes"][0]
+    name, first = read.label(model), read.config["classes"][0]
     run = " (run 0)" if read.runs > 1 else ""
     note = (
         f"\N{DAGGER} Degenerate on the test split: {name}{run} never predicts '{first}' (7 images)."

@@ -5,10 +5,11 @@ import warnings
 import numpy as np
 import pandas as pd
 import pytest
+import simulated
 from multiloss import diversity, evaluation, optimism
-from multiloss.ensembles import build, crossfit, selection
+from multiloss.ensembles import build, crossfit
 from multiloss.ensembles.predictions import Predictions
-from multiloss.evaluation.families import plain_forms
+from multiloss.evaluation.families import named, plain_forms
 
 EVALUATION = {
     "resamples": 20,
@@ -19,7 +20,7 @@ EVALUATION = {
     "temperature_scaling": True,
 }
 SIGNIFICANCE = {"permutations": 50, "alpha": 0.05, "baseline": "cce"}
-LOSSES = {name: {"name": name} for name in ("cce", "kl_divergence", "calibrated_cce")}
+VARIANTS = named(["cce", "kl_divergence", "calibrated_cce"])
 METHODS = ("majority_vote", "simple_average", "weighted_average", "stacking")
 
 
@@ -39,7 +40,7 @@ def tiny(trial: int) -> tuple[Predictions, list[str]]:
             for k, label in enumerate(labels)
         ]
     table = pd.DataFrame(rows, columns=["image_id", "patient_id", "split", "label"])
-    p = rng.dirichlet(np.ones(len(classes)), size=(len(LOSSES), len(table)))
+    p = rng.dirichlet(np.ones(len(classes)), size=(len(VARIANTS), len(table)))
     for model in p:
         kind = rng.integers(5)
         if kind == 0:
@@ -49,7 +50,7 @@ def tiny(trial: int) -> tuple[Predictions, list[str]]:
             model[:, 0] = 0.8
         elif kind == 2:
             model[:] = np.eye(len(classes))[table["label"].map(classes.index)]
-    return Predictions(table, [f"{loss}-r0" for loss in LOSSES], classes, p), classes
+    return Predictions(table, [f"{loss}-r0" for loss in VARIANTS], classes, p), classes
 
 
 @pytest.mark.parametrize("interval", ["auto", "percentile", "bca"])
@@ -61,13 +62,19 @@ def test_tiny_studies_have_all_their_tables(
     singles, classes = tiny(trial)
     options = EVALUATION | {"interval": interval}
     entries = {
-        f"{method}-top2-r0": {"method": method, "k": 2, "replicate": 0, "level": "prediction"}
+        f"{method}-top2-r0": {
+            "method": method,
+            "k": 2,
+            "replicate": 0,
+            "level": "prediction",
+            "members": (),
+        }
         for method in METHODS
     }
     methods = {"weighted_average": {"starts": 2}}
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        ranking = selection.rank(singles)
+        ranking = simulated.ranked(singles)
         made = build.build(singles, ranking, None, entries, methods, 5, 1, build.Interval(20))
         members = build.member_table(entries, ranking, made.candidates, {})
         chosen = crossfit.choose(made.candidates)
@@ -75,12 +82,10 @@ def test_tiny_studies_have_all_their_tables(
             singles,
             Predictions(singles.rows, list(made.p), classes, np.stack(list(made.p.values()))),
         )
-        models = {
-            f"{loss}-r0": {"kind": "single", "loss": loss, "replicate": 0, "method": None, "k": 1}
-            for loss in LOSSES
-        }
+        models = {f"{variant}-r0": simulated.entry(variant=variant) for variant in VARIANTS}
         models |= {
-            name: entry | {"kind": "ensemble", "loss": None} for name, entry in entries.items()
+            name: simulated.entry("ensemble", family=name[:-3], **entry)
+            for name, entry in entries.items()
         }
         scaled, added, _ = evaluation.with_temperatures(found, models)
         everything, about = evaluation.join(found, scaled), models | added
@@ -90,15 +95,17 @@ def test_tiny_studies_have_all_their_tables(
         ranks = evaluation.rank_table(found, models, options, 1)
         degenerate = evaluation.degenerate_table(found, models)
         tests = evaluation.significance_table(
-            found, models, members, SIGNIFICANCE, options, 1, LOSSES
+            found, models, members, SIGNIFICANCE, options, 1, VARIANTS
         )
         evaluation.reliability_table(found, models, options)
         scores, compared = evaluation.calibration_tables(
-            found, models, options, 1, "balanced", np.ones(len(classes)) / len(classes),
-            plain_forms(LOSSES)[0],
+            found, models, options, 1, dict.fromkeys(models, np.ones(len(classes)) / len(classes)),
+            plain_forms(VARIANTS)[0],
         )  # fmt: skip
-        runs, _ = evaluation.replicate_tables(found, models, SIGNIFICANCE, options, 1, LOSSES)
-        agreement = diversity.table(singles, "test", 20, 0.95, np.random.default_rng(0))
+        runs, _ = evaluation.replicate_tables(found, models, SIGNIFICANCE, options, 1, VARIANTS)
+        agreement = diversity.table(
+            singles, simulated.models_of(singles), "test", 20, 0.95, np.random.default_rng(0)
+        )
         settings = optimism.Settings(resamples=3, stacking_resamples=2)
         flattery = optimism.table(singles, entries, methods, 1, settings)
     for table, value in (

@@ -388,8 +388,10 @@ def test_script(study, root):
         ),
         output=Named(table="localisation.csv"),
         params=SimpleNamespace(
-            models={"cce-r0": "single", "bare-r0": "ablation"},
-            uncropped=["bare-r0"],
+            models={
+                "cce-r0": {"name": "cce-r0", "kind": "single", "cropped": True},
+                "bare-r0": {"name": "bare-r0", "kind": "ablation", "cropped": False},
+            },
             classes=["normal", "viral"],
             gradcam={"localisation_thresholds": [0.2], "pointing_tolerance": 0.03},
             evaluation={"resamples": 100, "confidence": 0.95},

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import simulated
-from multiloss import metrics, optimism
+from multiloss import metrics, optimism, study
 from multiloss.ensembles import build, selection
 from multiloss.ensembles.predictions import Predictions
 from multiloss.seeds import derive
@@ -28,7 +28,7 @@ def test_ours_are_the_studys_own_values():
     data = simulated.predictions(0)
     entries = simulated.entries(top_k=[4])
     found = table(data, entries).set_index(["ensemble", "metric"])
-    ranking = selection.rank(data)
+    ranking = simulated.ranked(data)
     made = build.build(data, ranking, None, entries, OPTIONS, 4, 1, build.Interval(20))
     test = (data.rows["split"] == "test").to_numpy()
     probabilities = {name: p[test] for name, p in made.p.items()}
@@ -205,11 +205,21 @@ def test_script_takes_each_replicate_apart(root, monkeypatch, tmp_path):
     runs = [simulated.predictions(0, models=3, replicate=r) for r in (0, 1)]
     both = simulated.entries(["simple_average", "model_level"], [3], 0)
     both |= simulated.entries(["simple_average", "model_level"], [3], 1)
+    singles = [model for run in runs for model in simulated.models_of(run).values()]
+    ensembles = [
+        study.Model(name, "ensemble", name[:-3], name[:-3], **entry) for name, entry in both.items()
+    ]
+    (tmp_path / "models.csv").write_text(study.models_text([*singles, *ensembles]))
     simulated.run_script(
         root, monkeypatch, "optimism",
-        input={"predictions": [p for run in runs for p in simulated.write(run, tmp_path)]},
+        input={
+            "predictions": [p for run in runs for p in simulated.write(run, tmp_path)],
+            "models": tmp_path / "models.csv",
+        },
         params={
-            "classes": runs[0].classes, "ensembles": both, "options": OPTIONS, "seed": 1,
+            "classes": runs[0].classes,
+            "ensembles": [name for name in both if "model_level" not in name],
+            "options": OPTIONS, "seed": 1,
             "replicates": [0, 1], "resamples": 3, "stacking_resamples": 2, "confidence": 0.95,
         },
         output={"table": tmp_path / "optimism.csv"},

@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+import simulated
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from multiloss.ensembles.predictions import Predictions
@@ -26,7 +27,7 @@ MEMBERS = pd.DataFrame(
 
 
 def single(loss: str, replicate: int = 0, kind: str = "single") -> dict[str, Any]:
-    return {"kind": kind, "loss": loss, "replicate": replicate, "method": None, "k": None}
+    return simulated.entry(kind, loss, replicate)
 
 
 MODELS = {
@@ -34,20 +35,12 @@ MODELS = {
     "kl_divergence-r0": single("kl_divergence"),
     "calibrated_cce-r0": single("calibrated_cce"),
     "cce_without_crop-r0": single("cce_without_crop", kind="ablation"),
-    "simple_average-top2-r0": {
-        "kind": "ensemble",
-        "loss": None,
-        "replicate": 0,
-        "method": "simple_average",
-        "k": 2,
-    },
-    "seed_average-cce-top2": {
-        "kind": "seed_ensemble",
-        "loss": "cce",
-        "replicate": None,
-        "method": "seed_average",
-        "k": 2,
-    },
+    "simple_average-top2-r0": simulated.entry(
+        "ensemble", family="simple_average-top2", method="simple_average", k=2
+    ),
+    "seed_average-cce-top2": simulated.entry(
+        "seed_ensemble", "cce", None, family="seed_average-cce-top2", method="seed_average", k=2
+    ),
 }
 
 
@@ -86,7 +79,7 @@ def test_planned_pairs() -> None:
 
 
 def entries(**losses: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    return {name: {"name": name} | given for name, given in losses.items()}
+    return {name: {"loss": {"name": name} | given} for name, given in losses.items()}
 
 
 def test_the_same_objective_needs_the_same_parameters() -> None:
@@ -121,7 +114,7 @@ def test_special_cases_are_the_same_objective() -> None:
     )
     # An entropy term is left of this one.
     assert families.objective({"name": "calibrated_negative_entropy", "beta": 0})[0] != "cce"
-    everything = {name: {"name": name} for name in catalog("classification")}
+    everything = families.named(catalog("classification"))
     assert families.same_objective(everything) == [
         ("kl_divergence", "cce"),
         ("calibrated_kl_divergence", "calibrated_cce"),

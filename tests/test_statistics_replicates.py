@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+import simulated
 from multiloss.ensembles.predictions import Predictions
 from multiloss.evaluation import replicate_tables
 from multiloss.statistics import crossed as seeds
@@ -97,7 +98,7 @@ def study(losses: tuple[str, ...], runs: int) -> tuple[Predictions, dict[str, An
         }
     )
     models = {
-        f"{loss}-r{r}": {"kind": "single", "loss": loss, "replicate": r}
+        f"{loss}-r{r}": simulated.entry(variant=loss, replicate=r)
         for loss in losses
         for r in range(runs)
     }

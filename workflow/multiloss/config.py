@@ -1,4 +1,4 @@
-"""The configuration: validated, completed with its defaults, and turned into lists of models.
+"""The configuration, validated and completed with its defaults.
 
 Read by the Snakefile, so nothing here imports more than Snakemake itself brings along.
 """
@@ -6,15 +6,14 @@ Read by the Snakefile, so nothing here imports more than Snakemake itself brings
 import copy
 import difflib
 import math
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import jsonschema
 import yaml
 
-from multiloss import addresses, encoder_weights, ensembles, layouts, losses
+from multiloss import addresses, encoder_weights, ensembles, layouts, losses, study
 from multiloss.errors import UserError
 
 SCHEMA = Path(__file__).resolve().parents[1] / "schemas" / "config.schema.yaml"
@@ -120,14 +119,17 @@ def validate(config: Mapping[str, Any]) -> dict[str, Any]:
     if error is not None:
         raise UserError(_message(error))
     _refuse_endless(config)
-    for section, kind in (("segmentation", "segmentation"), ("classification", "classification")):
-        config[section]["losses"] = [
-            _check_loss(entry, section, kind) for entry in config[section]["losses"]
-        ]
-        names = [entry["name"] for entry in config[section]["losses"]]
-        for name in names:
-            if names.count(name) > 1:
-                raise UserError(f"config: {section}.losses: '{name}' is listed twice")
+    config["segmentation"]["losses"] = [
+        _check_loss(entry, "segmentation", "segmentation")
+        for entry in config["segmentation"]["losses"]
+    ]
+    _refuse_twice("segmentation", [entry["name"] for entry in config["segmentation"]["losses"]])
+    config["classification"]["losses"] = [
+        _check_variant(entry, config["classification"])
+        for entry in config["classification"]["losses"]
+    ]
+    names = [study.variant_name(entry) for entry in config["classification"]["losses"]]
+    _refuse_twice("classification", names, "; give one a name of its own with `as`")
     _check_sources(config)
     _check_address("segmentation.encoder_weights", config["segmentation"]["encoder_weights"])
     _check_consistency(config)
@@ -158,6 +160,54 @@ def _check_loss(entry: str | Mapping[str, Any], section: str, kind: str) -> dict
     except UserError as error:
         raise UserError(f"config: {section}.losses: {error}") from None
     return {"name": name, **catalog[name], **entry}
+
+
+def _refuse_twice(section: str, names: list[str], remedy: str = "") -> None:
+    """Not even in other letters: some file systems take focal and Focal for the same."""
+    for place, name in enumerate(names):
+        if name.lower() in [other.lower() for other in names[:place]]:
+            raise UserError(f"config: {section}.losses: '{name}' is listed twice{remedy}")
+
+
+def _check_variant(entry: str | Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, Any]:
+    """An entry of `classification.losses`: the loss with all its parameters, and what else it says.
+
+    `settings`: the config's `classification`, whose training and augmentation the entry changes;
+    of both it keeps the keys that it gives, each complete.
+    """
+    entry = {"name": entry} if isinstance(entry, str) else dict(entry)
+    own = {key: entry.pop(key) for key in study.OWN_KEYS if key in entry}
+    loss = _check_loss(entry, "classification", "classification")
+    if "as" in own:
+        fault = study.fault_of_name(own["as"], loss["name"], losses.catalog("classification"))
+        if fault:
+            raise UserError(
+                f"config: classification.losses: as: '{own['as']}' cannot be a variant's name: "
+                f"{fault}"
+            )
+    name = study.variant_name({**loss, **own})
+    for key in ("training", "augmentation"):
+        if key in own:
+            merged = {key: _merged(settings[key], own[key])}
+            schema = load_schema()
+            part = {"$ref": f"#/$defs/{key}"}
+            checker = {"type": "object", "properties": {key: part}, "$defs": schema["$defs"]}
+            validator = _with_defaults(jsonschema.Draft202012Validator)(checker)
+            error = jsonschema.exceptions.best_match(validator.iter_errors(merged), key=_depth)
+            if error is not None:
+                where = f"config: classification.losses: '{name}': "
+                raise UserError(_message(error).replace("config: ", where, 1))
+            own[key] = {changed: merged[key][changed] for changed in own[key]}
+    return {**loss, **own}
+
+
+def _merged(base: Mapping[str, Any], change: Mapping[str, Any]) -> dict[str, Any]:
+    """A copy of `base` with the keys of `change`, mappings within mappings likewise."""
+    merged = copy.deepcopy(dict(base))
+    for key, value in change.items():
+        both = isinstance(value, Mapping) and isinstance(merged.get(key), Mapping)
+        merged[key] = _merged(merged[key], value) if both else copy.deepcopy(value)
+    return merged
 
 
 def _check_sources(config: Mapping[str, Any]) -> None:
@@ -207,7 +257,7 @@ def _refuse_endless(value: Any, key: str = "") -> None:
 
 
 def _check_consistency(config: Mapping[str, Any]) -> None:
-    names = [entry["name"] for entry in config["classification"]["losses"]]
+    names = [study.variant_name(entry) for entry in config["classification"]["losses"]]
     baseline = config["significance"]["baseline"]
     if baseline not in names:
         raise UserError(
@@ -265,107 +315,9 @@ def _check_consistency(config: Mapping[str, Any]) -> None:
         monitor = config[section]["training"]["monitor"]
         if monitor in wrong.split():
             raise UserError(f"config: {section}.training.monitor: '{monitor}' does not exist there")
-
-
-@dataclass(frozen=True)
-class Arm:
-    """One way of training a classifier; `name` is the {loss} of its files."""
-
-    name: str
-    loss: dict[str, Any]
-    class_weights: str
-    crop: bool
-    ablation: str | None = None
-
-
-def arms(config: Mapping[str, Any]) -> dict[str, Arm]:
-    """All classifiers to train per replicate: one per loss, and the configured ablations."""
-    weights = config["classification"]["class_weights"]
-    found = {
-        entry["name"]: Arm(entry["name"], entry, weights, crop=True)
-        for entry in config["classification"]["losses"]
-    }
-    base = found[config["significance"]["baseline"]]
-    for ablation in config["ablations"]:
-        name = f"{base.name}_{ablation}"
-        found[name] = Arm(
-            name,
-            base.loss,
-            "none" if ablation == "without_class_weights" else weights,
-            crop=ablation != "without_crop",
-            ablation=ablation,
-        )
-    return found
-
-
-def val_decides(config: Mapping[str, Any]) -> dict[str, bool]:
-    """Whether the val split has a say in the weights of `classification` and `model_level`.
-
-    It has where it chooses the epoch, ends a training or lowers the learning rate.
-    """
-    trainings = {
-        "classification": config["classification"]["training"],
-        "model_level": config["ensembles"]["model_level"]["training"],
-    }
-    return {
-        name: training["keep"] == "best"
-        or training["early_stopping"] is not None
-        or training["reduce_on_plateau"] is not None
-        for name, training in trainings.items()
-    }
-
-
-def models(config: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """Every model of the study by name, with kind, loss, replicate, method and k.
-
-    Kinds: `single`, `ablation`, `ensemble`, `seed_ensemble` (k seeds of one loss averaged) and
-    `seed` (the further trainings of that loss where k is more than the replicates); an
-    ensemble's `level` is `prediction`, `model`, or `model_average` for the weighted average of
-    the model-level ensembles.
-    """
-    return dict(_models(config))
-
-
-def _models(config: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
-    def entry(kind: str, **values: Any) -> dict[str, Any]:
-        return (
-            dict.fromkeys(("loss", "replicate", "method", "k", "level")) | {"kind": kind} | values
-        )
-
-    replicates = range(config["replicates"])
-    for arm in arms(config).values():
-        for replicate in replicates:
-            kind = "ablation" if arm.ablation else "single"
-            yield f"{arm.name}-r{replicate}", entry(kind, loss=arm.name, replicate=replicate)
-    chosen = config["ensembles"]["methods"]
-    for replicate in replicates:
-        for method in chosen:
-            for k in config["ensembles"]["top_k"]:
-                level = "model" if method == "model_level" else "prediction"
-                yield (
-                    f"{method}-top{k}-r{replicate}",
-                    entry("ensemble", replicate=replicate, method=method, k=k, level=level),
-                )
-        if "model_level" in chosen and "weighted_average" in chosen:
-            yield (
-                f"weighted_average-model_level-r{replicate}",
-                entry(
-                    "ensemble",
-                    replicate=replicate,
-                    method="weighted_average",
-                    k=len(config["ensembles"]["top_k"]),
-                    level="model_average",
-                ),
-            )
-    seeds = config["ensembles"]["seed_ensemble"]
-    loss = seeds["loss"] or config["significance"]["baseline"]
-    further = seeds["further_seeds"] and chosen
-    if further:
-        for seed in range(config["replicates"], max(config["ensembles"]["top_k"], default=0)):
-            yield f"{loss}-r{seed}", entry("seed", loss=loss, replicate=seed)
-    for k in config["ensembles"]["top_k"]:
-        if further or config["replicates"] >= k:
-            yield (
-                f"seed_average-{loss}-top{k}",
-                entry("seed_ensemble", loss=loss, method="seed_average", k=k),
+    for entry in config["classification"]["losses"]:
+        if entry.get("training", {}).get("monitor") == "val_dice":
+            raise UserError(
+                f"config: classification.losses: '{study.variant_name(entry)}': training.monitor: "
+                "'val_dice' does not exist there"
             )

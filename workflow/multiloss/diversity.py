@@ -14,26 +14,27 @@ from multiloss.statistics.bootstrap import (
     patient_weights,
     percentile_interval,
 )
+from multiloss.study import Model, Models
 
 
-def model_pairs(models: Sequence[str]) -> list[tuple[int, int, str]]:
-    """Pairs worth comparing among `{loss}-r{replicate}` models, by index, and what differs.
+def model_pairs(models: Sequence[Model]) -> list[tuple[int, int, str]]:
+    """Pairs of trained models that are worth comparing, by index, and what differs.
 
-    `losses`: two losses, same replicate; `seeds`: two replicates of one loss. Pairs in which
+    `losses`: two variants, same replicate; `seeds`: two replicates of one variant. Pairs in which
     both differ say nothing that these do not.
     """
-    parts = [model.rpartition("-r") for model in models]
     found = []
     for i, j in combinations(range(len(models)), 2):
-        if parts[i][2] == parts[j][2]:
+        if models[i].replicate == models[j].replicate:
             found.append((i, j, "losses"))
-        elif parts[i][0] == parts[j][0]:
+        elif models[i].variant == models[j].variant:
             found.append((i, j, "seeds"))
     return found
 
 
 def table(
     predictions: Predictions,
+    models: Models,
     split: str,
     resamples: int,
     confidence: float,
@@ -47,16 +48,16 @@ def table(
     """
     part = predictions.only(split)
     usable = np.flatnonzero(np.isfinite(part.p).all(axis=(1, 2)))
-    models = [part.models[k] for k in usable]
+    names = [part.models[k] for k in usable]
     y = part.y
     right = part.p[usable].argmax(axis=2) == y
-    pairs = model_pairs(models)
+    pairs = model_pairs([models[name] for name in names])
     weights = patient_weights(part.patients, label_strata(part.patients, y), resamples, rng)
     rows = []
     for i, j, differs in pairs:
         values = pairwise_agreement(right, [(i, j)])[0, 0]
         low, high = percentile_interval(pairwise_agreement(right, [(i, j)], weights)[0], confidence)
-        row = {"split": split, "model_a": models[i], "model_b": models[j], "differs": differs}
+        row = {"split": split, "model_a": names[i], "model_b": names[j], "differs": differs}
         for column, name in enumerate(MEASURES):
             row |= {
                 name: values[column],

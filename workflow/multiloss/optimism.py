@@ -25,12 +25,12 @@ from multiloss.statistics.bootstrap import (
     patient_weights,
     percentile_interval,
 )
+from multiloss.study import BEST_SINGLE, of_replicate
 
 METRICS = ("mcc", "accuracy", "precision", "recall", "f1", "auroc", "auprc", "log_loss")
 RESTARTS = 50
 # The weights' problem is convex: in a resample a few starts find what fifty find.
 RESAMPLE_STARTS = 2
-BEST_SINGLE = "best_single"
 UNMADE = np.full(len(METRICS), np.nan)
 LABEL = "not a result: what choosing and fitting on the test split would add"
 
@@ -66,10 +66,11 @@ def table(
     options: Mapping[str, Mapping[str, Any]],
     seed: int,
     settings: Settings = Settings(),
+    replicate: int = 0,
 ) -> pd.DataFrame:
     """Optimism of each prediction-level ensemble of one replicate, and of its best single model.
 
-    `singles`: single models of one replicate; `ensembles`: by name `method`, `k`, `replicate`;
+    `singles`: single models of `replicate`; `ensembles`: by name `method`, `k`, `replicate`;
     `options`: by method, as for `ensembles.build`, so that `ours` are the study's own values.
     What cannot be made, for want of members or of a class, has empty rows with the reason.
 
@@ -83,9 +84,12 @@ def table(
     """
     usable = [m for m, p in zip(singles.models, singles.p, strict=True) if np.isfinite(p).all()]
     parts = [singles.only(split) for split in (selection.SPLIT, "test")]
-    replicate = int(singles.models[0].rpartition("-r")[2])
     entries = {
-        f"{BEST_SINGLE}-r{replicate}": {"method": BEST_SINGLE, "k": 1, "replicate": replicate},
+        of_replicate(BEST_SINGLE, replicate): {
+            "method": BEST_SINGLE,
+            "k": 1,
+            "replicate": replicate,
+        },
         **ensembles,
     }
     count = max(settings.resamples, settings.stacking_resamples)

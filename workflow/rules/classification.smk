@@ -1,4 +1,27 @@
-# One classifier for each loss and replicate; its predictions are written once and reused.
+# One classifier for each variant and replicate; its predictions are written once and reused.
+
+
+rule models:
+    output:
+        models=RESULTS / "data/models.csv",
+    log:
+        LOGS / "models.log",
+    benchmark:
+        BENCHMARKS / "models.tsv"
+    localrule: True
+    conda:
+        "../../envs/data.yaml"
+    threads: threads_of("data")
+    resources:
+        mem_mb=memory_of("data"),
+        runtime=runtime_of("data"),
+    params:
+        models=entries_of(STUDY.models),
+        code=code_of("models.py"),
+    message:
+        "Listing the study's models"
+    script:
+        "../scripts/models.py"
 
 
 rule train:
@@ -8,13 +31,13 @@ rule train:
         chosen=rules.score_segmenters.output.chosen,
         segmenters=rules.score_segmenters.input.models,
     output:
-        model=RESULTS / "models/{loss}/{replicate}.keras",
-        history=RESULTS / "models/{loss}/{replicate}.history.csv",
-        versions=RESULTS / "models/{loss}/{replicate}.versions.json",
+        model=RESULTS / "models/{variant}/{replicate}.keras",
+        history=RESULTS / "models/{variant}/{replicate}.history.csv",
+        versions=RESULTS / "models/{variant}/{replicate}.versions.json",
     log:
-        LOGS / "train/{loss}-r{replicate}.log",
+        LOGS / f"train/{study.OF_VARIANT}.log",
     benchmark:
-        BENCHMARKS / "train/{loss}-r{replicate}.tsv"
+        BENCHMARKS / f"train/{study.OF_VARIANT}.tsv"
     priority: 20
     conda:
         "../../envs/tensorflow.yaml"
@@ -24,21 +47,24 @@ rule train:
         runtime=runtime_of("training"),
         gpu=gpus_of("training"),
     params:
-        loss=lambda wildcards: ARMS[wildcards.loss].loss,
-        class_weights=lambda wildcards: ARMS[wildcards.loss].class_weights,
+        name=lambda wildcards: study.OF_VARIANT.format(**wildcards),
+        loss=lambda wildcards: STUDY.variants[wildcards.variant].loss,
+        class_weights=lambda wildcards: STUDY.variants[wildcards.variant].class_weights,
         classes=config["classes"],
         backbone=config["classification"]["backbone"],
-        training=config["classification"]["training"],
-        augmentation=config["classification"]["augmentation"],
+        training=lambda wildcards: STUDY.variants[wildcards.variant].training,
+        augmentation=lambda wildcards: STUDY.variants[wildcards.variant].augmentation,
         segmentation_losses=SEGMENTATION_LOSSES,
         seed=config["seed"],
         tensorflow_threads=threads_of("training"),
         code=code_of(
             "train.py",
-            losses=lambda wildcards: [("classification", ARMS[wildcards.loss].loss["name"])],
+            losses=lambda wildcards: [
+                ("classification", STUDY.variants[wildcards.variant].loss["name"])
+            ],
         ),
     message:
-        "Training a classifier with loss {wildcards.loss}, replicate {wildcards.replicate}"
+        "Training classifier {wildcards.variant}, replicate {wildcards.replicate}"
     script:
         "../scripts/train.py"
 
@@ -50,11 +76,11 @@ rule predict:
         model=rules.train.output.model,
         history=rules.train.output.history,
     output:
-        predictions=RESULTS / "predictions/{loss}-r{replicate}.csv",
+        predictions=RESULTS / f"predictions/{study.OF_VARIANT}.csv",
     log:
-        LOGS / "predict/{loss}-r{replicate}.log",
+        LOGS / f"predict/{study.OF_VARIANT}.log",
     benchmark:
-        BENCHMARKS / "predict/{loss}-r{replicate}.tsv"
+        BENCHMARKS / f"predict/{study.OF_VARIANT}.tsv"
     conda:
         "../../envs/tensorflow.yaml"
     threads: threads_of("prediction")
@@ -68,6 +94,6 @@ rule predict:
         tensorflow_threads=threads_of("prediction"),
         code=code_of("predict.py"),
     message:
-        "Predicting with loss {wildcards.loss}, replicate {wildcards.replicate}"
+        "Predicting with {wildcards.variant}, replicate {wildcards.replicate}"
     script:
         "../scripts/predict.py"

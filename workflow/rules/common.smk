@@ -6,6 +6,7 @@ import re
 import shlex
 import sys
 import time
+from dataclasses import asdict
 from pathlib import Path
 
 from snakemake.common.configfile import load_configfile
@@ -45,7 +46,7 @@ if not Path(multiloss.__file__).parent.samefile(WORKFLOW / "multiloss"):
         f"before {WORKFLOW}"
     )
 
-from multiloss import addresses, encoder_weights, listing
+from multiloss import addresses, encoder_weights, listing, study
 from multiloss import config as configuration
 from multiloss.checkpoints import forget as forget_checkpoints
 from multiloss.errors import UserError
@@ -89,26 +90,24 @@ def missing_packages():
 SOURCES = {source["name"]: source for source in config["data"]["sources"]}
 REPLICATES = range(config["replicates"])
 SEGMENTATION_LOSSES = [loss["name"] for loss in config["segmentation"]["losses"]]
-ARMS = configuration.arms(config)
-MODELS = configuration.models(config)
-LOSSES = {arm.name: arm.loss for arm in ARMS.values() if arm.ablation is None}
+STUDY = study.Study(config)
 TOP_K = config["ensembles"]["top_k"]
 
 
-def models_of(kinds, replicate=None, levels=(None, "prediction", "model", "model_average")):
+def models_of(kinds, replicate=None, levels=study.LEVELS):
     """Names of the study's models of some kinds, in the order of the config."""
-    return [
-        name
-        for name, model in MODELS.items()
-        if model["kind"] in kinds
-        and model["level"] in levels
-        and (replicate is None or model["replicate"] == int(replicate))
-    ]
+    replicate = None if replicate is None else int(replicate)
+    return [model.name for model in STUDY.select(kinds, replicate, levels)]
 
 
-TRAINED = models_of(["single", "ablation", "seed"])
-# A loss that is averaged over seeds may have more training runs than the others.
-RUNS = range(1 + max(MODELS[model]["replicate"] for model in TRAINED))
+def entries_of(names):
+    """What some models are, as mappings, by name."""
+    return study.entries(STUDY.models[name] for name in names)
+
+
+TRAINED = models_of(study.TRAINED)
+# A variant that is averaged over seeds may have more training runs than the others.
+RUNS = range(1 + max(STUDY.models[model].replicate for model in TRAINED))
 MODEL_LEVEL = models_of(["ensemble"], levels=["model"])
 FIGURES = catalog.figures(config)
 
@@ -121,7 +120,7 @@ def alternatives(names):
 wildcard_constraints:
     source=alternatives(SOURCES),
     segmentation_loss=alternatives(SEGMENTATION_LOSSES),
-    loss=alternatives(ARMS),
+    variant=alternatives(STUDY.variants),
     replicate=alternatives(RUNS),
     k=alternatives(TOP_K),
     figure=alternatives(FIGURES),
@@ -148,9 +147,9 @@ def gpus_of(step):
 
 
 def trained_model(model):
-    """The file of a trained classifier by its name, such as `cce-r0`."""
-    loss, replicate = model.rsplit("-r", 1)
-    return f"{RESULTS}/models/{loss}/{replicate}.keras"
+    """The file of a trained classifier."""
+    known = STUDY.models[model]
+    return f"{RESULTS}/models/{known.variant}/{known.replicate}.keras"
 
 
 def model_file(model):

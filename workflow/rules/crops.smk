@@ -53,7 +53,7 @@ rule crop:
         margin=config["crop"]["margin"],
         png_size=config["crop"]["png_size"],
         image_size=config["classification"]["image_size"],
-        keep_whole=any(not arm.crop for arm in ARMS.values()),
+        keep_whole=any(not variant.crop for variant in STUDY.variants.values()),
         code=code_of("crop.py"),
     message:
         "Cropping all images to their lungs"

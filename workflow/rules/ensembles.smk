@@ -18,6 +18,7 @@ rule rank:
         mem_mb=memory_of("analysis"),
         runtime=runtime_of("analysis"),
     params:
+        models=lambda wildcards: entries_of(models_of(["single"], wildcards.replicate)),
         classes=config["classes"],
         code=code_of("rank.py"),
     message:
@@ -65,10 +66,10 @@ rule model_level:
         features=rules.features.output.features,
         models=rules.features.input.models,
     output:
-        model=RESULTS / "ensembles/models/model_level-top{k}-r{replicate}.keras",
-        history=RESULTS / "ensembles/models/model_level-top{k}-r{replicate}.history.csv",
-        versions=RESULTS / "ensembles/models/model_level-top{k}-r{replicate}.versions.json",
-        predictions=RESULTS / "predictions/model_level-top{k}-r{replicate}.csv",
+        model=RESULTS / f"ensembles/models/{study.OF_MODEL_LEVEL}.keras",
+        history=RESULTS / f"ensembles/models/{study.OF_MODEL_LEVEL}.history.csv",
+        versions=RESULTS / f"ensembles/models/{study.OF_MODEL_LEVEL}.versions.json",
+        predictions=RESULTS / f"predictions/{study.OF_MODEL_LEVEL}.csv",
     log:
         LOGS / "model_level/top{k}-r{replicate}.log",
     benchmark:
@@ -109,11 +110,12 @@ rule ensemble:
         model_level=of_replicate(["ensemble"], levels=["model"]),
     output:
         predictions=expand(
-            RESULTS / "predictions/{ensemble}-r{{replicate}}.csv",
-            ensemble=[
-                name.removesuffix("-r0")
-                for name in models_of(["ensemble"], 0, levels=["prediction", "model_average"])
+            RESULTS / f"predictions/{study.OF_FAMILY}.csv",
+            family=[
+                model.family
+                for model in STUDY.select(["ensemble"], 0, ["prediction", "model_average"])
             ],
+            allow_missing=True,
         ),
         weights=RESULTS / "ensembles/r{replicate}/weights.csv",
         candidates=RESULTS / "ensembles/r{replicate}/candidates.csv",
@@ -145,14 +147,14 @@ rule ensemble:
 rule seed_ensemble:
     input:
         predictions=lambda wildcards: predictions_of(
-            f"{wildcards.loss}-r{replicate}" for replicate in range(int(wildcards.k))
+            STUDY.models[study.OF_SEEDS.format(**wildcards)].members
         ),
     output:
-        predictions=RESULTS / "predictions/seed_average-{loss}-top{k}.csv",
+        predictions=RESULTS / f"predictions/{study.OF_SEEDS}.csv",
     log:
-        LOGS / "seed_ensemble/{loss}-top{k}.log",
+        LOGS / "seed_ensemble/{variant}-top{k}.log",
     benchmark:
-        BENCHMARKS / "seed_ensemble/{loss}-top{k}.tsv"
+        BENCHMARKS / "seed_ensemble/{variant}-top{k}.tsv"
     localrule: True
     conda:
         "../../envs/analysis.yaml"
@@ -164,7 +166,7 @@ rule seed_ensemble:
         classes=config["classes"],
         code=code_of("seed_ensemble.py"),
     message:
-        "Averaging {wildcards.k} seeds of {wildcards.loss}"
+        "Averaging {wildcards.k} seeds of {wildcards.variant}"
     script:
         "../scripts/seed_ensemble.py"
 
@@ -193,8 +195,9 @@ rule ensemble_tables:
         runtime=runtime_of("analysis"),
     params:
         classes=config["classes"],
-        ensembles={name: MODELS[name] for name in models_of(["ensemble"])},
-        seed_ensembles={name: MODELS[name] for name in models_of(["seed_ensemble"])},
+        ensembles=entries_of(models_of(["ensemble"])),
+        seed_ensembles=entries_of(models_of(["seed_ensemble"])),
+        seeds=entries_of(models_of(["seed"])),
         code=code_of("ensemble_tables.py"),
     message:
         "Choosing the best single model and the best ensemble on the ensemble split"

@@ -1,9 +1,11 @@
 # Metrics with intervals, paired tests, calibration: from the stored predictions alone.
+LISTED = {name: asdict(variant) for name, variant in STUDY.listed.items()}
 
 
 rule evaluate:
     input:
-        predictions=predictions_of(MODELS),
+        predictions=predictions_of(STUDY.models),
+        models=rules.models.output.models,
         chosen=rules.ensemble_tables.output.chosen,
     output:
         metrics=report(
@@ -28,7 +30,6 @@ rule evaluate:
         mem_mb=memory_of("analysis"),
         runtime=runtime_of("analysis"),
     params:
-        models=MODELS,
         classes=config["classes"],
         evaluation=evaluation_keys(
             "resamples",
@@ -38,7 +39,7 @@ rule evaluate:
             "operating_point",
             "temperature_scaling",
         ),
-        val_decides=configuration.val_decides(config),
+        decided_on_val=STUDY.decided_on_val,
         seed=config["seed"],
         code=code_of("evaluate.py"),
     message:
@@ -49,7 +50,8 @@ rule evaluate:
 
 rule significance:
     input:
-        predictions=predictions_of(MODELS),
+        predictions=predictions_of(STUDY.models),
+        models=rules.models.output.models,
         members=rules.ensemble_tables.output.members,
     output:
         significance=report(
@@ -69,9 +71,8 @@ rule significance:
         mem_mb=memory_of("analysis"),
         runtime=runtime_of("analysis"),
     params:
-        models=MODELS,
         classes=config["classes"],
-        losses=LOSSES,
+        variants=LISTED,
         evaluation=evaluation_keys("resamples", "interval", "confidence", "ece_bins"),
         significance=config["significance"],
         seed=config["seed"],
@@ -84,7 +85,9 @@ rule significance:
 
 rule calibration:
     input:
-        predictions=predictions_of(MODELS),
+        predictions=predictions_of(STUDY.models),
+        models=rules.models.output.models,
+        members=rules.ensemble_tables.output.members,
         manifest=rules.splits.output.manifest,
     output:
         calibration=RESULTS / "tables/calibration.csv",
@@ -111,10 +114,11 @@ rule calibration:
         mem_mb=memory_of("analysis"),
         runtime=runtime_of("analysis"),
     params:
-        models=MODELS,
         classes=config["classes"],
-        class_weights=config["classification"]["class_weights"],
-        losses=LOSSES,
+        # By variant, and of the heads of model-level ensembles.
+        class_weights={name: variant.class_weights for name, variant in STUDY.variants.items()}
+        | {None: config["classification"]["class_weights"]},
+        variants=LISTED,
         evaluation=evaluation_keys(
             "resamples", "interval", "confidence", "ece_bins", "temperature_scaling"
         ),
@@ -128,7 +132,8 @@ rule calibration:
 
 rule replicates:
     input:
-        predictions=predictions_of(MODELS),
+        predictions=predictions_of(STUDY.models),
+        models=rules.models.output.models,
     output:
         replicates=report(
             RESULTS / "tables/replicates.csv",
@@ -153,9 +158,8 @@ rule replicates:
         mem_mb=memory_of("analysis"),
         runtime=runtime_of("analysis"),
     params:
-        models=MODELS,
         classes=config["classes"],
-        losses=LOSSES,
+        variants=LISTED,
         evaluation=evaluation_keys("resamples", "confidence", "ece_bins"),
         significance={key: config["significance"][key] for key in ("baseline", "alpha")},
         seed=config["seed"],
@@ -169,6 +173,7 @@ rule replicates:
 rule diversity:
     input:
         predictions=predictions_of(models_of(["single"])),
+        models=rules.models.output.models,
     output:
         table=report(
             RESULTS / "tables/diversity.csv",
@@ -201,6 +206,7 @@ rule diversity:
 rule optimism:
     input:
         predictions=predictions_of(models_of(["single"])),
+        models=rules.models.output.models,
     output:
         table=report(
             RESULTS / "tables/optimism.csv",
@@ -220,7 +226,7 @@ rule optimism:
         runtime=runtime_of("analysis"),
     params:
         classes=config["classes"],
-        ensembles={name: MODELS[name] for name in models_of(["ensemble"], levels=["prediction"])},
+        ensembles=models_of(["ensemble"], levels=["prediction"]),
         options=config["ensembles"]["options"],
         replicates=list(REPLICATES),
         resamples=config["evaluation"]["optimism_resamples"],

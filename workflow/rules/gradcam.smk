@@ -1,7 +1,6 @@
 # Heat maps of every single model and model-level ensemble, and how well they point.
 
-EXPLAINED = catalog.gradcam_models(config)
-UNCROPPED = [model for model in TRAINED if not ARMS[model.rsplit("-r", 1)[0]].crop]
+EXPLAINED = [model.name for model in STUDY.explained]
 
 
 rule gradcam:
@@ -26,7 +25,7 @@ rule gradcam:
         runtime=runtime_of("prediction"),
         gpu=gpus_of("prediction"),
     params:
-        layer=lambda wildcards: "ensemble_conv" if wildcards.model in MODEL_LEVEL else "dcl",
+        layer=lambda wildcards: STUDY.models[wildcards.model].explained_layer,
         # Only what the maps depend on: a changed threshold of a figure must not rerun them.
         gradcam={
             key: config["gradcam"][key]
@@ -70,8 +69,7 @@ rule localisation:
         mem_mb=memory_of("analysis"),
         runtime=runtime_of("analysis"),
     params:
-        models={model: MODELS[model]["kind"] for model in EXPLAINED},
-        uncropped=UNCROPPED,
+        models=entries_of(EXPLAINED),
         classes=config["classes"],
         gradcam={
             key: config["gradcam"][key]

@@ -62,7 +62,7 @@ def initial_weights(wildcards):
 
 def training_images(wildcards):
     """Crops, or the whole images for the ablation without crop."""
-    crop = ARMS[wildcards.loss].crop
+    crop = STUDY.variants[wildcards.variant].crop
     return rules.crop.output.images if crop else rules.crop.output.whole
 
 
@@ -80,7 +80,7 @@ def of_replicate(kinds, levels=(None,)):
 
 def ensembles_of(replicate):
     """The ensembles of a replicate by name, as the scripts take them."""
-    return {name: MODELS[name] for name in models_of(["ensemble"], replicate=replicate)}
+    return entries_of(models_of(["ensemble"], replicate=replicate))
 
 
 def figure_of(wildcards):
@@ -99,9 +99,9 @@ def figure_inputs(wildcards):
 
 
 def explained_images(wildcards):
-    """What the network saw: crops, or whole images for the arm without the crop."""
-    whole = wildcards.model in UNCROPPED
-    return rules.crop.output.whole if whole else rules.crop.output.images
+    """What the network saw: crops, or whole images for the variant without the crop."""
+    cropped = STUDY.models[wildcards.model].cropped
+    return rules.crop.output.images if cropped else rules.crop.output.whole
 
 
 def locked_versions():
@@ -135,6 +135,6 @@ def all_outputs(wildcards):
         *rules.report.input.tables,
         *rules.report.input.figures,
         *(model_file(model) for model in [*TRAINED, *MODEL_LEVEL]),
-        *predictions_of(MODELS),
+        *predictions_of(STUDY.models),
         rules.mask.output.masks,
     ]

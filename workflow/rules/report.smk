@@ -4,6 +4,7 @@
 TABLES = [
     rules.manifest.output.rejected,
     rules.splits.output,
+    rules.models.output.models,
     rules.leakage.output,
     rules.segmentation_scores.output.scores,
     rules.crop.output.boxes,

@@ -1,7 +1,7 @@
 """Measure for each pair of single models whether they err on the same test images."""
 
 import numpy as np
-from multiloss import diversity
+from multiloss import diversity, study
 from multiloss.ensembles import predictions
 from multiloss.files import write_csv
 from multiloss.script import run
@@ -11,9 +11,10 @@ from multiloss.seeds import derive
 def main(snakemake) -> None:
     params = snakemake.params
     singles = predictions.read(snakemake.input.predictions, params.classes, splits=["test"])
+    models = study.read_models(snakemake.input.models)
     rng = np.random.default_rng(derive(params.seed, "diversity"))
     write_csv(
-        diversity.table(singles, "test", params.resamples, params.confidence, rng),
+        diversity.table(singles, models, "test", params.resamples, params.confidence, rng),
         snakemake.output.table,
     )
 

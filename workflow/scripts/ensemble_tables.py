@@ -19,7 +19,8 @@ def main(snakemake) -> None:
         seeds = predictions.read(
             snakemake.input.seeds, snakemake.params.classes, splits=[selection.SPLIT]
         )
-        rankings = pd.concat([rankings, selection.rank(seeds)], ignore_index=True)
+        ranked = selection.rank(seeds, snakemake.params.seeds)
+        rankings = pd.concat([rankings, ranked], ignore_index=True)
     members = build.member_table(
         snakemake.params.ensembles, rankings, candidates, snakemake.params.seed_ensembles
     )

@@ -3,7 +3,7 @@
 import logging
 
 import pandas as pd
-from multiloss import evaluation
+from multiloss import evaluation, study
 from multiloss.ensembles import predictions
 from multiloss.files import write_csv
 from multiloss.script import run
@@ -13,8 +13,9 @@ logger = logging.getLogger(__name__)
 
 def main(snakemake) -> None:
     params = snakemake.params
-    options, models, seed = params.evaluation, params.models, params.seed
+    options, seed = params.evaluation, params.seed
     found = predictions.read(snakemake.input.predictions, params.classes)
+    models = study.entries(study.read_models(snakemake.input.models, found.models).values())
     everything, entries = found, dict(models)
     if options["temperature_scaling"]:
         scaled, added, _ = evaluation.with_temperatures(found, models)
@@ -23,7 +24,7 @@ def main(snakemake) -> None:
     logger.info("Evaluating %d models on %d images", len(everything.models), len(found.rows))
     chosen = pd.read_csv(snakemake.input.chosen)
     single = set(chosen.loc[chosen["what"] == "single", "model"])
-    flattered = evaluation.flattered_models(entries, single, params.val_decides)
+    flattered = evaluation.flattered_models(entries, single, params.decided_on_val)
     threads = snakemake.threads
     tables = {
         "metrics": evaluation.metrics_table(

@@ -15,8 +15,8 @@ def main(snakemake) -> None:
     images = manifest[manifest["split"] == "test"].reset_index(drop=True)
     boxes = pd.read_csv(snakemake.input.boxes, dtype={"image_id": str}, keep_default_na=False)
     models = [
-        localisation.load(path, name, kind, cropped=name not in params.uncropped)
-        for path, (name, kind) in zip(snakemake.input.maps, params.models.items(), strict=True)
+        localisation.load(path, model["name"], model["kind"], model["cropped"])
+        for path, model in zip(snakemake.input.maps, params.models.values(), strict=True)
     ]
     options = localisation.Options(
         params.gradcam["localisation_thresholds"],

@@ -9,7 +9,7 @@ def main(snakemake) -> None:
     singles = predictions.read(
         snakemake.input.predictions, snakemake.params.classes, splits=[selection.SPLIT]
     )
-    write_csv(selection.rank(singles), snakemake.output.ranking)
+    write_csv(selection.rank(singles, snakemake.params.models), snakemake.output.ranking)
 
 
 run(main, globals().get("snakemake"))

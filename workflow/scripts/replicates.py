@@ -1,6 +1,6 @@
 """Separate what the loss does from what the seed does."""
 
-from multiloss import evaluation
+from multiloss import evaluation, study
 from multiloss.ensembles import predictions
 from multiloss.files import write_csv
 from multiloss.script import run
@@ -9,8 +9,9 @@ from multiloss.script import run
 def main(snakemake) -> None:
     params = snakemake.params
     found = predictions.read(snakemake.input.predictions, params.classes)
+    models = study.entries(study.read_models(snakemake.input.models, found.models).values())
     summary, compared = evaluation.replicate_tables(
-        found, params.models, params.significance, params.evaluation, params.seed, params.losses
+        found, models, params.significance, params.evaluation, params.seed, params.variants
     )
     write_csv(summary, snakemake.output.replicates)
     write_csv(compared, snakemake.output.replicate_comparisons)

@@ -3,7 +3,7 @@
 import logging
 
 import pandas as pd
-from multiloss import evaluation
+from multiloss import evaluation, study
 from multiloss.ensembles import predictions
 from multiloss.evaluation import families
 from multiloss.files import write_csv
@@ -15,16 +15,17 @@ logger = logging.getLogger(__name__)
 def main(snakemake) -> None:
     params = snakemake.params
     found = predictions.read(snakemake.input.predictions, params.classes)
+    models = study.entries(study.read_models(snakemake.input.models, found.models).values())
     table = evaluation.significance_table(
         found,
-        params.models,
+        models,
         pd.read_csv(snakemake.input.members),
         params.significance,
         params.evaluation,
         params.seed,
-        params.losses,
+        params.variants,
     )
-    for loss, reason in families.plain_forms(params.losses)[1].items():
+    for loss, reason in families.plain_forms(params.variants)[1].items():
         logger.info("No calibrated against plain comparison of %s: %s", loss, reason)
     write_csv(table, snakemake.output.significance)
 

@@ -1,4 +1,4 @@
-"""Train one classifier: one loss, one replicate."""
+"""Train one classifier: one variant, one replicate."""
 
 from pathlib import Path
 
@@ -27,9 +27,8 @@ def main(snakemake) -> None:
     labels = labels.fillna(-1).astype(int).to_numpy()
     train, val = (np.flatnonzero(manifest["split"] == split) for split in ("train", "val"))
 
-    arm = snakemake.wildcards.loss
-    name = f"{arm}-r{snakemake.wildcards.replicate}"
-    seed = derive(params.seed, "classification", arm, snakemake.wildcards.replicate)
+    variant, replicate = snakemake.wildcards.variant, snakemake.wildcards.replicate
+    seed = derive(params.seed, "classification", variant, replicate)
     weights = np.ones(len(params.classes), np.float32)
     if params.class_weights == "balanced":
         weights = classifier.class_weights(labels[train], len(params.classes))
@@ -55,7 +54,7 @@ def main(snakemake) -> None:
         options,
         seed,
         checkpoint,
-        name,
+        params.name,
     )
     prediction.save_model(model, output)
     write_csv(history, snakemake.output.history)

@@ -18,6 +18,7 @@ from multiloss.errors import UserError
 from multiloss.seeds import derive
 from multiloss.statistics.bootstrap import label_strata, patient_weights, percentile_interval
 from multiloss.statistics.degenerate import CHANCE, DOMINATES, NEVER, problems
+from multiloss.study import SEED_AVERAGE
 
 logger = logging.getLogger(__name__)
 
@@ -74,8 +75,9 @@ def build(
 
     `singles`: the replicate's single models, all rows; `ranking` as from `selection.rank`;
     `model_level`: the model-level ensembles, None if there are none; `ensembles`: by name
-    `method`, `k`, `replicate` and `level`, which is `prediction`, `model` (made elsewhere, only
-    judged here) or `model_average` (of the model-level ensembles). `options`: by method.
+    `method`, `k`, `replicate`, `members` (where they are not the top k) and `level`, which is
+    `prediction`, `model` (made elsewhere, only judged here) or `model_average` (of the model-level
+    ensembles). `options`: by method.
     An ensemble with a failed member, or of a fitted method where the split lacks a class, is a
     gap; where a class has one patient alone, fitted methods are fitted but not judged.
     Raises UserError for models on different images.
@@ -109,15 +111,15 @@ def build(
              "n_patients": len(np.unique(patients)), "reason": "; ".join(reasons), **values}
         )  # fmt: skip
 
+    run_of = dict(zip(ranking["model"], ranking["replicate"], strict=True))
     nothing = np.full(fitting.p.shape[1:], np.nan)
     for model, p in zip(fitting.models, fitting.p, strict=True):
-        replicate = int(model.rpartition("-r")[2])
         reason = "" if np.isfinite(p).all() else selection.FAILED
-        judge(model, p, p, reason, kind="single", replicate=replicate, folds=0, complexity=0)
+        judge(model, p, p, reason, kind="single", replicate=run_of[model], folds=0, complexity=0)
     for name, entry in ensembles.items():
         about = {key: entry[key] for key in ("method", "k", "replicate")} | {"kind": "ensemble"}
         average = entry["level"] == "model_average"
-        members = _members(entry, ensembles, ranking)
+        members = _members(entry, ranking)
         stored = (model_level if average else singles).of(members)
         lost = [m for m, p in zip(members, stored, strict=True) if not np.isfinite(p).all()]
         reason = f"no probabilities: its member {lost[0]} has none" if lost else ""
@@ -195,19 +197,9 @@ def _tell(candidates: Sequence[Mapping[str, Any]]) -> None:
         )
 
 
-def _members(
-    entry: Mapping[str, Any],
-    ensembles: Mapping[str, Mapping[str, Any]],
-    ranking: pd.DataFrame,
-) -> list[str]:
-    """The members of one ensemble: the top k, or all model-level ensembles of its replicate."""
-    if entry["level"] != "model_average":
-        return selection.members(ranking, entry["k"])
-    return [
-        name
-        for name, other in ensembles.items()
-        if other["level"] == "model" and other["replicate"] == entry["replicate"]
-    ]
+def _members(entry: Mapping[str, Any], ranking: pd.DataFrame) -> list[str]:
+    """The members of one ensemble: those it has from the start, or the top k."""
+    return list(entry["members"]) or selection.members(ranking, entry["k"])
 
 
 MEMBER_COLUMNS = [
@@ -224,8 +216,8 @@ def member_table(
     """Who is in which ensemble, by which score: one row for each member, best first.
 
     `ensembles` as in `build`, of all replicates; `rankings` and `candidates` of all replicates,
-    one below the other, the rankings with the further seeds; `seed_ensembles`: by name the `loss`
-    and `k` of each ensemble of the first k seeds of one loss, which nothing was chosen for.
+    one below the other, the rankings with the further seeds; `seed_ensembles`: by name `members`
+    and `k` of each ensemble of the first k seeds of one variant, which nothing was chosen for.
     """
     score, compared = {}, {}
     for table in (rankings, candidates):
@@ -235,7 +227,7 @@ def member_table(
     rows = []
     for name, entry in ensembles.items():
         ranking = rankings[rankings["replicate"] == entry["replicate"]]
-        members = _members(entry, ensembles, ranking)
+        members = _members(entry, ranking)
         if entry["level"] == "model_average":
             members = _by_score(members, compared)
         rows += [
@@ -243,9 +235,9 @@ def member_table(
             for rank, member in enumerate(members)
         ]
     for name, entry in seed_ensembles.items():
-        members = _by_score([f"{entry['loss']}-r{r}" for r in range(entry["k"])], compared)
+        members = _by_score(list(entry["members"]), compared)
         rows += [
-            (name, "seed_average", entry["k"], None, member, rank + 1)
+            (name, SEED_AVERAGE, entry["k"], None, member, rank + 1)
             for rank, member in enumerate(members)
         ]
     table = pd.DataFrame(rows, columns=MEMBER_COLUMNS[:6])

@@ -1,5 +1,8 @@
 """Which single models an ensemble takes: the best by MCC on the `ensemble` split."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
@@ -51,20 +54,20 @@ def order(found: np.ndarray) -> np.ndarray:
     return np.lexsort((last, np.nan_to_num(log_loss, nan=np.inf), -compared(mcc, log_loss)))
 
 
-def rank(predictions: Predictions) -> pd.DataFrame:
+def rank(predictions: Predictions, models: Mapping[str, Mapping[str, Any]]) -> pd.DataFrame:
     """Rank the single models of one replicate; other splits' rows are not looked at.
 
-    `predictions` are in the order of the config. Columns: model, loss, replicate, metric, score,
+    `predictions` are in the order of the config; `models`: by name their `variant` and
+    `replicate`. Columns: model, loss (the variant), replicate, metric, score,
     log_loss, rank (1 is best), split, reason (why a score is empty, and what it counts as).
     """
     chosen_on = predictions.only(SPLIT)
     found = scores(chosen_on.p, chosen_on.y)[:, 0]
-    names = [name.rpartition("-r") for name in predictions.models]
     ranking = pd.DataFrame(
         {
             "model": predictions.models,
-            "loss": [loss for loss, _, _ in names],
-            "replicate": [int(replicate) for _, _, replicate in names],
+            "loss": [models[model]["variant"] for model in predictions.models],
+            "replicate": [models[model]["replicate"] for model in predictions.models],
             "metric": METRIC,
             "score": found[:, 0],
             "log_loss": found[:, 1],

@@ -13,7 +13,7 @@ from multiloss.evaluation.curves import curves_table
 from multiloss.evaluation.degenerate import degenerate_table
 from multiloss.evaluation.ranks import rank_shares, rank_table
 from multiloss.evaluation.replicates import replicate_tables
-from multiloss.evaluation.resamples import FAILED, failed, family
+from multiloss.evaluation.resamples import FAILED, failed
 from multiloss.evaluation.scores import (
     FLATTERED,
     NEAR_ONE,
@@ -31,7 +31,6 @@ __all__ = [
     "curves_table",
     "degenerate_table",
     "failed",
-    "family",
     "flattered_models",
     "join",
     "metrics_table",

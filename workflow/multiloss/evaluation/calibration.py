@@ -1,6 +1,6 @@
 """How far probabilities can be trusted: raw, temperature-scaled, corrected for class shares."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from math import nan
 from typing import Any
 
@@ -13,8 +13,7 @@ from multiloss.ensembles.predictions import Predictions
 from multiloss.evaluation.choices import with_temperatures
 from multiloss.evaluation.intervals import intervals
 from multiloss.evaluation.resamples import (
-    CHOICE_SPLIT,
-    TEMPERATURE_SUFFIX,
+    SCALED_FROM,
     Models,
     Options,
     failed,
@@ -24,6 +23,7 @@ from multiloss.evaluation.resamples import (
 from multiloss.evaluation.scores import votes_note
 from multiloss.statistics import paired
 from multiloss.statistics.crossed import crossed_comparison
+from multiloss.study import scaled as scaled_name
 
 Array = npt.NDArray[np.float64]
 
@@ -47,52 +47,59 @@ RAW, SCALED, CORRECTED, BOTH = (
 
 
 def trained_shares(
-    entry: Mapping[str, Any], class_weights: str, train: Array, ensemble: Array
-) -> Array:
-    """The class shares (K,) that a model's probabilities assume.
+    models: Models,
+    members: Mapping[str, Sequence[str]],
+    class_weights: Mapping[str | None, str],
+    train: Array,
+    ensemble: Array,
+) -> dict[str, Array]:
+    """By model the class shares (K,) that its probabilities assume.
 
     Uniform after balanced class weights, those of `train` without, those of `ensemble` for
-    stacking, which is fitted there without weights. Averages assume what their members do.
+    stacking, which is fitted there without weights. Averages assume the mean of what their
+    `members` do. `class_weights`: by variant, and for None those of model-level heads.
     """
-    if entry.get("method") == "stacking":
-        return ensemble
-    unweighted = str(entry.get("loss") or "").endswith("without_class_weights")
-    if class_weights == "balanced" and not unweighted:
-        return np.full(len(train), 1 / len(train))
-    return train
+
+    def of(model: str) -> Array:
+        entry = models[model]
+        if entry["method"] == "stacking":
+            return ensemble
+        if entry["kind"] in ("ensemble", "seed_ensemble") and entry["level"] != "model":
+            parts = [of(member) for member in members[model]]
+            # Equal shares stay what they are to the last digit.
+            same = all(np.array_equal(part, parts[0]) for part in parts)
+            return parts[0] if same else np.mean(parts, axis=0)
+        balanced = class_weights[entry["variant"]] == "balanced"
+        return np.full(len(train), 1 / len(train)) if balanced else train
+
+    return {model: of(model) for model in models}
 
 
 def _versions(
     found: Predictions,
     models: Models,
     options: Options,
-    class_weights: str,
-    train: Array,
+    assumed: Mapping[str, Array],
 ) -> tuple[dict[str, Predictions], dict[str, float]]:
     """The test predictions raw, temperature-scaled, prior-corrected, and both.
 
-    `train` (K,): class shares of the train split. Prior correction moves probabilities from
-    the shares of training to those of the test split, which a user would know as prevalence;
+    `assumed`: as from `trained_shares`. Prior correction moves probabilities from those class
+    shares to those of the test split, which a user would know as prevalence;
     it is the one place where test labels change probabilities, so it is for description only.
     """
     test = found.only("test")
     size = len(found.classes)
     shares = np.bincount(test.y, minlength=size) / len(test.y)
-    chosen = np.bincount(found.only(CHOICE_SPLIT).y, minlength=size)
     scaled, _, temperatures = with_temperatures(found, models)
     by_name = dict(zip(scaled.models, scaled.only("test").p, strict=True))
     after = np.stack(
-        [by_name.get(m + TEMPERATURE_SUFFIX, p) for m, p in zip(test.models, test.p, strict=True)]
+        [by_name.get(scaled_name(m), p) for m, p in zip(test.models, test.p, strict=True)]
     )
 
     def corrected(arrays: Array) -> Array:
         return np.stack(
             [
-                calibration.correct_prior(
-                    p,
-                    trained_shares(models[m], class_weights, train, chosen / chosen.sum()),
-                    shares,
-                )
+                calibration.correct_prior(p, assumed[m], shares)
                 for m, p in zip(test.models, arrays, strict=True)
             ]
         )
@@ -108,7 +115,8 @@ def _versions(
 def reliability_table(found: Predictions, models: Models, options: Options) -> pd.DataFrame:
     """Reliability bins of the predicted class on the test split: tables/calibration.csv.
 
-    Columns: model, kind, split, bin, n, n_patients, confidence, accuracy, ci_low, ci_high.
+    Columns: model, kind, split, bin, n, n_patients, confidence, accuracy, ci_low, ci_high,
+    scaled_from (of a temperature-scaled row, the model).
     """
     part, frames = found.only("test"), []
     for model, p in zip(part.models, part.p, strict=True):
@@ -119,8 +127,8 @@ def reliability_table(found: Predictions, models: Models, options: Options) -> p
                 {"model": model, "kind": models[model]["kind"], "split": "test"}.items()
             ):
                 bins.insert(place, key, value)
-            frames.append(bins)
-    columns = "model kind split bin n n_patients confidence accuracy ci_low ci_high"
+            frames.append(bins.assign(scaled_from=models[model].get(SCALED_FROM, "")))
+    columns = "model kind split bin n n_patients confidence accuracy ci_low ci_high scaled_from"
     return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=columns.split())
 
 
@@ -129,8 +137,7 @@ def calibration_tables(
     models: Models,
     options: Options,
     seed: int,
-    class_weights: str,
-    train: Array,
+    assumed: Mapping[str, Array],
     plain_of: Mapping[str, str],
     threads: int = 1,
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -138,10 +145,11 @@ def calibration_tables(
 
     Scores: model, kind, version, split, metric, value, ci_low, ci_high, ci_method,
     temperature, n, n_patients, reason. Comparisons: calibrated loss minus its plain form
-    (`plain_of`: plain loss by calibrated loss), for each replicate with the paired interval over
+    (`plain_of`: plain variant by calibrated one), for each replicate with the paired interval over
     patients, and for the mean over replicates (replicate 'mean') over patients and seeds.
+    `assumed`: class shares by model, as from `trained_shares`.
     """
-    versions, temperatures = _versions(found, models, options, class_weights, train)
+    versions, temperatures = _versions(found, models, options, assumed)
     test = versions[RAW]
     resamples = resample(test, options, seed, "test")
     size = {"n": len(test.rows), "n_patients": resamples.n_patients}
@@ -174,7 +182,7 @@ def calibration_tables(
                         "ci_low": low[column],
                         "ci_high": high[column],
                         "ci_method": methods[column],
-                        "temperature": temperatures[model + TEMPERATURE_SUFFIX] if scaled else nan,
+                        "temperature": temperatures[scaled_name(model)] if scaled else nan,
                         **size,
                         "reason": "; ".join(
                             filter(None, [reasons[column], votes_note(metric, models[model])])
@@ -182,7 +190,7 @@ def calibration_tables(
                     }
                 )
         places = {
-            (models[model]["loss"], models[model]["replicate"]): place
+            (models[model]["variant"], models[model]["replicate"]): place
             for place, model in enumerate(part.models)
             if models[model]["kind"] == "single" and not failed(part.p[place])
         }

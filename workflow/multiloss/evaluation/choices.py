@@ -7,11 +7,11 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from multiloss import calibration
+from multiloss import calibration, study
 from multiloss.ensembles.predictions import Predictions
 from multiloss.evaluation.resamples import (
     CHOICE_SPLIT,
-    TEMPERATURE_SUFFIX,
+    SCALED_FROM,
     Models,
     Options,
     failed,
@@ -27,7 +27,8 @@ def operating_points(
     """Thresholds of each model and class, chosen on the `ensemble` split alone.
 
     Returns the table (model, kind, class, rule, split, threshold, sensitivity, specificity, n,
-    n_positive, reason; the rates are those where it was chosen) and thresholds (K,) by model.
+    n_positive, reason, scaled_from; the rates are those where it was chosen) and thresholds (K,)
+    by model.
     """
     part = found.only(CHOICE_SPLIT)
     rule, y = options["operating_point"], part.y
@@ -53,6 +54,7 @@ def operating_points(
                     "n": len(y),
                     "n_positive": int((y == k).sum()),
                     "reason": point.reason,
+                    SCALED_FROM: models[model].get(SCALED_FROM, ""),
                 }
             )
         thresholds[model] = np.array(chosen)
@@ -62,21 +64,21 @@ def operating_points(
 def with_temperatures(
     found: Predictions, models: Models
 ) -> tuple[Predictions, dict[str, dict[str, Any]], dict[str, float]]:
-    """Add `{model}-temperature` for each model, one temperature each fitted on `ensemble`.
+    """Scale each model by a temperature of its own, fitted on `ensemble`.
 
     Returns the predictions of the scaled models alone, their entries (kind `temperature`,
-    the rest as the model's) and the temperatures.
+    `scaled_from` the model, the rest as the model's) and the temperatures by scaled model.
     """
     part = found.only(CHOICE_SPLIT)
     y, names, arrays, entries, temperatures = part.y, [], [], {}, {}
     for model, p, everything in zip(part.models, part.p, found.p, strict=True):
         if failed(everything):
             continue
-        name = model + TEMPERATURE_SUFFIX
+        name = study.scaled(model)
         temperatures[name] = calibration.fit_temperature(y, p)
         names.append(name)
         arrays.append(calibration.apply_temperature(everything, temperatures[name]))
-        entries[name] = {**models[model], "kind": "temperature"}
+        entries[name] = {**models[model], "kind": "temperature", SCALED_FROM: model}
     stacked = np.stack(arrays) if arrays else np.empty((0, *found.p.shape[1:]))
     return Predictions(found.rows, names, found.classes, stacked), entries, temperatures
 

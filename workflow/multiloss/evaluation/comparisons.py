@@ -18,7 +18,7 @@ from multiloss.evaluation.families import (
     PRIMARY,
     SEED_ENSEMBLE,
     SINGLES,
-    Losses,
+    Variants,
     pairs,
     without_seed_ensemble,
 )
@@ -199,19 +199,19 @@ def significance_table(
     options: Options,
     evaluate: Options,
     seed: int,
-    losses: Losses | None = None,
+    variants: Variants | None = None,
 ) -> pd.DataFrame:
     """All paired tests on the test split with Holm's correction: tables/significance.csv.
 
     `options`: the config's `significance`, `evaluate`: its `evaluation`. Each value of
     `family` is one Holm family: the primary tests (permutation, MCC and accuracy together)
-    have the plain name of the comparison, each other test a family of its own. `losses`: as in
+    have the plain name of the comparison, each other test a family of its own. `variants`: as in
     `families.pairs`.
     """
     models = {model: models[model] for model in found.models}
     planned = [
         pair
-        for pair in pairs(models, members, options["baseline"], losses)
+        for pair in pairs(models, members, options["baseline"], variants)
         if pair[1] in models and pair[2] in models
     ]
     sizes = pd.Series([family for family, _, _ in planned], dtype=str).value_counts()

@@ -1,5 +1,6 @@
 """Which models are compared with which, and in which families of Holm's correction."""
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -8,8 +9,9 @@ import pandas as pd
 from multiloss.evaluation.resamples import Models
 from multiloss.losses import catalog
 
-# A loss by the name that files and tables use: its entry in the config, `name` and parameters.
-Losses = Mapping[str, Mapping[str, Any]]
+# By the name that files and tables use, the fields of a `study.Variant` as a mapping; `loss` is
+# the loss's entry in the config, its `name` and parameters.
+Variants = Mapping[str, Mapping[str, Any]]
 
 # What the losses' docstrings say of their special cases: a loss whose parameter is 0 (or with
 # None always, since labels are one-hot) is the other one with the parameters that are left.
@@ -50,8 +52,13 @@ Pair = tuple[str, str, str]
 
 
 def named(losses: Iterable[str]) -> dict[str, dict[str, Any]]:
-    """Losses of a study that gives no parameters."""
-    return {name: {"name": name} for name in losses}
+    """Variants of a study that gives no parameters and trains all losses alike."""
+    return {name: {"loss": {"name": name}} for name in losses}
+
+
+def _setting(variant: Mapping[str, Any]) -> str:
+    """All that a variant's training depends on beside its loss and the random numbers."""
+    return json.dumps({k: v for k, v in variant.items() if k not in ("name", "loss")})
 
 
 def parameters(entry: Mapping[str, Any]) -> dict[str, Any]:
@@ -74,44 +81,52 @@ def objective(entry: Mapping[str, Any]) -> tuple[str, frozenset[tuple[str, Any]]
     return name, frozenset(left.items())
 
 
-def same_objective(losses: Losses) -> list[tuple[str, str]]:
-    """Pairs of losses that are one objective: such models differ by run-to-run noise alone.
+def same_objective(variants: Variants) -> list[tuple[str, str]]:
+    """Pairs of variants with one objective, trained alike: they differ by noise alone.
 
-    The second is the loss that bears the objective's own name, or else the first in the config.
+    The second is the one whose loss bears the objective's own name, or else the first listed.
     """
-    groups: dict[tuple[str, frozenset[tuple[str, Any]]], list[str]] = {}
-    for name, entry in losses.items():
-        groups.setdefault(objective(entry), []).append(name)
+    groups: dict[tuple[Any, str], list[str]] = {}
+    for name, variant in variants.items():
+        groups.setdefault((objective(variant["loss"]), _setting(variant)), []).append(name)
     found = []
-    for (plainest, _), names in groups.items():
-        reference = next((n for n in names if losses[n]["name"] == plainest), names[0])
+    for ((plainest, _), _), names in groups.items():
+        reference = next((n for n in names if variants[n]["loss"]["name"] == plainest), names[0])
         found += [(name, reference) for name in names if name != reference]
     return found
 
 
-def plain_forms(losses: Losses) -> tuple[dict[str, str], dict[str, str]]:
-    """The plain form of each calibrated loss, and why a calibrated loss has none.
+def plain_forms(variants: Variants) -> tuple[dict[str, str], dict[str, str]]:
+    """The plain form of each variant with a calibrated loss, and why one has none.
 
     They differ by the calibration gap alone: the parameters that both have are equal, the gap has
-    a weight, and no other term has one to speak of.
+    a weight, no other term has one to speak of, and both are trained alike.
     """
     plain_of, left_out = {}, {}
-    for name, entry in losses.items():
+    for name, variant in variants.items():
+        entry = variant["loss"]
         if entry["name"] not in CALIBRATED:
             continue
         own, plain = parameters(entry), CALIBRATED[entry["name"]]
-        there = {other: parameters(e) for other, e in losses.items() if e["name"] == plain}
-        equal = [
+        there = {
+            other: parameters(candidate["loss"])
+            for other, candidate in variants.items()
+            if candidate["loss"]["name"] == plain
+        }
+        alike = [
             other
             for other, theirs in there.items()
             if all(own[key] == theirs[key] for key in own.keys() & theirs.keys())
         ]
+        equal = [other for other in alike if _setting(variants[other]) == _setting(variant)]
         if own.get("beta") == 0:
             left_out[name] = "the weight of its calibration gap is 0"
         elif own.get("lambda", 0) > NEGLIGIBLE_ENTROPY:
             left_out[name] = f"its entropy term has a weight of {own['lambda']:g}"
         elif equal:
             plain_of[name] = equal[0]
+        elif alike:
+            left_out[name] = f"{alike[0]} is trained otherwise"
         elif there:
             left_out[name] = f"{plain} is there with other parameters"
         else:
@@ -119,21 +134,21 @@ def plain_forms(losses: Losses) -> tuple[dict[str, str], dict[str, str]]:
     return plain_of, left_out
 
 
-def _by_loss(models: Models, kinds: Sequence[str]) -> dict[tuple[str, int], str]:
+def _by_variant(models: Models, kinds: Sequence[str]) -> dict[tuple[str, int], str]:
     return {
-        (entry["loss"], entry["replicate"]): model
+        (entry["variant"], entry["replicate"]): model
         for model, entry in models.items()
         if entry["kind"] in kinds
     }
 
 
 def pairs(
-    models: Models, members: pd.DataFrame, baseline: str, losses: Losses | None = None
+    models: Models, members: pd.DataFrame, baseline: str, variants: Variants | None = None
 ) -> list[Pair]:
     """All planned comparisons (family, model_a, model_b); differences are a minus b.
 
-    `losses`: the config's entries by name, since names alone do not tell which losses are the same
-    or differ by calibration alone; without them all parameters are the defaults.
+    `variants`: those that the config lists, since names alone do not tell which are the same or
+    differ by calibration alone; without them all parameters are the defaults.
 
     `members`: ensembles/members.csv (ensemble, member, rank), where rank 1 is the best member
     on the `ensemble` split. An ensemble whose members are ensembles also meets the best single
@@ -141,7 +156,7 @@ def pairs(
     ablations and the baseline are paired within a replicate; an ensemble without a replicate
     (of seeds) meets replicate 0.
     """
-    singles = _by_loss(models, ["single"])
+    singles = _by_variant(models, ["single"])
     best = {}
     for row in members.sort_values("rank", kind="stable").to_dict("records"):
         best.setdefault(row["ensemble"], row["member"])
@@ -151,9 +166,9 @@ def pairs(
         if models.get(ensemble, {}).get("kind") == "ensemble"
         and models.get(member, {}).get("kind") == "single"
     }
-    if losses is None:
-        losses = named(loss for loss, _ in singles)
-    same, (plain_of, _) = same_objective(losses), plain_forms(losses)
+    if variants is None:
+        variants = named(variant for variant, _ in singles)
+    same, (plain_of, _) = same_objective(variants), plain_forms(variants)
     of_seeds = {
         entry["k"]: model for model, entry in models.items() if entry["kind"] == "seed_ensemble"
     }
@@ -173,10 +188,10 @@ def pairs(
         if kind == "ablation" and base is not None:
             planned.append((ABLATIONS, model, base))
         if kind == "single":
-            for loss, other in same:
-                if entry["loss"] == loss and (other, replicate) in singles:
+            for variant, other in same:
+                if entry["variant"] == variant and (other, replicate) in singles:
                     planned.append((NOISE_FLOOR, model, singles[other, replicate]))
-            plain = plain_of.get(entry["loss"])
+            plain = plain_of.get(entry["variant"])
             if (plain, replicate) in singles:
                 planned.append((CALIBRATION_FAMILY, model, singles[plain, replicate]))
     order = [BEST_MEMBER, BEST_SINGLE, SEED_ENSEMBLE, BASELINE, ABLATIONS, NOISE_FLOOR]

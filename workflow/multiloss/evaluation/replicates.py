@@ -16,9 +16,6 @@ from multiloss.evaluation.resamples import (
     resample,
     resampled_values,
 )
-from multiloss.evaluation.resamples import (
-    family as family_of,
-)
 from multiloss.mcc import mcc_or_chance
 from multiloss.statistics.crossed import (
     Crossed,
@@ -37,7 +34,7 @@ def replicate_tables(
     significance: Options,
     options: Options,
     seed: int,
-    losses: families.Losses | None = None,
+    variants: families.Variants | None = None,
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """tables/replicates.csv and tables/replicate_comparisons.csv, on the test split.
 
@@ -47,7 +44,7 @@ def replicate_tables(
     `crossed.Spread`), warning, reason, n, n_patients. Second: crossed comparisons of every loss
     with the baseline, of the ablations, and of the pairs with the same objective (noise floor).
     Failed runs are left out of the means; where a metric is undefined for a run, so is the mean,
-    but in comparisons an undefined MCC counts as 0. Both are said in `reason`. `losses`: as in
+    but in comparisons an undefined MCC counts as 0. Both are said in `reason`. `variants`: as in
     `families.pairs`.
     """
     part = found.only("test")
@@ -57,7 +54,7 @@ def replicate_tables(
     for place, model in enumerate(part.models):
         kind = models[model]["kind"]
         if kind in ("single", "ablation", "ensemble"):
-            groups.setdefault((family_of(model), kind), []).append(place)
+            groups.setdefault((models[model]["family"], kind), []).append(place)
     lost = [failed(p) for p in part.p]
     runs_of = {
         group: [place for place in places if not lost[place]] for group, places in groups.items()
@@ -124,9 +121,9 @@ def replicate_tables(
         for name, kind in trained.values()
         if name != baseline and baseline in trained
     ]
-    if losses is None:
-        losses = families.named(name for name, kind in groups if kind == "single")
-    for a, b in families.same_objective(losses):
+    if variants is None:
+        variants = families.named(name for name, kind in groups if kind == "single")
+    for a, b in families.same_objective(variants):
         if a in trained and b in trained:
             named.append((families.NOISE_FLOOR, a, b))
     mcc, ran = METRICS.index("mcc"), [place for place, gone in enumerate(lost) if not gone]

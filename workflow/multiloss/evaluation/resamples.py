@@ -23,13 +23,8 @@ CHOICE_SPLIT = "ensemble"
 FAILED = "no probabilities: its training failed"
 UNMADE = "no probabilities: ensembles/candidates.csv says why"
 LOST_SEED = "no probabilities: the training of one of its seeds failed"
-TEMPERATURE_SUFFIX = "-temperature"
-
-
-def family(model: str) -> str:
-    """A model's name without its replicate: `focal-r0` -> `focal`."""
-    head, dash, tail = model.removesuffix(TEMPERATURE_SUFFIX).rpartition("-r")
-    return head if dash and tail.isdigit() else model.removesuffix(TEMPERATURE_SUFFIX)
+# The column of tables that tells of temperature-scaled rows which model was scaled.
+SCALED_FROM = "scaled_from"
 
 
 def splits_of(found: Predictions) -> list[str]:

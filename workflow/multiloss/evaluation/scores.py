@@ -15,11 +15,11 @@ from multiloss.ensembles.predictions import Predictions
 from multiloss.evaluation.intervals import intervals
 from multiloss.evaluation.resamples import (
     CHOICE_SPLIT,
+    SCALED_FROM,
     Models,
     Options,
     Resamples,
     failed,
-    family,
     missing,
     resample,
     splits_of,
@@ -38,33 +38,28 @@ def _describe(model: str, entry: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "model": model,
         "kind": entry["kind"],
-        "family": family(model),
-        "loss": entry.get("loss") or "",
+        "family": entry["family"],
+        "loss": entry["variant"] or "",
         "replicate": "" if entry.get("replicate") is None else entry["replicate"],
     }
 
 
 def flattered_models(
-    models: Models, chosen: Collection[str], val_decides: Mapping[str, bool]
+    models: Models, chosen: Collection[str], on_val: Collection[str]
 ) -> dict[str, set[str]]:
     """By split, the models whose values there are too good, since the split had a say in them.
 
     `ensemble` fits temperatures, chooses the members of ensembles, and has chosen the best single
     model (one of `chosen`). `val` has a say where it chose an epoch, stopped a training or lowered
-    its learning rate: `val_decides` tells that of `classification` and of `model_level`.
+    its learning rate: `on_val` names those models, as `Study.decided_on_val` does.
     """
-    on_val = {
-        model
-        for model, entry in models.items()
-        if val_decides["classification"]
-        or (val_decides["model_level"] and entry.get("level") in ("model", "model_average"))
-    }
+    decided = {model for model, entry in models.items() if entry.get(SCALED_FROM, model) in on_val}
     on_ensemble = {
         model
         for model, entry in models.items()
         if entry["kind"] in ("temperature", "ensemble") or model in chosen
     }
-    return {"val": on_val, CHOICE_SPLIT: on_ensemble}
+    return {"val": decided, CHOICE_SPLIT: on_ensemble}
 
 
 def _notes(
@@ -104,7 +99,7 @@ def _rows_of_model(
     described = _describe(model, entry) | {"split": split}
     if failed(p):
         empty = dict.fromkeys(("value", "ci_low", "ci_high"), nan) | {"ci_method": ""}
-        empty |= size | {"reason": missing(entry)}
+        empty |= size | {"reason": missing(entry), SCALED_FROM: entry.get(SCALED_FROM, "")}
         return pd.DataFrame([described | {"metric": name} | empty for name in wanted])
     sample = metrics.Sample(y, p, bins=options["ece_bins"], thresholds=thresholds)
     values = metrics.compute_many(wanted, sample, None, classes)[0]
@@ -130,6 +125,7 @@ def _rows_of_model(
             "ci_method": methods[place],
             **size,
             "reason": reasons[place],
+            SCALED_FROM: entry.get(SCALED_FROM, ""),
         }
         rows.append(row)
         if name == "mcc" and not np.isnan(values[place]):
@@ -152,7 +148,8 @@ def metrics_table(
 ) -> pd.DataFrame:
     """Every metric of every model and split with its interval: tables/metrics.csv.
 
-    `models`: kind, loss and replicate by model name; `options`: the config's `evaluation`;
+    `models`: by name what `study.entries` tells of a model; `scaled_from`, the last column, is
+    the model of a temperature-scaled row; `options`: the config's `evaluation`;
     `thresholds`: operating points as from `operating_points`. MCC has a second row with the
     published study's interval (`ci_method` binomial). Undefined values are NaN with a reason.
     `flattered`: by split, models as from `flattered_models`; without it those of `ensemble` that
@@ -160,7 +157,7 @@ def metrics_table(
     chosen on its own split, interval of a value close to 1, votes that are no probabilities.
     """
     if flattered is None:
-        flattered = flattered_models(models, (), {"classification": False, "model_level": False})
+        flattered = flattered_models(models, (), ())
     wanted = metrics.names(found.classes)
     jobs = []
     for split in splits_of(found):

@@ -12,9 +12,8 @@ from multiloss.figures.drawing import Drawing, Inputs, message
 from multiloss.figures.performance import chosen_models, metrics_of, no_mark
 from multiloss.figures.selection import calibration_pairs
 from multiloss.figures.sizes import sizes
-from multiloss.figures.style import INK, MUTED, Style, gap, interval, label, model_label, panels
+from multiloss.figures.style import INK, MUTED, Style, gap, interval, panels
 
-_SCALED = "-temperature"
 # Bins of fewer images are not joined by a line.
 LINE_FROM = 20
 _RAW, _CORRECTED = "raw", "prior_corrected"
@@ -23,11 +22,14 @@ _RAW, _CORRECTED = "raw", "prior_corrected"
 def reliability(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Drawing:
     """Accuracy against confidence in bins of equal mass for the chosen models."""
     bins = inputs.table(
-        "bins", ["confidence", "accuracy", "ci_low", "ci_high", "n"], text=["model", "split"]
+        "bins",
+        ["confidence", "accuracy", "ci_low", "ci_high", "n"],
+        text=["model", "split", "scaled_from"],
     )
     bins = bins[bins["split"] == "test"]
     metrics = metrics_of(inputs)
-    errors = metrics[metrics["metric"] == "ece"].set_index("model")
+    errors = metrics[metrics["metric"] == "ece"].set_index(["own", "kind"])
+    models = inputs.models
     chosen = chosen_models(inputs, params, bins)
     if not chosen:
         return message(style, "No model has reliability bins.")
@@ -46,18 +48,18 @@ def reliability(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Draw
         joined = part["n"].min() >= LINE_FROM
         line = 0.8 if joined else 0.0
         top.plot(part["confidence"], part["accuracy"], "o-", color=colour, linewidth=line, ms=3.2)
-        scaled = bins[bins["model"] == model + _SCALED].sort_values("confidence")
+        scaled = bins[bins["scaled_from"] == model].sort_values("confidence")
         if len(scaled):
             look = {"color": colour, "mfc": "white", "ms": 3.0, "mew": 0.7}
             look["linewidth"] = 0.5 if joined else 0.0
             top.plot(scaled["confidence"], scaled["accuracy"], "o:", zorder=1.5, **look)
         top.set_xlabel("confidence")
         text = []
-        for name, short in ((model, "ECE"), (model + _SCALED, "ECE scaled")):
-            if name in errors.index:
-                row = errors.loc[name]
+        for kind, short in ((models[model].kind, "ECE"), ("temperature", "ECE scaled")):
+            if (model, kind) in errors.index:
+                row = errors.loc[(model, kind)]
                 text.append(f"{short}: {interval(row['value'], row['ci_low'], row['ci_high'], 3)}")
-        head = [f"{why[0].upper()}{why[1:]}:", weak.mark(model_label(model), model)]
+        head = [f"{why[0].upper()}{why[1:]}:", weak.mark(models[model].label, model)]
         top.set_title("\n".join(head + text), loc="left")
         top.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
         top.set_aspect("equal", anchor="S")
@@ -68,7 +70,7 @@ def reliability(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Draw
         axes[0].plot([], [], "o-", color=MUTED, linewidth=0.8, label="as trained")[0],
         axes[0].plot([], [], "--", color=MUTED, linewidth=0.8, label="perfect calibration")[0],
     ]
-    if bins["model"].isin([model + _SCALED for model in chosen]).any():
+    if bins["scaled_from"].isin(chosen).any():
         look = {"color": MUTED, "mfc": "white", "linewidth": 0.5}
         scaled_line = axes[0].plot([], [], "o:", label="after temperature scaling", **look)[0]
         handles.insert(1, scaled_line)
@@ -94,12 +96,12 @@ def losses(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Drawing:
     """Expected calibration error of each loss, calibrated losses beside their parents."""
     table = metrics_of(inputs)
     table = table[table["metric"] == "ece"]
-    table = table.assign(scaled=table["model"].str.endswith(_SCALED))
+    table = table.assign(scaled=table["scaled_from"] != "")
     # Further seeds and ensembles have their scaled forms too: only those of the runs that are
     # shown as trained belong here.
     single = table[(table["kind"] == "single") & table["family"].isin(params["losses"])]
-    own = (table["model"] + _SCALED).where(~table["scaled"], table["model"])
-    table = table[own.isin(single["model"] + _SCALED)]
+    table = table[table["own"].isin(single["model"])]
+    models = inputs.models
     weak = Degenerate.of(inputs, params["replicates"])
     if table["value"].notna().sum() == 0:
         return message(style, "The calibration error is not defined for any model.")
@@ -124,7 +126,7 @@ def losses(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Drawing:
     place, places = 0.0, {}
     for group in groups:
         for loss in group:
-            colour = style.colours[1] if loss in CALIBRATED else style.colours[0]
+            colour = style.colours[1 if models.families[loss][0].loss in CALIBRATED else 0]
             part = table[table["family"] == loss]
             _mark(axes, place - 0.12, part[~part["scaled"]], colour, False)
             _mark(axes, place + 0.24, part[part["scaled"]], colour, True)
@@ -137,7 +139,8 @@ def losses(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Drawing:
             for column in shown[0]:
                 column.axhline(place - 0.75, color="white", linewidth=2.5, zorder=0.5)
     labels = [
-        weak.mark(label(loss), *table.loc[table["family"] == loss, "model"]) for loss in places
+        weak.mark(models.label_of(loss), *table.loc[table["family"] == loss, "model"])
+        for loss in places
     ]
     axes.set_yticks(list(places.values()), labels)
     axes.set_xlim(left=min(0.0, axes.get_xlim()[0]))
@@ -193,7 +196,7 @@ def _differences(
             axes.plot(row["difference"], place, mark, color=colour, ms=4 if first else 3, **fill)
             if first:
                 words = interval(row["difference"], *ends, 3)
-                facts.append(f"{label(child)} {words}{_p_text(row['holm'])}")
+                facts.append(f"{inputs.models.label_of(child)} {words}{_p_text(row['holm'])}")
     axes.set_yticks([])
     axes.locator_params(axis="x", nbins=5)
     axes.set_xlabel("difference in ECE")

@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from multiloss.study import Study
+
 Config = Mapping[str, Any]
 Inputs = dict[str, str | list[str]]
 
@@ -50,10 +52,11 @@ _ENDS = {"PuOr": ("orange", "purple"), "RdBu": ("red", "blue"), "BrBG": ("brown"
 _MANIFEST = {"manifest": "data/manifest.csv"}
 _BOXES = {"boxes": "crops/boxes.csv"}
 _CHOSEN = {"chosen": "ensembles/chosen.csv"}
+_MODELS = {"models": "data/models.csv"}
 # For the daggers behind the names of models, and for what is known of patients. Figures of one
 # model alone and of the trainings do without: they are there before the ensembles are, and a
 # change in another model leaves them be.
-_ON_MODELS = {"degenerate": _TABLES["degenerate"], **_MANIFEST}
+_ON_MODELS = {"degenerate": _TABLES["degenerate"], **_MODELS, **_MANIFEST}
 
 
 @dataclass(frozen=True)
@@ -74,23 +77,8 @@ class Figure:
 
 
 def names_of(losses: list[Any]) -> list[str]:
-    """Names of a config's list of losses, whose entries are names or mappings."""
+    """Names of a config's list of segmentation losses, whose entries are names or mappings."""
     return [loss if isinstance(loss, str) else loss["name"] for loss in losses]
-
-
-def gradcam_models(config: Config) -> list[str]:
-    """Models with Grad-CAM maps: every trained classifier and every model-level ensemble."""
-    if not config["gradcam"].get("enabled", True):
-        return []
-    models = []
-    losses = names_of(config["classification"]["losses"])
-    losses += [f"{config['significance']['baseline']}_{name}" for name in config["ablations"]]
-    for replicate in range(config["replicates"]):
-        models += [f"{loss}-r{replicate}" for loss in losses]
-        if "model_level" in config["ensembles"]["methods"]:
-            sizes = config["ensembles"]["top_k"]
-            models += [f"model_level-top{k}-r{replicate}" for k in sizes]
-    return models
 
 
 def figures(config: Config, units: str = _UNITS) -> dict[str, Figure]:
@@ -117,8 +105,8 @@ def figures(config: Config, units: str = _UNITS) -> dict[str, Figure]:
 def _common(config: Config) -> dict[str, Any]:
     return {
         "classes": list(config["classes"]),
-        "losses": names_of(config["classification"]["losses"]),
-        "baseline": config["significance"].get("baseline", "cce"),
+        "losses": list(Study(config).listed),
+        "baseline": Study(config).baseline,
         "replicates": config["replicates"],
         "percent": _percent(config),
     }
@@ -145,16 +133,7 @@ def _has_prediction_level(config: Config) -> bool:
 
 def _further_seeds(config: Config) -> bool:
     """Whether one loss is trained more often than the others, for its ensembles of seeds."""
-    seeds = config["ensembles"].get("seed_ensemble", {})
-    largest = max(config["ensembles"]["top_k"], default=0)
-    wanted = bool(seeds.get("further_seeds")) and _has_ensembles(config)
-    return wanted and largest > config["replicates"]
-
-
-def _repeated_loss(config: Config) -> str:
-    """The loss of the ensembles of seeds."""
-    seeds = config["ensembles"].get("seed_ensemble", {})
-    return seeds.get("loss") or config["significance"]["baseline"]
+    return bool(Study(config).select(["seed"]))
 
 
 def _percent(config: Config) -> str:
@@ -265,14 +244,15 @@ def _segmentation(config: Config) -> list[Figure]:
 
 
 def _training(config: Config) -> list[Figure]:
-    common = _common(config)
-    arms = [(loss, r) for loss in common["losses"] for r in range(config["replicates"])]
+    variants, runs = Study(config).listed, range(config["replicates"])
     return [
         Figure(
             "learning_curves",
             "training.classification_curves",
             {
-                "histories": [f"models/{loss}/{r}.history.csv" for loss, r in arms],
+                "histories": [
+                    f"models/{name}/{run}.history.csv" for name in variants for run in runs
+                ],
                 "images": _MANIFEST["manifest"],
             },
             "Training of the classifiers",
@@ -283,7 +263,7 @@ def _training(config: Config) -> list[Figure]:
             "compared between panels). A "
             "validation loss that rises while the training loss falls shows overfitting."
             + _runs(config, "Thin lines are the single training runs."),
-            common,
+            {"labels": {name: variant.label for name, variant in variants.items()}},
         )
     ]
 
@@ -306,7 +286,7 @@ def _performance(config: Config, units: str) -> list[Figure]:
         )
     if _further_seeds(config):
         several += (
-            f" All seeds: the loss {_repeated_loss(config)}, the run above included, trained again "
+            f" All seeds: the loss {Study(config).repeated}, the run above included, trained again "
             "from other random numbers; how far they lie apart is what luck alone does."
         )
     forest = (
@@ -573,13 +553,8 @@ def _ensembles(config: Config) -> list[Figure]:
     return result
 
 
-def _cropped(model: str) -> bool:
-    """Whether the network of that model sees crops, not whole images."""
-    return not model.partition("-r")[0].endswith("_without_crop")
-
-
 def _gradcam(config: Config, units: str) -> list[Figure]:
-    models = gradcam_models(config)
+    models = Study(config).explained
     if not models:
         return []
     classes = list(config["classes"])
@@ -598,35 +573,34 @@ def _gradcam(config: Config, units: str) -> list[Figure]:
     outline += f"{_of_phantoms(config).strip()} " if _phantoms(config) else ""
     result = [
         Figure(
-            f"gradcam_{model}",
+            f"gradcam_{model.name}",
             "gradcam.model",
             {
-                "maps": f"gradcam/{model}.npz",
-                "predictions": f"predictions/{model}.csv",
+                "maps": f"gradcam/{model.name}.npz",
+                "predictions": f"predictions/{model.name}.csv",
                 **_MANIFEST,
                 **_BOXES,
             },
-            f"Grad-CAM of {model}",
+            f"Grad-CAM of {model.name}",
             "Grad-CAM",
             "For each true class, test images that the model gets right (left) and wrong "
             "(right): original, heat map, overlay. The images stand at equal steps of the "
             "model's confidence among all right or all wrong ones of the class; none was picked "
-            f"by eye. {heat if _cropped(model) else whole}{outline}A map without any positive "
+            f"by eye. {heat if model.cropped else whole}{outline}A map without any positive "
             "value is marked flat and not stretched to full heat.",
             {
-                "model": model,
-                "replicates": config["replicates"],
-                "layer": "ensemble_conv" if model.startswith("model_level-") else "dcl",
+                "label": model.label_of_run if config["replicates"] > 1 else model.label,
+                "layer": model.explained_layer,
                 "classes": classes,
                 "images_per_outcome": config["gradcam"]["images_per_outcome"],
                 "threshold": threshold,
                 "phantoms": _phantoms(config),
-                "cropped": _cropped(model),
+                "cropped": model.cropped,
             },
         )
         for model in models
     ]
-    first = [model for model in models if model.endswith("-r0") and _cropped(model)]
+    first = [model.name for model in models if model.replicate == 0 and model.cropped]
     but = " but the one without the crop" if "without_crop" in config["ablations"] else ""
     result.append(
         Figure(
@@ -673,7 +647,7 @@ def _gradcam(config: Config, units: str) -> list[Figure]:
             "Correlation with the maps of the same network with its weights shuffled should be "
             "near the line at 0: maps that do not change show the image, not the model."
             + _runs(config, "Points are the training runs."),
-            {"losses": names_of(config["classification"]["losses"]), "percent": _percent(config)},
+            {"percent": _percent(config)},
         )
     )
     result.append(
@@ -705,7 +679,7 @@ def _last_tables(config: Config) -> list[str]:
     names = ["leakage", "significance", "calibration", "replicates", "diversity"]
     if _has_prediction_level(config):
         names.append("optimism")
-    if gradcam_models(config):
+    if Study(config).explained:
         names.append("localisation")
     return [*(_TABLES[name] for name in names), "segmentation/scores.csv"]
 

@@ -14,7 +14,7 @@ from matplotlib.ticker import MaxNLocator
 from multiloss.evaluation import families
 from multiloss.figures.degenerate import IN_THE_PICTURE, Degenerate
 from multiloss.figures.drawing import Drawing, Inputs, message
-from multiloss.figures.performance import family, no_mark, run
+from multiloss.figures.performance import no_mark
 from multiloss.figures.sizes import sizes
 from multiloss.figures.style import (
     INK,
@@ -27,10 +27,10 @@ from multiloss.figures.style import (
     ink_on,
     label,
     lines_of,
-    model_label,
     offsets,
     text_mm,
 )
+from multiloss.study import ModelTable
 
 _TESTS = {
     "permutation": "permutation",
@@ -50,18 +50,18 @@ def significance(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Dra
         ["difference", "p_value", "p_adjusted", "n"],
         text=["model_a", "model_b", "metric", "test", "reject", "family"],
     )
-    planned = table
+    planned, models = table, inputs.models
     table = table[table["model_b"] != ""]
     table = table.assign(
         reject=table["reject"].str.lower().isin(["true", "1", "1.0"]),
         # Tests other than the primary one are families of their own: `name (test)`.
         group=table["family"].str.partition(" (")[0],
-        family_a=[family(model) for model in table["model_a"]],
-        run=[run(model) for model in table["model_a"]],
+        family_a=[models[name].family for name in table["model_a"]],
+        run=[models[name].replicate or 0 for name in table["model_a"]],
     )
     # Compared by calibration metrics: shown beside the calibration errors, not here.
     table = table[table["group"] != families.CALIBRATION_FAMILY]
-    blocks = _blocks(table, params)
+    blocks = _blocks(table, params, models.label_of(params["baseline"]))
     if not blocks:
         return message(style, "No comparison could be made.")
     table = pd.concat([part for _, part in blocks])
@@ -106,7 +106,7 @@ def significance(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Dra
             spine.set_visible(False)
         place.tick_params(length=0)
         place.set_title(title, loc="left", fontweight="bold")
-        place.set_yticks(range(len(rows)), [_row_label(name, part, weak) for name in rows])
+        place.set_yticks(range(len(rows)), [_row_label(name, part, weak, models) for name in rows])
         place.set_xticks([])
         cells = part.groupby(["family_a", "metric", "test"])
         for (name, metric, test), cell in cells:
@@ -197,9 +197,10 @@ def _head(metric: str, test: str, names: ClassNames, width: float | None, style:
     return "\n".join(fold(part, width, style.font_size) for part in (text, test))
 
 
-def _blocks(table: pd.DataFrame, params: Mapping[str, Any]) -> list[tuple[str, pd.DataFrame]]:
+def _blocks(
+    table: pd.DataFrame, params: Mapping[str, Any], baseline: str
+) -> list[tuple[str, pd.DataFrame]]:
     """The comparisons in groups with titles; groups without comparisons are left out."""
-    baseline = label(params["baseline"])
     single = table["family_a"].isin(params["losses"])
     of = {name: table["group"] == name for name in table["group"].unique()}
     none = pd.Series(False, index=table.index)
@@ -224,14 +225,14 @@ def _blocks(table: pd.DataFrame, params: Mapping[str, Any]) -> list[tuple[str, p
     return [(title, table[rows]) for title, rows in blocks if rows.any()]
 
 
-def _row_label(name: str, part: pd.DataFrame, weak: Degenerate) -> str:
+def _row_label(name: str, part: pd.DataFrame, weak: Degenerate, models: ModelTable) -> str:
     """The model; and the other one too where no title can name it."""
     rows = part[part["family_a"] == name]
-    text = weak.mark(model_label(name), *rows["model_a"].unique())
+    text = weak.mark(models.label_of(name), *rows["model_a"].unique())
     if rows["group"].iloc[0] != families.NOISE_FLOOR:
         return text
     others = rows["model_b"].unique()
-    return f"{text} against {weak.mark(model_label(family(others[0])), *others)}"
+    return f"{text} against {weak.mark(models[others[0]].label, *others)}"
 
 
 def _cell_text(cell: pd.DataFrame, alpha: float, crowded: bool = False) -> str:
@@ -269,7 +270,8 @@ def rank(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Drawing:
     )
     table = table[(table["metric"] == "mcc") & (table["kind"] == "single")]
     table = table[table["split"] == "test"]
-    table = table.assign(family=[family(model) for model in table["model"]])
+    models = inputs.models
+    table = table.assign(family=[models[name].family for name in table["model"]])
     weak = Degenerate.of(inputs, params["replicates"])
     mean = table.groupby("family")[["rank", "p_best", "p_top3"]].mean()
     mean = mean.sort_values(["rank", "p_best"], ascending=[True, False], kind="stable")
@@ -310,7 +312,8 @@ def rank(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Drawing:
     right.set_title(f"best / in the top 3; {resamples}", loc="left")
     right.tick_params(left=False)
     labels = [
-        weak.mark(model_label(name), *table.loc[table["family"] == name, "model"]) for name in names
+        weak.mark(models.label_of(name), *table.loc[table["family"] == name, "model"])
+        for name in names
     ]
     left.set_yticks(range(len(names)), labels)
     left.set_ylim(len(names) - 0.4, -0.6)
@@ -319,10 +322,13 @@ def rank(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Drawing:
             tick.set_fontweight("bold")
     for axes in (left, right):
         axes.grid(axis="y", visible=False)
-    text = f"mean rank, {params['percent']} interval"
+    text, reference = (
+        f"mean rank, {params['percent']} interval",
+        models.label_of(params["baseline"]),
+    )
     handles = [
         left.plot([], [], "o-", color=style.colours[0], label=text)[0],
-        left.plot([], [], "o-", color=INK, label=f"{label(params['baseline'])}, baseline")[0],
+        left.plot([], [], "o-", color=INK, label=f"{reference}, baseline")[0],
         *right.get_legend_handles_labels()[0],
         *[no_mark()] * weak.any,
     ]
@@ -330,7 +336,7 @@ def rank(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Drawing:
     best = mean["p_best"].idxmax()
     return Drawing(
         canvas,
-        f"{model_label(best)} is most often best: in {mean.at[best, 'p_best']:.0%} of the "
+        f"{models.label_of(best)} is most often best: in {mean.at[best, 'p_best']:.0%} of the "
         f"{resamples} of the test split, {sizes(inputs, table)}.{weak.note()}",
     )
 
@@ -356,7 +362,7 @@ def replicates(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Drawi
     table = table.sort_values("mean", ascending=False, kind="stable", na_position="last")
     if table["mean"].isna().all():
         return message(style, "MCC is not defined for any model.")
-    baseline = params["baseline"]
+    baseline, models = params["baseline"], inputs.models
     canvas = style.figure(26 + len(table) * style.line_mm * 1.6)
     axes, right = canvas.subplots(1, 2, sharey=True, width_ratios=[1.25, 1])
     places = {row.family: place for place, row in enumerate(table.itertuples())}
@@ -377,7 +383,9 @@ def replicates(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Drawi
             axes.axvspan(row.mean - spread, row.mean + spread, color=INK, alpha=0.06, linewidth=0)
     weak = Degenerate.of(inputs, params["replicates"])
     labels = [
-        weak.mark(label(name), *(f"{name}-r{r}" for r in range(params["replicates"])))
+        weak.mark(
+            models.label_of(name), *(m.name for m in models.families[name] if m.kind == "single")
+        )
         for name in places
     ]
     axes.set_yticks(range(len(table)), labels)
@@ -388,7 +396,7 @@ def replicates(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Drawi
     axes.set_xlabel("MCC on the test split")
     axes.set_title(f"{params['replicates']} runs of each loss; {sizes(inputs, table)}", loc="left")
     rejected, tested = _crossed_differences(right, inputs, places, style)
-    right.set_title(f"minus {label(baseline)}; {params['percent']} intervals", loc="left")
+    right.set_title(f"minus {models.label_of(baseline)}; {params['percent']} intervals", loc="left")
     right.set_xlabel("difference of the mean MCC")
     right.tick_params(left=False)
     for place in (axes, right):

@@ -1,11 +1,13 @@
 """Models that hardly tell the classes apart: marked in every figure, named in its caption."""
 
 from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 
 import pandas as pd
 
 from multiloss.figures.drawing import Inputs
-from multiloss.figures.style import count, model_label
+from multiloss.figures.style import count
+from multiloss.study import Model
 
 DAGGER = "\N{DAGGER}"
 NEVER, DOMINATES, CHANCE = (
@@ -23,8 +25,13 @@ class Degenerate:
     `mark` puts a dagger after the name of such a model; `note` explains the daggers put so far.
     """
 
-    def __init__(self, reasons: Mapping[str, str], several_runs: bool = False) -> None:
-        self._reasons, self._several_runs = reasons, several_runs
+    def __init__(
+        self,
+        reasons: Mapping[str, str],
+        models: Mapping[str, Model] = MappingProxyType({}),
+        several_runs: bool = False,
+    ) -> None:
+        self._reasons, self._models, self._several_runs = reasons, models, several_runs
         self._shown: dict[str, None] = {}
 
     @classmethod
@@ -36,12 +43,11 @@ class Degenerate:
         table = inputs.table("degenerate", ["value"], text=text)
         table = table[table["split"] == SPLIT]
         parts = {model: _reason(rows) for model, rows in table.groupby("model", sort=False)}
-        return cls(parts, replicates > 1)
+        return cls(parts, inputs.models, replicates > 1)
 
     def mark(self, text: str, *models: str) -> str:
         """The text, with a dagger where one of the models that it stands for is degenerate."""
-        bare = [model.removesuffix("-temperature") for model in models]
-        found = dict.fromkeys(model for model in bare if model in self._reasons)
+        found = dict.fromkeys(model for model in models if model in self._reasons)
         self._shown |= found
         return f"{text}\N{NO-BREAK SPACE}{DAGGER}" if found else text
 
@@ -54,9 +60,10 @@ class Degenerate:
         """A sentence for the caption, with a space before it; empty where no dagger was put."""
         if not self._shown:
             return ""
+        shown = [(self._models[name], self._reasons[name]) for name in self._shown]
         named = [
-            f"{model_label(model, replicate=self._several_runs)} {self._reasons[model]}"
-            for model in self._shown
+            f"{model.label_of_run if self._several_runs else model.label} {reason}"
+            for model, reason in shown
         ]
         return f" {DAGGER} Degenerate on the test split: {'; '.join(named)}."
 

@@ -5,6 +5,7 @@ import json
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from matplotlib.figure import Figure as Canvas
 from multiloss.errors import UserError
 from multiloss.figures.style import Style, save
 from multiloss.files import write_text
+from multiloss.study import ModelTable, read_models
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,11 @@ class Inputs:
         """All files under this name."""
         files = self.files[name]
         return [Path(files)] if isinstance(files, str | Path) else [Path(file) for file in files]
+
+    @cached_property
+    def models(self) -> ModelTable:
+        """data/models.csv, where the entry names it."""
+        return read_models(self.path("models"))
 
     def table(
         self, name: str, columns: Sequence[str] = (), text: Sequence[str] = ()

@@ -10,9 +10,9 @@ from matplotlib.colors import Normalize
 
 from multiloss.figures.degenerate import IN_THE_PICTURE, Degenerate
 from multiloss.figures.drawing import Drawing, Inputs, message
-from multiloss.figures.performance import family, run
 from multiloss.figures.sizes import sizes
-from multiloss.figures.style import INK, NO_RESULT, Style, ink_on, label, model_label, offsets
+from multiloss.figures.style import INK, NO_RESULT, Style, ink_on, label, offsets
+from multiloss.study import BEST_SINGLE
 
 
 def diversity(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Drawing:
@@ -21,11 +21,12 @@ def diversity(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Drawin
     table = inputs.table("diversity", columns, text=["model_a", "model_b"])
     if "split" in table:
         table = table[table["split"] == "test"]
+    models = inputs.models
     table = table.assign(
-        a=[family(model) for model in table["model_a"]],
-        b=[family(model) for model in table["model_b"]],
-        run=[run(model) for model in table["model_a"]],
-        other=[run(model) for model in table["model_b"]],
+        a=[models[name].family for name in table["model_a"]],
+        b=[models[name].family for name in table["model_b"]],
+        run=[models[name].replicate for name in table["model_a"]],
+        other=[models[name].replicate for name in table["model_b"]],
     )
     table = table[(table["run"] == table["other"]) & (table["a"] != table["b"])]
     names, compared = list(params["losses"]), {*table["a"], *table["b"]}
@@ -77,9 +78,9 @@ def diversity(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Drawin
          table[["b", "model_b"]].set_axis(["family", "model"], axis=1)]
     ).drop_duplicates()  # fmt: skip
     labels = [
-        weak.mark(label(name), *pairs.loc[pairs["family"] == name, "model"])
+        weak.mark(models.label_of(name), *pairs.loc[pairs["family"] == name, "model"])
         if name in compared
-        else f"{label(name)}: {NO_RESULT}"
+        else f"{models.label_of(name)}: {NO_RESULT}"
         for name in names
     ]
     axes.set_yticks(range(size), labels)
@@ -118,14 +119,21 @@ def _widths(table: pd.DataFrame, params: Mapping[str, Any]) -> str:
 def optimism(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Drawing:
     """As published minus ours for each ensemble, with intervals."""
     columns = ["difference", "ci_low", "ci_high", "n"]
-    table = inputs.table("optimism", columns, text=["ensemble", "metric"])
+    table = inputs.table("optimism", columns, text=["ensemble", "method", "metric"])
     # A metric that is undefined for every ensemble has no panel.
     table = table.dropna(subset=["difference"])
     metrics = [metric for metric in ("mcc", "accuracy") if (table["metric"] == metric).any()]
     table = table[table["metric"].isin(metrics)]
     if table.empty:
         return message(style, "No ensemble whose optimism can be told.")
-    table = table.assign(family=[family(model) for model in table["ensemble"]])
+    # The best single model is a row for comparison and no ensemble.
+    labels = {BEST_SINGLE: "best single model"}
+    own = []
+    for row in table.itertuples():
+        model = None if row.method == BEST_SINGLE else inputs.models[row.ensemble]
+        own.append(model.family if model else BEST_SINGLE)
+        labels |= {model.family: model.label} if model else {}
+    table = table.assign(family=own)
     names = list(dict.fromkeys(table["family"]))
     runs = int(table.groupby(["family", "metric"]).size().max())
     canvas = style.figure(22 + len(names) * style.line_mm * (1.4 if runs < 4 else 1.9))
@@ -153,11 +161,10 @@ def optimism(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Drawing
         place.grid(axis="y", visible=False)
         place.locator_params(axis="x", nbins=5)
     weak = Degenerate.of(inputs, params["replicates"])
-    labels = [
-        weak.mark(model_label(name), *table.loc[table["family"] == name, "ensemble"])
-        for name in names
+    marked = [
+        weak.mark(labels[name], *table.loc[table["family"] == name, "ensemble"]) for name in names
     ]
-    axes[0].set_yticks(range(len(names)), labels)
+    axes[0].set_yticks(range(len(names)), marked)
     axes[0].invert_yaxis()
     for other in axes[1:]:
         other.tick_params(left=False)
@@ -165,8 +172,7 @@ def optimism(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Drawing
     axes[0].set_title(f"test split, {sizes(inputs, table)}; {more}", loc="left")
     if weak.any:
         canvas.supxlabel(IN_THE_PICTURE, fontsize=style.font_size)
-    # The best single model is a row for comparison and no ensemble.
-    ensembles = table[~table["family"].str.startswith("best_single")]
+    ensembles = table[table["family"] != BEST_SINGLE]
     mean = ensembles.groupby("metric")["difference"].mean()
     facts = ", ".join(
         f"{label(metric)} {mean[metric]:+.3f}" for metric in metrics if metric in mean

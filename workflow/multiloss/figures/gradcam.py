@@ -18,7 +18,7 @@ from multiloss.errors import UserError
 from multiloss.figures.data import outline, show, shrink, steps
 from multiloss.figures.degenerate import IN_THE_PICTURE, Degenerate
 from multiloss.figures.drawing import Drawing, Inputs, message
-from multiloss.figures.performance import family, no_mark, run
+from multiloss.figures.performance import no_mark
 from multiloss.figures.sizes import test_patients
 from multiloss.figures.style import (
     INK,
@@ -32,7 +32,6 @@ from multiloss.figures.style import (
     for_letters,
     gap,
     lines_of,
-    model_label,
     offsets,
     panels,
     stamp,
@@ -274,8 +273,8 @@ def model(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Drawing:
         part = predictions[predictions["label"] == name]
         text = f"true class {names.full(name)}: {part['right'].sum():,} of {len(part):,} right"
         headings[name] = _wide(text, style)
-    who = model_label(params["model"], replicate=params["replicates"] > 1)
-    title = f"{who}: heat of the predicted class at layer {params['layer']}, {grid_of(maps.maps)}"
+    title = f"{params['label']}: heat of the predicted class at layer {params['layer']}, "
+    title += grid_of(maps.maps)
     signs = "left to right: original, heat map, overlay;  + right, \N{MINUS SIGN} wrong"
     shapes = {name: _shapes(chosen[name], images, per_outcome) for name in classes}
     head_mm, text_mm = 1.6 * style.line_mm, style.line_mm + 2.5
@@ -411,7 +410,7 @@ def montage(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Drawing:
         text = f"true class {names.full(name)} ({image_id}, 1 of {of})"
         headings[name] = _wide(text, style)
     grids = " or ".join(dict.fromkeys(grid_of(found.maps) for found in maps))
-    titles = [wrap(weak.mark(model_label(who), who), 16) for who in models]
+    titles = [wrap(weak.mark(inputs.models[who].label, who), 16) for who in models]
     signs = f"heat in {grids}; + right, \N{MINUS SIGN} wrong, with the probability\nof the"
     signs += " predicted class"
     signs += f"; {IN_THE_PICTURE}" if weak.any else ""
@@ -500,19 +499,16 @@ def localisation(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Dra
     """Each localisation measure of each model, with intervals and the value of a uniform map."""
     table = inputs.table("localisation", ["threshold", "value", "ci_low", "ci_high", "n"],
                          text=["model", "kind", "metric"])  # fmt: skip
-    kinds = {family(row.model): row.kind for row in table.itertuples()}
+    models = inputs.models
     random = table[table["metric"] == _RANDOM_AREA].set_index("model")["value"]
     table = table[table["metric"].isin(_MEASURES)]
     everyone = [name for name in dict.fromkeys(table["model"]) if name != UNIFORM]
-    names = list(dict.fromkeys(family(name) for name in everyone))
+    names = list(dict.fromkeys(models[name].family for name in everyone))
+    kinds = {models[name].family: models[name].kind for name in everyone}
     table = table[table["value"].notna()]
     if table.empty:
         return message(style, "No heat map could be measured.")
-    table = table.assign(
-        family=[family(name) for name in table["model"]],
-        run=[run(name) for name in table["model"]],
-        threshold=table["threshold"].fillna(-1.0),
-    )
+    table = table.assign(threshold=table["threshold"].fillna(-1.0))
     order = {metric: place for place, metric in enumerate(_MEASURES)}
     arms = sorted(
         set(zip(table["metric"], table["threshold"], strict=True)),
@@ -520,6 +516,10 @@ def localisation(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Dra
     )
     chance = table[table["model"] == UNIFORM].set_index(["metric", "threshold"])
     table = table[table["model"] != UNIFORM]
+    table = table.assign(
+        family=[models[name].family for name in table["model"]],
+        run=[models[name].replicate for name in table["model"]],
+    )
     weak = Degenerate.of(inputs, int(table["run"].nunique()))
     runs = int(table["run"].nunique())
     columns = min(3, len(arms))
@@ -560,7 +560,7 @@ def localisation(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Dra
         if number % columns:
             place.tick_params(left=False)
     models_of = {name: part["model"].unique() for name, part in table.groupby("family")}
-    labels = [weak.mark(model_label(name), *models_of.get(name, ())) for name in names]
+    labels = [weak.mark(models.label_of(name), *models_of.get(name, ())) for name in names]
     axes[0].set_yticks(range(len(names) + 1), [_UNIFORM_LABEL, *labels])
     axes[0].set_ylim(len(names) + 0.6, -0.6)
     for unused in axes[len(arms) :]:
@@ -597,15 +597,17 @@ def faithfulness(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Dra
         ["threshold", "value", "ci_low", "ci_high", "n"],
         text=["model", "metric"],
     )
-    names = list(dict.fromkeys(family(name) for name in table["model"] if name != UNIFORM))
+    models = inputs.models
+    own = {name: models[name].family for name in table["model"] if name != UNIFORM}
+    names = list(dict.fromkeys(own.values()))
     table = table[table["metric"].isin(_CURVES) & table["value"].notna()]
     if table.empty:
         return message(style, "No deletion or insertion curve was measured.")
-    table = table.assign(family=[family(name) for name in table["model"]])
+    table = table.assign(family=table["model"].map(own))
     runs = int(table.groupby("family")["model"].nunique().max())
     weak = Degenerate.of(inputs, runs)
     models_of = {name: part["model"].unique() for name, part in table.groupby("family")}
-    titles = [weak.mark(model_label(name), *models_of.get(name, ())) for name in names]
+    titles = [weak.mark(models.label_of(name), *models_of.get(name, ())) for name in names]
     columns = min(4, len(names))
     rows = math.ceil(len(names) / columns)
     canvas = style.figure(rows * (33 + style.line_mm) + 16)

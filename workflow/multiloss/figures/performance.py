@@ -27,7 +27,6 @@ from multiloss.figures.style import (
     interval,
     label,
     lines_of,
-    model_label,
     offsets,
     panels,
     wrap,
@@ -40,32 +39,26 @@ KINDS = {
     "seed": "all seeds of one loss",
     "ablation": "baseline with a step left out",
 }
-_TEXT = ["model", "kind", "split", "metric", "ci_method"]
+_TEXT = ["model", "kind", "split", "metric", "ci_method", "scaled_from"]
 # Matrices with more classes than this have no room for percentages beside the counts.
 _CLASSES_WITH_PERCENT = 4
 _PAPER_INTERVAL = "binomial"
 
 
 def metrics_of(inputs: Inputs, split: str = "test") -> pd.DataFrame:
-    """The metrics table of one split, with the resampled interval of each value."""
+    """The metrics table of one split, with the resampled interval of each value.
+
+    Joined to the models: `own` is the model, of a scaled row the one that was scaled, `family` and
+    `run` are that one's.
+    """
     table = inputs.table("metrics", ["value", "ci_low", "ci_high", "n"], text=_TEXT)
     table = table[(table["split"] == split) & (table["ci_method"] != _PAPER_INTERVAL)]
+    table = table.assign(own=table["model"].where(table["scaled_from"] == "", table["scaled_from"]))
+    models = [inputs.models[name] for name in table["own"]]
     return table.assign(
-        family=[family(model) for model in table["model"]],
-        run=[run(model) for model in table["model"]],
+        family=[model.family for model in models],
+        run=[model.replicate or 0 for model in models],
     )
-
-
-def family(model: str) -> str:
-    """A model's name without its replicate: `focal-r0` -> focal."""
-    head, _, tail = model.removesuffix("-temperature").rpartition("-r")
-    return head if head and tail.isdigit() else model
-
-
-def run(model: str) -> int:
-    """A model's replicate; 0 where it has none."""
-    tail = model.removesuffix("-temperature").rpartition("-r")[2]
-    return int(tail) if tail.isdigit() else 0
 
 
 def no_mark() -> Line2D:
@@ -82,7 +75,11 @@ def chosen_models(inputs: Inputs, params: Mapping[str, Any], table: pd.DataFrame
         for row in chosen.itertuples()
         if row.what in ("single", "ensemble")
     ]
-    wanted.append((f"{params['baseline']}-r0", "baseline"))
+    wanted += [
+        (model.name, "baseline")
+        for model in inputs.models.families[params["baseline"]]
+        if model.replicate == 0
+    ]
     found: dict[str, str] = {}
     for model, why in wanted:
         if model in present:
@@ -92,7 +89,7 @@ def chosen_models(inputs: Inputs, params: Mapping[str, Any], table: pd.DataFrame
 
 def forest(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Drawing:
     """One metric of every model with its interval, grouped by kind, and the baseline as a band."""
-    metric = params["metric"]
+    metric, models = params["metric"], inputs.models
     table = metrics_of(inputs)
     weak = Degenerate.of(inputs, params["replicates"])
     table = table[(table["metric"] == metric) & table["kind"].isin(KINDS)]
@@ -131,8 +128,9 @@ def forest(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Drawing:
         _forest_row(axes, place, part, kind, name == params["baseline"], style)
         places.append(place)
         names.append(name)
-        text = f"{model_label(name)}, {count(len(part), 'seed')}" if kind == "seed" else None
-        labels.append(weak.mark(text or model_label(name), *part["model"]))
+        text = models.label_of(name)
+        text += f", {count(len(part), 'seed')}" if kind == "seed" else ""
+        labels.append(weak.mark(text, *part["model"]))
         place += 1
     baseline = table[(table["kind"] == "single") & (table["family"] == params["baseline"])]
     if len(baseline):
@@ -150,13 +148,11 @@ def forest(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Drawing:
     axes.grid(axis="y", visible=False)
     axes.set_xlabel(f"{label(metric)} on the test split")
     _values_at_the_right(axes, places, [part for _, _, part in rows])
-    facts = f"Test split, {sizes(inputs, table)}"
+    facts, reference = f"Test split, {sizes(inputs, table)}", models.label_of(params["baseline"])
     title = facts if runs == 1 else f"{facts}; {runs} runs of each loss"
     axes.set_title(f"{title}; {params['percent']} intervals", loc="left")
     handles = [
-        axes.plot([], [], "--", color=INK, lw=0.8, label=f"{label(params['baseline'])}, baseline")[
-            0
-        ],
+        axes.plot([], [], "--", color=INK, lw=0.8, label=f"{reference}, baseline")[0],
     ]
     if len(baseline) == 1:
         handles.append(Patch(color=INK, alpha=0.1, linewidth=0, label="its interval"))
@@ -166,12 +162,8 @@ def forest(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Drawing:
     best = max(rows, key=lambda row: row[2]["value"].fillna(-9.0).mean())
     return Drawing(
         canvas,
-        f"{title}. Highest: {model_label(best[1])}, {_summary(best[2])}"
-        + (
-            f"; baseline {label(params['baseline'])} {_summary(baseline)}."
-            if len(baseline)
-            else "."
-        )
+        f"{title}. Highest: {models.label_of(best[1])}, {_summary(best[2])}"
+        + (f"; baseline {reference} {_summary(baseline)}." if len(baseline) else ".")
         + weak.note(),
     )
 
@@ -273,7 +265,8 @@ def confusion_chosen(inputs: Inputs, params: Mapping[str, Any], style: Style) ->
     labels = [names.short[name] for name in classes]
     lines = max(map(lines_of, labels)) if small or names.key else 5
     titles = [
-        wrap(f"{why[0].upper()}{why[1:]}:", 36) + f"\n{weak.mark(model_label(model), model)}"
+        wrap(f"{why[0].upper()}{why[1:]}:", 36)
+        + f"\n{weak.mark(inputs.models[model].label, model)}"
         for model, why in chosen.items()
     ]
     kept = metrics[metrics.index.isin(chosen)]
@@ -311,12 +304,14 @@ def confusion_chosen(inputs: Inputs, params: Mapping[str, Any], style: Style) ->
 def confusion_all(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Drawing:
     """Confusion matrices of all models in small; runs of a loss are counted together."""
     table = inputs.table("confusion", ["count"], text=["model", "split", "label", "predicted"])
-    table = table[(table["split"] == "test") & ~table["model"].str.endswith("-temperature")]
+    models = inputs.models
+    # The other rows are of temperature-scaled models, whose classes are those of the model.
+    table = table[(table["split"] == "test") & table["model"].isin(models)]
     # Further seeds of one loss would give it more images than the others have.
-    further = [run(model) >= params["replicates"] for model in table["model"]]
+    further = [models[name].kind == "seed" for name in table["model"]]
     left_out = table.loc[further, "model"].nunique()
     table = table[~np.array(further, bool)]
-    table = table.assign(family=[family(model) for model in table["model"]])
+    table = table.assign(family=[models[name].family for name in table["model"]])
     # A loss whose training failed has no counts; its place says so.
     names = list(dict.fromkeys([*table["family"], *params["losses"]]))
     names.sort(key=lambda name: params["losses"].index(name) if name in params["losses"] else 99)
@@ -328,7 +323,7 @@ def confusion_all(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Dr
         return message(style, "No model has a confusion matrix.")
     weak = Degenerate.of(inputs, params["replicates"])
     models_of = {name: part["model"].unique() for name, part in table.groupby("family")}
-    titles = [weak.mark(model_label(name), *models_of.get(name, ())) for name in names]
+    titles = [weak.mark(models.label_of(name), *models_of.get(name, ())) for name in names]
     first = _matrix(table[table["model"] == table["model"].iloc[0]], classes).sum(axis=1)
     trios = zip(letters, classes, first, strict=True)
     key = "; ".join(
@@ -437,7 +432,7 @@ def _curves(
                 )
             drawn = axes.plot(points["x"], points["y"], line, color=colour, linewidth=1.1)[0]
             if number == 0:
-                drawn.set_label(f"{weak.mark(model_label(model), model)} ({chosen[model]})")
+                drawn.set_label(f"{weak.mark(inputs.models[model].label, model)} ({chosen[model]})")
                 lines.append(drawn)
             metric = area if name == "micro" else f"{area}_{name}"
             row = metrics[(metrics["model"] == model) & (metrics["metric"] == metric)]

@@ -21,6 +21,7 @@ from matplotlib.legend import Legend
 from matplotlib.textpath import text_to_path
 from matplotlib.transforms import Bbox
 
+from multiloss import study
 from multiloss.files import atomic
 
 MM = 1 / 25.4
@@ -41,12 +42,10 @@ PALETTES = {
 }
 
 # Words of names that are not English ones; everything else loses its underscores.
-_WORDS = {
+_WORDS = study.WORDS | {
     "auroc": "AUROC",
     "auprc": "AUPRC",
     "ece": "ECE",
-    "cce": "CCE",
-    "kl": "KL",
     "bce": "BCE",
     "and": "AND",
     "mcc": "MCC",
@@ -55,7 +54,6 @@ _WORDS = {
 }
 _NAMES = {
     "and_top3": "AND of the top 3",
-    "cce_entropy": "CCE + entropy",
     "bce_dice": "BCE + Dice",
     "f1": "F1",
     "mcc": "MCC",
@@ -254,10 +252,10 @@ def save(figure: Figure, png: str | Path, svg: str | Path) -> None:
 
 
 def label(name: str) -> str:
-    """A loss, method or metric as a reader sees it.
+    """A metric or a segmentation loss as a reader sees it.
 
-    `label_smoothed_cce` -> label smoothed CCE; of a metric of one class, such as
-    `auroc_Large_mass`, the class stands as it is: AUROC, Large_mass.
+    Of a metric of one class, such as `auroc_Large_mass`, the class stands as it is: AUROC,
+    Large_mass.
     """
     if name in _NAMES:
         return _NAMES[name]
@@ -265,35 +263,6 @@ def label(name: str) -> str:
     if metric in _OF_A_CLASS and subject not in ("", "macro"):
         return f"{label(metric)}, {subject}"
     return " ".join(_WORDS.get(word, word) for word in name.split("_"))
-
-
-def model_label(model: str, replicate: bool = False) -> str:
-    """A model as a reader sees it; `replicate` adds which run it is.
-
-    `focal-r0` -> focal; `stacking-top3-r1` -> stacking, top 3 (run 1);
-    `seed_average-cce-top3` -> 3 seeds of CCE averaged
-    """
-    scaled = model.endswith("-temperature")
-    model = model.removesuffix("-temperature")
-    family, dash, run = model.rpartition("-r")
-    if not (dash and run.isdigit()):
-        family, run = model, ""
-    method, _, members = family.partition("-")
-    if members == "model_level":
-        text = f"{label(method)} of model level"
-    elif method == "best_single":
-        text = "best single model"
-    elif method == "seed_average":
-        loss, _, size = members.partition("-top")
-        text = f"{size} seeds of {label(loss)} averaged"
-    elif members.startswith("top"):
-        # The non-breaking space keeps the number beside its word when a line is broken.
-        text = f"{label(method)}, top\N{NO-BREAK SPACE}{members[3:]}"
-    else:
-        text = label(family)
-    if replicate and run:
-        text += f" (run {run})"
-    return text + (" + temperature" if scaled else "")
 
 
 def wrap(text: str, width: int) -> str:

@@ -34,15 +34,16 @@ LOG_BELOW = 0.05
 
 def classification_curves(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Drawing:
     """Validation MCC and accuracy, and the losses, of every loss and run."""
-    groups: dict[str, list[Path]] = {loss: [] for loss in params["losses"]}
+    labels = params["labels"]
+    groups: dict[str, list[Path]] = {text: [] for text in labels.values()}
     for path in inputs.paths("histories"):
-        groups[path.parent.name].append(path)
+        groups[labels[path.parent.name]].append(path)
     return _curves(groups, _SCORES, "score", _images(inputs), style)
 
 
 def segmentation_curves(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Drawing:
     """Dice, and the losses, of every segmentation loss."""
-    groups = {path.name.partition(".")[0]: [path] for path in inputs.paths("histories")}
+    groups = {label(path.name.partition(".")[0]): [path] for path in inputs.paths("histories")}
     return _curves(groups, _DICE, "Dice", _images(inputs), style)
 
 
@@ -103,7 +104,7 @@ def _curves(
         losses[bottom] = [history[key] for history in runs for key in _LOSSES if key in history]
         top.xaxis.set_major_locator(MaxNLocator(nbins=5, integer=True, min_n_ticks=1))
         top.tick_params(labelbottom=False)
-        top.set_title(wrap(label(name), 26), loc="left", fontweight="bold")
+        top.set_title(wrap(name, 26), loc="left", fontweight="bold")
         failed = [
             int(history["epoch"].iloc[-1]) for history in runs if history["loss"].isna().any()
         ]

@@ -36,7 +36,6 @@ from multiloss.report.facts import (
     Estimate,
     Facts,
     percent,
-    split_model,
 )
 
 
@@ -122,7 +121,7 @@ def _chosen(what: str, model: str, facts: Facts) -> Markup:
 
 def _loss(facts: Facts, result: Answer) -> None:
     chosen = facts.chosen("single") or facts.singles[0]
-    loss, _ = split_model(chosen)
+    loss = facts.family(chosen)
     baseline = code(facts.baseline_loss)
     if facts.crossed:
         tests = facts.crossed
@@ -130,7 +129,7 @@ def _loss(facts: Facts, result: Answer) -> None:
     else:
         tests = facts.against_baseline([name for name in facts.singles if name != facts.baseline])
         over = ""
-    own = {split_model(test.a)[0]: test for test in tests}.get(loss)
+    own = {facts.family(test.a): test for test in tests}.get(loss)
     head = _chosen("single model", chosen, facts)
     if not facts.runs(facts.baseline_loss):
         head += Markup(" It was compared with no baseline: {} has no results.").format(baseline)
@@ -167,7 +166,7 @@ def _loss(facts: Facts, result: Answer) -> None:
     others = [
         test
         for test in tests
-        if not facts.is_same_objective(split_model(test.a)[0], facts.baseline_loss)
+        if not facts.is_same_objective(facts.family(test.a), facts.baseline_loss)
     ]
     if facts.replicates > 1 and not facts.crossed and others:
         result.loss.append(
@@ -363,8 +362,8 @@ def _as_many_seeds(facts: Facts, chosen: str | None) -> str | None:
 
 
 def _repeated_loss(facts: Facts, seeds: str) -> str:
-    """The loss whose seeds an ensemble averages."""
-    return str(facts.planned[seeds]["loss"]) if seeds in facts.planned else facts.baseline_loss
+    """The variant whose seeds an ensemble averages."""
+    return str(facts.planned[seeds].variant) if seeds in facts.planned else facts.baseline_loss
 
 
 def _averaged(facts: Facts, seeds: str | None) -> str:
@@ -484,7 +483,7 @@ def _noise_floor(facts: Facts) -> Markup | None:
     tests = [
         t
         for t in tests
-        if facts.tells(t) and not facts.is_same_objective(split_model(t.a)[0], baseline)
+        if facts.tells(t) and not facts.is_same_objective(facts.family(t.a), baseline)
     ]
     largest = max(abs(test.difference) for test in pairs)
     said = [
@@ -519,7 +518,7 @@ def _noise_floor(facts: Facts) -> Markup | None:
             "these differences {} no larger than that."
         ).format(
             len(values),
-            code(split_model(facts.further_seeds[0])[0]),
+            code(facts.study.repeated),
             number(width),
             (within := sum(abs(test.difference) <= width for test in tests)),
             "is" if within == 1 else "are",

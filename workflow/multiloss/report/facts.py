@@ -2,13 +2,12 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from typing import Any
 
 import pandas as pd
 
-from multiloss import config as study_config
 from multiloss import losses
 from multiloss.evaluation import families
 from multiloss.evaluation.families import (
@@ -23,6 +22,7 @@ from multiloss.manifest import KEPT
 from multiloss.report import words
 from multiloss.report.blocks import is_true, listed, p_value, plural
 from multiloss.report.results import Results
+from multiloss.study import OWN_KEYS, ModelTable, Study, Variant
 
 __all__ = ["BASELINE", "BEST_MEMBER", "BEST_SINGLE", "NOISE_FLOOR", "SEED_ENSEMBLE", "Facts"]
 
@@ -112,7 +112,7 @@ class Spread:
 
 def loss_parameters(kind: str, entry: Mapping[str, Any]) -> dict[str, float | None]:
     """The parameters that were used for a loss of the config, defaults included."""
-    given = {key: value for key, value in entry.items() if key != "name"}
+    given = {key: value for key, value in entry.items() if key not in ("name", *OWN_KEYS)}
     return losses.catalog(kind).get(entry["name"], {}) | given
 
 
@@ -139,10 +139,28 @@ def _is_remark(reason: Any) -> bool:
     return str(reason).startswith(KEPT)
 
 
-def split_model(model: str) -> tuple[str, int | None]:
-    """'focal-r2' -> ('focal', 2)."""
-    stem, mark, replicate = model.rpartition("-r")
-    return (stem, int(replicate)) if mark and replicate.isdigit() else (model, None)
+def differences(variant: Variant, settings: Mapping[str, Any]) -> list[str]:
+    """'epochs 2': what the training of a variant has otherwise than `classification` says."""
+    said = []
+    if variant.class_weights != settings["class_weights"]:
+        said.append(f"class weights {variant.class_weights}")
+    for part in ("training", "augmentation"):
+        said += _changes(getattr(variant, part), settings[part])
+    return said
+
+
+def _changes(given: Mapping[str, Any], usual: Mapping[str, Any], above: str = "") -> list[str]:
+    said = []
+    for key, value in given.items():
+        was, name = usual.get(key), f"{above}{key}".replace("_", " ")
+        if value == was:
+            continue
+        if isinstance(value, Mapping):
+            said += _changes(value, was if isinstance(was, Mapping) else {}, f"{key} ")
+        else:
+            shown = {None: "none", True: "yes", False: "no"}.get(value, value)
+            said.append(f"{name} {shown:g}" if isinstance(shown, float) else f"{name} {shown}")
+    return said
 
 
 class Facts:
@@ -158,13 +176,31 @@ class Facts:
         return [str(name) for name in self.config["classes"]]
 
     @cached_property
+    def study(self) -> Study:
+        """The config's variants and models."""
+        return Study(self.config)
+
+    @property
     def losses(self) -> list[str]:
-        return [str(entry["name"]) for entry in self.config["classification"]["losses"]]
+        """Names of the variants that the config lists."""
+        return list(self.study.listed)
+
+    @property
+    def losses_told(self) -> str:
+        """'12 losses'; 'variants' where a loss is listed twice or one is trained otherwise."""
+        variants, settings = self.study.listed.values(), self.config["classification"]
+        alike = len({variant.loss["name"] for variant in variants}) == len(variants)
+        alike = alike and not any(differences(variant, settings) for variant in variants)
+        return plural(len(variants), *(("loss", "losses") if alike else ("variant", "variants")))
 
     @cached_property
-    def planned(self) -> dict[str, dict[str, Any]]:
-        """Every model that the config asks for, as `multiloss.config.models` lists them."""
-        return study_config.models(self.config)
+    def planned(self) -> ModelTable:
+        """Every model that the config asks for; one that only a table has is refused."""
+        return ModelTable(self.study.models.values(), self.results.root / "data/models.csv")
+
+    def family(self, name: str) -> str:
+        """What a model's runs have in common; a variant itself."""
+        return self.planned[name].family if name in self.planned else name
 
     @property
     def replicates(self) -> int:
@@ -172,11 +208,13 @@ class Facts:
 
     @property
     def baseline_loss(self) -> str:
-        return str(self.config.get("significance", {}).get("baseline", "cce"))
+        """Name of the variant that all are compared with."""
+        return self.study.baseline
 
     @property
     def baseline(self) -> str:
-        return f"{self.baseline_loss}-r0"
+        """Its first run."""
+        return self.study.run(self.baseline_loss, 0).name
 
     @property
     def alpha(self) -> float:
@@ -285,7 +323,9 @@ class Facts:
             return f"chooses {chooses}, fits {listed(fits)}"
         if split != "val":
             return words.SPLITS[split]
-        does = watched(self.config["classification"]["training"], "the trainings")
+        trainings = [variant.training for variant in self.study.listed.values()]
+        said = [what for each in trainings for what in watched(each, "the trainings")]
+        does = list(dict.fromkeys(said))
         if building and "model_level" in ensembles["methods"]:
             heads = watched(ensembles["model_level"]["training"], "the model-level heads")
             does += heads
@@ -358,10 +398,10 @@ class Facts:
         """
         if not self.further_seeds:
             return []
-        loss, _ = split_model(self.further_seeds[0])
-        runs = [name for name in self.models(*ANSWERING) if split_model(name)[0] == loss]
-        runs.sort(key=lambda name: split_model(name)[1] or 0)
-        values = [self.value(name).value for name in runs]
+        found = [self.planned[name] for name in self.models("single", "seed")]
+        runs = [model for model in found if model.variant == self.study.repeated]
+        runs.sort(key=lambda model: model.replicate)
+        values = [self.value(model.name).value for model in runs]
         return [0.0 if math.isnan(value) else value for value in values]
 
     @cached_property
@@ -380,10 +420,10 @@ class Facts:
 
     def level(self, ensemble: str) -> str:
         """'losses', 'seeds' or 'ensembles': what the members of an ensemble are."""
-        entry = self.planned.get(ensemble, {})
-        if entry.get("kind") == "seed_ensemble":
+        model = self.planned[ensemble]
+        if model.kind == "seed_ensemble":
             return "seeds"
-        return "ensembles" if entry.get("level") == "model_average" else "losses"
+        return "ensembles" if model.level == "model_average" else "losses"
 
     # ---- models that tell no classes apart -----------------------------------------------
     def degenerate(self, split: str = "test") -> dict[str, Degenerate]:
@@ -425,7 +465,7 @@ class Facts:
         return [
             model
             for model in models
-            if name == model or (name == split_model(model)[0] and model not in further)
+            if name == model or (name == self.family(model) and model not in further)
         ]
 
     @cached_property
@@ -527,8 +567,8 @@ class Facts:
         """Primary tests of those models against the baseline of the same replicate."""
         found = []
         for model in models:
-            _, replicate = split_model(model)
-            test = self.compare(model, f"{self.baseline_loss}-r{replicate or 0}", BASELINE)
+            own = self.study.run(self.baseline_loss, self.planned[model].replicate or 0)
+            test = self.compare(model, own.name, BASELINE)
             if test is not None and not math.isnan(test.difference):
                 found.append(test)
         return found
@@ -590,8 +630,8 @@ class Facts:
 
     def without_plain_form(self) -> dict[str, str]:
         """Calibrated losses that are compared with no plain form, and why."""
-        losses = {entry["name"]: entry for entry in self.config["classification"]["losses"]}
-        return families.plain_forms(losses)[1]
+        variants = {name: asdict(variant) for name, variant in self.study.listed.items()}
+        return families.plain_forms(variants)[1]
 
     def uncalibrated(self, pairs: pd.DataFrame) -> list[str]:
         """Of calibration pairs, by loss, those with a run that tells no classes apart."""
@@ -629,7 +669,7 @@ class Facts:
             if {"family", *columns} <= set(table.columns):
                 rows = table.loc[table["family"] == NOISE_FLOOR, columns]
                 for a, b in rows.itertuples(index=False):
-                    pairs[split_model(a)[0], split_model(b)[0]] = None
+                    pairs[self.family(a), self.family(b)] = None
         return list(pairs)
 
     def is_same_objective(self, a: str, b: str) -> bool:

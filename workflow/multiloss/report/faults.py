@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from markupsafe import Markup
 
 from multiloss.report.blocks import DAGGER, Table, code, listed, mark
-from multiloss.report.facts import Degenerate, Facts, percent, split_model
+from multiloss.report.facts import Degenerate, Facts, percent
 
 # Of more models than this the first are named.
 NAMED = 8
@@ -72,10 +72,10 @@ def mark_all(facts: Facts, tables: Sequence[Table]) -> None:
     """Mark such models, and the losses of such runs, in every table that names models."""
     names: dict[str, str] = {}
     for model, found in facts.degenerate().items():
-        family, replicate = split_model(model)
+        known = facts.planned[model]
         names[model] = phrase(found)
-        if replicate is not None:
-            told = f"run {replicate} {phrase(found)}"
+        if known.replicate is not None:
+            family, told = known.family, f"run {known.replicate} {phrase(found)}"
             names[family] = f"{names[family]}; {told}" if family in names else told
     for table in tables:
         mark(table, names, NOTE)

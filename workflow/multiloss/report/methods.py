@@ -7,6 +7,7 @@ from typing import Any
 import yaml
 
 from multiloss import __version__
+from multiloss.evaluation.families import CALIBRATED
 from multiloss.report import words
 from multiloss.report.blocks import (
     Block,
@@ -19,8 +20,9 @@ from multiloss.report.blocks import (
     number,
     plural,
 )
-from multiloss.report.facts import Facts, loss_parameters, percent
+from multiloss.report.facts import Facts, differences, loss_parameters, percent
 from multiloss.report.pages_data import dropped_text, left_out_text
+from multiloss.study import Variant
 
 REFERENCES: dict[str, str] = {
     "rajaraman2021": (
@@ -288,6 +290,17 @@ def _with_parameters(kind: str, entry: Mapping[str, Any]) -> str:
     return f"{entry['name']} with {listed(said)}" if said else str(entry["name"])
 
 
+def _variant(variant: Variant, settings: Mapping[str, Any]) -> str:
+    """'focal_3 (focal with gamma 3; trained with epochs 2)'."""
+    text = _with_parameters("classification", variant.loss)
+    changed = differences(variant, settings)
+    if changed:
+        text += f"; trained with {listed(changed)}"
+    if variant.name != variant.loss["name"]:
+        return f"{variant.name} ({text})"
+    return f"{text}" if not changed else text.replace("; ", " (", 1) + ")"
+
+
 def _loss_sources(losses: list[str], cite: Citer) -> str:
     keys = []
     for marker, key in (
@@ -303,13 +316,13 @@ def _loss_sources(losses: list[str], cite: Citer) -> str:
 
 def _seed_ensembles(facts: Facts) -> str:
     """What stands beside the ensembles at the same cost."""
-    averages = [facts.planned[name] for name in facts.seed_ensembles if name in facts.planned]
+    averages = [facts.planned[name] for name in facts.seed_ensembles]
     if not averages:
         return ""
-    sizes = listed(sorted({str(entry["k"]) for entry in averages}, key=int))
-    loss = averages[0]["loss"]
+    sizes = listed(sorted({str(model.k) for model in averages}, key=int))
+    loss = averages[0].variant
     text = f" Beside them stand averages of {sizes} training runs of the loss {loss}"
-    further = len([e for e in facts.planned.values() if e["kind"] == "seed"])
+    further = len(facts.study.select(["seed"]))
     if further:
         text += f", for which it was trained {plural(further, 'further time')}"
     return text + "."
@@ -405,19 +418,21 @@ def _combination(settings: Mapping[str, Any]) -> str:
 
 def _classification(facts: Facts, cite: Citer) -> str:
     settings = facts.config["classification"]
-    losses = [_with_parameters("classification", entry) for entry in settings["losses"]]
+    variants = facts.study.listed.values()
+    losses = [_variant(variant, settings) for variant in variants]
+    names = [str(variant.loss["name"]) for variant in variants]
     weights = "without class weights"
     if settings.get("class_weights") == "balanced":
         weights = "with class weights inversely proportional to the class sizes"
-        if any("calibrated" in loss for loss in facts.losses):
+        if any(name in CALIBRATED for name in names):
             weights += " (on each image's loss, not on the calibration term of the batch)"
     ablations = [str(name).replace("_", " ") for name in facts.config.get("ablations") or []]
     return (
         "Classifiers consisted of the encoder of the best segmenter, cut at block5c_add, a 3 x 3 "
         "convolution with 512 filters and ReLU, global average pooling and a softmax layer, at "
         f"{settings['image_size']} x {settings['image_size']} pixels. One was trained for each of "
-        f"{plural(len(facts.losses), 'loss', 'losses')} ({'; '.join(losses)})"
-        f"{_loss_sources(facts.losses, cite)}"
+        f"{facts.losses_told} ({'; '.join(losses)})"
+        f"{_loss_sources(names, cite)}"
         + (f" and each of {facts.replicates} seeds" if facts.replicates > 1 else "")
         + f", {weights}, {_network_training(settings, cite)}."
         + (f" The loss {facts.baseline_loss} was also trained {listed(ablations)}."

@@ -35,8 +35,8 @@ from multiloss.report.facts import (
     PUBLISHED_INTERVAL,
     Estimate,
     Facts,
+    differences,
     loss_parameters,
-    split_model,
 )
 from multiloss.report.figures import Figures
 
@@ -64,24 +64,27 @@ def training(facts: Facts, figures: Figures) -> Section:
     blocks: list[Block] = [
         Text(
             [
-                "One classifier was trained for each of "
-                f"{plural(len(facts.losses), 'loss', 'losses')}"
+                f"One classifier was trained for each of {facts.losses_told}"
                 + (f" and each of {facts.replicates} seeds" if facts.replicates > 1 else "")
-                + ". They differ by the loss and the random numbers of the run; data, settings and "
-                "network are the same."
+                + ". They differ by the loss and the random numbers of the run"
+                + (
+                    ", and by what the table names; all else is the same."
+                    if any(differences(each, settings) for each in facts.study.listed.values())
+                    else "; data, settings and network are the same."
+                )
             ]
         )
     ]
     same = {name: other for pair in facts.same_objective for name, other in (pair, pair[::-1])}
     rows = []
-    for entry in settings["losses"]:
-        name = str(entry["name"])
-        used = loss_parameters("classification", entry)
-        other = same.get(name)
+    for name, variant in facts.study.listed.items():
+        used = loss_parameters("classification", variant.loss)
+        loss, other = variant.loss["name"], same.get(name)
         rows.append(
             {
                 "loss": name,
-                "what": words.CLASSIFICATION_LOSSES.get(name, "not described here"),
+                "what": words.CLASSIFICATION_LOSSES.get(loss, "not described here"),
+                "otherwise": ", ".join(differences(variant, settings)) or pd.NA,
                 "parameters": ", ".join(f"{k} {_plain(v)}" for k, v in used.items()) or "none",
                 "note": f"the same objective as {other}" if other in facts.losses else "",
             }
@@ -110,6 +113,7 @@ def training(facts: Facts, figures: Figures) -> Section:
                 Column("loss", "Loss", code=True),
                 Column("what", "What it is"),
                 Column("parameters", "Parameters"),
+                Column("otherwise", "Trained otherwise"),
                 Column("note", "Note"),
             ],
         )
@@ -121,7 +125,7 @@ def training(facts: Facts, figures: Figures) -> Section:
                 "trainings",
                 "Trainings",
                 "Each training run: epochs run, the epoch with the best validation MCC, that MCC, "
-                f"and the losses in the last epoch. {_kept(settings['training'])}"
+                f"and the losses in the last epoch. {_kept(facts)}"
                 "Losses of different kinds have different scales and cannot be compared between "
                 "rows.",
                 histories,
@@ -145,10 +149,15 @@ def training(facts: Facts, figures: Figures) -> Section:
     return Section("training", "Losses and training", blocks)
 
 
-def _kept(training: Mapping[str, Any]) -> str:
-    """Which weights of a training went on."""
-    epoch = {"last": "last epoch", "best": f"best epoch by {training['monitor']}"}
-    return f"The weights of the {epoch[training['keep']]} were kept. "
+def _kept(facts: Facts) -> str:
+    """Which weights of the trainings went on; nothing where that differs, which a table tells."""
+    kept = {
+        "last epoch"
+        if variant.training["keep"] == "last"
+        else f"best epoch by {variant.training['monitor']}"
+        for variant in facts.study.listed.values()
+    }
+    return f"The weights of the {kept.pop()} were kept. " if len(kept) == 1 else ""
 
 
 def _gap_text(names: list[str]) -> Markup:
@@ -166,12 +175,13 @@ def _plain(value: Any) -> str:
 
 def _histories(facts: Facts) -> pd.DataFrame:
     rows = []
-    for name in facts.results.names("models/*/*.history.csv"):
-        loss, file = name.split("/")[1:]
-        history = facts.results.table(name)
+    for model in facts.planned.values():
+        if not model.trained:
+            continue
+        history = facts.results.table(f"models/{model.variant}/{model.replicate}.history.csv")
         if history.empty or "epoch" not in history:
             continue
-        row: dict[str, Any] = {"loss": loss, "replicate": int(file.split(".")[0])}
+        row: dict[str, Any] = {"loss": model.variant, "replicate": model.replicate}
         row["epochs"] = len(history)
         if "val_mcc" in history and history["val_mcc"].notna().any():
             best = history["val_mcc"].idxmax()
@@ -179,7 +189,7 @@ def _histories(facts: Facts) -> pd.DataFrame:
         for column in ("loss", "val_loss"):
             if column in history:
                 row[f"{column}_last"] = history[column].iloc[-1]
-        found = facts.degenerate().get(f"{loss}-r{row['replicate']}")
+        found = facts.degenerate().get(model.name)
         if "loss" in history and pd.isna(history["loss"].iloc[-1]):
             row["remark"] = "failed: the loss was not a finite number"
         elif found is not None:
@@ -390,7 +400,7 @@ def _ablations(facts: Facts) -> list[Block]:
     models = facts.models("ablation")
     if not models:
         return []
-    full = [f"{facts.baseline_loss}-r{r}" for r in range(facts.replicates)]
+    full = [facts.study.run(facts.baseline_loss, r).name for r in range(facts.replicates)]
     return [
         Heading("Ablations"),
         metrics_table(
@@ -598,7 +608,7 @@ def _known(facts: Facts) -> str:
     values = facts.seed_values
     if len(values) < 2:
         return ""
-    loss, _ = split_model(facts.further_seeds[0])
+    loss = facts.study.repeated
     return (
         f", except for {loss}: its {facts.seeds_told} have a test MCC of "
         f"{number(statistics.mean(values))} on average, with a standard deviation of "

@@ -252,7 +252,7 @@ def _shares_text(facts: Facts) -> str:
 
 def _votes(facts: Facts) -> str:
     """That the probabilities of votes are no probabilities."""
-    if not any(facts.planned.get(name, {}).get("method") == "majority_vote"
+    if not any(facts.planned[name].method == "majority_vote"
                for name in facts.ensembles):  # fmt: skip
         return ""
     return (
