@@ -2,6 +2,7 @@
 
 import copy
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,24 +14,7 @@ from multiloss.evaluation.families import plain_forms
 from multiloss.files import write_csv
 from synthetic_results import Study
 
-EDGES = [
-    ("splits", "download"),
-    ("train_segmenter", "splits"),
-    ("mask", "train_segmenter"),
-    ("crop", "mask"),
-    ("train", "crop"),
-    ("train", "train_segmenter"),
-    ("predict", "train"),
-    ("ensemble", "predict"),
-    ("evaluate", "ensemble"),
-    ("evaluate", "predict"),
-    ("significance", "evaluate"),
-    ("gradcam", "train"),
-    ("figure", "evaluate"),
-    ("figure", "gradcam"),
-    ("report", "figure"),
-    ("report", "significance"),
-]
+CITATION = (Path(__file__).resolve().parents[1] / "CITATION.cff").read_text(encoding="utf-8")
 VERSIONS = {"python": "3.11.7", "numpy": "2.3.1"}
 
 

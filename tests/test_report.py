@@ -15,11 +15,11 @@ import pytest
 from multiloss import report
 from multiloss.errors import UserError
 from multiloss.figures import catalog
-from multiloss.report import answer, blocks, checklist, faults, methods, rulegraph
+from multiloss.report import answer, blocks, checklist, faults, methods
 from multiloss.report.facts import Comparison, Facts
 from multiloss.report.results import MAX_PNG_BYTES, MAX_WIDTH, Results, inline
 from multiloss.study import Study as Models
-from report_studies import EDGES, VERSIONS, complete, statistics
+from report_studies import CITATION, VERSIONS, complete, statistics
 from synthetic_results import Study, make
 
 LOSSES = [
@@ -58,7 +58,7 @@ def changed(study: tuple[Study, dict[str, Any]], tmp_path: Path) -> tuple[Path, 
 @pytest.fixture(scope="module")
 def page(study: tuple[Study, dict[str, Any]]) -> str:
     made, config = study
-    return report.build(made.results, config, rule_edges=EDGES, versions=VERSIONS)
+    return report.build(made.results, config, versions=VERSIONS, citation=CITATION)
 
 
 class _Text(html.parser.HTMLParser):
@@ -103,7 +103,7 @@ def rewrite(results: Path, name: str, change: Any) -> None:
 ORDER = [
     "answer", "data", "segmentation", "crops", "training", "singles", "ensembles", "significance",
     "calibration", "optimism", "replicates", "diversity", "gradcam", "configuration", "versions",
-    "rules", "times", "checklist", "methods", "cite",
+    "times", "checklist", "methods", "cite",
 ]  # fmt: skip
 
 
@@ -154,7 +154,7 @@ def test_captions_hold_the_facts_of_the_data(page: str) -> None:
 
 def test_same_inputs_same_bytes(study: tuple[Study, dict[str, Any]], page: str) -> None:
     made, config = study
-    again = report.build(made.results, config, rule_edges=EDGES[::-1], versions=VERSIONS)
+    again = report.build(made.results, config, versions=VERSIONS, citation=CITATION)
     assert again == page
 
 
@@ -164,7 +164,7 @@ def test_run_times_are_the_only_part_that_varies(
     results, config = changed
     for path in (results / "benchmarks").rglob("*.tsv"):
         path.write_text("s\tmax_rss\n12.5\t99\n")
-    again = report.build(results, config, rule_edges=EDGES, versions=VERSIONS)
+    again = report.build(results, config, versions=VERSIONS, citation=CITATION)
     assert again != page
 
     def without(text: str) -> str:
@@ -1305,7 +1305,7 @@ def test_every_table_is_there_once_with_all_its_rows(
     page: str, study: tuple[Study, dict[str, Any]]
 ) -> None:
     made, config = study
-    parts = report.sections(made.results, config, rule_edges=EDGES, versions=VERSIONS)
+    parts = report.sections(made.results, config, versions=VERSIONS, citation=CITATION)
     tables = [b for part in parts for b in part.blocks if isinstance(b, blocks.Table) and b.rows]
     assert sum(table.long for table in tables) >= 3
     shown = re.findall(r'<table id="rows-([^"]+)" class="sortable"( data-shown="12")?>', page)
@@ -1366,34 +1366,6 @@ def test_large_images_are_packed_and_small_ones_kept(tmp_path: Path) -> None:
     assert big.uri.startswith("data:image/webp;base64,") and big.width == MAX_WIDTH
     assert big.height == 450
     assert small.uri.startswith("data:image/png;base64,") and small.width == 20
-
-
-def test_rule_graph_reduces_layers_and_refuses_circles() -> None:
-    edges = [("c", "b"), ("b", "a"), ("c", "a"), ("d", "c"), ("a", "a")]
-    assert rulegraph.reduced(edges) == [("b", "a"), ("c", "b"), ("d", "c")]
-    drawing = rulegraph.draw(edges)
-    heights = dict(
-        zip(
-            re.findall(r">(\w)</text>", drawing),
-            [float(y) for y in re.findall(r'<text x="[\d.]+" y="([\d.]+)"', drawing)],
-            strict=True,
-        )
-    )
-    assert heights["a"] < heights["b"] < heights["c"] < heights["d"]
-    assert rulegraph.draw([]) == ""
-    with pytest.raises(ValueError, match="circle"):
-        rulegraph.draw([("a", "b"), ("b", "a")])
-
-
-def test_rule_graph_boxes_do_not_overlap() -> None:
-    drawing = rulegraph.draw(EDGES)
-    boxes: dict[float, list[tuple[float, float]]] = {}
-    for x, y, width in re.findall(r'<rect x="([\d.]+)" y="([\d.]+)" width="([\d.]+)"', drawing):
-        boxes.setdefault(float(y), []).append((float(x), float(x) + float(width)))
-    assert sum(map(len, boxes.values())) == len({name for edge in EDGES for name in edge})
-    for row in boxes.values():
-        row.sort()
-        assert all(left[1] < right[0] for left, right in zip(row, row[1:], strict=False))
 
 
 def test_names_that_look_like_numbers_stay_text(tmp_path):

@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 from multiloss import report
-from report_studies import EDGES, VERSIONS, complete
+from report_studies import CITATION, VERSIONS, complete
 from synthetic_results import make
 
 CHROMIUM = Path("/usr/bin/chromium")
@@ -164,7 +164,7 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> str:
     )
     page = study.results / "report.html"
     config = complete(study.config)
-    text = report.build(study.results, config, rule_edges=EDGES, versions=VERSIONS)
+    text = report.build(study.results, config, versions=VERSIONS, citation=CITATION)
     page.write_text(text, encoding="utf-8")
     return page.as_uri()
 

@@ -61,7 +61,7 @@ def test_choice_looks_at_validation_images_only():
 
 def test_summary_by_hand():
     table = scores(bce={"val": [0.5, 0.7, 0.9], "test": [0.6, 0.6, 0.6]})
-    summary = segmentation_scores.summarise(table, ["bce"], 500, seed=1, confidence=0.95)
+    summary = segmentation_scores.summarise(table, ["bce"], ["bce"], 500, seed=1, confidence=0.95)
     summary = summary.set_index("split")
     assert summary.loc["val", "dice"] == pytest.approx(0.7)
     assert summary.loc["val", "dice_sd"] == pytest.approx(0.2)

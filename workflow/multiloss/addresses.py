@@ -75,6 +75,13 @@ def without_secrets(config: Any, key: str = "") -> Any:
     return public(config) if key in KEYS and isinstance(config, str) else config
 
 
+def of_table(url: str) -> str:
+    """The url of a source of layout `table`: the folder of a CSV file on this machine."""
+    path = None if is_remote(url) else local_path(url)
+    is_list = path is not None and path.suffix.lower() == ".csv" and path.is_file()
+    return str(path.parent) if is_list else url
+
+
 def check(url: str) -> None:
     """Raise `UserError` for an address of an unknown or unclear kind, or a path to a device."""
     if is_remote(url):

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from multiloss.backend import tf
+from multiloss.backend import keras, tf
 
 
 def _uniform(shape: tuple, seed: tf.Tensor, key: int) -> tf.Tensor:
@@ -38,15 +38,10 @@ def affine_matrices(
     return tf.stack([a0, a1, a2, b0, b1, b2, zero, zero], axis=1)
 
 
-def warp(images: tf.Tensor, matrices: tf.Tensor, interpolation: str = "BILINEAR") -> tf.Tensor:
+def warp(images: tf.Tensor, matrices: tf.Tensor) -> tf.Tensor:
     """Apply (B, 8) transforms to (B, H, W, C) images; outside is the nearest edge pixel."""
-    return tf.raw_ops.ImageProjectiveTransformV3(
-        images=images,
-        transforms=matrices,
-        output_shape=tf.shape(images)[1:3],
-        fill_value=0.0,
-        interpolation=interpolation,
-        fill_mode="NEAREST",
+    return keras.ops.image.affine_transform(
+        images, matrices, fill_mode="nearest", data_format="channels_last"
     )
 
 

@@ -1,5 +1,7 @@
 """The U-Net of segmentation-models and the loading of models that were saved with its layers.
 
+The published study used this package: another decoder would have other layers and other numbers.
+
 The package reads its Keras flavour from the environment when it is imported, and registers
 the activations that a saved model names: so it is imported here, and only here.
 """

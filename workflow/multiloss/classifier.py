@@ -1,9 +1,10 @@
 """The classifier: the segmenter's encoder with a small head, all layers trained."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from multiloss.augmentation import augment_images
 from multiloss.backbones import CUT_LAYER
@@ -51,6 +52,24 @@ def _rebuilt(encoder: keras.Model, image_size: int, precision: str) -> keras.Mod
     )
     rebuilt.set_weights(encoder.get_weights())
     return rebuilt
+
+
+def training_labels(
+    manifest: pd.DataFrame, classes: Sequence[str]
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Class indices (N,) of a manifest's images, and the rows of its train and val splits.
+
+    Images of other splits have the index -1: nothing can learn from their labels.
+    """
+    known = manifest["split"].isin(["train", "val"])
+    labels = manifest["label"].where(known).map(list(classes).index, na_action="ignore")
+    train, val = (np.flatnonzero(manifest["split"] == split) for split in ("train", "val"))
+    return labels.fillna(-1).astype(int).to_numpy(), train, val
+
+
+def weights_of(setting: str, labels: np.ndarray, classes: int) -> np.ndarray:
+    """float32 weights (K,) of the classes: `balanced`, or all 1 (`none`)."""
+    return class_weights(labels, classes) if setting == "balanced" else np.ones(classes, np.float32)
 
 
 def class_weights(labels: np.ndarray, classes: int) -> np.ndarray:

@@ -1,4 +1,7 @@
-"""One GPU for each job, also where several jobs share a machine that no scheduler divides."""
+"""One GPU for each job, also where several jobs share a machine that no scheduler divides.
+
+Snakemake counts GPUs but does not number them, and TensorFlow takes all that it sees.
+"""
 
 import getpass
 import logging

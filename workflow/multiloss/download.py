@@ -1,4 +1,8 @@
-"""Fetching of data sources: resumed, retried, verified, and never half there."""
+"""Fetching of data sources: resumed, retried, verified, and never half there.
+
+Own code over requests, since pooch and Snakemake's http storage begin an interrupted file anew
+and do not ask whether the server still has the same content (If-Range).
+"""
 
 import http.client
 import json
@@ -122,6 +126,38 @@ def fetch(
             f"{destination.with_suffix('.sha256')}"
         )
     return Fetched(path, digest, path.stat().st_size)
+
+
+def refuse_results_inside(name: str, path: Path) -> None:
+    """Raise `UserError` where the results would lie in a source's folder, as images of it."""
+    if Path.cwd().is_relative_to(path.resolve()):
+        raise UserError(
+            f"source '{name}': the results would lie inside its folder {path}: "
+            "run in another folder (`snakemake --directory`)"
+        )
+
+
+def provenance(
+    source: Mapping[str, Any],
+    terms: Mapping[str, str],
+    parts: Mapping[str, tuple[str, str | None, Fetched]],
+) -> dict[str, Any]:
+    """The record of a source: what it is, its layout's terms, and what was fetched from where.
+
+    `parts`: address, declared sha256 and what was fetched, by the prefix of their keys, which is
+    empty or `masks_`. `verified` is `known` by the declared digest, `recorded` at this first
+    download, a `folder` (which has no digest), or `generated` here.
+    """
+    record = {key: source[key] for key in ("name", "role", "layout")} | dict(terms)
+    for prefix, (url, sha256, part) in parts.items():
+        verified = "folder" if part.path.is_dir() else "known" if sha256 else "recorded"
+        record |= {
+            f"{prefix}url": addresses.public(url),
+            f"{prefix}sha256": part.sha256,
+            f"{prefix}size": part.size,
+            f"{prefix}verified": "generated" if source["layout"] == "phantom" else verified,
+        }
+    return record
 
 
 def recorded_digest(destination: Path, url: str) -> str | None:

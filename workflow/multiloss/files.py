@@ -1,9 +1,14 @@
-"""Whole files or none: everything is written under a temporary name and then renamed."""
+"""Whole files or none: everything is written under a temporary name and then renamed.
+
+Snakemake removes the outputs of a job that failed, but not before the next run what a killed one
+left, nor anything that is no output: checkpoints, downloads, records.
+"""
 
 import contextlib
 import glob
 import hashlib
 import os
+import shutil
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -32,6 +37,17 @@ def atomic(path: str | Path, durable: bool = True) -> Iterator[Path]:
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def copy(source: str | Path, path: str | Path) -> None:
+    """Copy a file, whole or not at all."""
+    with atomic(path) as temporary:
+        shutil.copyfile(source, temporary)
+
+
+def by_name(paths: Iterable[str | Path]) -> dict[str, Path]:
+    """Files by their names without the ending, where those are the names of models."""
+    return {path.stem: path for path in map(Path, paths)}
 
 
 def digest_of(path: str | Path) -> str:

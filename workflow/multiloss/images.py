@@ -136,8 +136,10 @@ def read_unchanged(path: str | Path, sha256: str, bits: int | str) -> np.ndarray
         ) from None
 
 
-def read_mask(paths: Iterable[str | Path]) -> np.ndarray:
-    """The union of one or more mask files: bool (H, W), true inside.
+def read_mask_for(
+    shape: tuple[int, int], paths: Iterable[str | Path], resized: list[str] | None = None
+) -> np.ndarray:
+    """The union of the mask files of an image of `shape` (H, W): bool (H, W), true inside.
 
     A mask has two grey values, whichever; the larger one is inside (a mask of one value is
     inside everywhere, unless that is 0). Lossy compression and soft borders make more of them;
@@ -150,59 +152,37 @@ def read_mask(paths: Iterable[str | Path]) -> np.ndarray:
     - all four corners or most of the border are inside: an inverted mask, or one of everything,
     - more pixels are enclosed by the inside than belong to it: an outline.
 
-    Raises `ImageError` (with the name of the file) for these, if a file is unreadable, or the
-    files differ in size.
-    """
-    return _union(paths)
-
-
-def read_mask_for(
-    shape: tuple[int, int], paths: Iterable[str | Path], resized: list[str] | None = None
-) -> np.ndarray:
-    """`read_mask` for an image of `shape` (H, W), each file brought to that size.
-
     A mask of another size is enlarged or shrunk to its nearest pixels if its sides are those of
-    the image times one factor, rounded, and its size is appended to `resized`; otherwise it is
-    refused with `ImageError`.
+    the image times one factor, rounded, and its size is appended to `resized`.
+
+    Raises `ImageError` (with the name of the file) for a refused mask, one of another shape, an
+    unreadable file, and if there is none.
     """
-    return _union(paths, shape, resized)
+    union = np.zeros(shape, bool)
+    found = False
+    for path in paths:
+        found = True
+        inside = _named(path, lambda content: _inside(decode(content)))
+        if inside.shape != tuple(shape):
+            size, inside = _size(inside), _fit(inside, shape)
+            if resized is not None:
+                resized.append(size)
+        union |= inside
+    if not found:
+        raise ImageError("no mask file")
+    return union
 
 
 def read_own_mask(shape: tuple[int, int], path: str | Path) -> np.ndarray:
     """A mask that `write_png` wrote for an image of `shape` (H, W): bool, true inside.
 
-    Anything may be inside of it, or nothing. Raises `ImageError` as `read_mask` does, and if it
-    has another size.
+    Anything may be inside of it, or nothing. Raises `ImageError` if it is unreadable or has another
+    size.
     """
     grey = _named(path, decode).values
     if grey.shape != tuple(shape):
         raise ImageError(f"mask has size {_size(grey)}, its image {shape[1]}x{shape[0]}")
     return grey > 127
-
-
-def _union(
-    paths: Iterable[str | Path],
-    shape: tuple[int, int] | None = None,
-    resized: list[str] | None = None,
-) -> np.ndarray:
-    union: np.ndarray | None = None
-    for path in paths:
-        inside = _named(path, lambda content: _inside(decode(content)))
-        if shape is not None and inside.shape != tuple(shape):
-            size, inside = _size(inside), _fit(inside, shape)
-            if resized is not None:
-                resized.append(size)
-        if union is None:
-            union = inside
-        elif union.shape != inside.shape:
-            raise ImageError(
-                f"mask {Path(path).name} has size {_size(inside)}, its partner {_size(union)}"
-            )
-        else:
-            union |= inside
-    if union is None:
-        raise ImageError("no mask file")
-    return union
 
 
 def _named(path: str | Path, read: Callable[[bytes], Any]) -> Any:
@@ -213,7 +193,7 @@ def _named(path: str | Path, read: Callable[[bytes], Any]) -> Any:
 
 
 def _inside(mask: Stored) -> np.ndarray:
-    """One mask file as bool (H, W), or `ImageError`: the rules of `read_mask`."""
+    """One mask file as bool (H, W), or `ImageError`: the rules of `read_mask_for`."""
     values = mask.values
     if mask.negative and values.dtype == np.uint16:
         values = np.iinfo(np.uint16).max - values

@@ -1,4 +1,7 @@
-"""Locks that end with the process that holds them, however it ends."""
+"""Locks that end with the process that holds them, however it ends.
+
+The few lines of `fcntl` that filelock, which would be one more dependency, has for this, too.
+"""
 
 import fcntl
 from pathlib import Path

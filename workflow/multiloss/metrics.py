@@ -3,7 +3,8 @@
 A kernel takes the images once and many weightings of them: `weights` is (R, N), and row r
 says how often each image counts in resample r. Sorting and binning orders do not depend on
 the weights, so 2,000 resamples cost little more than one evaluation. With integer weights
-the result equals that of the images repeated so often.
+the result equals that of the images repeated so often. The metrics of scikit-learn, which the
+tests compare with, take one weighting in a call: hours for the intervals of one study.
 
 Undefined values (0/0) are NaN, never 0; `undefined_reason` says why in words.
 """

@@ -25,7 +25,7 @@ from multiloss.statistics.bootstrap import (
     patient_weights,
     percentile_interval,
 )
-from multiloss.study import BEST_SINGLE, of_replicate
+from multiloss.study import BEST_SINGLE, Model, entries, of_replicate
 
 METRICS = ("mcc", "accuracy", "precision", "recall", "f1", "auroc", "auprc", "log_loss")
 RESTARTS = 50
@@ -58,6 +58,27 @@ class _Images:
         """Each image as often as its weight says."""
         rows = np.repeat(np.arange(len(self.y)), self.weights.astype(int))
         return self.p[:, rows], self.y[rows]
+
+
+def tables(
+    singles: Predictions,
+    models: Mapping[str, Model],
+    ensembles: Sequence[str],
+    options: Mapping[str, Mapping[str, Any]],
+    seed: int,
+    settings: Settings = Settings(),
+) -> pd.DataFrame:
+    """`table` of each replicate, one below the other: tables/optimism.csv.
+
+    `models`: what the single models and the ensembles, which are named, are.
+    """
+    replicates = sorted({models[name].replicate for name in singles.models})
+    found = []
+    for replicate in replicates:
+        own = [name for name in singles.models if models[name].replicate == replicate]
+        made = entries(models[name] for name in ensembles if models[name].replicate == replicate)
+        found.append(table(singles.subset(own), made, options, seed, settings, replicate))
+    return pd.concat(found, ignore_index=True)
 
 
 def table(

@@ -1,4 +1,7 @@
-"""Progress of long work, readable both in a terminal and in a log file."""
+"""Progress of long work, readable both in a terminal and in a log file.
+
+The bar of tqdm is redrawn in place, which fills a log file with one long line.
+"""
 
 import logging
 import time

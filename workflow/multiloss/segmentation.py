@@ -1,6 +1,6 @@
 """Lung segmentation: one U-Net per loss, scored per image, the best combined by AND."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import cv2
@@ -9,7 +9,9 @@ import pandas as pd
 
 from multiloss.augmentation import augment_pairs
 from multiloss.backend import keras, tf
+from multiloss.images import read_grey, read_mask_for
 from multiloss.prediction import network_input
+from multiloss.progress import progress
 from multiloss.training import TrainingSet
 
 # A pixel is lung from this probability on.
@@ -145,6 +147,86 @@ class Segmenter:
                     int(row),
                     {name: mask_at(p[position], *sizes[row]) for name, p in found.items()},
                 )
+
+
+def name_of_and(chosen: Sequence[str]) -> str:
+    """What the AND of the chosen segmenters is called in tables."""
+    return f"and_top{len(chosen)}"
+
+
+def scores(
+    segmenter: Segmenter,
+    images: np.ndarray,
+    lungs: pd.DataFrame,
+    split: str,
+    chosen: Sequence[str] = (),
+) -> pd.DataFrame:
+    """Dice and IoU of every segmenter, and of the AND of those `chosen`, on a split's images.
+
+    `images`: uint8 (N, S, S), in the order of `lungs` (data/lungs.csv); the scores are taken at
+    the image's own size. Columns: loss, dice, iou, split, image_id, patient_id, row (of `lungs`).
+    """
+    rows = np.flatnonzero(lungs["split"] == split)
+    sizes, found = _sizes(lungs), []
+    segmented = segmenter.masks(images, rows, sizes)
+    for row, masks in progress(segmented, len(rows), f"scoring {split} images"):
+        if chosen:
+            masks[name_of_and(chosen)] = combine_by_and([masks[loss] for loss in chosen])
+        image = lungs.iloc[row]
+        table = pd.DataFrame(score(masks, _true_mask(image)))
+        found.append(
+            table.assign(
+                split=split, image_id=image["image_id"], patient_id=image["patient_id"], row=row
+            )
+        )
+    return pd.concat(found)
+
+
+def cases(scores: pd.DataFrame, loss: str, count: int) -> pd.DataFrame:
+    """The `count` best, median and worst test images of one segmenter by Dice, ties by image_id.
+
+    From the best and the median downwards, from the worst upwards, as many as there are. Columns:
+    case, image_id, dice, index (their place), row (as in `scores`).
+    """
+    test = scores[(scores["split"] == "test") & (scores["loss"] == loss)]
+    ranked = test.sort_values(["dice", "image_id"], ascending=[False, True])
+    last = len(ranked) - 1
+    places = [("best", n) for n in range(count)]
+    places += [("median", last // 2 + n) for n in range(count)]
+    places += [("worst", last - n) for n in range(count)]
+    places = [(case, place) for case, place in places if 0 <= place <= last]
+    found = ranked.iloc[[place for _, place in places]].reset_index(drop=True)
+    found.insert(0, "case", [case for case, _ in places])
+    return found.assign(index=found.index)[["case", "image_id", "dice", "index", "row"]]
+
+
+def overlays(
+    segmenter: Segmenter,
+    images: np.ndarray,
+    lungs: pd.DataFrame,
+    rows: Sequence[int],
+    chosen: Sequence[str],
+) -> dict[str, np.ndarray]:
+    """What the overlay figure shows of some rows of `lungs`, numbered from 0 in their order.
+
+    image_N: uint8 (H, W); truth_N and prediction_N (the AND of the chosen): bool (H, W).
+    """
+    arrays = {}
+    for index, row in enumerate(rows):
+        image = lungs.loc[row]
+        _, masks = next(segmenter.masks(images, np.array([row]), _sizes(lungs)))
+        arrays[f"image_{index}"] = read_grey(image["path"], int(image["bits"]))
+        arrays[f"truth_{index}"] = _true_mask(image)
+        arrays[f"prediction_{index}"] = combine_by_and([masks[loss] for loss in chosen])
+    return arrays
+
+
+def _sizes(lungs: pd.DataFrame) -> list[tuple[int, int]]:
+    return list(zip(lungs["height"], lungs["width"], strict=True))
+
+
+def _true_mask(image: pd.Series) -> np.ndarray:
+    return read_mask_for((image["height"], image["width"]), image["mask_paths"].split(";"))
 
 
 def score(masks: Mapping[str, np.ndarray], truth: np.ndarray) -> list[dict[str, Any]]:

@@ -1,5 +1,6 @@
 """Scores of the lung segmenters over all images, with intervals by patient."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -10,12 +11,17 @@ from multiloss.statistics.bootstrap import patient_weights
 
 
 def summarise(
-    scores: pd.DataFrame, chosen: list[str], resamples: int, seed: int, confidence: float
+    scores: pd.DataFrame,
+    losses: Sequence[str],
+    chosen: Sequence[str],
+    resamples: int,
+    seed: int,
+    confidence: float,
 ) -> pd.DataFrame:
     """Mean, standard deviation and patient-bootstrap interval of Dice and IoU per loss and split.
 
     `scores` has the columns loss, split, patient_id, dice, iou; `selected` marks the chosen
-    losses.
+    losses. Those of `losses` that have no scores, since their training failed, come last, empty.
     """
     tail = 100 * (1 - confidence) / 2
     rows = []
@@ -34,4 +40,10 @@ def summarise(
             row |= {f"{metric}_ci_low": low, f"{metric}_ci_high": high}
         row["selected"] = loss in chosen
         rows.append(row)
+    rows += [
+        {"loss": loss, "split": split, "n": 0, "n_patients": 0, "selected": False}
+        for split in ("val", "test")
+        for loss in losses
+        if loss not in set(scores["loss"])
+    ]
     return pd.DataFrame(rows)

@@ -1,4 +1,7 @@
-"""The last words of a run: where the report is and what took long, or what failed and why.
+"""Closing messages of a run: where the report is and what took long, or what failed and why.
+
+Snakemake's own `show-failed-logs` prints a job's whole log where it failed, which with
+`keep-going` is hours of output above the end, and also of jobs that a retry has mended.
 
 The Snakefile imports this on every start, also on a cluster's login node, so it uses the
 standard library only.

@@ -1,8 +1,8 @@
 """The one training loop of the workflow: segmenters, classifiers and ensemble heads use it.
 
-A plain graph-mode loop rather than `Model.fit`, since it must do what `fit` does not: pick up
-after an interruption exactly where it was (optimiser, schedule, counters and data order), add
-a batch term to a class-weighted loss, and apply the learning-rate decay that Keras 3 ignores.
+A plain graph-mode loop rather than `Model.fit`, whose callbacks forget their counters when a
+training is taken up again: after an interruption all is exactly where it was (optimiser, schedule,
+counters and data order). It also applies the learning-rate decay that Keras 3 ignores.
 """
 
 import hashlib

@@ -28,8 +28,7 @@ rule train:
     input:
         manifest=rules.splits.output.manifest,
         images=training_images,
-        chosen=rules.score_segmenters.output.chosen,
-        segmenters=rules.score_segmenters.input.models,
+        encoder=rules.score_segmenters.output.encoder,
     output:
         model=RESULTS / "models/{variant}/{replicate}.keras",
         history=RESULTS / "models/{variant}/{replicate}.history.csv",
@@ -54,7 +53,6 @@ rule train:
         backbone=config["classification"]["backbone"],
         training=lambda wildcards: STUDY.variants[wildcards.variant].training,
         augmentation=lambda wildcards: STUDY.variants[wildcards.variant].augmentation,
-        segmentation_losses=SEGMENTATION_LOSSES,
         seed=config["seed"],
         tensorflow_threads=threads_of("training"),
         code=code_of(

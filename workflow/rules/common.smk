@@ -146,6 +146,11 @@ def gpus_of(step):
     return config["resources"][step]["gpu"]
 
 
+def segmenter_file(loss):
+    """The file of a trained lung segmenter."""
+    return f"{RESULTS}/segmentation/models/{loss}.keras"
+
+
 def trained_model(model):
     """The file of a trained classifier."""
     known = STUDY.models[model]

@@ -3,9 +3,9 @@
 
 rule mask:
     input:
+        unpack(segmenters),
         manifest=rules.splits.output.manifest,
         chosen=rules.score_segmenters.output.chosen,
-        models=rules.score_segmenters.input.models,
     output:
         masks=directory(RESULTS / "masks"),
     log:
@@ -20,7 +20,6 @@ rule mask:
         runtime=runtime_of("prediction"),
         gpu=gpus_of("prediction"),
     params:
-        losses=SEGMENTATION_LOSSES,
         image_size=config["segmentation"]["image_size"],
         batch_size=config["segmentation"]["training"]["batch_size"],
         tensorflow_threads=threads_of("prediction"),

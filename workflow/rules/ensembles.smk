@@ -29,11 +29,9 @@ rule rank:
 
 rule features:
     input:
+        unpack(single_models),
         images=rules.crop.output.images,
         ranking=rules.rank.output.ranking,
-        models=lambda wildcards: [
-            trained_model(model) for model in models_of(["single"], wildcards.replicate)
-        ],
     output:
         features=temp(directory(RESULTS / "ensembles/r{replicate}/features")),
     log:
@@ -48,7 +46,6 @@ rule features:
         runtime=runtime_of("prediction"),
         gpu=gpus_of("prediction"),
     params:
-        models=lambda wildcards: models_of(["single"], wildcards.replicate),
         largest_k=max(TOP_K, default=0),
         batch_size=config["classification"]["training"]["batch_size"],
         tensorflow_threads=threads_of("prediction"),
@@ -61,10 +58,10 @@ rule features:
 
 rule model_level:
     input:
+        unpack(single_models),
         manifest=rules.splits.output.manifest,
         ranking=rules.rank.output.ranking,
         features=rules.features.output.features,
-        models=rules.features.input.models,
     output:
         model=RESULTS / f"ensembles/models/{study.OF_MODEL_LEVEL}.keras",
         history=RESULTS / f"ensembles/models/{study.OF_MODEL_LEVEL}.history.csv",
@@ -82,7 +79,6 @@ rule model_level:
         runtime=runtime_of("training"),
         gpu=gpus_of("training"),
     params:
-        models=lambda wildcards: models_of(["single"], wildcards.replicate),
         k=lambda wildcards: int(wildcards.k),
         loss={"name": config["ensembles"]["model_level"]["loss"]},
         filters=config["ensembles"]["model_level"]["filters"],

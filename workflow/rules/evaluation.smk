@@ -228,7 +228,6 @@ rule optimism:
         classes=config["classes"],
         ensembles=models_of(["ensemble"], levels=["prediction"]),
         options=config["ensembles"]["options"],
-        replicates=list(REPLICATES),
         resamples=config["evaluation"]["optimism_resamples"],
         stacking_resamples=config["evaluation"]["optimism_stacking_resamples"],
         confidence=config["evaluation"]["confidence"],

@@ -60,6 +60,32 @@ def initial_weights(wildcards):
     return os.path.relpath(path) if path.is_relative_to(addresses.CHECKOUT) else path
 
 
+# What belongs to a loss or a model is named by it, so that no other order can exchange two.
+def segmenters(wildcards):
+    """The trained lung segmenters by loss."""
+    return {loss: segmenter_file(loss) for loss in SEGMENTATION_LOSSES}
+
+
+def segmenter_histories(wildcards):
+    """The epoch logs of the lung segmenters, each by `LOSS.history`."""
+    return {
+        f"{loss}.history": segmenter_file(loss).removesuffix(".keras") + ".history.csv"
+        for loss in SEGMENTATION_LOSSES
+    }
+
+
+def single_models(wildcards):
+    """The trained classifiers of a replicate by name, without ablations and further seeds."""
+    names = models_of(["single"], replicate=wildcards.replicate)
+    return {name: trained_model(name) for name in names}
+
+
+def segmentation_loss(wildcards):
+    """A lung segmenter's loss with its parameters."""
+    losses = {loss["name"]: loss for loss in config["segmentation"]["losses"]}
+    return losses[wildcards.segmentation_loss]
+
+
 def training_images(wildcards):
     """Crops, or the whole images for the ablation without crop."""
     crop = STUDY.variants[wildcards.variant].crop

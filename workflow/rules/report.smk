@@ -22,65 +22,6 @@ TABLES = [
     [versions_file(model) for model in [*TRAINED, *MODEL_LEVEL]],
 ]
 
-# Which stage takes what from which; the test suite compares it with Snakemake's own rule graph.
-RULE_EDGES = [
-    ("manifest", "download"),
-    ("splits", "manifest"),
-    ("leakage", "splits"),
-    ("lungs", "splits"),
-    ("train_segmenter", "lungs"),
-    ("score_segmenters", "train_segmenter"),
-    ("segmentation_scores", "score_segmenters"),
-    ("mask", "score_segmenters"),
-    ("crop", "mask"),
-    ("train", "crop"),
-    ("predict", "train"),
-    ("rank", "predict"),
-    ("features", "rank"),
-    ("model_level", "features"),
-    ("ensemble", "rank"),
-    ("ensemble", "model_level"),
-    ("ensemble_tables", "ensemble"),
-    ("evaluate", "models"),
-    ("significance", "models"),
-    ("calibration", "models"),
-    ("replicates", "models"),
-    ("diversity", "models"),
-    ("optimism", "models"),
-    ("evaluate", "ensemble_tables"),
-    ("significance", "ensemble_tables"),
-    ("calibration", "ensemble_tables"),
-    ("replicates", "ensemble"),
-    ("diversity", "predict"),
-    ("optimism", "predict"),
-    ("gradcam", "train"),
-    ("gradcam", "model_level"),
-    ("localisation", "gradcam"),
-    ("report", "figure"),
-]
-# The steps that only write tables; those that no figure shows are in the report alone.
-DRAWN = {
-    path
-    for figure in FIGURES.values()
-    for paths in figure.files(RESULTS).values()
-    for path in paths
-}
-ENDS = ["leakage", "segmentation_scores", "evaluate", "significance", "calibration"]
-for step in [*ENDS, "replicates", "diversity", "optimism", "localisation"]:
-    reader = "report" if DRAWN.isdisjoint(getattr(rules, step).output) else "figure"
-    RULE_EDGES.append((reader, step))
-# Dependencies that only some studies have.
-if initial_weights(None) == rules.encoder_weights.output.weights:
-    RULE_EDGES.append(("train_segmenter", "encoder_weights"))
-if audit_if_strict(None):
-    RULE_EDGES.append(("lungs", "leakage"))
-if models_of(["seed_ensemble"]):
-    RULE_EDGES.append(("seed_ensemble", "predict"))
-    RULE_EDGES.append(("evaluate", "seed_ensemble"))
-    RULE_EDGES.append(("significance", "seed_ensemble"))
-    RULE_EDGES.append(("calibration", "seed_ensemble"))
-    RULE_EDGES.append(("replicates", "seed_ensemble"))
-
 
 rule report:
     input:
@@ -107,9 +48,8 @@ rule report:
         runtime=runtime_of("analysis"),
     params:
         config=addresses.without_secrets(config),
-        rule_edges=RULE_EDGES,
         locked=locked_versions(),
-        # The page says how to cite the workflow. No input: what counts is not where the file lies.
+        # No input: its date is that of the clone.
         citation=(WORKFLOW.parent / "CITATION.cff").read_text(encoding="utf-8").rstrip(),
         code=code_of("report.py"),
     message:

@@ -75,11 +75,7 @@ rule train_segmenter:
         runtime=runtime_of("training"),
         gpu=gpus_of("training"),
     params:
-        loss=lambda wildcards: next(
-            loss
-            for loss in config["segmentation"]["losses"]
-            if loss["name"] == wildcards.segmentation_loss
-        ),
+        loss=segmentation_loss,
         backbone=config["segmentation"]["backbone"],
         encoder_weights=addresses.identity(config["segmentation"]["encoder_weights"]),
         decoder_filters=config["segmentation"]["decoder_filters"],
@@ -100,14 +96,14 @@ rule train_segmenter:
 
 rule score_segmenters:
     input:
+        unpack(segmenters),
+        unpack(segmenter_histories),
         lungs=rules.splits.output.lungs,
         images=rules.lungs.output.images,
-        models=expand(rules.train_segmenter.output.model, segmentation_loss=SEGMENTATION_LOSSES),
-        histories=expand(
-            rules.train_segmenter.output.history, segmentation_loss=SEGMENTATION_LOSSES
-        ),
     output:
         chosen=RESULTS / "segmentation/chosen.csv",
+        # The best segmenter again: the one file that classifiers take their encoder from.
+        encoder=RESULTS / "segmentation/encoder.keras",
         per_image=RESULTS / "segmentation/scores_per_image.csv",
         examples=RESULTS / "segmentation/examples.csv",
         example_arrays=RESULTS / "segmentation/examples.npz",

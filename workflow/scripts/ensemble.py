@@ -2,7 +2,7 @@
 
 import pandas as pd
 from multiloss.ensembles import build, predictions
-from multiloss.files import write_csv
+from multiloss.files import by_name, write_csv
 from multiloss.script import run
 
 
@@ -21,8 +21,8 @@ def main(snakemake) -> None:
         params.seed,
         build.Interval(params.resamples, params.confidence),
     )
-    for (_, p), path in zip(made.p.items(), snakemake.output.predictions, strict=True):
-        write_csv(predictions.table(singles.rows, p, params.classes), path)
+    for name, path in by_name(snakemake.output.predictions).items():
+        write_csv(predictions.table(singles.rows, made.p[name], params.classes), path)
     write_csv(made.weights, snakemake.output.weights)
     write_csv(made.candidates, snakemake.output.candidates)
 

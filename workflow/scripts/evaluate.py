@@ -16,10 +16,7 @@ def main(snakemake) -> None:
     options, seed = params.evaluation, params.seed
     found = predictions.read(snakemake.input.predictions, params.classes)
     models = study.entries(study.read_models(snakemake.input.models, found.models).values())
-    everything, entries = found, dict(models)
-    if options["temperature_scaling"]:
-        scaled, added, _ = evaluation.with_temperatures(found, models)
-        everything, entries = evaluation.join(found, scaled), entries | added
+    everything, entries = evaluation.with_scaled(found, models, options)
     points, thresholds = evaluation.operating_points(everything, entries, options)
     logger.info("Evaluating %d models on %d images", len(everything.models), len(found.rows))
     chosen = pd.read_csv(snakemake.input.chosen)

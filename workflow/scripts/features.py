@@ -17,11 +17,10 @@ def main(snakemake) -> None:
     training.configure_tensorflow(params.tensorflow_threads, snakemake.resources.gpu)
     images = read_array(snakemake.input.images)
     ranking = pd.read_csv(snakemake.input.ranking)
-    paths = dict(zip(params.models, snakemake.input.models, strict=True))
     folder = Path(snakemake.output.features)
     folder.mkdir(parents=True, exist_ok=True)
     for member in selection.members(ranking, params.largest_k):
-        extractor = model_level.feature_extractor(prediction.load_model(paths[member]))
+        extractor = model_level.feature_extractor(prediction.load_model(snakemake.input[member]))
         with atomic(folder / f"{member}.npy") as temporary:
             features = np.lib.format.open_memmap(
                 temporary, "w+", np.float16, (len(images), *extractor.output_shape[1:])

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pandas as pd
 from multiloss import localisation
-from multiloss.files import write_csv
+from multiloss.files import by_name, write_csv
 from multiloss.script import run
 from multiloss.tables import read_manifest
 
@@ -14,9 +14,10 @@ def main(snakemake) -> None:
     manifest = read_manifest(snakemake.input.manifest, params.classes)
     images = manifest[manifest["split"] == "test"].reset_index(drop=True)
     boxes = pd.read_csv(snakemake.input.boxes, dtype={"image_id": str}, keep_default_na=False)
+    maps = by_name(snakemake.input.maps)
     models = [
-        localisation.load(path, model["name"], model["kind"], model["cropped"])
-        for path, model in zip(snakemake.input.maps, params.models.values(), strict=True)
+        localisation.load(maps[name], name, model["kind"], model["cropped"])
+        for name, model in params.models.items()
     ]
     options = localisation.Options(
         params.gradcam["localisation_thresholds"],

@@ -13,9 +13,10 @@ def main(snakemake) -> None:
     params = snakemake.params
     # One image a thread: OpenCV's own threads would only crowd in.
     cv2.setNumThreads(1)
+    folders = {Path(folder).name: Path(folder) for folder in snakemake.input.sources}
     found = {
-        source["name"]: layouts.records(Path(folder), source)
-        for source, folder in zip(params.sources, snakemake.input.sources, strict=True)
+        source["name"]: layouts.records(folders[source["name"]], source)
+        for source in params.sources
     }
     roles = {source["name"]: source["role"] for source in params.sources}
     images = {name: own for name, own in found.items() if roles[name] == layouts.CLASSIFICATION}

@@ -16,9 +16,8 @@ def main(snakemake) -> None:
     params = snakemake.params
     training.configure_tensorflow(params.tensorflow_threads, snakemake.resources.gpu)
     manifest = read_manifest(snakemake.input.manifest)
-    chosen = sorted(pd.read_csv(snakemake.input.chosen)["loss"], key=params.losses.index)
-    paths = dict(zip(params.losses, snakemake.input.models, strict=True))
-    models = {loss: prediction.load_model(paths[loss]) for loss in chosen}
+    chosen = pd.read_csv(snakemake.input.chosen)["loss"]
+    models = {loss: prediction.load_model(snakemake.input[loss]) for loss in chosen}
     segmenter = segmentation.Segmenter(models, params.image_size, params.batch_size)
 
     folder = Path(snakemake.output.masks)

@@ -23,13 +23,8 @@ def main(snakemake) -> None:
         params.tensorflow_threads, snakemake.resources.gpu, options["mixed_precision"]
     )
     manifest = read_manifest(snakemake.input.manifest, params.classes)
-    known = manifest["split"].isin(["train", "val"])
-    labels = manifest["label"].where(known).map(params.classes.index, na_action="ignore")
-    labels = labels.fillna(-1).astype(int).to_numpy()
-    train, val = (np.flatnonzero(manifest["split"] == split) for split in ("train", "val"))
-    weights = np.ones(len(params.classes), np.float32)
-    if params.class_weights == "balanced":
-        weights = classifier.class_weights(labels[train], len(params.classes))
+    labels, train, val = classifier.training_labels(manifest, params.classes)
+    weights = classifier.weights_of(params.class_weights, labels[train], len(params.classes))
 
     ranking = pd.read_csv(snakemake.input.ranking)
     members = selection.members(ranking, params.k)
@@ -71,8 +66,7 @@ def main(snakemake) -> None:
     write_csv(history, snakemake.output.history)
     versions.write(snakemake.output.versions)
 
-    paths = dict(zip(params.models, snakemake.input.models, strict=True))
-    networks = [prediction.load_model(paths[member]) for member in members]
+    networks = [prediction.load_model(snakemake.input[member]) for member in members]
     prediction.save_model(model_level.assemble(networks, members, head), output)
     rows = prediction.prediction_rows(manifest)
     probabilities = model_level.predictor(head, features, options["batch_size"])(rows)

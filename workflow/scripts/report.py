@@ -15,9 +15,9 @@ def main(snakemake: Any) -> None:
         page.parent,
         snakemake.params.config,
         files=files,
-        rule_edges=[(rule, dependency) for rule, dependency in snakemake.params.rule_edges],
         versions=versions.installed(snakemake.params.locked),
         locked=snakemake.params.locked,
+        citation=snakemake.params.citation,
     )
     write_text(text, page)
 

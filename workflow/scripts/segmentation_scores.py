@@ -15,15 +15,9 @@ def main(snakemake) -> None:
     )
     chosen = pd.read_csv(snakemake.input.chosen)["loss"].tolist()
     summary = segmentation_scores.summarise(
-        per_image, chosen, params.resamples, params.seed, params.confidence
+        per_image, params.losses, chosen, params.resamples, params.seed, params.confidence
     )
-    gaps = [
-        {"loss": loss, "split": split, "n": 0, "n_patients": 0, "selected": False}
-        for split in ("val", "test")
-        for loss in params.losses
-        if loss not in set(per_image["loss"])
-    ]
-    write_csv(pd.concat([summary, pd.DataFrame(gaps)]), snakemake.output.scores)
+    write_csv(summary, snakemake.output.scores)
 
 
 run(main, globals().get("snakemake"))

@@ -2,8 +2,6 @@
 
 from pathlib import Path
 
-import numpy as np
-import pandas as pd
 from multiloss import checkpoints, classifier, prediction, training, versions
 from multiloss.backend import keras
 from multiloss.files import write_csv
@@ -21,20 +19,14 @@ def main(snakemake) -> None:
     )
     manifest = read_manifest(snakemake.input.manifest, params.classes)
     images = read_array(snakemake.input.images, len(manifest))
-    # Rows of other splits get no label at all: nothing here can learn from them.
-    known = manifest["split"].isin(["train", "val"])
-    labels = manifest["label"].where(known).map(params.classes.index, na_action="ignore")
-    labels = labels.fillna(-1).astype(int).to_numpy()
-    train, val = (np.flatnonzero(manifest["split"] == split) for split in ("train", "val"))
+    labels, train, val = classifier.training_labels(manifest, params.classes)
+    weights = classifier.weights_of(params.class_weights, labels[train], len(params.classes))
 
     variant, replicate = snakemake.wildcards.variant, snakemake.wildcards.replicate
     seed = derive(params.seed, "classification", variant, replicate)
-    weights = np.ones(len(params.classes), np.float32)
-    if params.class_weights == "balanced":
-        weights = classifier.class_weights(labels[train], len(params.classes))
     # Before loading: the encoder's dropout layers draw their seeds when they are made.
     keras.utils.set_random_seed(seed)
-    segmenter = prediction.load_model(_best(snakemake))
+    segmenter = prediction.load_model(snakemake.input.encoder)
     model = classifier.build_classifier(
         segmenter, params.backbone, len(params.classes), images.shape[1], seed
     )
@@ -59,12 +51,6 @@ def main(snakemake) -> None:
     prediction.save_model(model, output)
     write_csv(history, snakemake.output.history)
     versions.write(snakemake.output.versions)
-
-
-def _best(snakemake) -> str:
-    """The segmenter of largest mean Dice on validation images gives its encoder."""
-    best = pd.read_csv(snakemake.input.chosen)["loss"].iloc[0]
-    return snakemake.input.segmenters[snakemake.params.segmentation_losses.index(best)]
 
 
 run(main, globals().get("snakemake"))

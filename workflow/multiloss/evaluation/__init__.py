@@ -6,8 +6,13 @@ models of a split, so differences between rows are paired. The statistics themse
 arrays, are in `multiloss.statistics`.
 """
 
-from multiloss.evaluation.calibration import calibration_tables, reliability_table, trained_shares
-from multiloss.evaluation.choices import join, operating_points, with_temperatures
+from multiloss.evaluation.calibration import (
+    calibration_tables,
+    class_shares,
+    reliability_table,
+    trained_shares,
+)
+from multiloss.evaluation.choices import join, operating_points, with_scaled, with_temperatures
 from multiloss.evaluation.comparisons import significance_table
 from multiloss.evaluation.curves import curves_table
 from multiloss.evaluation.degenerate import degenerate_table
@@ -27,6 +32,7 @@ __all__ = [
     "FLATTERED",
     "NEAR_ONE",
     "calibration_tables",
+    "class_shares",
     "confusion_table",
     "curves_table",
     "degenerate_table",
@@ -41,5 +47,6 @@ __all__ = [
     "replicate_tables",
     "significance_table",
     "trained_shares",
+    "with_scaled",
     "with_temperatures",
 ]

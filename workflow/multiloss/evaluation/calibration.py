@@ -46,6 +46,11 @@ RAW, SCALED, CORRECTED, BOTH = (
 )
 
 
+def class_shares(labels: npt.ArrayLike, classes: Sequence[str]) -> Array:
+    """The share (K,) of each class among labels."""
+    return np.array([np.mean(np.asarray(labels) == label) for label in classes])
+
+
 def trained_shares(
     models: Models,
     members: Mapping[str, Sequence[str]],

@@ -83,6 +83,16 @@ def with_temperatures(
     return Predictions(found.rows, names, found.classes, stacked), entries, temperatures
 
 
+def with_scaled(
+    found: Predictions, models: Models, options: Options
+) -> tuple[Predictions, dict[str, dict[str, Any]]]:
+    """The models with those scaled by a temperature below them, where the study asks for it."""
+    if not options["temperature_scaling"]:
+        return found, dict(models)
+    scaled, added, _ = with_temperatures(found, models)
+    return join(found, scaled), dict(models) | added
+
+
 def join(first: Predictions, second: Predictions) -> Predictions:
     """Both sets of models on the same images."""
     return Predictions(

@@ -31,9 +31,9 @@ def sections(
     config: Mapping[str, Any],
     *,
     files: Iterable[str | Path] | None = None,
-    rule_edges: Iterable[tuple[str, str]] = (),
     versions: Mapping[str, str] | None = None,
     locked: Mapping[str, Sequence[str]] | None = None,
+    citation: str = "",
 ) -> list[Section]:
     """The parts of the page in the order of the study; arguments as for `build`."""
     facts = Facts(Results(results, files), addresses.without_secrets(config))
@@ -54,11 +54,10 @@ def sections(
         pages_tests.gradcam(facts, figures),
         pages_record.configuration(facts),
         pages_record.versions(facts.results, versions or {}, locked or {}),
-        pages_record.rules(rule_edges),
         pages_record.run_times(facts.results.root),
         checklist.section(facts),
         methods.section(facts),
-        methods.citation(facts),
+        methods.citation(facts, citation),
     ]
     figures.show_rest(parts)
     blocks = [block for part in parts for block in part.blocks]
@@ -71,17 +70,17 @@ def build(
     config: Mapping[str, Any],
     *,
     files: Iterable[str | Path] | None = None,
-    rule_edges: Iterable[tuple[str, str]] = (),
     versions: Mapping[str, str] | None = None,
     locked: Mapping[str, Sequence[str]] | None = None,
+    citation: str = "",
 ) -> str:
     """The HTML text of the report of one study.
 
     `results` is the folder of the study, `config` the validated config with its defaults.
     `files` are the tables and figures that the study makes (paths as `results / name`); others
-    in the folder are ignored, None takes all. `rule_edges` are pairs (rule, rule it depends
-    on); `versions` are those of the packages that the analysis and this page are computed with,
-    `locked` those of the lock file, both by package; the trainings' own lie beside their models.
+    in the folder are ignored, None takes all. `versions` are those of the packages that the
+    analysis and this page are computed with, `locked` those of the lock file, both by package;
+    the trainings' own lie beside their models. `citation` is the text of CITATION.cff.
     What is not there is said to be missing.
     The same inputs give the same text, but for the section on run times.
     Raises UserError for a damaged table or image.
@@ -90,9 +89,9 @@ def build(
         Path(results),
         config,
         files=files,
-        rule_edges=rule_edges,
         versions=versions,
         locked=locked,
+        citation=citation,
     )
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(HERE),

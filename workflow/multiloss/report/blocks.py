@@ -201,18 +201,7 @@ class Code:
     kind: str = "code"
 
 
-@dataclass
-class Drawing:
-    """SVG of our own making."""
-
-    id: str
-    title: str
-    caption: str
-    svg: Markup
-    kind: str = "drawing"
-
-
-Block = Table | Figure | Gallery | Text | Heading | Bullets | Note | Code | Drawing
+Block = Table | Figure | Gallery | Text | Heading | Bullets | Note | Code
 
 
 @dataclass

@@ -9,12 +9,21 @@ import yaml
 from multiloss import __version__
 from multiloss.evaluation.families import CALIBRATED
 from multiloss.report import words
-from multiloss.report.blocks import Block, Bullets, Heading, Section, Text, listed, number, plural
+from multiloss.report.blocks import (
+    Block,
+    Bullets,
+    Heading,
+    Note,
+    Section,
+    Text,
+    listed,
+    number,
+    plural,
+)
 from multiloss.report.facts import Facts, differences, loss_parameters, percent
 from multiloss.report.pages_data import dropped_text, left_out_text
 from multiloss.study import Variant
 
-CITATION = Path(__file__).resolve().parents[3] / "CITATION.cff"
 REFERENCES: dict[str, str] = {
     "rajaraman2021": (
         "Rajaraman S, Zamzmi G, Antani SK. Novel loss functions for ensemble-based medical image "
@@ -588,9 +597,12 @@ def _article(entry: Mapping[str, Any]) -> str:
     )
 
 
-def citation(facts: Facts) -> Section:
-    """What to cite when results of this page are used, as CITATION.cff asks for it."""
-    own = yaml.safe_load(CITATION.read_text(encoding="utf-8"))
+def citation(facts: Facts, text: str) -> Section:
+    """What to cite when results of this page are used; `text` is that of CITATION.cff."""
+    if not text:
+        note = Note("How to cite the workflow was not handed to the report.")
+        return Section("cite", "How to cite", [note])
+    own = yaml.safe_load(text)
     authors = listed([_author(author) for author in own["authors"]])
     items = [
         f"This workflow: {authors}. {own['title']}. Version {own['version']} ({own['license']} "

@@ -1,9 +1,9 @@
-"""Sections that let someone repeat the study: configuration, versions, rules, run times."""
+"""Sections that let someone repeat the study: configuration, versions, run times."""
 
 import json
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -11,17 +11,14 @@ import yaml
 from markupsafe import Markup
 
 from multiloss.progress import clock
-from multiloss.report import rulegraph
 from multiloss.report.blocks import (
     Cell,
     Code,
     Column,
-    Drawing,
     Note,
     Section,
     Text,
     count,
-    listed,
     number,
     plural,
     sort_key,
@@ -142,41 +139,6 @@ def versions(
                 pd.DataFrame(rows, columns=list(columns)),
                 [Column(key, title, code=True) for key, title in columns.items()],
                 shown=main or len(rows),
-            ),
-        ],
-    )
-
-
-def rules(edges: Iterable[tuple[str, str]]) -> Section:
-    """The steps and what each waits for."""
-    pairs = sorted({(str(rule), str(dependency)) for rule, dependency in edges})
-    if not pairs:
-        return Section("rules", "Steps", [Note("The rule graph was not handed to the report.")])
-    names = sorted({name for pair in pairs for name in pair})
-    drawing = rulegraph.draw(pairs)
-    rows = []
-    for name in names:
-        needs = sorted({dependency for rule, dependency in pairs if rule == name} - {name})
-        rows.append({"rule": name, "needs": listed(needs) or "nothing: it comes first"})
-    return Section(
-        "rules",
-        "Steps",
-        [
-            Drawing(
-                "rulegraph",
-                "Rule graph",
-                f"The {plural(len(names), 'rule')} of the workflow; an arrow leads from a step to "
-                "one that uses its output. Arrows that others imply are left out. A rule may run "
-                "many times, for example train once for each loss and seed.",
-                Markup(drawing),
-            ),
-            table(
-                "rules-table",
-                "The same in words",
-                "Each rule and those whose output it needs.",
-                pd.DataFrame(rows),
-                [Column("rule", "Rule", code=True), Column("needs", "Needs")],
-                folded=True,
             ),
         ],
     )

@@ -1,4 +1,7 @@
-"""Resampling of patients, and intervals from the resamples."""
+"""Resampling of patients, and intervals from the resamples.
+
+`scipy.stats.bootstrap` draws single images, not all of a patient, and has no strata.
+"""
 
 from math import nan
 
