@@ -9,7 +9,7 @@ UV = uv==0.13.9
 BIN = .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run unlock test test-long test-slurm test-conda format lint lock demo-clean
+.PHONY: help setup run unlock test test-long test-slurm test-conda format reference lint lock demo-clean
 
 help:
 	@echo 'make run         install into .venv, then run the study of config.yaml to its report'
@@ -20,6 +20,7 @@ help:
 	@echo 'make test-conda  one environment for each rule, on the conda testbed beside the checkout'
 	@echo 'make setup       install into .venv only'
 	@echo 'make format      format Python and Snakemake files'
+	@echo 'make reference   write the JSON schema and docs/reference/config.md from the models of the config'
 	@echo 'make lint        what CI asks of the files'
 	@echo 'make lock        resolve requirements.in into requirements.lock and envs/*.yaml'
 	@echo 'make demo-clean  remove the results of the default study'
@@ -43,6 +44,10 @@ format: setup
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 	$(BIN)/snakefmt Snakefile workflow
+
+# What the models of the configuration say, for editors and for readers.
+reference: setup
+	PYTHONPATH=workflow $(BIN)/python -m multiloss.config.reference
 
 # The smallest study several times over: interrupted, with exchanged test labels, same bytes.
 test-long: setup
