@@ -1,5 +1,6 @@
 """Made-up studies whose statistics are computed by the real modules, for tests of the report."""
 
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -8,7 +9,7 @@ from multiloss import config as study_config
 from multiloss import diversity, evaluation
 from multiloss import study as identity
 from multiloss.ensembles import predictions
-from multiloss.evaluation.families import CALIBRATED
+from multiloss.evaluation.families import plain_forms
 from multiloss.files import write_csv
 from synthetic_results import Study
 
@@ -86,16 +87,19 @@ def statistics(study: Study, config: dict[str, Any]) -> dict[str, Any]:
     everything, entries = evaluation.join(found, scaled), models | entries
     points, thresholds = evaluation.operating_points(everything, entries, options)
     uniform = np.full(len(config["classes"]), 1 / len(config["classes"]))
+    variants = {name: asdict(variant) for name, variant in planned.listed.items()}
     scores, calibrated = evaluation.calibration_tables(
-        found, models, options, seed, dict.fromkeys(models, uniform), CALIBRATED
+        found, models, options, seed, dict.fromkeys(models, uniform), plain_forms(variants)[0]
     )
-    spread, crossed = evaluation.replicate_tables(found, models, tests, options, seed)
+    spread, crossed = evaluation.replicate_tables(found, models, tests, options, seed, variants)
     singles = found.subset([name for name in models if models[name]["kind"] == "single"])
     tables = {
         "metrics": evaluation.metrics_table(everything, entries, options, seed, thresholds),
         "operating_points": points,
         "rank": evaluation.rank_table(found, models, options, seed),
-        "significance": evaluation.significance_table(found, models, members, tests, options, seed),
+        "significance": evaluation.significance_table(
+            found, models, members, tests, options, seed, variants
+        ),
         "calibration_scores": scores,
         "calibration_comparisons": calibrated,
         "replicates": spread,

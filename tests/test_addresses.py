@@ -75,6 +75,31 @@ def test_another_file_of_the_same_page_is_another_source(name):
     assert addresses.identity(f"https://host/get?{name}=1", "0" * 64) == "https://host/get"
 
 
+@pytest.mark.parametrize(
+    "url",
+    [
+        "u:hunter2@host/x.zip",
+        "u:hunter2@host:80/x.zip?token=hunter2",
+        "//u:hunter2@host/x.zip",
+        "host/x.zip?token=hunter2",
+        " host.org/s/x.zip?a=1&sig=hunter2",
+    ],
+)
+def test_address_without_its_scheme_is_no_path_and_not_shown(url):
+    with pytest.raises(UserError, match="lacks https://") as caught:
+        addresses.check(url)
+    assert "hunter2" not in str(caught.value)
+
+
+def test_paths_with_odd_signs_are_paths(tmp_path, monkeypatch):
+    monkeypatch.setattr(addresses, "CHECKOUT", tmp_path)
+    for name in ("a:b@c", "a?b=c", "x/a?b=c", "what?"):
+        (tmp_path / name).mkdir(parents=True)
+        addresses.check(name)
+    for missing in ("/data/u:p@x?y=z.zip", "./a:b@d", "who?", "a@b/c.zip"):
+        addresses.check(missing)
+
+
 def test_configuration_without_secrets():
     source = {"url": "https://u:p@h/x?t=1", "masks_url": None, "homepage": "https://h/?id=1"}
     weights = {"encoder_weights": "https://h/b0.h5?token=1"}
@@ -108,6 +133,7 @@ def test_only_files_and_folders(tmp_path, monkeypatch):
     [
         ("https://u:p/hunter2@host/x", "cannot be read"),
         ("ftp://u:hunter2@host/x", "ftp://host/x: use http"),
+        ("u:hunter2@host/x", "lacks https"),
         ("/dev/zero", "is a device"),
         (["https://u:hunter2@host/x"], "does not fit 'type'"),
     ],

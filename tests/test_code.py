@@ -183,6 +183,12 @@ def test_edit_reaches_the_losses_that_it_is_about(
     assert changed(before) == expected
 
 
+def test_end_of_the_last_line_is_no_content(tmp_path: Path) -> None:
+    for name, end in (("a.j2", "\n"), ("b.j2", "")):
+        (tmp_path / name).write_text(f"one\ntwo{end}")
+    assert code._content(tmp_path / "a.j2") == code._content(tmp_path / "b.j2") == "one\ntwo"
+
+
 def test_template_belongs_to_the_report(package: Path) -> None:
     report, metrics = digest("report"), digest("metrics")
     (package / "report/.page.html.j2.swp").write_bytes(b"\xff")
@@ -253,3 +259,13 @@ def test_edited_module_runs_again_what_it_made_and_a_comment_nothing(tmp_path: P
         "EDITED = 1\nimport numpy",
     )
     assert re.search(r"^download +1$", snakemake("--dry-run", "--quiet", "rules"), re.MULTILINE)
+
+
+def test_networks_are_trained_again_for_no_table_and_no_interval(root: Path) -> None:
+    """What trains, and what the images come from, runs no code of what judges afterwards."""
+    judging = {"metrics.py", "localisation.py", "leakage.py", "segmentation_scores.py"}
+    scripts = ["manifest", "lungs", "train_segmenter", "score_segmenters", "mask", "crop", "train"]
+    for name in [*scripts, "predict", "gradcam"]:
+        behind = code._behind(set(code.imports(root / f"workflow/scripts/{name}.py")))
+        assert not {path.name for path in behind} & judging, name
+        assert not {path.parent.name for path in behind} & {"statistics", "evaluation"}, name

@@ -114,6 +114,7 @@ LUNGS_TEST = SOURCE | {"name": "lungs2", "role": "lungs_test"}
         ("images", {"channels": "gray"}, ["images.channels", "did you mean 'grey'"]),
         ("images", {"chanels": "grey"}, ["'images.chanels'", "'channels'"]),
         ("classification.encoder_weights", "w{x}.h5", ["classification.encoder_weights", "curly"]),
+        ("classification.encoder_weights", "none.h5", ["encoder_weights", "/none.h5 is no file"]),
         ("classification.encoder_weights", "s3://b/x", ["classification.encoder_weights", "http"]),
         ("classification.encoder_weights", 3, ["classification.encoder_weights", "'string'"]),
         ("ensembles.model_level.training.monitor", "val_dice", ["model_level", "'val_dice'"]),
@@ -191,6 +192,7 @@ LUNGS_TEST = SOURCE | {"name": "lungs2", "role": "lungs_test"}
         ("data.sources.0.sha256", "0" * 64 + "\n", ["sha256", "64 hexadecimal digits"]),
         ("figures", {"background": "#f7f7f7\n"}, ["figures.background", "a colour"]),
         ("segmentation.encoder_weights", "w{x}.h5", ["encoder_weights", "w{x}.h5", "curly"]),
+        ("segmentation.encoder_weights", "none.h5", ["encoder_weights", "/none.h5 is no file"]),
         # What quotes, or none, make of --config study=2021_12 and --config 'figures={"dpi": 100}'.
         ("study", 202112, ["study: 202112", "--config 'study=\"2021_12\"'"]),
         ("study", datetime.date(2021, 12, 1), ["study", "quotes"]),
@@ -221,7 +223,7 @@ def test_missing_key_is_named(key: str) -> None:
 
 def test_whole_configuration_that_is_not_there_is_told_with_its_place() -> None:
     assert "key 'study' is missing: give it in" in complaint({})
-    assert "its `config:`" in complaint({})
+    assert "`config:` of the module" in complaint({})
     assert "not of type 'object'" in complaint(None)
 
 
@@ -263,7 +265,7 @@ def test_every_new_place_of_a_moved_key_exists_and_no_old_one_does() -> None:
         ([SOURCE, LUNGS_TRAIN, LUNGS_TEST], "none", "none"),
         ([SOURCE], None, "imagenet"),
         ([SOURCE], "none", "none"),
-        ([SOURCE], "weights/b0.h5", "weights/b0.h5"),
+        ([SOURCE], "LICENSE", "LICENSE"),
     ],
 )
 def test_classifiers_start_from_the_segmenter_where_there_is_one(sources, given, resolved) -> None:
@@ -283,6 +285,9 @@ def test_without_lungs_nothing_is_cropped_and_no_segmenter_lends_its_encoder() -
     message = complaint(study | {"ablations": ["without_crop"]})
     assert "ablations: 'without_crop'" in message and "crops nothing" in message
     config.validate(study | {"ablations": ["without_class_weights"]})
+    # Of no use, so of no harm.
+    study["segmentation"]["encoder_weights"] = "none.h5"
+    config.validate(study)
     study["classification"]["encoder_weights"] = "segmenter"
     message = complaint(study)
     assert "classification.encoder_weights: 'segmenter' needs sources of lungs" in message

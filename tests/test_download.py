@@ -14,6 +14,7 @@ import sys
 import threading
 import time
 import zipfile
+from collections.abc import Iterable
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -615,16 +616,17 @@ def test_script_stores_no_secret(server, run_script, tmp_path, no_netrc, capsys)
 def test_snakemake_stores_no_secret_and_fetches_once(server, tmp_path, no_netrc, root):
     """Nothing below the study's folder has it, and a new token plans no job."""
     server.password = "hunter@/2"
-    server.content = zipped(tmp_path / "x.zip", "set/train/a.png").read_bytes()
+    archive = zipped(tmp_path / "x.zip", "set/train/a.png").read_bytes()
     study = yaml.safe_load((root / "tests/studies/smallest.yaml").read_text(encoding="utf-8"))
     source = {"name": "cxr", "role": "classification", "layout": "folders"}
     (tmp_path / "run").mkdir()
 
-    def snakemake(url: str, *options: str) -> str:
+    files = {"segmentation/encoder.h5": b"\x89HDF\r\n\x1a\n", "data/downloads/cxr.json": archive}
+
+    def snakemake(url: str, *options: str, targets: Iterable[str] = files) -> str:
         study["data"]["sources"][0] = source | {"url": url}
         study["segmentation"]["encoder_weights"] = url
         (tmp_path / "study.yaml").write_text(yaml.safe_dump(study))
-        targets = ["data/downloads/cxr.json", "segmentation/encoder.h5"]
         command = [sys.executable, "-m", "snakemake", "--cores", "1", *options]
         command += [f"results/smallest/{target}" for target in targets]
         command += ["--snakefile", root / "Snakefile", "--directory", tmp_path / "run"]
@@ -633,7 +635,8 @@ def test_snakemake_stores_no_secret_and_fetches_once(server, tmp_path, no_netrc,
         shows_no_secret(done.stdout, done.stderr)
         return done.stdout + done.stderr
 
-    assert "2 of 2 steps (100%) done" in snakemake(secret(server.url))
+    for target, server.content in files.items():
+        assert "1 of 1 steps (100%) done" in snakemake(secret(server.url), targets=[target])
     assert len(server.requests) == 2
     stored = [path for path in (tmp_path / "run").rglob("*") if path.is_file()]
     assert any(".snakemake" in path.parts for path in stored)

@@ -10,7 +10,7 @@ import pytest
 from jobs import Named
 from multiloss import download, encoder_weights
 
-CONTENT = b"weights" * 1000
+CONTENT = b"\x89HDF\r\n\x1a\n" + b"weights" * 100
 BACKBONE = "efficientnetb0"
 
 
@@ -28,11 +28,12 @@ def server():
             pass
 
         def do_GET(self):
-            there = self.path == "/weights.h5"
-            self.send_response(200 if there else 404)
-            self.send_header("Content-Length", str(len(CONTENT) * there))
+            answers = {"/weights.h5": CONTENT, "/login?token=hunter2": b"<html>hunter2</html>"}
+            content = answers.get(self.path)
+            self.send_response(404 if content is None else 200)
+            self.send_header("Content-Length", str(len(content or b"")))
             self.end_headers()
-            self.wfile.write(CONTENT * there)
+            self.wfile.write(content or b"")
 
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as found:
         threading.Thread(target=found.serve_forever, args=(0.02,), daemon=True).start()
@@ -77,6 +78,14 @@ def test_wrong_weights_are_refused(root, tmp_path, server, monkeypatch, capsys):
         fetch(root, tmp_path, "imagenet")
     assert "has sha256" in capsys.readouterr().err
     assert not (tmp_path / "segmentation/encoder.h5").exists()
+
+
+def test_web_page_instead_of_weights_is_refused_and_not_kept(root, tmp_path, server, capsys):
+    with pytest.raises(SystemExit):
+        fetch(root, tmp_path, f"{server}/login?token=hunter2")
+    line = capsys.readouterr().err.strip().splitlines()[-1]
+    assert f"{server}/login gives no file of weights" in line and "hunter2" not in line
+    assert not list((tmp_path / "segmentation").iterdir())
 
 
 def test_unreachable_weights_are_an_error_that_names_the_remedy(

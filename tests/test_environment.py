@@ -139,6 +139,8 @@ def rules() -> list[tuple[str, str, str]]:
             environment = re.search(r'conda:\s*(?:ENVS \+ )?"(?:[./]*envs/)?(\w+)\.yaml"', body)
             script = re.search(r'script:\s*"\.\./scripts/(\w+\.py)"', body)
             assert environment and script, f"rule {name} lacks conda: or script:"
+            # The digest of its code is that of its own script.
+            assert re.findall(r'code=code_of\(\s*"(\w+\.py)"', body) == [script.group(1)], name
             found.append((name, environment.group(1), script.group(1)))
     return found
 

@@ -16,6 +16,7 @@ from multiloss.errors import UserError
 from multiloss.evaluation.families import CALIBRATED
 from multiloss.statistics import degenerate
 from multiloss.statistics.bootstrap import binomial_interval
+from multiloss.tables import PREDICTED_SPLITS
 from sklearn.metrics import matthews_corrcoef, precision_recall_curve, roc_curve
 
 CLASSES = ["normal", "bacterial", "viral"]
@@ -38,7 +39,7 @@ def study(
     """Predictions of some single models on three splits, two images for each patient."""
     rng = np.random.default_rng(seed)
     n = sum(sizes)
-    split = np.repeat(evaluation.SPLITS, sizes)
+    split = np.repeat(PREDICTED_SPLITS, sizes)
     y = np.arange(n) // 2 % 3
     rows = pd.DataFrame(
         {

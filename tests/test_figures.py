@@ -33,7 +33,8 @@ from multiloss.figures import (
     style,
 )
 from multiloss.figures.data import steps
-from multiloss.localisation import cut, to_original
+from multiloss.figures.sizes import sizes
+from multiloss.heat import cut, to_original
 
 # Few losses where only their number of classes matters, all of them in one study.
 STUDIES = {
@@ -368,7 +369,11 @@ def test_a_failed_model_is_shown_as_a_gap(three, monkeypatch, tmp_path):
     look = style.Style()
     look.apply()
     params = catalog.figures(three.config)["forest_mcc"].params
-    files = {"metrics": str(path), "models": str(three.results / "data/models.csv")}
+    files = {
+        "metrics": str(path),
+        "models": str(three.results / "data/models.csv"),
+        "manifest": str(three.results / "data/manifest.csv"),
+    }
     canvas = performance.forest(drawing.Inputs(files), params, look).canvas
     labels = [tick.get_text() for tick in canvas.axes[0].get_yticklabels()]
     values = [tick.get_text() for tick in canvas.axes[1].get_yticklabels()]
@@ -515,6 +520,50 @@ def test_splits_count_patients_once(three, monkeypatch):
     right = [int(text.get_text()) for text in result.canvas.axes[1].texts]
     train = manifest[(manifest["split"] == "train") & (manifest["label"] == "normal")]
     assert right[0] == train["patient_id"].nunique() < len(train)
+
+
+@pytest.mark.parametrize(
+    ("known", "said", "panels"),
+    [
+        ([False, False, False], "of unknown patients", 1),
+        ([True, False, True], "of at most 2 patients", 2),
+        ([True, True, True], "of 2 patients", 2),
+    ],
+)
+def test_figures_count_no_patients_that_are_not_known(
+    three, monkeypatch, tmp_path, known, said, panels
+):
+    manifest = pd.read_csv(three.results / "data/manifest.csv")
+    rows = manifest[manifest["split"] == "test"].head(3)
+    rows = rows.assign(patient_known=known, patient_id=["a", "b", "b"])
+    path = tmp_path / "manifest.csv"
+    rows.to_csv(path, index=False)
+    figures = catalog.figures(three.config)
+    files = inputs_of(three, figures["splits"]) | {"manifest": str(path)}
+    result = paint(three, "splits", monkeypatch, files)
+    assert f"test 3 images {said}." in result.facts
+    assert len(result.canvas.axes) == panels
+    files = inputs_of(three, figures["forest_mcc"]) | {"manifest": str(path)}
+    assert sizes(drawing.Inputs(files), pd.DataFrame({"n": [3]})) == f"n = 3 images {said}"
+
+
+def test_captions_name_what_is_resampled():
+    config = synthetic_results.configuration()
+    for units in ("patients", "images"):
+        figures = catalog.figures(config, units)
+        assert f"intervals from resampling {units}." in figures["forest_mcc"].caption
+        assert f"({units} drawn with replacement)" in figures["rank"].caption
+    captions = [figure.caption for figure in catalog.figures(config, "images").values()]
+    left = {text for text in captions if "patient" in text.replace("no patient", "")}
+    assert left == {figures[name].caption for name in ("splits", "samples")}
+
+
+def test_a_network_of_whole_images_is_not_said_to_see_crops():
+    config = synthetic_results.configuration(ablations=("without_crop",))
+    figures = catalog.figures(config)
+    assert "of which the network saw all" in figures["gradcam_cce_without_crop-r0"].caption
+    assert "inside the crop box" in figures["gradcam_cce-r0"].caption
+    assert "of every model but the one without the crop" in figures["gradcam_montage"].caption
 
 
 # -- images ------------------------------------------------------------------------------

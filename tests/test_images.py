@@ -598,6 +598,16 @@ def test_picture_is_no_mask(picture, tmp_path):
         mask_of(picture, tmp_path)
 
 
+def test_outline_is_no_mask(tmp_path):
+    inside = np.logical_or(*lung_mask()).astype(np.uint8)
+    outline = cv2.morphologyEx(inside, cv2.MORPH_GRADIENT, np.ones((3, 3), np.uint8))
+    with pytest.raises(ImageError, match="marks an outline only"):
+        mask_of(outline * np.uint8(255), tmp_path)
+    # A small hole is left a hole.
+    inside[inside.shape[0] // 2, inside[inside.shape[0] // 2].argmax() + 3] = 0
+    assert (mask_of(inside, tmp_path) == inside).all()
+
+
 def test_inverted_mask_is_refused(tmp_path):
     inside = np.logical_or(*lung_mask())
     for values in (~inside * np.uint8(255), np.where(inside, 1, 2).astype(np.uint8)):

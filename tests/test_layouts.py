@@ -661,6 +661,67 @@ def test_kermany_lists_what_lies_elsewhere(tmp_path):
 CASES = [f"case{n}" for n in range(3)]
 
 
+@pytest.mark.parametrize("name", ["{}_enhanced", "{} enhanced", "Enhanced-{}"])
+def test_versions_of_images_in_one_folder_are_refused(tmp_path, name):
+    touch(tmp_path, *(f"{c}/{c}{n}.png" for c in "xy" for n in range(3)))
+    touch(tmp_path, *(f"x/{name.format(f'x{n}')}.png" for n in range(3)))
+    with pytest.raises(UserError, match="in 'x' 3 files have the name of another one with 'enh"):
+        layouts.records(tmp_path, source("folders"))
+    # Known patients are on one side, whichever of their images count.
+    found = layouts.records(tmp_path, source("folders", patient_pattern=r"[xy]\d"))
+    assert len(found.records) == 9
+    # Numbers and views of one letter are further images.
+    (tmp_path / "more").mkdir()
+    for name in ("{}", "{}_1", "{}-0002", "{}_a", "{} PA", "COVID-{}"):
+        touch(tmp_path / "more", *(f"x/{name.format(n)}.png" for n in range(5)))
+    assert len(layouts.records(tmp_path / "more", source("folders")).records) == 30
+
+
+@pytest.mark.parametrize("layout", ["folders", "shenzhen", "montgomery"])
+def test_half_a_mask_and_several_masks_are_refused(tmp_path, layout):
+    touch(tmp_path, *(f"images/{n}.png" for n in "abcd"))
+    touch(tmp_path, "leftMask/a.png", "rightMask/a.png", "leftMask/b.png")
+    touch(tmp_path, "masks/c.png", "masks/c_mask.png", "masks/d.png", "rightMask/d.png")
+    found = layouts.records(tmp_path, source(layout, "lungs_train"))
+    assert masks_of(found, tmp_path) == {"a": ["leftMask/a.png", "rightMask/a.png"]}
+    told = reasons(found)
+    assert told["b.png"] == "left or right mask missing"
+    for name in ("c.png", "c_mask.png", "d.png"):
+        assert told[name].startswith("2 mask files for one image")
+    assert len(found.rejections) == 2 + 3 + 3
+
+
+def test_parts_in_the_names_of_folders_of_images_and_masks(tmp_path):
+    touch(tmp_path, "train_images/1.png", "train_masks/1.png", "train_masks/2.png")
+    touch(tmp_path, "test_images/1.png", "test_images/2.png", "test_masks/1.png")
+    found = layouts.records(tmp_path, source("folders", "lungs_train"))
+    assert masks_of(found, tmp_path) == {
+        "test__1": ["test_masks/1.png"],
+        "train__1": ["train_masks/1.png"],
+    }
+    assert {own.path.parent.name for own in found.rejections} == {"train_masks", "test_images"}
+
+
+def test_numbered_masks_of_one_image_are_no_masks_of_others(tmp_path):
+    touch(tmp_path, *(f"{n}/{name}.png" for n in "12" for name in (n, "mask_1", "mask_2")))
+    found = layouts.records(tmp_path, source("folders", "lungs_train"))
+    assert not found.records and len(found.rejections) == 6
+
+
+def test_organ_masks_in_folders_of_masks(tmp_path):
+    touch(tmp_path, "images/a.png", "images/b.png", "images/c.png")
+    touch(tmp_path, "masks/left lung/a.gif", "masks/right lung/a.gif", "masks/heart/a.gif")
+    touch(tmp_path, "masks/lungs/b.gif", "masks/mask_c.png", "masks/heart/b.gif")
+    found = layouts.records(tmp_path, source("folders", "lungs_train"))
+    assert masks_of(found, tmp_path) == {
+        "a": ["masks/left lung/a.gif", "masks/right lung/a.gif"],
+        "b": ["masks/lungs/b.gif"],
+        "c": ["masks/mask_c.png"],
+    }
+    assert {own.reason for own in found.rejections} == {"no image for this mask"}
+    assert len(found.rejections) == 2
+
+
 @pytest.mark.parametrize("layout", ["folders", "shenzhen", "montgomery"])
 @pytest.mark.parametrize(
     ("image", "mask"),
@@ -837,6 +898,13 @@ def test_pattern_that_fits_nothing_or_not_all(tmp_path, role):
         "-",
         "?",
         "--",
+        "n.a.",
+        "patient unknown",
+        "missing ID",
+        "Not recorded",
+        "(blank)",
+        "#REF!",
+        "#DIV/0!",
     ],
 )
 def test_patient_that_says_unknown(tmp_path, name, caplog):
@@ -852,9 +920,31 @@ def test_patient_that_says_unknown(tmp_path, name, caplog):
     assert f"own: 2 of 4 images have '{name}' for a patient: taken as not known" in caplog.text
 
 
-@pytest.mark.parametrize("name", ["0", "007", "N1", "Nan Goldin", "anna", "-1", "p?", "unknown7"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("0", "007", "N1", "Nan Goldin", "anna", "-1", "p?", "unknown7"),
+        *("No", "#12", "patient 7", "case A", "P-NA", "Blank"),
+    ],
+)
 def test_patient_that_only_looks_unknown(name):
     assert not layouts.is_unknown_patient(name)
+
+
+def test_table_with_null_bytes_is_refused(tmp_path):
+    (tmp_path / "all.csv").write_text("path,label,patient\na.png,x,1\nb\0.png,x,2\n")
+    with pytest.raises(UserError, match=r"all\.csv cannot be read as CSV \(line 3: a null byte"):
+        layouts.records(tmp_path, source("table"))
+
+
+def test_lists_of_patients_that_are_not_read_are_named(tmp_path, caplog):
+    touch(tmp_path, "x/a.png", "patients.xlsx", "Patient list.txt", "metadata.csv")
+    layouts.records(tmp_path, source("folders"))
+    assert "own: not read for patients: Patient list.txt, patients.xlsx" in caplog.text
+    (tmp_path / "patients.csv").write_text("image,patient\na,1\n")
+    caplog.clear()
+    layouts.records(tmp_path, source("folders"))
+    assert not caplog.text
 
 
 def test_names_of_columns_in_any_case(tmp_path):

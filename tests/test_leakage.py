@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 import scipy.fft
 from jobs import Named
-from multiloss import archives, layouts, leakage, manifest, splits
+from multiloss import archives, layouts, leakage, likeness, manifest, splits
 from multiloss.errors import UserError
 from multiloss.images import read_grey, write_png
 
@@ -50,7 +50,7 @@ def row(name: str, seed: int, patient: str, split: str) -> dict:
         "height": picture.shape[0],
         "bits": "8",
         "sha256": str(seed),
-        "phash": leakage.perceptual_hash(picture),
+        "phash": likeness.perceptual_hash(picture),
         "patient_known": True,
     }
 
@@ -64,7 +64,7 @@ def change(tables: SimpleNamespace, name: str, picture: np.ndarray, digest: str)
     write_png(picture, f"{name}.png")
     for table in (tables.manifest, tables.lungs):
         own = table["image_id"] == name
-        table.loc[own, ["sha256", "phash"]] = [digest, leakage.perceptual_hash(picture)]
+        table.loc[own, ["sha256", "phash"]] = [digest, likeness.perceptual_hash(picture)]
 
 
 def test_clean_study(tables):
@@ -260,12 +260,12 @@ def test_hash_against_the_definition():
     low = cosines @ picture.astype(float) @ cosines.T
     assert np.allclose(4 * low, scipy.fft.dctn(picture.astype(float))[:8, :8])
     bits = "".join("1" if value > np.median(low) else "0" for value in low.ravel())
-    assert leakage.perceptual_hash(picture) == f"{int(bits, 2):016x}"
+    assert likeness.perceptual_hash(picture) == f"{int(bits, 2):016x}"
     assert bits.count("1") == 32
 
 
 def test_hash_of_a_constant_image():
-    assert len(leakage.perceptual_hash(np.zeros((40, 40), np.uint8))) == 16
+    assert len(likeness.perceptual_hash(np.zeros((40, 40), np.uint8))) == 16
 
 
 def test_near_pairs_against_counting_bits(monkeypatch):
@@ -288,11 +288,11 @@ def test_near_pairs_against_counting_bits(monkeypatch):
 
 def test_likeness():
     one, other = radiograph(1), radiograph(2)
-    assert leakage.likeness(one, one) == pytest.approx(1)
-    assert leakage.likeness(one, 255 - one) == pytest.approx(-1)
-    assert leakage.likeness(one, other) == pytest.approx(leakage.likeness(other, one))
+    assert likeness.likeness(one, one) == pytest.approx(1)
+    assert likeness.likeness(one, 255 - one) == pytest.approx(-1)
+    assert likeness.likeness(one, other) == pytest.approx(likeness.likeness(other, one))
     flat = np.zeros((40, 40), np.uint8)
-    assert leakage.likeness(flat, flat) == 1 and leakage.likeness(flat, one) == 0
+    assert likeness.likeness(flat, flat) == 1 and likeness.likeness(flat, one) == 0
 
 
 def test_real_radiographs(shared_data, tmp_path, monkeypatch):

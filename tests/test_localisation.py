@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from jobs import Named
-from multiloss import localisation
+from multiloss import heat, localisation
 from multiloss.errors import UserError
 from scipy.stats import rankdata
 
@@ -48,13 +48,13 @@ def test_hottest_pixels_share_the_point():
 
 
 def test_cut_acts_on_the_0_1_map():
-    np.testing.assert_array_equal(localisation.cut(HEAT, 0.5), HEAT)
-    np.testing.assert_array_equal(localisation.cut(HEAT, 0.6), [[1, 0], [0, 0]])
-    assert localisation.cut(HEAT, 0.6).dtype == np.float32
+    np.testing.assert_array_equal(heat.cut(HEAT, 0.5), HEAT)
+    np.testing.assert_array_equal(heat.cut(HEAT, 0.6), [[1, 0], [0, 0]])
+    assert heat.cut(HEAT, 0.6).dtype == np.float32
 
 
 def test_map_is_laid_on_the_crop_box_of_the_original():
-    image = localisation.to_original(HEAT, (3, 1, 4, 2), (5, 9))
+    image = heat.to_original(HEAT, (3, 1, 4, 2), (5, 9))
     assert image.shape == (5, 9) and image.dtype == np.float32
     inside = image[1:3, 3:7]
     assert image.sum() == pytest.approx(inside.sum())
@@ -62,7 +62,7 @@ def test_map_is_laid_on_the_crop_box_of_the_original():
     np.testing.assert_allclose(inside, [[1, 0.875, 0.625, 0.5], [0.5, 0.375, 0.125, 0]])
     for box in [(6, 1, 4, 2), (0, 4, 4, 2), (-1, 0, 2, 2), (0, 0, 0, 2)]:
         with pytest.raises(ValueError, match="does not lie in an image of 9x5"):
-            localisation.to_original(HEAT, box, (5, 9))
+            heat.to_original(HEAT, box, (5, 9))
 
 
 @given(

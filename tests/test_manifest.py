@@ -17,7 +17,7 @@ from multiloss import layouts, manifest, splits
 from multiloss.errors import UserError
 from multiloss.images import read_unchanged, write_png
 from multiloss.layouts import Found, ImageRecord, LungRecord, Rejection
-from multiloss.leakage import perceptual_hash
+from multiloss.likeness import perceptual_hash
 
 
 @pytest.fixture
@@ -97,13 +97,51 @@ def test_classes_that_are_not_asked_for_are_listed_and_counted(folder, caplog):
 
 
 def test_reasons_beyond_the_most_frequent_are_counted_together(caplog):
-    rows = [(f"{n}", f"{n}.png", "own", f"reason {n}", "x") for n in range(20)]
+    rows = [(f"{n}", f"{n}.png", "own", f"reason '{n}'", "x") for n in range(20)]
     rows += [("q", "q.png", "own", "often", "x")] * 3
     manifest.tell(pd.DataFrame(rows, columns=manifest.REJECTED_COLUMNS))
     lines = [record.getMessage() for record in caplog.records]
     assert lines[0] == "own: 3 left out: often; such as q.png" and len(lines) == 13
     assert (
         lines[-1] == "9 more left out or with a remark, for 9 other reasons: see data/rejected.csv"
+    )
+
+
+def test_reasons_that_differ_in_numbers_are_one(caplog):
+    reasons = [f"image kept, lung_mask not used: mask {n} b.png: holds {n} values" for n in "345"]
+    reasons += ["class '1' is not in the config", "class '2' is not in the config"]
+    rows = [(f"{n}", f"{n}.png", "own", reason, "x") for n, reason in enumerate(reasons)]
+    manifest.tell(pd.DataFrame(rows, columns=manifest.REJECTED_COLUMNS))
+    assert [record.getMessage() for record in caplog.records] == [
+        f"own: 3 with a remark: {reasons[0]}; such as 0.png",
+        f"own: 1 left out: {reasons[3]}; such as 3.png",
+        f"own: 1 left out: {reasons[4]}; such as 4.png",
+    ]
+
+
+def test_12_bit_images_with_letters_of_65535_are_listed(folder):
+    """Read as 16-bit, for the letters, the picture itself has 16 grey values left."""
+    picture = np.arange(64 * 64).reshape(64, 64).astype(np.uint16)
+    for n in range(3):
+        values = picture.copy()
+        values[:4, : 8 + n] = 65535
+        cv2.imwrite(str(folder / f"{n}.png"), values)
+    own = [ImageRecord(f"{n}", folder / f"{n}.png", "x", f"{n}") for n in range(3)]
+    table, rejected = manifest.build({"own": Found(own)}, ["x"])
+    assert table.empty
+    assert "read as 16-bit, nearly all its pixels lie within 16 of" in rejected["reason"][0]
+    table, rejected = manifest.build({"own": Found(own)}, ["x"], bits={"own": 16})
+    assert table["bits"].tolist() == [16] * 3 and rejected.empty
+
+
+def test_patients_that_differ_as_spreadsheets_change_them_are_told(folder, caplog):
+    names = ["7", "007", "7.0", "P1", "p 1", "10", "100", "1.5", "1.50"]
+    own = records(folder, *((f"i{n}", "x", name, n) for n, name in enumerate(names)))
+    table, _ = manifest.build({"own": Found(own)}, ["x"])
+    assert table["patient_id"].nunique() == 9
+    assert (
+        "3 patients differ from another only in capitals, spaces, leading zeros or '.0', such as "
+        "'007' and '7'" in caplog.text
     )
 
 
@@ -275,7 +313,9 @@ def drawn(shape=(64, 64), *values: int) -> np.ndarray:
         (drawn((64, 64), 0, 255), "2 grey values, two of them on 100% of the pixels"),
         (drawn((64, 64), 0, 85, 170), "3 grey values"),
         (drawn((64, 66), 0, 1, 2, 3, 4, 5), "6 grey values"),
-        (drawn((64, 63), *range(7)), None),
+        (drawn((64, 63), *range(0, 241, 40)), None),
+        (drawn((64, 64), *range(100, 116)), "lie within 14 of 256 grey values"),
+        (drawn((64, 64), *range(100, 132)), None),
         (drawn((64, 64), *range(64)), None),
         (np.where(np.arange(4096) % 41 == 0, np.arange(4096) % 256, 0), "looks like a mask"),
         (np.where(np.arange(4096) % 20 == 0, np.arange(4096) % 256, 0), None),

@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 from multiloss import report
 from multiloss.errors import UserError
-from multiloss.report import answer, blocks, checklist, methods, rulegraph
+from multiloss.report import answer, blocks, checklist, faults, methods, rulegraph
 from multiloss.report.facts import Comparison, Facts
 from multiloss.report.results import MAX_PNG_BYTES, MAX_WIDTH, Results, inline
 from multiloss.study import Study as Models
@@ -756,13 +756,21 @@ def test_all_models_collapsed_is_the_first_line_and_nothing_is_concluded(tmp_pat
         "<strong>No single model of 4 tells the classes apart</strong>"
     )
     said = words_of(page, "answer")
-    assert "called all test images normal" in said
+    assert "called all test images 'normal'" in said
     for wrong in ("test MCC of –", "0.000 (p", "In short", "Yes:", "is shown to be better", "nan"):
         assert wrong not in said, wrong
     assert "a test MCC that is not defined and counts as 0, since it called all" in said
     assert "No single model has a test MCC above 0, which is chance." in said
     assert "That cannot be told (ECE on the test split" in said
     assert "Left out: calibrated_cce" in said
+    # Tests between such models are counted, and none of them is told as a hint.
+    hits = facts.secondary[facts.secondary["reject"].map(blocks.is_true)]
+    sound = [
+        not (facts.collapsed(row.model_a) and facts.collapsed(str(row.model_b)))
+        for row in hits.itertuples()
+    ]
+    if not all(sound):
+        assert f"({sound.count(False)} of two models that do not tell the classes apart)" in said
 
 
 def test_some_collapsed_models_are_named_and_left_out(tmp_path: Path) -> None:
@@ -775,7 +783,7 @@ def test_some_collapsed_models_are_named_and_left_out(tmp_path: Path) -> None:
     page = report.build(results, config)
     said = words_of(page, "answer")
     assert "2 of 4 single models do not tell the classes apart: on the test split" in said
-    assert "calibrated_cce-r0 and hinge-r0 called all test images normal." in said
+    assert "calibrated_cce-r0 and hinge-r0 called all test images 'normal'." in said
     # Their pair says nothing of calibration, however large its difference.
     assert "That cannot be told" in said and "Yes:" not in said
     assert "left out: a run tells no classes apart" in words_of(page, "calibration")
@@ -791,13 +799,13 @@ def test_daggers_stand_in_every_table_that_names_such_a_model(tmp_path: Path) ->
         id_ = part[: part.index('"')]
         cells = re.findall(r"<t[hd][^>]*><code>hinge-<wbr>r0</code>(.*?)</t[hd]>", part)
         for mark in cells:
-            assert mark == '<abbr title="called all test images normal">†</abbr>', id_
+            assert mark == '<abbr title="called all test images &#39;normal&#39;">†</abbr>', id_
         assert ("† On the test split the model never names" in part) == bool(cells) or (
             "<code>hinge</code><abbr" in part
         ), id_
         marked += bool(cells)
     assert marked >= 6
-    assert "† called all test images normal" in words_of(page, "training")
+    assert "† called all test images 'normal'" in words_of(page, "training")
     # Sorting by name is not disturbed by the mark.
     assert 'data-v="hinge-r0"' in page
 
@@ -837,10 +845,10 @@ def test_what_such_a_model_did_is_told_by_its_rows(
     ]
     page = report.build(results, config)
     said = words_of(page, "answer")
-    assert "stacking-top3-r0 recognised none of the 41 normal test images." in said
+    assert "stacking-top3-r0 recognised none of the 41 'normal' test images." in said
     assert (
-        "focal-r1 recognised none of the 41 normal and none of the 1,026 viral test images and "
-        "called more than 99% of all test images bacterial."
+        "focal-r1 recognised none of the 41 'normal' and none of the 1,026 'viral' test images "
+        "and called more than 99% of all test images 'bacterial'."
     ) in said
     assert "cce-r2 did no better than chance." in said
     assert "It was chosen although on that split it did no better than chance." in said
@@ -876,8 +884,8 @@ def test_unknown_patients_are_called_unknown(tmp_path: Path, share: float) -> No
         assert "n = 120 images (patients unknown)" in sections["singles"]
         assert "intervals by percentile bootstrap over images" in sections["singles"]
         assert "were divided by image, stratified by class" in sections["methods"]
-        assert "Patients were not known for 100% of the images" in sections["methods"]
-        assert "Patients are unknown for 100% of the images." in sections["data"]
+        assert "Patients were not known; these were taken as independent" in sections["methods"]
+        assert "Patients are unknown. Each image was taken" in sections["data"]
         assert not re.search(r"\d patients?\b", sections["answer"] + sections["singles"])
     else:
         assert "The patient of 25% of the images is unknown." in sections["answer"]
@@ -885,6 +893,149 @@ def test_unknown_patients_are_called_unknown(tmp_path: Path, share: float) -> No
             r"480 images of at most \d+ patients \(unknown for 25% of the images\)", everything
         )
         assert "Images of unknown patients" in sections["data"]
+
+
+def test_left_out_files_are_told_by_kind(changed: tuple[Path, dict[str, Any]]) -> None:
+    results, config = changed
+    reasons = {
+        "a": "damaged",
+        "b": "class 'x' is not in the config, which has 'X': give both one spelling",
+        "c": "identical copy of an image that is used",
+        "d": "identical copy of an image that is used",
+        "e": "image kept, lesion_mask not used: damaged",
+        "f": "image kept, but the very same image has several labels: 'x', 'y'",
+    }
+    rows = [{"image_id": k, "path": f"{k}.png", "source": "s", "reason": v, "label": ""}
+            for k, v in reasons.items()]  # fmt: skip
+    rows.append({**rows[4], "reason": "image kept, lung_mask not used: damaged"})
+    pd.DataFrame(rows).to_csv(results / "data/rejected.csv", index=False)
+    pd.DataFrame(
+        [("a1", "p1", "normal", "r"), ("a2", "p1", "normal", "r"), ("l1", "q1", "", "r")],
+        columns=["image_id", "patient_id", "label", "reason"],
+    ).to_csv(results / "data/dropped.csv", index=False)
+    page = report.build(results, config)
+    told = (
+        "4 files were left out (2 further copies of images, 1 of a class that is not asked for "
+        "and 1 unusable)."
+    )
+    left = (
+        "2 images were left out of training, since their patients are in the test split, too. 1 "
+        "image with a lung mask was left out of training, since its patient is in the "
+        "segmentation test set, too."
+    )
+    data = words_of(page, "data")
+    assert f"{told} 2 images are used with a remark. {left}" in data
+    assert "n = 7 rows, each with its reason" in data
+    assert "n = 3 images left out of training, each" in data
+    assert "is the same child" not in data  # said of the published set alone
+    assert f"{told} {left}" in words_of(page, "methods")
+    assert "4 files left out as unusable, not needed or copies, 2 images of test patients" in (
+        words_of(page, "checklist")
+    )
+    for name in ("rejected", "dropped"):
+        rewrite(results, f"data/{name}.csv", lambda table: table.iloc[:0])
+    data = words_of(report.build(results, config), "data")
+    assert "No file was left out as unusable, foreign or a copy. No image was left out" in data
+
+
+@pytest.mark.parametrize(
+    ("splits", "told", "checked"),
+    [
+        ({"test": "shipped"}, "The test split is the one that the sources name", True),
+        (
+            {"test": "shipped", "recurring_patients": "resplit"},
+            "a test split of their size was drawn anew",
+            False,
+        ),
+        ({"test": 0.2}, "The test split is a share of 0.20 of the patients.", False),
+    ],
+)
+def test_the_test_split_is_told_as_the_config_has_it(
+    changed: tuple[Path, dict[str, Any]], splits: dict[str, Any], told: str, checked: bool
+) -> None:
+    results, config = changed
+    config["splits"] |= splits
+    page = report.build(results, config)
+    assert told in words_of(page, "data")
+    own = "but for the test split, which is the sources' own"
+    assert (own in words_of(page, "methods")) == checked
+    own = "The test split is the one that the sources name; the other patients"
+    assert (own in words_of(page, "checklist")) == checked
+
+
+def test_tests_on_own_images_are_not_called_internal(study: tuple[Study, dict[str, Any]]) -> None:
+    made, config = study
+    elsewhere = "Nothing here was tested on images from another hospital"
+    unsure = "Whether the test images are from other hospitals"
+    assert any(elsewhere in text for text in answer.answer(facts_of(made.results, config)).caveats)
+    own = copy.deepcopy(config)
+    own["data"]["sources"][0] |= {"layout": "table", "url": "x.csv"}
+    said = answer.answer(facts_of(made.results, own)).caveats
+    assert any(text.startswith(unsure) for text in said)
+    assert not any("Phantom" in text for text in said)
+    mixed = copy.deepcopy(config)
+    mixed["data"]["sources"].append({**own["data"]["sources"][0], "name": "own"})
+    said = answer.answer(facts_of(made.results, mixed)).caveats
+    assert any("Some of the classified images come from a generator" in text for text in said)
+
+
+def test_figures_stand_in_the_sections_of_their_subjects(page: str) -> None:
+    for figure, section in (
+        ("diversity", "diversity"),
+        ("rank", "replicates"),
+        ("replicates", "replicates"),
+        ("optimism", "optimism"),
+        ("significance_heatmap", "significance"),
+    ):
+        before = page[: page.index(f'<figure id="figure-{figure}"')]
+        assert before.rpartition('<section id="')[2].startswith(f'{section}"'), figure
+
+
+def test_seeds_of_another_loss_are_not_called_the_baseline(
+    study: tuple[Study, dict[str, Any]],
+) -> None:
+    made, config = study
+    other = copy.deepcopy(config)
+    other["ensembles"]["seed_ensemble"]["loss"] = "focal"
+    facts = facts_of(made.results, other)
+    assert answer._averaged(facts, "seed_average-focal-top3") == "seeds of focal, averaged"
+    same = facts_of(made.results, config)
+    assert answer._averaged(same, "seed_average-cce-top3") == "seeds of the baseline, averaged"
+
+
+def test_class_weights_are_blamed_only_where_there_are_any(
+    changed: tuple[Path, dict[str, Any]], page: str
+) -> None:
+    results, config = changed
+    assert "Two things besides the loss can move calibration." in words_of(page, "calibration")
+    config["classification"]["class_weights"] = "none"
+    without = report.build(results, config)
+    assert "Besides the loss, class shares move calibration" in words_of(without, "calibration")
+    assert "Class weights" not in words_of(without, "calibration").replace("With class", "")
+    assert "Class weights act" not in words_of(without, "training")
+
+
+def test_methods_speak_of_ensembles_and_thresholds_as_the_config_has_them(
+    study: tuple[Study, dict[str, Any]],
+) -> None:
+    made, config = study
+    other = copy.deepcopy(config)
+    other["ensembles"]["methods"] = []
+    other["evaluation"]["operating_point"] = "specificity_95"
+    other["segmentation"]["ensemble_size"] = 1
+    text = " ".join(methods.paragraphs(facts_of(made.results, other))[0])
+    assert "thresholds chosen for a specificity of 95% on the ensemble split" in text
+    assert "compared with the baseline cce by sign-flip permutation" in text
+    assert "The one with the best mean Dice on validation images" in text
+    text = " ".join(methods.paragraphs(facts_of(made.results, config))[0])
+    assert "the threshold with the largest Youden index" in text
+    assert "baseline cce, and each ensemble with its best member, by sign-flip" in text
+
+
+def test_verdicts_of_the_audit_are_explained(page: str) -> None:
+    data = words_of(page, "data")
+    for verdict in ("pass, nothing was found", "leak, test", "note, worth", "unknown, nothing was"):
+        assert verdict in data
 
 
 def test_known_patients_need_no_word(page: str) -> None:
@@ -921,6 +1072,40 @@ def test_the_same_objective_is_what_the_tables_compare_as_such(
     page = report.build(results, config)
     assert "calibrated_kl_divergence minus calibrated_cce" not in words_of(page, "answer")
     assert words_of(page, "training").count("the same objective as") == 2
+
+
+def test_other_parameters_make_no_pairs(tmp_path: Path) -> None:
+    made = make(tmp_path, losses=LOSSES, ensembles=False, gradcam=False, save_images=False)
+    for entry in made.config["classification"]["losses"]:
+        if entry["name"] == "calibrated_focal":
+            entry["gamma"] = 3.0
+        if entry["name"] == "calibrated_kl_divergence":
+            entry["beta"] = 2.0
+    config = statistics(made, made.config)
+    page = report.build(made.results, config)
+    assert facts_of(made.results, config).same_objective == [("kl_divergence", "cce")]
+    assert "calibrated_kl_divergence-r0 minus calibrated_cce-r0" not in words_of(page, "answer")
+    said = words_of(page, "calibration")
+    assert "for any of 2 calibrated losses" in said
+    assert (
+        "Without a plain form to compare with: calibrated_focal (focal is there with other "
+        "parameters)." in said
+    )
+
+
+def test_without_the_baseline_no_loss_is_compared(tmp_path: Path) -> None:
+    made = make(tmp_path, losses=["cce", "kl_divergence", "focal"], gradcam=False,
+                ensembles=False, save_images=False)  # fmt: skip
+    path = made.results / "predictions" / "cce-r0.csv"
+    table = pd.read_csv(path)
+    table.loc[:, table.columns.str.startswith("p_")] = np.nan
+    table.to_csv(path, index=False)
+    config = statistics(made, made.config)
+    said = words_of(report.build(made.results, config), "answer")
+    assert "In short: no loss could be compared with the baseline cce, which has no results" in said
+    assert "It was compared with no baseline: cce has no results." in said
+    assert "same objective as the baseline" not in said
+    assert "The study has gaps. 1 model is without results: cce-r0." in said
 
 
 def test_gaps_are_all_models_that_the_config_lists(
@@ -1176,3 +1361,23 @@ def test_rule_graph_boxes_do_not_overlap() -> None:
     for row in boxes.values():
         row.sort()
         assert all(left[1] < right[0] for left, right in zip(row, row[1:], strict=False))
+
+
+def test_names_that_look_like_numbers_stay_text(tmp_path):
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data/manifest.csv").write_text(
+        "image_id,label,patient_id,split,patient_known\n"
+        "a,0,001,test,True\nb,1,1,test,True\nc,1,1.0,train,True\n"
+    )
+    facts = Facts(Results(tmp_path), {})
+    assert facts.patients() == 3
+    assert facts.patients("test") == 2
+
+    (tmp_path / "tables").mkdir()
+    (tmp_path / "tables/degenerate.csv").write_text(
+        "model,kind,split,problem,class,value,n,n_patients\n"
+        "cce-r0,single,test,one_class_dominates,1,1,18,17\n"
+        "cce-r0,single,test,no_better_than_chance,,0,18,17\n"
+    )
+    found = Facts(Results(tmp_path), {}).degenerate()["cce-r0"]
+    assert faults.phrase(found) == "called all test images '1'"

@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
-from multiloss import segmentation
+from multiloss import segmentation, segmentation_scores
 
 
 def test_dice_and_iou_by_hand():
@@ -52,13 +52,16 @@ def test_choice_looks_at_validation_images_only():
         tversky={"val": [0.5, 0.75, 1.0], "test": [0, 0, 0]},
     )
     # Equal means stay in the order of the config.
-    assert segmentation.choose(table, ["bce", "focal", "tversky"], 2) == ["focal", "tversky"]
-    assert segmentation.choose(table, ["bce", "tversky", "focal"], 2) == ["tversky", "focal"]
+    chosen = segmentation.choose(table, ["bce", "focal", "tversky"], 2)
+    assert chosen["loss"].tolist() == ["focal", "tversky"]
+    assert chosen["score"].tolist() == [0.75, 0.75]
+    chosen = segmentation.choose(table, ["bce", "tversky", "focal"], 2)
+    assert chosen["loss"].tolist() == ["tversky", "focal"]
 
 
 def test_summary_by_hand():
     table = scores(bce={"val": [0.5, 0.7, 0.9], "test": [0.6, 0.6, 0.6]})
-    summary = segmentation.summarise(table, ["bce"], 500, seed=1, confidence=0.95)
+    summary = segmentation_scores.summarise(table, ["bce"], 500, seed=1, confidence=0.95)
     summary = summary.set_index("split")
     assert summary.loc["val", "dice"] == pytest.approx(0.7)
     assert summary.loc["val", "dice_sd"] == pytest.approx(0.2)

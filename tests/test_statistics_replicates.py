@@ -120,9 +120,11 @@ def test_failed_and_undefined_runs_are_told() -> None:
     assert summary.loc[("hinge", "accuracy")]["reason"] == ""
     compared = compared.set_index(["loss_a", "metric"])
     assert compared.loc[("focal", "mcc")]["reason"] == "focal: 1 of 3 runs failed"
-    empty = compared.loc[("hinge", "mcc")]
-    assert np.isnan(empty["p_value"]) and empty["reject"] == ""
-    assert empty["reason"] == "hinge: mcc is undefined for 3 of 3 runs"
+    # It is no better than chance then, as wherever models are tested.
+    chance = compared.loc[("hinge", "mcc")]
+    assert chance["difference"] == pytest.approx(-summary.loc[("cce", "mcc")]["mean"])
+    assert chance["p_value"] < 0.05 and chance["reject"]
+    assert chance["reason"] == "hinge: mcc is undefined for 3 of 3 runs"
     # What has no value counts for nothing in Holm's correction.
     assert compared.loc[("focal", "mcc")]["p_adjusted"] <= 1
     found.p[3:6] = np.nan

@@ -200,6 +200,13 @@ def test_changed_look_draws_figures_and_report_only(complete: Path) -> None:
     assert jobs["figure"] == figures
 
 
+# What has intervals, with the ensembles that are judged by them as they are built.
+BY_RESAMPLING = {
+    *("segmentation_scores", "ensemble", "ensemble_tables", "evaluate", "significance"),
+    *("calibration", "replicates", "diversity", "localisation"),
+}
+
+
 @pytest.mark.parametrize(
     ("changes", "first"),
     [
@@ -207,6 +214,9 @@ def test_changed_look_draws_figures_and_report_only(complete: Path) -> None:
         ({"optimism_stacking_resamples": 25}, {"optimism"}),
         ({"operating_point": "sensitivity_90"}, {"evaluate"}),
         ({"interval": "bca"}, {"evaluate", "significance", "calibration"}),
+        # No network is trained again for other intervals.
+        ({"resamples": 500}, BY_RESAMPLING),
+        ({"confidence": 0.9}, BY_RESAMPLING | {"optimism"}),
     ],
 )
 def test_changed_evaluation_runs_the_rules_that_use_it(
@@ -338,7 +348,16 @@ def test_slurm_gets_short_jobs_together(tmp_path: Path) -> None:
     }
     table = text[text.index("Job stats:") :].split("total", 1)[0]
     jobs = {name: int(n) for name, n in re.findall(r"^(\w+) +(\d+)$", table, re.MULTILINE)}
-    for rule in ("figure", "predict", "gradcam", "all", "rank", "ensemble_tables", "seed_ensemble"):
+    for rule in (
+        "figure",
+        "predict",
+        "gradcam",
+        "all",
+        "rank",
+        "ensemble_tables",
+        "seed_ensemble",
+        "segmentation_scores",
+    ):
         del jobs[rule]
     assert len(groups) + sum(jobs.values()) == 52
 

@@ -10,8 +10,10 @@ from urllib.parse import parse_qsl, unquote, urlencode, urlparse
 
 from multiloss.errors import UserError
 
-# Where relative paths start.
-CHECKOUT = Path(__file__).resolve().parents[2]
+# Where relative paths start. Read from a git host the workflow has no checkout, only some files in
+# Snakemake's cache: there it is the folder that a run works in.
+_REPOSITORY = Path(__file__).resolve().parents[2]
+CHECKOUT = _REPOSITORY if (_REPOSITORY / "profiles").is_dir() else Path.cwd()
 # Keys of the configuration whose values may be addresses.
 KEYS = ("url", "masks_url", "encoder_weights")
 # Parameters of a query that let somebody in for a while: those of signed addresses (Amazon, Google,
@@ -24,6 +26,8 @@ _SECRET = re.compile(
     r"|e|s[eprtv]|srt|spr|sip|sdd|sk[etsv]|skoid|sktid",
     re.IGNORECASE,
 )
+# Not a path that somebody has in mind: //host/x, user:password@host/x, host/x?token=y.
+_LACKS_SCHEME = re.compile(r"//|[^/]*:[^/]*@|[^/]+/.*\?[^/]*=")
 
 
 def is_remote(url: str) -> bool:
@@ -82,6 +86,11 @@ def check(url: str) -> None:
             )
         return
     path = local_path(url)
+    if _LACKS_SCHEME.match(url.strip()) and not os.path.exists(path):
+        raise UserError(
+            "no file or folder has this name, and as an address it lacks https:// or http:// in "
+            "front (it is not shown, since it may hold a password)"
+        )
     if os.path.exists(path) and not os.path.isfile(path) and not os.path.isdir(path):
         raise UserError(f"{path} is a device, pipe or socket: give a file or folder")
 

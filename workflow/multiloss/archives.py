@@ -185,7 +185,8 @@ def _unpack_one(archive: Path, folder: Path) -> int:
             free = shutil.disk_usage(folder).free
             if total + SPARE_BYTES > free:
                 raise UserError(
-                    f"{archive.name} unpacks to {total / 1e6:.0f} MB, but only {free / 1e6:.0f} MB "
+                    f"{archive.name} unpacks to {total / 1e6:.1f} MB, and "
+                    f"{SPARE_BYTES / 1e6:.0f} MB are kept in reserve, but only {free / 1e6:.1f} MB "
                     f"are free in {folder.parent}: make room or choose another results folder"
                 )
         for name, member in members:
@@ -317,14 +318,14 @@ def _named(archive: Path, head: bytes) -> tuple[str, str]:
     """What a file that is not read here is, and what to do."""
     found = _format_of(head)
     if found:
-        begin = f" (it begins with {head[:40]!r})" if found.remedy == _WEB else ""
-        return found.name + begin, found.remedy
+        return found.name, found.remedy
     if not head:
         return "an empty file", _WEB
     if zipfile.is_zipfile(archive):
         parts = "one that unpacks itself, the last part of a split one, or two files in one"
         return f"something that only ends as a zip archive does ({parts})", _UNPACK
-    return f"something unknown that begins with {head[:40]!r}", _WEB
+    # Few bytes tell a format; more of a server's answer may repeat a token of the address.
+    return f"something unknown that begins with {head[:8]!r}", _WEB
 
 
 def _is_document(name: str) -> bool:

@@ -7,12 +7,13 @@ like errors.
 """
 
 import contextlib
+import ctypes
 import os
 import sys
 import tempfile
 from collections.abc import Iterator
 
-__all__ = ["keras", "native_lines", "ops", "tf"]
+__all__ = ["keep_freed_memory", "keras", "native_lines", "ops", "tf"]
 
 native_lines = ""
 
@@ -51,6 +52,34 @@ def _without(package: str) -> Iterator[None]:
         del sys.modules[package]
 
 
+def keep_freed_memory() -> bool:
+    """Let the C library keep what is freed; whether it can.
+
+    It gives large blocks back to the kernel, and a training asks for them again in each step:
+    kept, a step of a small network takes two thirds of the time. No number depends on it. Who has
+    set MALLOC_ variables knows better.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # of the GNU library alone
+    if mallopt is None or any(name.startswith("MALLOC_") for name in os.environ):
+        return False
+    arena_max, mmap_threshold, top_pad, trim_threshold = -8, -3, -2, -1  # as malloc.h numbers them
+    settings = {
+        arena_max: 1,
+        mmap_threshold: 32 * 2**20,
+        top_pad: 128 * 2**20,
+        trim_threshold: 2**31 - 1,
+    }
+    return all([mallopt(name, value) == 1 for name, value in settings.items()])
+
+
+def _wants_gpu() -> bool:
+    """Whether this process is a job of the workflow that asks for a GPU."""
+    job = getattr(sys.modules.get("__main__"), "snakemake", None)
+    return bool(job is not None and job.resources.get("gpu"))
+
+
+# Without a GPU to use, TensorFlow's errors about not finding one only frighten.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2" if _wants_gpu() else "3")
 with _native_lines_held_back(), _without("sklearn"), _without("matplotlib"):
     import keras
     import tensorflow as tf

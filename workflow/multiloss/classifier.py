@@ -8,7 +8,7 @@ import numpy as np
 from multiloss.augmentation import augment_images
 from multiloss.backbones import CUT_LAYER
 from multiloss.backend import keras, tf
-from multiloss.metrics import mcc, mcc_or_chance
+from multiloss.mcc import mcc, mcc_or_chance
 from multiloss.prediction import predictor
 from multiloss.training import TrainingSet
 

@@ -93,7 +93,10 @@ def _beside(package: Path) -> Iterator[Path]:
 
 @functools.cache
 def _content(path: Path) -> str:
-    return _shape(_tree(path)) if path.suffix == ".py" else path.read_text(encoding="utf-8")
+    if path.suffix == ".py":
+        return _shape(_tree(path))
+    # Read from a git host, files lose the end of their last line.
+    return path.read_text(encoding="utf-8").rstrip("\n")
 
 
 def _shape(node: object) -> str:

@@ -1,6 +1,5 @@
 """Fetching of data sources: resumed, retried, verified, and never half there."""
 
-import hashlib
 import http.client
 import json
 import logging
@@ -15,7 +14,7 @@ import urllib3
 
 from multiloss import addresses
 from multiloss.errors import UserError
-from multiloss.files import write_text
+from multiloss.files import digest_of, write_text
 from multiloss.progress import SECONDS_BETWEEN_LINES, clock
 
 logger = logging.getLogger(__name__)
@@ -47,12 +46,6 @@ class _Interrupted(Exception):
     def __init__(self, reason: object, pause: float | None = None):
         super().__init__(str(reason))
         self.pause = pause
-
-
-def digest_of(path: Path) -> str:
-    """The sha256 of a file, in hex."""
-    with open(path, "rb") as handle:
-        return hashlib.file_digest(handle, "sha256").hexdigest()
 
 
 def fetch(

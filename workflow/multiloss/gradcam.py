@@ -20,8 +20,8 @@ import numpy as np
 
 from multiloss.backend import keras, tf
 from multiloss.errors import UserError
+from multiloss.heat import upsample
 from multiloss.images import resize
-from multiloss.localisation import upsample
 from multiloss.progress import progress
 
 # A map that is positive only at this share of its summands' size is rounding noise.

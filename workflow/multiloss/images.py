@@ -147,7 +147,8 @@ def read_mask(paths: Iterable[str | Path]) -> np.ndarray:
       pixels, as a label or an organ does and no border,
     - one of at most 8 values, other than the smallest and the largest, fills 2% of the image,
     - more than a quarter of the pixels have values in the middle three quarters: a picture,
-    - all four corners or most of the border are inside: an inverted mask, or one of everything.
+    - all four corners or most of the border are inside: an inverted mask, or one of everything,
+    - more pixels are enclosed by the inside than belong to it: an outline.
 
     Raises `ImageError` (with the name of the file) for these, if a file is unreadable, or the
     files differ in size.
@@ -231,7 +232,16 @@ def _inside(mask: Stored) -> np.ndarray:
             + ": an inverted mask, or one of the whole image; the larger value must mark what is "
             "inside"
         )
+    if _enclosed(inside) > inside.sum():
+        raise ImageError("marks an outline only: fill it, so that all that is inside is marked")
     return inside
+
+
+def _enclosed(inside: np.ndarray) -> int:
+    """How many pixels outside cannot be reached from the border without crossing the inside."""
+    reached = np.pad(inside.astype(np.uint8), 1)
+    cv2.floodFill(reached, None, (0, 0), 1)
+    return int((reached == 0).sum())
 
 
 def _counts(values: np.ndarray, where: np.ndarray | None = None) -> np.ndarray:

@@ -3,6 +3,7 @@
 import hashlib
 import logging
 import os
+import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -18,7 +19,7 @@ from multiloss import bit_depth
 from multiloss.errors import ImageError, UserError
 from multiloss.images import decode, in_threads, read_bytes, read_mask_for
 from multiloss.layouts import SHIPPED_TEST, Found, ImageRecord, LungRecord
-from multiloss.leakage import perceptual_hash
+from multiloss.likeness import perceptual_hash
 from multiloss.listing import composed
 from multiloss.progress import progress
 
@@ -62,10 +63,17 @@ REJECTED_COLUMNS = ["image_id", "path", "source", "reason", "label"]
 # as wide as it may; masks and maps of labels do.
 FEWEST_GREYS = 7
 SHARE_OF_TWO_GREYS = 0.97
+# An image whose pixels nearly all lie within so many grey values shows nothing. Those of real
+# radiographs take 80 and more; a 12-bit one with a burnt-in letter of 65535 comes down to these.
+FLAT = 16
 # Reasons of rejection that are told one by one.
 _REASONS_TOLD = 12
+# The reason of a further copy of an image.
+COPY = "identical copy of an image that is used"
+# Part of the reason of an image of a class that is not asked for.
+FOREIGN = "is not in the config"
 # How the reason of an image begins that is used nevertheless.
-_KEPT = "image kept"
+KEPT = "image kept"
 # A phantom or scan smaller than this shows no lung.
 SMALLEST_SIDE = 16
 # File systems take names of 255 bytes; masks and crops are named so, with a little around it.
@@ -130,6 +138,7 @@ def build(
     manifest = pd.DataFrame(rows, columns=MANIFEST_COLUMNS)
     rejected += _two_labels(manifest)
     _tell_shared_patients(manifest)
+    _tell_alike_patients(manifest)
     manifest["group"] = join_groups(manifest)
     return manifest, _rejected_table(rejected)
 
@@ -213,12 +222,19 @@ def _all_left_out(rejected: pd.DataFrame) -> str:
 
 
 def tell(rejected: pd.DataFrame) -> None:
-    """Log how many files are listed for which reason, the most frequent reasons first."""
-    groups = rejected.groupby(["source", "reason"], sort=True)["path"]
-    counts = groups.agg(["size", "first"]).sort_values("size", ascending=False, kind="stable")
-    for (source, reason), row in counts.head(_REASONS_TOLD).iterrows():
-        what = "with a remark" if reason.startswith(_KEPT) else "left out"
-        logger.warning("%s: %d %s: %s; such as %s", source, row["size"], what, reason, row["first"])
+    """Log how many files are listed for which reason, the most frequent reasons first.
+
+    Reasons that differ in numbers or in the name of a mask are one.
+    """
+    kinds = rejected["reason"].map(_kind_of_reason).rename("kind")
+    groups = rejected.groupby(["source", kinds], sort=True)
+    counts = groups.agg(size=("path", "size"), path=("path", "first"), reason=("reason", "first"))
+    counts = counts.sort_values("size", ascending=False, kind="stable")
+    for (source, _), row in counts.head(_REASONS_TOLD).iterrows():
+        what = "with a remark" if row["reason"].startswith(KEPT) else "left out"
+        logger.warning(
+            "%s: %d %s: %s; such as %s", source, row["size"], what, row["reason"], row["path"]
+        )
     left = counts.iloc[_REASONS_TOLD:]
     if len(left):
         logger.warning(
@@ -226,6 +242,13 @@ def tell(rejected: pd.DataFrame) -> None:
             left["size"].sum(),
             len(left),
         )
+
+
+def _kind_of_reason(reason: str) -> str:
+    """The reason without numbers, and without the name of the mask that it tells of."""
+    alike = re.sub(r"\bmask [^:]+: ", "mask: ", reason)
+    # What is quoted is a name.
+    return re.sub(r"'[^']*'|\d+", lambda found: found[0] if "'" in found[0] else "0", alike)
 
 
 def relative(path: Path) -> str:
@@ -255,14 +278,15 @@ def join_groups(table: pd.DataFrame) -> pd.Series:
 class _Checked:
     """What a look at one image tells; `facts` is None if it cannot be used.
 
-    A 16-bit image has its `reach` and range, and a `phash` for each depth that it may turn out
-    to have. `resized` names sizes of masks that are not the image's.
+    A 16-bit image has its `reach`, and for each depth that it may turn out to have a `phash` and
+    whether it is `flat` then. `resized` names sizes of masks that are not the image's.
     """
 
     facts: dict[str, Any] | None = None
     problems: list[str] = field(default_factory=list)
     reach: bit_depth.Reach | None = None
     phashes: dict[int, str] = field(default_factory=dict)
+    flat: dict[int, str] = field(default_factory=dict)
     resized: list[str] = field(default_factory=list)
 
 
@@ -283,7 +307,7 @@ def _check_image(record: ImageRecord) -> _Checked:
                     raise ImageError("it is black all over: no lung")
                 checked.facts[kind] = relative(path)
             except ImageError as error:
-                checked.problems.append(f"image kept, {kind} not used: {error}")
+                checked.problems.append(f"{KEPT}, {kind} not used: {error}")
     return checked
 
 
@@ -326,13 +350,16 @@ def _look(path: Path) -> tuple[_Checked, tuple[int, int]]:
         }
     )
     if stored.values.dtype == np.uint8:
+        if flat := _flat(stored.values):
+            raise ImageError(flat)
         checked.facts["phash"] = perceptual_hash(stored.values)
     else:
         checked.reach = bit_depth.Reach(high, stored.bits)
-        possible = {*bit_depth.DEPTHS, stored.bits or 16}
-        checked.phashes = {
-            bits: perceptual_hash(stored.grey(bits)) for bits in possible if not high >> bits
-        }
+        for bits in {*bit_depth.DEPTHS, stored.bits or 16}:
+            if not high >> bits:
+                grey = stored.grey(bits)
+                checked.phashes[bits] = perceptual_hash(grey)
+                checked.flat[bits] = _flat(grey)
     return checked, (height, width)
 
 
@@ -352,6 +379,13 @@ def _settle(
         for look, bits in zip(deep, depths, strict=True):
             if isinstance(bits, ImageError):
                 look.facts, look.problems = None, [str(bits)]
+            elif look.flat[bits] and not given.get(source):
+                look.facts = None
+                look.problems = [
+                    f"read as {bits}-bit, {look.flat[bits]}; are a few values far from all others, "
+                    "such as burnt-in letters? Store it with the range of the picture, or give "
+                    f"the source's `bits: {bits}` to take it as it is"
+                ]
             else:
                 look.facts |= {"bits": bits, "phash": look.phashes[bits]}
         read = [look for look in deep if look.facts]
@@ -366,7 +400,7 @@ def _settle(
             )
         if len(read) < len(deep):
             logger.warning(
-                "%s: of %d images of 16 bits %d are left out, their values are of another depth",
+                "%s: of %d images of 16 bits %d are left out for the range of their values",
                 source,
                 len(deep),
                 len(deep) - len(read),
@@ -399,6 +433,22 @@ def _refuse_mask_like(image: np.ndarray) -> None:
         )
 
 
+def _flat(grey: np.ndarray) -> str:
+    """What is wrong with uint8 grey values (H, W) that hardly differ; '' if they do.
+
+    That is: of the pixels between the smallest and the largest value, 98% lie within `FLAT` values.
+    """
+    counts = np.bincount(grey.ravel(), minlength=256)
+    counts[[grey.min(), grey.max()]] = 0
+    if not counts.any():
+        return ""
+    shares = np.cumsum(counts) / counts.sum()
+    apart = int(np.searchsorted(shares, 0.99) - np.searchsorted(shares, 0.01)) + 1
+    if apart > FLAT:
+        return ""
+    return f"nearly all its pixels lie within {apart} of 256 grey values: hardly anything to see"
+
+
 def _class_of(label: str, classes: Sequence[str]) -> str | None:
     """The class of the config that a label names, accents stored in either way; None if none."""
     return next((name for name in classes if composed(name) == composed(label)), None)
@@ -410,7 +460,7 @@ def _foreign_class(label: str, classes: Sequence[str]) -> str:
 
     near = next((name for name in classes if plain(name) == plain(label)), None)
     more = f", which has '{near}': give both one spelling" if near else ""
-    return f"class '{label}' is not in the config{more}"
+    return f"class '{label}' {FOREIGN}{more}"
 
 
 def _without_copies(
@@ -445,7 +495,7 @@ def _without_copies(
                     "image_id": row["image_id"],
                     "path": row["path"],
                     "source": row["source"],
-                    "reason": "identical copy of an image that is used",
+                    "reason": COPY,
                     "label": row.get("label", ""),
                 }
             )
@@ -521,6 +571,22 @@ def _tell_shared_patients(manifest: pd.DataFrame) -> None:
         )
 
 
+def _tell_alike_patients(table: pd.DataFrame) -> None:
+    """Warn of patients whose names differ only as spreadsheets change them: 7, 007, 7.0, P7, p7."""
+    spellings: dict[str, set[str]] = defaultdict(set)
+    for name in table.loc[table["patient_known"].astype(bool), "patient_id"].unique():
+        plain = re.sub(r"\.0$", "", "".join(name.casefold().split()))
+        spellings[re.sub(r"(?<!\d)0+(?=\d)", "", plain)].add(name)
+    alike = [sorted(own) for own in spellings.values() if len(own) > 1]
+    if alike:
+        logger.warning(
+            "%d patients differ from another only in capitals, spaces, leading zeros or '.0', such "
+            "as '%s' and '%s': taken for different people; if they are not, write them alike",
+            sum(map(len, alike)) - len(alike),
+            *alike[0][:2],
+        )
+
+
 def _two_labels(manifest: pd.DataFrame) -> list[dict[str, str]]:
     """Remarks on images that are there under several labels."""
     labels = manifest.groupby("sha256")["label"].transform("nunique")
@@ -532,7 +598,7 @@ def _two_labels(manifest: pd.DataFrame) -> list[dict[str, str]]:
                 "image_id": row.image_id,
                 "path": row.path,
                 "source": row.source,
-                "reason": f"{_KEPT}, but the very same image has several labels: {told}",
+                "reason": f"{KEPT}, but the very same image has several labels: {told}",
                 "label": row.label,
             }
             for row in own.itertuples()

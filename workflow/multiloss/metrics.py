@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from multiloss.errors import UserError
+from multiloss.mcc import mcc_of_confusion
 
 Array = npt.NDArray[np.float64]
 
@@ -309,38 +310,6 @@ def _mcc(r: Weighted) -> Array:
     return mcc_of_confusion(r.confusion)
 
 
-def mcc_of_confusion(confusion: npt.ArrayLike) -> Array:
-    """MCC of confusion matrices (..., K, K), true class first; NaN where a side is constant.
-
-    (s c - sum_k t_k p_k) / sqrt((s^2 - sum t_k^2)(s^2 - sum p_k^2)), with s the total, c the
-    diagonal sum, t and p the row and column sums (Gorodkin 2004, doi:10.1016/j.compbiolchem.
-    2004.09.006).
-    """
-    confusion = np.asarray(confusion, dtype=np.float64)
-    # Sums over so few classes are several times faster this way than with sum().
-    true = np.einsum("...ij->...i", confusion)
-    predicted = np.einsum("...ij->...j", confusion)
-    total = np.einsum("...i->...", true)
-    right = np.einsum("...ii->...", confusion)
-    spread_true = total**2 - np.einsum("...i,...i->...", true, true)
-    spread_predicted = total**2 - np.einsum("...i,...i->...", predicted, predicted)
-    # With fractional weights a constant side leaves rounding noise, not zero.
-    floor = 1e-12 * total**2
-    defined = (spread_true > floor) & (spread_predicted > floor)
-    scale = np.sqrt(np.where(defined, spread_true * spread_predicted, 0.0))
-    agreement = right * total - np.einsum("...i,...i->...", true, predicted)
-    return _divide(agreement, scale)
-
-
-def mcc_or_chance(values: npt.ArrayLike) -> Array:
-    """MCC values with 0, what chance gives, where the MCC is undefined (one class predicted).
-
-    For whatever chooses, ranks or tests models: there a model must not be better or worse for
-    having no value. Tables of metrics keep NaN with its reason.
-    """
-    return np.nan_to_num(np.asarray(values, dtype=np.float64), nan=0.0)
-
-
 @_metric("kappa", "Cohen's kappa", low=-1.0)
 def _kappa(r: Weighted) -> Array:
     expected = (r.support * r.predicted).sum(axis=1) / r.total**2
@@ -601,18 +570,6 @@ def compute(
     rows = None if weights is None else np.atleast_2d(np.asarray(weights, np.float64))
     values = compute_many([name], sample, rows, classes)[:, 0]
     return values if np.ndim(weights) == 2 else float(values[0])
-
-
-def mcc(y: npt.ArrayLike, p: npt.ArrayLike, weights: npt.ArrayLike | None = None) -> float | Array:
-    """Matthews correlation; `p` may be probabilities (N, K) or predicted classes (N,).
-
-    NaN when all images have one true or one predicted class.
-    """
-    p = np.asarray(p)
-    if p.ndim == 1:
-        classes = int(max(p.max(), np.max(y))) + 1
-        p = np.eye(max(classes, 2))[p]
-    return compute("mcc", y, p, weights)
 
 
 def undefined_reason(name: str, sample: Sample, classes: Sequence[str]) -> str:

@@ -9,8 +9,7 @@ import pandas as pd
 from multiloss.backbones import load_model as load_model  # one place to load models from
 from multiloss.backend import keras, tf
 from multiloss.files import atomic
-
-PREDICTED_SPLITS = ("val", "ensemble", "test")
+from multiloss.tables import PREDICTED_SPLITS
 
 
 def network_input(images: tf.Tensor) -> tf.Tensor:

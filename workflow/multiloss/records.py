@@ -19,6 +19,7 @@ from typing import Any, TextIO
 
 from multiloss import locks
 from multiloss.errors import UserError
+from multiloss.files import digest_of
 
 logger = logging.getLogger(__name__)
 
@@ -77,7 +78,7 @@ def write(outputs: Iterable[str | Path]) -> None:
         if output.is_file():
             path = place(output)
             path.parent.mkdir(parents=True, exist_ok=True)
-            record = {"sha256": _sha256(output), "facts": _facts(output)}
+            record = {"sha256": digest_of(output), "facts": _facts(output)}
             path.write_text(json.dumps(record) + "\n", encoding="utf-8")
 
 
@@ -89,7 +90,7 @@ def check(inputs: Iterable[str | Path]) -> None:
     """
     for path in map(Path, inputs):
         expected = _read(place(path))
-        if "sha256" not in expected or not path.is_file() or _sha256(path) == expected["sha256"]:
+        if "sha256" not in expected or not path.is_file() or digest_of(path) == expected["sha256"]:
             continue
         later = path.stat().st_mtime > place(path).stat().st_mtime
         if later and expected["facts"] and _facts(path) == expected["facts"]:
@@ -112,11 +113,6 @@ def _read(record: Path) -> dict[str, Any]:
     except (OSError, ValueError):
         return {}
     return found if isinstance(found, dict) else {}
-
-
-def _sha256(path: Path) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _facts(path: Path) -> str | None:

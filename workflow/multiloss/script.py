@@ -6,6 +6,7 @@ import os
 import sys
 import traceback
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from multiloss import records
@@ -14,6 +15,17 @@ from multiloss.files import sweep
 
 # What goes away without a change of the study.
 _MENDED = {errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS, errno.EPERM}
+
+
+def check_package(path: list[str]) -> None:
+    """Raise `UserError` if this package is not the one beside the scripts on a job's path.
+
+    Another version may come first, by PYTHONPATH say; Snakemake puts the scripts' folder last.
+    """
+    here = Path(__file__).parent
+    scripts = [Path(entry) for entry in path if os.path.isfile(f"{entry}/{here.name}.py")]
+    if scripts and not here.samefile(own := scripts[-1].parent / here.name):
+        raise UserError(f"{here} comes before the workflow's own {own}: take it off PYTHONPATH")
 
 
 def run(main: Callable[[Any], None], snakemake: Any) -> None:
@@ -40,6 +52,7 @@ def run(main: Callable[[Any], None], snakemake: Any) -> None:
     log_file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     logging.getLogger().addHandler(log_file)
     try:
+        check_package(sys.path)
         records.check(snakemake.input)
         main(snakemake)
         sweep(snakemake.output)

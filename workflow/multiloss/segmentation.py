@@ -10,8 +10,6 @@ import pandas as pd
 from multiloss.augmentation import augment_pairs
 from multiloss.backend import keras, tf
 from multiloss.prediction import network_input
-from multiloss.seeds import derive
-from multiloss.statistics.bootstrap import patient_weights
 from multiloss.training import TrainingSet
 
 # A pixel is lung from this probability on.
@@ -157,35 +155,13 @@ def score(masks: Mapping[str, np.ndarray], truth: np.ndarray) -> list[dict[str, 
     ]
 
 
-def choose(scores: pd.DataFrame, losses: list[str], count: int) -> list[str]:
-    """The `count` losses of largest mean Dice on validation images, ties in config order."""
-    mean = scores[scores["split"] == "val"].groupby("loss")["dice"].mean()
-    return sorted(losses, key=lambda loss: (-mean[loss], losses.index(loss)))[:count]
+def choose(scores: pd.DataFrame, losses: list[str], count: int) -> pd.DataFrame:
+    """The `count` losses of largest mean Dice on validation images, best first, ties as listed.
 
-
-def summarise(
-    scores: pd.DataFrame, chosen: list[str], resamples: int, seed: int, confidence: float
-) -> pd.DataFrame:
-    """Mean, standard deviation and patient-bootstrap interval of Dice and IoU per loss and split.
-
-    `scores` has the columns loss, split, patient_id, dice, iou; `selected` marks the chosen
-    losses.
+    Columns: loss, split, metric, score.
     """
-    tail = 100 * (1 - confidence) / 2
-    rows = []
-    for (split, loss), group in scores.groupby(["split", "loss"], sort=False):
-        row: dict[str, Any] = {"loss": loss, "split": split, "n": len(group)}
-        row["n_patients"] = group["patient_id"].nunique()
-        rng = np.random.default_rng(derive(seed, "segmentation", "interval", split))
-        weights = patient_weights(group["patient_id"], None, resamples, rng)
-        for metric in ("dice", "iou"):
-            values = group[metric].to_numpy()
-            low, high = np.percentile(weights @ values / weights.sum(axis=1), [tail, 100 - tail])
-            row |= {
-                metric: values.mean(),
-                f"{metric}_sd": values.std(ddof=1) if len(values) > 1 else 0,
-            }
-            row |= {f"{metric}_ci_low": low, f"{metric}_ci_high": high}
-        row["selected"] = loss in chosen
-        rows.append(row)
-    return pd.DataFrame(rows)
+    mean = scores[scores["split"] == "val"].groupby("loss")["dice"].mean()
+    chosen = sorted(losses, key=lambda loss: (-mean[loss], losses.index(loss)))[:count]
+    return pd.DataFrame(
+        {"loss": chosen, "split": "val", "metric": "dice", "score": [mean[x] for x in chosen]}
+    )

@@ -9,10 +9,10 @@ import pandas as pd
 from multiloss.errors import UserError
 from multiloss.layouts import SHIPPED_TEST
 from multiloss.seeds import derive
+from multiloss.tables import SPLITS
 
 logger = logging.getLogger(__name__)
 
-SPLITS = ("train", "val", "ensemble", "test")
 DROPPED_COLUMNS = ["image_id", "patient_id", "label", "source", "shipped_split", "reason"]
 # Below so many patients a split, or a class in it, tells little whatever the number of its images.
 FEW_PATIENTS = 10
@@ -105,19 +105,26 @@ def assign(
 def _warn_of_lone_patients(manifest: pd.DataFrame, classes: Sequence[str]) -> None:
     """Say before anything is trained what one patient of a class will not allow."""
     patients = manifest.groupby(["split", "label"])["patient_id"].nunique()
-    for name in classes:
-        if patients.get(("ensemble", name), 0) < 2:
+    for split, follows in (
+        (
+            "ensemble",
+            "fitted ensembles (weighted average, stacking) cannot be cross-fitted and so not be "
+            "chosen; add patients, or raise splits.ratios.ensemble",
+        ),
+        (
+            "test",
+            "what is said of such a class rests on that patient, and no interval can tell how much "
+            "another would change",
+        ),
+    ):
+        lone = [f"'{name}'" for name in classes if patients.get((split, name), 0) < 2]
+        if lone:
             logger.warning(
-                "class '%s' has one patient in split 'ensemble': fitted ensembles (weighted "
-                "average, stacking) cannot be cross-fitted and so not be chosen; add patients of "
-                "it, or raise splits.ratios.ensemble",
-                name,
-            )
-        if patients.get(("test", name), 0) < 2:
-            logger.warning(
-                "class '%s' has one patient in split 'test': what is said of it rests on that "
-                "patient, and no interval can tell how much another would change",
-                name,
+                "%s %s one patient in split '%s': %s",
+                f"class {lone[0]}" if len(lone) == 1 else f"classes {', '.join(lone)}",
+                "has" if len(lone) == 1 else "have each",
+                split,
+                follows,
             )
 
 
@@ -144,6 +151,7 @@ def assign_lungs(
             f"{_patients(pool['group'].nunique())} with lung masks to train on, at least 2 are "
             "needed (train and val): add images to the source with role lungs_train"
         )
+    _tell_unknown(lungs, "lung images")
     lungs.loc[test, "split"] = "test"
     lungs.loc[pool.index, "split"] = divide(
         pool["group"],
@@ -237,9 +245,10 @@ def _forerunners(
 
 
 def _missing(label: str, split: str, column: np.ndarray, splits: int) -> str:
+    patients = _patients(int((column > 0).sum()))
     return (
-        f"class '{label}' has no image in split '{split}': its {int((column > 0).sum())} patients "
-        f"do not reach for {splits} splits; add patients of it, or leave it out of `classes`"
+        f"class '{label}' has no image in split '{split}': it has {patients}, too few for {splits} "
+        "splits; add patients of it, or leave it out of `classes`"
     )
 
 
@@ -274,13 +283,18 @@ def _tell_patients(manifest: pd.DataFrame, classes: Sequence[str]) -> None:
             FEW_PATIENTS,
             "; ".join(few),
         )
-    if "patient_known" in manifest:
-        unknown = int((manifest["patient_known"].astype(str) != "True").sum())
+    _tell_unknown(manifest, "images")
+
+
+def _tell_unknown(table: pd.DataFrame, what: str) -> None:
+    if "patient_known" in table:
+        unknown = int((table["patient_known"].astype(str) != "True").sum())
         if unknown:
             logger.warning(
-                "the patient of %d of %d images is not known: each of them counts as one",
+                "the patient of %d of %d %s is not known: each of them counts as one",
                 unknown,
-                len(manifest),
+                len(table),
+                what,
             )
 
 

@@ -10,6 +10,8 @@ import pandas as pd
 from multiloss.errors import UserError
 
 SPLITS = ("train", "val", "ensemble", "test")
+# Those that models predict.
+PREDICTED_SPLITS = ("val", "ensemble", "test")
 LUNG_SPLITS = ("train", "val", "test")
 COMMON = ["image_id", "path", "patient_id", "split", "width", "height", "sha256"]
 REMEDY = "delete the file and run again to have it made anew"

@@ -67,7 +67,7 @@ class Progress:
 def configure_tensorflow(
     threads: int, gpus: int, mixed_precision: bool = False, rewrite_graphs: bool = False
 ) -> None:
-    """Fix thread counts, deterministic kernels, precision and device.
+    """Fix thread counts, deterministic kernels, precision and device, and keep freed memory.
 
     `threads` comes from the config, since the weights a training ends with depend on it. With
     `gpus` one GPU of its own is taken where there is one, and its memory only as needed; with
@@ -76,6 +76,7 @@ def configure_tensorflow(
     trained for long. Must be called before TensorFlow runs its first operation. Waits while
     other jobs hold all GPUs of this machine.
     """
+    backend.keep_freed_memory()
     tf.config.threading.set_intra_op_parallelism_threads(threads)
     tf.config.threading.set_inter_op_parallelism_threads(threads)
     tf.config.experimental.enable_op_determinism()

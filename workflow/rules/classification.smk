@@ -8,6 +8,7 @@ rule models:
         LOGS / "models.log",
     benchmark:
         BENCHMARKS / "models.tsv"
+    localrule: True
     conda:
         "../../envs/data.yaml"
     threads: threads_of("data")
@@ -16,6 +17,7 @@ rule models:
         runtime=runtime_of("data"),
     params:
         models=entries_of(STUDY.models),
+        code=code_of("models.py"),
     message:
         "Listing the study's models"
     script:
@@ -26,7 +28,7 @@ rule train:
     input:
         manifest=rules.splits.output.manifest,
         images=training_images,
-        scores=rules.score_segmenters.output.scores,
+        chosen=rules.score_segmenters.output.chosen,
         segmenters=rules.score_segmenters.input.models,
     output:
         model=RESULTS / "models/{variant}/{replicate}.keras",
@@ -55,6 +57,12 @@ rule train:
         segmentation_losses=SEGMENTATION_LOSSES,
         seed=config["seed"],
         tensorflow_threads=threads_of("training"),
+        code=code_of(
+            "train.py",
+            losses=lambda wildcards: [
+                ("classification", STUDY.variants[wildcards.variant].loss["name"])
+            ],
+        ),
     message:
         "Training classifier {wildcards.variant}, replicate {wildcards.replicate}"
     script:
@@ -84,6 +92,7 @@ rule predict:
         classes=config["classes"],
         batch_size=config["classification"]["training"]["batch_size"],
         tensorflow_threads=threads_of("prediction"),
+        code=code_of("predict.py"),
     message:
         "Predicting with {wildcards.variant}, replicate {wildcards.replicate}"
     script:

@@ -4,43 +4,33 @@
 from multiloss import code
 
 
-def modules_of(step, script, wildcards):
-    """The package's modules that a job runs, those included that it imports by name at run time."""
-    if step == "encoder_weights":
-        return set()
-    if step == "download":
-        # What is fetched is what its digest says; the code decides on what is drawn and unpacked.
-        drawn = SOURCES[wildcards.source]["layout"] == "phantom"
-        return {"archives"} | ({"phantom", "seeds"} if drawn else set())
-    found = set(code.imports(script))
-    if step == "manifest":
-        found |= {f"layouts.{source['layout']}" for source in SOURCES.values()}
-    if step == "figure":
-        found.add(f"figures.{figure_of(wildcards).function.partition('.')[0]}")
-    return found
+def code_of(script, instead=None, also=None, losses=None):
+    """A params function: the digest of all code that a job of this script runs.
+
+    That is the script and the modules that it imports. `also` names modules that it imports by
+    name at run time, `instead` those that count in place of its imports, and `losses` gives
+    (kind, name) of the loss functions that it trains with; all three are functions of wildcards.
+    """
+    path = WORKFLOW / "scripts" / script
+
+    def digest(wildcards):
+        modules = set(instead(wildcards) if instead else code.imports(path))
+        modules |= set(also(wildcards) if also else ())
+        named = losses(wildcards) if losses else ()
+        return code.digest(path, frozenset(modules), frozenset(named))
+
+    return digest
 
 
-def losses_of(step, wildcards):
-    """(kind, name) of the loss functions that a job trains with."""
-    if step == "train_segmenter":
-        return [("segmentation", wildcards.segmentation_loss)]
-    if step == "train":
-        return [("classification", STUDY.variants[wildcards.variant].loss["name"])]
-    if step == "model_level":
-        return [("classification", config["ensembles"]["model_level"]["loss"])]
-    return []
+def what_fetches(wildcards):
+    """What is fetched is what its digest says; code decides on what is drawn and unpacked."""
+    drawn = SOURCES[wildcards.source]["layout"] == "phantom"
+    return ["archives", "phantom", "seeds"] if drawn else ["archives"]
 
 
-def code_behind(script):
-    """A params function: the digest of all code that a job of this script runs."""
-    step = script.stem
-    return lambda wildcards: code.digest(
-        script,
-        frozenset(modules_of(step, script, wildcards)),
-        frozenset(losses_of(step, wildcards)),
-    )
+def layouts_of_sources(wildcards):
+    return [f"layouts.{source['layout']}" for source in SOURCES.values()]
 
 
-for job_type in workflow.rules:
-    if job_type.script:
-        job_type.set_params(code=code_behind(WORKFLOW / "scripts" / Path(job_type.script).name))
+def what_draws(wildcards):
+    return [f"figures.{figure_of(wildcards).function.partition('.')[0]}"]

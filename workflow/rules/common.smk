@@ -9,17 +9,42 @@ import time
 from dataclasses import asdict
 from pathlib import Path
 
-WORKFLOW = Path(workflow.basedir) / "workflow"
-sys.path.insert(0, str(WORKFLOW))
-# Scripts find the package in the jobs' own processes too, also where a site sets the variable.
-os.environ.update(
-    PYTHONPATH=os.pathsep.join(filter(None, [str(WORKFLOW), os.getenv("PYTHONPATH")]))
-)
-# Snakemake puts the interpreter into shell commands as it is, which a space in its path breaks.
-sys.executable = shlex.quote(sys.executable)
-
+from snakemake.common.configfile import load_configfile
+from snakemake.exceptions import WorkflowError
 from snakemake.logging import logger
 from snakemake.settings.types import DeploymentMethod
+from snakemake.sourcecache import LocalSourceFile
+from snakemake.utils import update_config
+
+# Another workflow may use this one as a module: its process and its configuration are its own.
+STANDALONE = workflow.modifier.is_main_snakefile()
+
+if isinstance(workflow.current_basedir, LocalSourceFile):
+    WORKFLOW = Path(workflow.current_basedir).parent
+else:
+    # Read from a git host: each file that was asked for lies in Snakemake's cache, in our folders.
+    files = Path(workflow.source_path("../files.txt"))
+    if files.name != "files.txt":
+        raise WorkflowError(
+            "Error: gitfile() gives modules names that Python cannot import: clone the repository "
+            "at the tag and name the clone's workflow/Snakefile"
+        )
+    for name in files.read_text(encoding="utf-8").split():
+        workflow.source_path(f"../../{name}")
+    WORKFLOW = files.parent
+if str(WORKFLOW) not in sys.path:
+    sys.path.insert(0, str(WORKFLOW))
+if STANDALONE:
+    # Snakemake puts the interpreter into shell commands as it is: a space in its path breaks them.
+    sys.executable = shlex.quote(sys.executable)
+
+import multiloss
+
+if not Path(multiloss.__file__).parent.samefile(WORKFLOW / "multiloss"):
+    raise WorkflowError(
+        f"Error: a workflow can use one version of multiloss: {multiloss.__file__} was loaded "
+        f"before {WORKFLOW}"
+    )
 
 from multiloss import addresses, encoder_weights, listing, study
 from multiloss import config as configuration
@@ -30,25 +55,27 @@ from multiloss.summary import failure_message, success_message
 
 STARTED = time.monotonic()
 
+if STANDALONE:
+
+    configfile: str(WORKFLOW.parent / "config.yaml")
+
+else:
+    given, config = config, load_configfile(WORKFLOW.parent / "config.yaml")
+    if not isinstance(given, dict):
+        raise WorkflowError(
+            f"Error: the module's config is a {type(given).__name__}, not a mapping of keys to values"
+        )
+    update_config(config, given)
 try:
-    config.update(configuration.validate(config))
+    # Another object: what a host workflow gives stays as it is.
+    config = configuration.validate(config)
 except UserError as error:
-    sys.exit(f"Error: {error}")
+    of_module = "" if STANDALONE else " (the module's config holds its own settings alone)"
+    raise WorkflowError(f"Error: {error}{of_module}") from None
 
 RESULTS = Path("results", config["study"])
 LOGS = RESULTS / "logs"
 BENCHMARKS = RESULTS / "benchmarks"
-
-# The C library gives freed blocks back to the kernel, and a training asks for them again in each
-# step: kept, a step of a small network takes two thirds of the time. No number depends on it.
-os.environ.setdefault("MALLOC_ARENA_MAX", "1")
-os.environ.setdefault("MALLOC_MMAP_THRESHOLD_", str(32 * 2**20))
-os.environ.setdefault("MALLOC_TRIM_THRESHOLD_", str(4 * 2**30))
-os.environ.setdefault("MALLOC_TOP_PAD_", str(128 * 2**20))
-
-# Without a GPU to use, TensorFlow's errors about not finding one only frighten.
-WANTS_GPU = any(step.get("gpu") for step in config["resources"].values())
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2" if WANTS_GPU else "3")
 
 
 def missing_packages():

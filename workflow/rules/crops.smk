@@ -4,7 +4,7 @@
 rule mask:
     input:
         manifest=rules.splits.output.manifest,
-        scores=rules.score_segmenters.output.scores,
+        chosen=rules.score_segmenters.output.chosen,
         models=rules.score_segmenters.input.models,
     output:
         masks=directory(RESULTS / "masks"),
@@ -24,6 +24,7 @@ rule mask:
         image_size=config["segmentation"]["image_size"],
         batch_size=config["segmentation"]["training"]["batch_size"],
         tensorflow_threads=threads_of("prediction"),
+        code=code_of("mask.py"),
     message:
         "Masking the lungs of all classification images"
     script:
@@ -53,6 +54,7 @@ rule crop:
         png_size=config["crop"]["png_size"],
         image_size=config["classification"]["image_size"],
         keep_whole=any(not variant.crop for variant in STUDY.variants.values()),
+        code=code_of("crop.py"),
     message:
         "Cropping all images to their lungs"
     script:

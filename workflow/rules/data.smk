@@ -22,6 +22,7 @@ rule download:
         seed=lambda wildcards: (
             config["seed"] if SOURCES[wildcards.source]["layout"] == "phantom" else None
         ),
+        code=code_of("download.py", instead=what_fetches),
     message:
         "Fetching and unpacking {wildcards.source}"
     script:
@@ -49,6 +50,7 @@ rule manifest:
     params:
         sources=[reading(source) for source in SOURCES.values()],
         classes=config["classes"],
+        code=code_of("manifest.py", also=layouts_of_sources),
     message:
         "Listing and checking all images"
     script:
@@ -80,6 +82,7 @@ rule splits:
         splits=config["splits"],
         val_fraction=config["segmentation"]["val_fraction"],
         seed=config["seed"],
+        code=code_of("splits.py"),
     message:
         "Dividing the patients"
     script:
@@ -110,6 +113,7 @@ rule leakage:
         runtime=runtime_of("data"),
     params:
         strict=config["data"]["strict_leakage"],
+        code=code_of("leakage.py"),
     message:
         "Looking for patients and images on two sides"
     script:

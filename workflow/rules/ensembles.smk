@@ -10,6 +10,7 @@ rule rank:
         LOGS / "rank/r{replicate}.log",
     benchmark:
         BENCHMARKS / "rank/r{replicate}.tsv"
+    localrule: True
     conda:
         "../../envs/analysis.yaml"
     threads: threads_of("analysis")
@@ -19,6 +20,7 @@ rule rank:
     params:
         models=lambda wildcards: entries_of(models_of(["single"], wildcards.replicate)),
         classes=config["classes"],
+        code=code_of("rank.py"),
     message:
         "Ranking the single models of replicate {wildcards.replicate} on the ensemble split"
     script:
@@ -50,6 +52,7 @@ rule features:
         largest_k=max(TOP_K, default=0),
         batch_size=config["classification"]["training"]["batch_size"],
         tensorflow_threads=threads_of("prediction"),
+        code=code_of("features.py"),
     message:
         "Computing the features of the best models of replicate {wildcards.replicate} once"
     script:
@@ -88,6 +91,12 @@ rule model_level:
         classes=config["classes"],
         seed=config["seed"],
         tensorflow_threads=threads_of("training"),
+        code=code_of(
+            "model_level.py",
+            losses=lambda wildcards: [
+                ("classification", config["ensembles"]["model_level"]["loss"])
+            ],
+        ),
     message:
         "Training the model-level ensemble of {wildcards.k}, replicate {wildcards.replicate}"
     script:
@@ -128,6 +137,7 @@ rule ensemble:
         resamples=config["evaluation"]["resamples"],
         confidence=config["evaluation"]["confidence"],
         seed=config["seed"],
+        code=code_of("ensemble.py"),
     message:
         "Combining the models of replicate {wildcards.replicate}"
     script:
@@ -145,6 +155,7 @@ rule seed_ensemble:
         LOGS / "seed_ensemble/{variant}-top{k}.log",
     benchmark:
         BENCHMARKS / "seed_ensemble/{variant}-top{k}.tsv"
+    localrule: True
     conda:
         "../../envs/analysis.yaml"
     threads: threads_of("analysis")
@@ -153,6 +164,7 @@ rule seed_ensemble:
         runtime=runtime_of("analysis"),
     params:
         classes=config["classes"],
+        code=code_of("seed_ensemble.py"),
     message:
         "Averaging {wildcards.k} seeds of {wildcards.variant}"
     script:
@@ -174,6 +186,7 @@ rule ensemble_tables:
         LOGS / "ensemble_tables.log",
     benchmark:
         BENCHMARKS / "ensemble_tables.tsv"
+    localrule: True
     conda:
         "../../envs/analysis.yaml"
     threads: threads_of("analysis")
@@ -185,6 +198,7 @@ rule ensemble_tables:
         ensembles=entries_of(models_of(["ensemble"])),
         seed_ensembles=entries_of(models_of(["seed_ensemble"])),
         seeds=entries_of(models_of(["seed"])),
+        code=code_of("ensemble_tables.py"),
     message:
         "Choosing the best single model and the best ensemble on the ensemble split"
     script:

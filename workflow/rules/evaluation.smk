@@ -41,6 +41,7 @@ rule evaluate:
         ),
         decided_on_val=STUDY.decided_on_val,
         seed=config["seed"],
+        code=code_of("evaluate.py"),
     message:
         "Judging every model, with intervals by patient"
     script:
@@ -75,6 +76,7 @@ rule significance:
         evaluation=evaluation_keys("resamples", "interval", "confidence", "ece_bins"),
         significance=config["significance"],
         seed=config["seed"],
+        code=code_of("significance.py"),
     message:
         "Testing the differences between models, paired and by patient"
     script:
@@ -121,6 +123,7 @@ rule calibration:
             "resamples", "interval", "confidence", "ece_bins", "temperature_scaling"
         ),
         seed=config["seed"],
+        code=code_of("calibration.py"),
     message:
         "Measuring how far probabilities can be trusted"
     script:
@@ -160,6 +163,7 @@ rule replicates:
         evaluation=evaluation_keys("resamples", "confidence", "ece_bins"),
         significance={key: config["significance"][key] for key in ("baseline", "alpha")},
         seed=config["seed"],
+        code=code_of("replicates.py"),
     message:
         "Separating losses from seeds"
     script:
@@ -192,6 +196,7 @@ rule diversity:
         resamples=config["evaluation"]["resamples"],
         confidence=config["evaluation"]["confidence"],
         seed=config["seed"],
+        code=code_of("diversity.py"),
     message:
         "Measuring whether the models err on the same images"
     script:
@@ -228,6 +233,7 @@ rule optimism:
         stacking_resamples=config["evaluation"]["optimism_stacking_resamples"],
         confidence=config["evaluation"]["confidence"],
         seed=config["seed"],
+        code=code_of("optimism.py"),
     message:
         "Measuring how much the published protocol flatters (not a result)"
     script:

@@ -29,6 +29,7 @@ rule figure:
         style=config["figures"],
         # For `snakemake --report`. What is derived of an output is no reason to draw it again.
         caption=lambda wildcards, output: figure_of(wildcards).caption,
+        code=code_of("figure.py", also=what_draws),
     message:
         "Drawing {wildcards.figure}"
     script:

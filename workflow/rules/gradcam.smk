@@ -38,6 +38,7 @@ rule gradcam:
         },
         seed=config["seed"],
         tensorflow_threads=threads_of("prediction"),
+        code=code_of("gradcam.py"),
     message:
         "Explaining {wildcards.model} on the test images"
     script:
@@ -76,6 +77,7 @@ rule localisation:
         },
         evaluation={key: config["evaluation"][key] for key in ("resamples", "confidence")},
         seed=config["seed"],
+        code=code_of("localisation.py"),
     message:
         "Measuring where the heat lies"
     script:

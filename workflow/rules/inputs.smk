@@ -68,7 +68,7 @@ def training_images(wildcards):
 
 
 def evaluation_keys(*keys):
-    """Those keys of `evaluation` that a rule needs: others must not compute it again."""
+    """Those keys of `evaluation` that a rule needs; others must not compute it again."""
     return {key: config["evaluation"][key] for key in keys}
 
 
@@ -108,7 +108,7 @@ def explained_images(wildcards):
 def locked_versions():
     """The lock file's pins by package; a few have several, for different versions of Python."""
     pin = re.compile(r"^([A-Za-z0-9_.-]+)==([^ ;\\]+)", re.MULTILINE)
-    lock = Path(workflow.basedir) / "requirements.lock"
+    lock = WORKFLOW.parent / "requirements.lock"
     pins = {}
     for package, version in pin.findall(lock.read_text(encoding="utf-8")):
         pins.setdefault(package, []).append(version)

@@ -6,7 +6,7 @@ TABLES = [
     rules.splits.output,
     rules.models.output.models,
     rules.leakage.output,
-    rules.score_segmenters.output.scores,
+    rules.segmentation_scores.output.scores,
     rules.crop.output.boxes,
     rules.ensemble_tables.output,
     rules.evaluate.output,
@@ -30,6 +30,7 @@ RULE_EDGES = [
     ("lungs", "splits"),
     ("train_segmenter", "lungs"),
     ("score_segmenters", "train_segmenter"),
+    ("segmentation_scores", "score_segmenters"),
     ("mask", "score_segmenters"),
     ("crop", "mask"),
     ("train", "crop"),
@@ -63,6 +64,7 @@ RULE_EDGES = [
     ("figure", "diversity"),
     ("figure", "leakage"),
     ("figure", "replicates"),
+    ("figure", "segmentation_scores"),
     ("report", "figure"),
 ]
 # Dependencies that only some studies have.
@@ -106,7 +108,8 @@ rule report:
         rule_edges=RULE_EDGES,
         locked=locked_versions(),
         # The page says how to cite the workflow. No input: what counts is not where the file lies.
-        citation=(Path(workflow.basedir) / "CITATION.cff").read_text(encoding="utf-8"),
+        citation=(WORKFLOW.parent / "CITATION.cff").read_text(encoding="utf-8").rstrip(),
+        code=code_of("report.py"),
     message:
         "Writing the report"
     script:

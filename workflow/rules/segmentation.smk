@@ -19,6 +19,7 @@ rule encoder_weights:
     params:
         backbone=config["segmentation"]["backbone"],
         encoder_weights=addresses.identity(config["segmentation"]["encoder_weights"]),
+        code=code_of("encoder_weights.py", instead=lambda wildcards: []),
     message:
         "Fetching the weights that the encoders start with"
     script:
@@ -44,6 +45,7 @@ rule lungs:
         runtime=runtime_of("data"),
     params:
         size=config["segmentation"]["image_size"],
+        code=code_of("lungs.py"),
     message:
         "Decoding the lung images and masks once"
     script:
@@ -86,6 +88,10 @@ rule train_segmenter:
         augmentation=config["segmentation"]["augmentation"],
         seed=config["seed"],
         tensorflow_threads=threads_of("training"),
+        code=code_of(
+            "train_segmenter.py",
+            losses=lambda wildcards: [("segmentation", wildcards.segmentation_loss)],
+        ),
     message:
         "Training the lung segmenter with loss {wildcards.segmentation_loss}"
     script:
@@ -101,7 +107,7 @@ rule score_segmenters:
             rules.train_segmenter.output.history, segmentation_loss=SEGMENTATION_LOSSES
         ),
     output:
-        scores=RESULTS / "segmentation/scores.csv",
+        chosen=RESULTS / "segmentation/chosen.csv",
         per_image=RESULTS / "segmentation/scores_per_image.csv",
         examples=RESULTS / "segmentation/examples.csv",
         example_arrays=RESULTS / "segmentation/examples.npz",
@@ -121,11 +127,39 @@ rule score_segmenters:
         ensemble_size=config["segmentation"]["ensemble_size"],
         batch_size=config["segmentation"]["training"]["batch_size"],
         examples=2,
-        resamples=config["evaluation"]["resamples"],
-        confidence=config["evaluation"]["confidence"],
-        seed=config["seed"],
         tensorflow_threads=threads_of("prediction"),
+        code=code_of("score_segmenters.py"),
     message:
         "Scoring the lung segmenters and choosing the best"
     script:
         "../scripts/score_segmenters.py"
+
+
+# Apart from the choice, so that other intervals train and mask nothing again.
+rule segmentation_scores:
+    input:
+        per_image=rules.score_segmenters.output.per_image,
+        chosen=rules.score_segmenters.output.chosen,
+    output:
+        scores=RESULTS / "segmentation/scores.csv",
+    log:
+        LOGS / "segmentation_scores.log",
+    benchmark:
+        BENCHMARKS / "segmentation_scores.tsv"
+    localrule: True
+    conda:
+        "../../envs/analysis.yaml"
+    threads: threads_of("analysis")
+    resources:
+        mem_mb=memory_of("analysis"),
+        runtime=runtime_of("analysis"),
+    params:
+        losses=SEGMENTATION_LOSSES,
+        resamples=config["evaluation"]["resamples"],
+        confidence=config["evaluation"]["confidence"],
+        seed=config["seed"],
+        code=code_of("segmentation_scores.py"),
+    message:
+        "Averaging the scores of the lung segmenters"
+    script:
+        "../scripts/segmentation_scores.py"

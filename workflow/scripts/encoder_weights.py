@@ -2,10 +2,12 @@
 
 from pathlib import Path
 
-from multiloss import download, encoder_weights
+from multiloss import addresses, download, encoder_weights
 from multiloss.errors import UserError
 from multiloss.script import run
 
+# What a file of weights, which is HDF5, begins with.
+SIGN = b"\x89HDF\r\n\x1a\n"
 REMEDY = "set segmentation.encoder_weights to 'none' or to the path of a weights file"
 
 
@@ -19,6 +21,15 @@ def main(snakemake) -> None:
         download.fetch(url, fetched, sha256, name="encoder_weights")
     except UserError as error:
         raise UserError(f"{error}; or {REMEDY}") from None
+    with open(fetched, "rb") as file:
+        sign = file.read(len(SIGN))
+    if sign != SIGN:
+        # A web page that asks for a login, say: kept, it would be taken for the weights ever after.
+        download.forget(fetched)
+        raise UserError(
+            f"source 'encoder_weights': {addresses.public(url)} gives no file of weights (HDF5): "
+            f"check the address and whether the site asks for a login; or {REMEDY}"
+        )
     fetched.replace(weights)
     download.forget(fetched)
 

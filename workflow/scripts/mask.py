@@ -16,8 +16,7 @@ def main(snakemake) -> None:
     params = snakemake.params
     training.configure_tensorflow(params.tensorflow_threads, snakemake.resources.gpu)
     manifest = read_manifest(snakemake.input.manifest)
-    scores = pd.read_csv(snakemake.input.scores)
-    chosen = sorted(set(scores.loc[scores["selected"], "loss"]), key=params.losses.index)
+    chosen = sorted(pd.read_csv(snakemake.input.chosen)["loss"], key=params.losses.index)
     paths = dict(zip(params.losses, snakemake.input.models, strict=True))
     models = {loss: prediction.load_model(paths[loss]) for loss in chosen}
     segmenter = segmentation.Segmenter(models, params.image_size, params.batch_size)

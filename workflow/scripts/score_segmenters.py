@@ -50,19 +50,12 @@ def main(snakemake) -> None:
             )
         return pd.concat(found)
 
-    chosen = segmentation.choose(scores("val", []), list(models), combined)
+    choice = segmentation.choose(scores("val", []), list(models), combined)
+    write_csv(choice, snakemake.output.chosen)
+    chosen = list(choice["loss"])
     per_image = pd.concat([scores(split, chosen) for split in ("val", "test")])
     columns = ["loss", "split", "image_id", "patient_id", "dice", "iou"]
     write_csv(per_image[columns], snakemake.output.per_image)
-    summary = segmentation.summarise(
-        per_image, chosen, params.resamples, params.seed, params.confidence
-    )
-    gaps = [
-        {"loss": loss, "split": split, "n": 0, "n_patients": 0, "selected": False}
-        for split in ("val", "test")
-        for loss in failed
-    ]
-    write_csv(pd.concat([summary, pd.DataFrame(gaps)]), snakemake.output.scores)
 
     # The best, median and worst test images of the AND mask, for the overlay figure.
     test = per_image[(per_image["split"] == "test") & (per_image["loss"] == ensemble)]

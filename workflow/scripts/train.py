@@ -63,9 +63,7 @@ def main(snakemake) -> None:
 
 def _best(snakemake) -> str:
     """The segmenter of largest mean Dice on validation images gives its encoder."""
-    scores = pd.read_csv(snakemake.input.scores)
-    rows = scores[(scores["split"] == "val") & scores["selected"]]
-    best = rows.loc[rows["dice"].idxmax(), "loss"]
+    best = pd.read_csv(snakemake.input.chosen)["loss"].iloc[0]
     return snakemake.input.segmenters[snakemake.params.segmentation_losses.index(best)]
 
 

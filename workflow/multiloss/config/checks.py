@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from multiloss import addresses
+from multiloss import addresses, encoder_weights
 from multiloss.config.values import Section
 from multiloss.errors import UserError, did_you_mean
 
@@ -135,33 +135,42 @@ def _check_names(config: "StudyConfig") -> None:
 
 def _check_networks(config: "StudyConfig") -> None:
     segmentation, classification = config.segmentation, config.classification
-    for section, weights in (
-        ("segmentation", segmentation.encoder_weights),
-        ("classification", classification.encoder_weights),
-    ):
-        if wrong := _fault_of_address(weights):
-            raise UserError(f"config: {section}.encoder_weights: {wrong}")
-        if set("{}") & set(weights):
-            raise UserError(
-                f"config: {section}.encoder_weights: '{addresses.public(weights)}' has curly "
-                "brackets, which Snakemake takes for a wildcard: rename the file"
-            )
+    shared = classification.encoder_weights == SEGMENTER
+    if shared and not config.has_lungs:
+        raise UserError(
+            "config: classification.encoder_weights: 'segmenter' needs sources of lungs; without "
+            "them give imagenet, none, an http(s) address, or the path of a weights file"
+        )
+    if config.has_lungs:
+        _check_weights("segmentation", segmentation.encoder_weights)
+    if not shared:
+        _check_weights("classification", classification.encoder_weights)
     segmenters = len(segmentation.losses)
     if segmentation.ensemble_size > segmenters:
         raise UserError(
             f"config: segmentation.ensemble_size: more than the {segmenters} segmentation.losses"
         )
-    if classification.encoder_weights != SEGMENTER:
-        return
-    if not config.has_lungs:
-        raise UserError(
-            "config: classification.encoder_weights: 'segmenter' needs sources of lungs; without "
-            "them give imagenet, none, or a weights file"
-        )
-    if classification.backbone != segmentation.backbone:
+    if shared and classification.backbone != segmentation.backbone:
         raise UserError(
             "config: classification.backbone: must be segmentation.backbone, since the classifier "
             "starts from the segmenter's encoder; or give classification.encoder_weights"
+        )
+
+
+def _check_weights(section: str, weights: str) -> None:
+    key = f"config: {section}.encoder_weights"
+    if wrong := _fault_of_address(weights):
+        raise UserError(f"{key}: {wrong}")
+    if set("{}") & set(weights):
+        raise UserError(
+            f"{key}: '{addresses.public(weights)}' has curly brackets, which Snakemake takes for "
+            "a wildcard: rename the file"
+        )
+    path = encoder_weights.local_weights(weights)
+    if path is not None and not path.is_file():
+        raise UserError(
+            f"{key}: {path} is no file: give imagenet, none, an http(s) address, or the path of a "
+            "weights file (relative to the checkout)"
         )
 
 

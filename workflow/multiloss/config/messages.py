@@ -111,10 +111,7 @@ def _message(error: Mapping[str, Any], key: str, model: type[Section]) -> str:
     return f"{key}: {shown} {context.get('text') or 'is wrong: ' + error['msg']}"
 
 
-_WHERE = (
-    ": give it in the file for --configfile, or, where another workflow uses this one as a "
-    "module, in the mapping behind its `config:`"
-)
+_WHERE = ": give it in the study's file, or in the `config:` of the module that is this workflow"
 
 
 def _quotes(kind: str, value: Any) -> str:

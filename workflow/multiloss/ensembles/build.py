@@ -17,7 +17,7 @@ from multiloss.ensembles.predictions import Predictions
 from multiloss.errors import UserError
 from multiloss.seeds import derive
 from multiloss.statistics.bootstrap import label_strata, patient_weights, percentile_interval
-from multiloss.statistics.degenerate import CHANCE, problems
+from multiloss.statistics.degenerate import CHANCE, DOMINATES, NEVER, problems
 from multiloss.study import SEED_AVERAGE
 
 logger = logging.getLogger(__name__)
@@ -177,12 +177,11 @@ def _against(
     """What speaks against choosing a model of this score, with probabilities (N, K) as stored."""
     at_chance = selection.compared([mcc], [log_loss])[0] <= 0
     found = [selection.UNDEFINED] if np.isnan(mcc) else []
-    found += [
-        f"it {problem.describe(classes)}"
-        for problem in problems(y, p.argmax(axis=1), len(classes))
-        if not (at_chance and problem.problem == CHANCE)
-    ]
-    return found
+    against = problems(y, p.argmax(axis=1), len(classes))
+    # What one class for all images, or a score at chance, says already.
+    told = {NEVER} if any(own.problem == DOMINATES and own.value == 1 for own in against) else set()
+    told |= {CHANCE} if at_chance else set()
+    return found + [f"it {own.describe(classes)}" for own in against if own.problem not in told]
 
 
 def _tell(candidates: Sequence[Mapping[str, Any]]) -> None:

@@ -10,6 +10,7 @@ import pandas as pd
 from multiloss import metrics
 from multiloss.ensembles.predictions import Predictions
 from multiloss.errors import UserError
+from multiloss.mcc import mcc_or_chance
 
 SPLIT = "ensemble"
 METRIC = "mcc"
@@ -40,7 +41,7 @@ def compared(mcc: npt.ArrayLike, log_loss: npt.ArrayLike) -> np.ndarray:
     A model without probabilities, or one that could not be judged, has no log loss either.
     """
     judged = ~np.isnan(np.asarray(log_loss, dtype=float))
-    return np.where(judged, metrics.mcc_or_chance(mcc), -np.inf)
+    return np.where(judged, mcc_or_chance(mcc), -np.inf)
 
 
 def order(found: np.ndarray) -> np.ndarray:

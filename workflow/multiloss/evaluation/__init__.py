@@ -13,7 +13,7 @@ from multiloss.evaluation.curves import curves_table
 from multiloss.evaluation.degenerate import degenerate_table
 from multiloss.evaluation.ranks import rank_shares, rank_table
 from multiloss.evaluation.replicates import replicate_tables
-from multiloss.evaluation.resamples import FAILED, SPLITS, failed
+from multiloss.evaluation.resamples import FAILED, failed
 from multiloss.evaluation.scores import (
     FLATTERED,
     NEAR_ONE,
@@ -26,7 +26,6 @@ __all__ = [
     "FAILED",
     "FLATTERED",
     "NEAR_ONE",
-    "SPLITS",
     "calibration_tables",
     "confusion_table",
     "curves_table",

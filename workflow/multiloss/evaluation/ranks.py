@@ -6,9 +6,9 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from multiloss import metrics
 from multiloss.ensembles.predictions import Predictions
 from multiloss.evaluation.resamples import Models, Options, failed, resample, resampled_values
+from multiloss.mcc import mcc_or_chance
 
 Array = npt.NDArray[np.float64]
 
@@ -40,7 +40,7 @@ def rank_table(found: Predictions, models: Models, options: Options, seed: int) 
     for (kind, replicate), places in groups.items():
         if kind not in ("single", "ensemble"):
             continue
-        of_group = metrics.mcc_or_chance(drawn[places, :, 0].T)
+        of_group = mcc_or_chance(drawn[places, :, 0].T)
         higher = (of_group[:, None, :] > of_group[:, :, None]).sum(axis=2)
         ranks = 1 + higher + ((of_group[:, None, :] == of_group[:, :, None]).sum(axis=2) - 1) / 2
         best, top = rank_shares(of_group, 1).mean(axis=0), rank_shares(of_group, 3).mean(axis=0)

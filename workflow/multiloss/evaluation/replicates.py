@@ -16,6 +16,7 @@ from multiloss.evaluation.resamples import (
     resample,
     resampled_values,
 )
+from multiloss.mcc import mcc_or_chance
 from multiloss.statistics.crossed import (
     Crossed,
     Spread,
@@ -42,8 +43,9 @@ def replicate_tables(
     seed_sd, loss_sd, seed_to_loss, means_sd (of the single models together, see
     `crossed.Spread`), warning, reason, n, n_patients. Second: crossed comparisons of every loss
     with the baseline, of the ablations, and of the pairs with the same objective (noise floor).
-    Failed runs are left out of the means; where a metric is undefined for a run, so is the mean.
-    Both are said in `reason`. `variants`: as in `families.pairs`.
+    Failed runs are left out of the means; where a metric is undefined for a run, so is the mean,
+    but in comparisons an undefined MCC counts as 0. Both are said in `reason`. `variants`: as in
+    `families.pairs`.
     """
     part = found.only("test")
     resamples = resample(part, options, seed, "test")
@@ -124,12 +126,22 @@ def replicate_tables(
     for a, b in families.same_objective(variants):
         if a in trained and b in trained:
             named.append((families.NOISE_FLOOR, a, b))
+    mcc, ran = METRICS.index("mcc"), [place for place, gone in enumerate(lost) if not gone]
+    # Before these count as 0.
+    reasons = [
+        {name: reason_of(group, column) for name, group in trained.items()}
+        for column in range(len(METRICS))
+    ]
+    values, drawn = values.copy(), drawn.copy()
+    values[ran, mcc] = mcc_or_chance(values[ran, mcc])
+    drawn[ran, :, mcc] = mcc_or_chance(drawn[ran, :, mcc])
     compared: list[dict[str, Any]] = []
     for family, a, b in named:
         first, second = runs_of[trained[a]], runs_of[trained[b]]
         for column, metric in enumerate(METRICS):
-            said = {loss: reason_of(trained[loss], column) for loss in (a, b)}
-            reason = "; ".join(f"{loss}: {why}" for loss, why in said.items() if why)
+            reason = "; ".join(
+                f"{loss}: {why}" for loss, why in reasons[column].items() if loss in (a, b) and why
+            )
             if not first or not second or np.isnan(values[[*first, *second], column]).any():
                 few = warning_of(min(len(first), len(second)))
                 result = Crossed(nan, nan, nan, nan, nan, nan, few)

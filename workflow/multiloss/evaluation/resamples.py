@@ -13,12 +13,12 @@ from multiloss import metrics
 from multiloss.ensembles.predictions import Predictions
 from multiloss.seeds import derive
 from multiloss.statistics import bootstrap
+from multiloss.tables import PREDICTED_SPLITS
 
 Array = npt.NDArray[np.float64]
 Models = Mapping[str, Mapping[str, Any]]
 Options = Mapping[str, Any]
 
-SPLITS = ("val", "ensemble", "test")
 CHOICE_SPLIT = "ensemble"
 FAILED = "no probabilities: its training failed"
 UNMADE = "no probabilities: ensembles/candidates.csv says why"
@@ -30,7 +30,7 @@ SCALED_FROM = "scaled_from"
 def splits_of(found: Predictions) -> list[str]:
     """The splits that the predictions hold, in the order of the study."""
     present = set(found.rows["split"])
-    return [split for split in SPLITS if split in present]
+    return [split for split in PREDICTED_SPLITS if split in present]
 
 
 @dataclass(frozen=True)

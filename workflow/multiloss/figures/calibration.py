@@ -9,8 +9,9 @@ from matplotlib.axes import Axes
 from multiloss.evaluation.families import CALIBRATED
 from multiloss.figures.degenerate import Degenerate
 from multiloss.figures.drawing import Drawing, Inputs, message
-from multiloss.figures.performance import chosen_models, metrics_of, no_mark, sizes
+from multiloss.figures.performance import chosen_models, metrics_of, no_mark
 from multiloss.figures.selection import calibration_pairs
+from multiloss.figures.sizes import sizes
 from multiloss.figures.style import INK, MUTED, Style, gap, interval, panels
 
 # Bins of fewer images are not joined by a line.
@@ -78,8 +79,8 @@ def reliability(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Draw
         for handle in handles[:-1]:  # all but the diagonal
             handle.set_linewidth(0)
     spread = f"{few} to {many}" if few < many else f"{few}"
-    size = f"est split, {sizes(kept)}, {spread} in a bin; lines and brackets: {params['percent']}"
-    size += " intervals"
+    size = f"est split, {sizes(inputs, kept)}, {spread} in a bin; lines and brackets: "
+    size += f"{params['percent']} intervals"
     handles += [no_mark()] * weak.any
     canvas.legend(
         handles=handles,
@@ -144,7 +145,7 @@ def losses(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Drawing:
     axes.set_yticks(list(places.values()), labels)
     axes.set_xlim(left=min(0.0, axes.get_xlim()[0]))
     axes.set_xlabel("expected calibration error, ECE (0 is perfect)")
-    axes.set_title(f"test split, {sizes(table)}; {params['percent']} intervals", loc="left")
+    axes.set_title(f"test split, {sizes(inputs, table)}; {params['percent']} intervals", loc="left")
     facts = []
     if pairs:
         facts = _differences(shown[0, 1], inputs, pairs, places, style)
@@ -164,7 +165,7 @@ def losses(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Drawing:
     handles += [no_mark()] * weak.any
     canvas.legend(handles=handles, loc="outside lower center", ncols=4 if len(handles) < 5 else 3)
     facts = f" Difference in ECE: {'; '.join(facts)}." if facts else ""
-    return Drawing(canvas, f"Test split, {sizes(table)}.{facts}{weak.note()}")
+    return Drawing(canvas, f"Test split, {sizes(inputs, table)}.{facts}{weak.note()}")
 
 
 def _differences(

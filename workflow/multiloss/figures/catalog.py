@@ -45,15 +45,18 @@ _TABLES = {
         "significance",
     )
 }
+# What is resampled, in the words of captions.
+_UNITS = "patients (single images where patients are unknown)"
 # The two ends of each scale of differences, in words.
 _ENDS = {"PuOr": ("orange", "purple"), "RdBu": ("red", "blue"), "BrBG": ("brown", "blue-green")}
 _MANIFEST = {"manifest": "data/manifest.csv"}
 _BOXES = {"boxes": "crops/boxes.csv"}
 _CHOSEN = {"chosen": "ensembles/chosen.csv"}
-# For the daggers behind the names of models. Figures of one model alone and of the trainings do
-# without: they are there before the ensembles are, and a change in another model leaves them be.
 _MODELS = {"models": "data/models.csv"}
-_DEGENERATE = {"degenerate": _TABLES["degenerate"], **_MODELS}
+# For the daggers behind the names of models, and for what is known of patients. Figures of one
+# model alone and of the trainings do without: they are there before the ensembles are, and a
+# change in another model leaves them be.
+_ON_MODELS = {"degenerate": _TABLES["degenerate"], **_MODELS, **_MANIFEST}
 
 
 @dataclass(frozen=True)
@@ -78,20 +81,22 @@ def names_of(losses: list[Any]) -> list[str]:
     return [loss if isinstance(loss, str) else loss["name"] for loss in losses]
 
 
-def figures(config: Config) -> dict[str, Figure]:
+def figures(config: Config, units: str = _UNITS) -> dict[str, Figure]:
     """Every figure of a study by name, in the order of the report.
 
     What the config switches off has no figure: ensembles, Grad-CAM, more than one replicate.
+    `units` are, in captions, what is resampled and divided: patients, or images where none is
+    known, which the config does not tell.
     """
     found = [
         *_data(config),
         *_segmentation(config),
         *_training(config),
-        *_performance(config),
-        *_comparisons(config),
-        *_calibration(config),
+        *_performance(config, units),
+        *_comparisons(config, units),
+        *_calibration(config, units),
         *_ensembles(config),
-        *_gradcam(config),
+        *_gradcam(config, units),
         *_cost(config),
     ]
     return {figure.name: figure for figure in found}
@@ -149,10 +154,10 @@ def _data(config: Config) -> list[Figure]:
             dict(_MANIFEST),
             "Images and patients of each split",
             "Data",
-            "How many images (left) and patients (right) of each class each split has. A patient "
-            "is in one split only. The networks learn on train and are watched on val; ensemble "
-            "chooses members and fits ensemble weights; test is read once, at the end. "
-            "Bars of unequal length within a split show the class imbalance.",
+            "How many images and, where they are known, patients of each class each split has. No "
+            "known patient is in two splits. The networks learn on train and are watched on val; "
+            "what is chosen or fitted after the trainings rests on ensemble; test is read once, at "
+            "the end. Bars of unequal length within a split show the class imbalance.",
             classes,
         ),
         Figure(
@@ -162,8 +167,8 @@ def _data(config: Config) -> list[Figure]:
             "Examples of each class",
             "Data",
             "Training images as they came, one row for each class. They were drawn at random "
-            "with the study's seed, one for each patient, not picked by eye. Frames of equal "
-            "size: the pixel size differs between images." + _of_phantoms(config),
+            "with the study's seed, at most one of a known patient, not picked by eye. Frames of "
+            "equal size: the pixel size differs between images." + _of_phantoms(config),
             {**classes, "seed": config["seed"], "phantoms": _phantoms(config)},
         ),
     ]
@@ -268,7 +273,7 @@ def _chosen_text(config: Config) -> str:
     return f"{single} chosen on the ensemble split, and the baseline"
 
 
-def _performance(config: Config) -> list[Figure]:
+def _performance(config: Config, units: str) -> list[Figure]:
     common = _common(config)
     chosen = _chosen_text(config)
     percent = _percent(config)
@@ -281,12 +286,12 @@ def _performance(config: Config) -> list[Figure]:
         )
     if _further_seeds(config):
         several += (
-            " All seeds: the baseline loss, the run above included, trained again from other "
-            "random numbers; how far they lie apart is what luck alone does."
+            f" All seeds: the loss {Study(config).repeated}, the run above included, trained again "
+            "from other random numbers; how far they lie apart is what luck alone does."
         )
     forest = (
         "of every model on the test split, with "
-        f"{percent} intervals from resampling patients. Models are grouped by kind and sorted. "
+        f"{percent} intervals from resampling {units}. Models are grouped by kind and sorted. "
         f"The line {'is the mean of' if config['replicates'] > 1 else 'and band are'} the baseline "
         f"loss{'' if config['replicates'] > 1 else ' with its interval'}; overlapping intervals do "
         "not mean that two models are equal, since they are tested on the same images: the "
@@ -296,7 +301,7 @@ def _performance(config: Config) -> list[Figure]:
         Figure(
             "forest_mcc",
             "performance.forest",
-            {"metrics": _TABLES["metrics"], **_DEGENERATE},
+            {"metrics": _TABLES["metrics"], **_ON_MODELS},
             "MCC of all models",
             "Performance",
             f"Matthews correlation coefficient (1 perfect, 0 chance) {forest}",
@@ -305,7 +310,7 @@ def _performance(config: Config) -> list[Figure]:
         Figure(
             "forest_accuracy",
             "performance.forest",
-            {"metrics": _TABLES["metrics"], **_DEGENERATE},
+            {"metrics": _TABLES["metrics"], **_ON_MODELS},
             "Accuracy of all models",
             "Performance",
             f"Share of images classified rightly {forest}",
@@ -318,7 +323,7 @@ def _performance(config: Config) -> list[Figure]:
                 "confusion": _TABLES["confusion"],
                 "metrics": _TABLES["metrics"],
                 **_CHOSEN,
-                **_DEGENERATE,
+                **_ON_MODELS,
             },
             "Confusion matrices of the chosen models",
             "Performance",
@@ -330,13 +335,13 @@ def _performance(config: Config) -> list[Figure]:
         Figure(
             "confusion_matrices_all",
             "performance.confusion_all",
-            {"confusion": _TABLES["confusion"], **_DEGENERATE},
+            {"confusion": _TABLES["confusion"], **_ON_MODELS},
             "Confusion matrices of all models",
             "Performance",
             "As the confusion matrices of the chosen models, for every model: true class in "
             "rows, predicted class in columns, both in the order given. Colour, and number "
             "where there is room, is the percentage of the true class."
-            + (" Further seeds of the baseline are left out." if _further_seeds(config) else "")
+            + (" Further seeds of one loss are left out." if _further_seeds(config) else "")
             + _runs(config, "Images of all training runs are counted together."),
             common,
         ),
@@ -366,13 +371,13 @@ def _performance(config: Config) -> list[Figure]:
                     "metrics": _TABLES["metrics"],
                     "confusion": _TABLES["confusion"],
                     **_CHOSEN,
-                    **_DEGENERATE,
+                    **_ON_MODELS,
                 },
                 axes,
                 "Performance",
                 f"{meaning}, one panel for each class against the rest, and micro: all classes "
                 f"pooled. Lines are {chosen}; bands are pointwise {percent} intervals from "
-                "resampling patients; numbers are areas under the curves with their intervals. "
+                f"resampling {units}; numbers are areas under the curves with their intervals. "
                 f"Thin grey lines in the micro panel are all other models. {chance}",
                 common,
             )
@@ -380,7 +385,7 @@ def _performance(config: Config) -> list[Figure]:
     return result
 
 
-def _comparisons(config: Config) -> list[Figure]:
+def _comparisons(config: Config, units: str) -> list[Figure]:
     common = _common(config)
     baseline = common["baseline"]
     worse, better = _ENDS[config["figures"].get("diverging", "PuOr")]
@@ -388,7 +393,7 @@ def _comparisons(config: Config) -> list[Figure]:
         Figure(
             "significance_heatmap",
             "comparisons.significance",
-            {"significance": _TABLES["significance"], **_DEGENERATE},
+            {"significance": _TABLES["significance"], **_ON_MODELS},
             "Paired comparisons",
             "Comparisons",
             "Each model against the baseline"
@@ -413,11 +418,11 @@ def _comparisons(config: Config) -> list[Figure]:
             Figure(
                 "rank",
                 "comparisons.rank",
-                {"rank": _TABLES["rank"], **_DEGENERATE},
+                {"rank": _TABLES["rank"], **_ON_MODELS},
                 "Rank of each loss, and how often it is best",
                 "Comparisons",
                 "Left: rank of each loss by MCC among the single models (1 is best) over resampled "
-                f"test sets (patients drawn with replacement): mean and {_percent(config)} "
+                f"test sets ({units} drawn with replacement): mean and {_percent(config)} "
                 "interval. Right: share of those test sets in which the loss has the highest MCC "
                 "(dark), or one of the three highest (light). If one loss were surely best, its "
                 "dark bar would reach 1; wide intervals and bars of similar length mean that the "
@@ -437,7 +442,7 @@ def _comparisons(config: Config) -> list[Figure]:
                 {
                     "replicates": _TABLES["replicates"],
                     "comparisons": _TABLES["replicate_comparisons"],
-                    **_DEGENERATE,
+                    **_ON_MODELS,
                 },
                 "Spread between training runs",
                 "Comparisons",
@@ -446,7 +451,7 @@ def _comparisons(config: Config) -> list[Figure]:
                 f"loss differ by their seed alone; the band is {baseline} with one standard "
                 f"deviation. Right: difference of the mean MCC to {baseline}, with a "
                 f"{_percent(config)} interval that counts both the choice of seeds and the choice "
-                "of patients as chance; filled where the test rejects after Holm's correction. "
+                f"of {units} as chance; filled where the test rejects after Holm's correction. "
                 "It is wider than that of a single run where the seeds differ.",
                 common,
             )
@@ -454,7 +459,7 @@ def _comparisons(config: Config) -> list[Figure]:
     return result
 
 
-def _calibration(config: Config) -> list[Figure]:
+def _calibration(config: Config, units: str) -> list[Figure]:
     common = _common(config)
     percent = _percent(config)
     scaled = config["evaluation"].get("temperature_scaling", False)
@@ -469,7 +474,7 @@ def _calibration(config: Config) -> list[Figure]:
                 "bins": _TABLES["calibration"],
                 "metrics": _TABLES["metrics"],
                 **_CHOSEN,
-                **_DEGENERATE,
+                **_ON_MODELS,
             },
             "Reliability diagrams",
             "Calibration",
@@ -486,7 +491,7 @@ def _calibration(config: Config) -> list[Figure]:
             {
                 "metrics": _TABLES["metrics"],
                 "pairs": _TABLES["calibration_comparisons"],
-                **_DEGENERATE,
+                **_ON_MODELS,
             },
             "Calibration error by loss",
             "Calibration",
@@ -503,7 +508,7 @@ def _calibration(config: Config) -> list[Figure]:
                 config,
                 "On the left each mark is the mean over runs and the line spans their intervals; "
                 "on the right are differences of the means over the runs, whose interval is over "
-                "patients.",
+                f"{units}.",
             ),
             {**common, "scaled": scaled},
         ),
@@ -518,7 +523,7 @@ def _ensembles(config: Config) -> list[Figure]:
             Figure(
                 "diversity",
                 "ensembles.diversity",
-                {"diversity": _TABLES["diversity"], **_DEGENERATE},
+                {"diversity": _TABLES["diversity"], **_ON_MODELS},
                 "Do the single models err on the same images?",
                 "Ensembles",
                 "For each pair of single models: correlation of their errors on the test split "
@@ -534,21 +539,21 @@ def _ensembles(config: Config) -> list[Figure]:
             Figure(
                 "optimism",
                 "ensembles.optimism",
-                {"optimism": _TABLES["optimism"], **_DEGENERATE},
+                {"optimism": _TABLES["optimism"], **_ON_MODELS},
                 "Optimism of choosing on the test split",
                 "Ensembles",
-                "How much better each ensemble would have looked, had its members been chosen "
-                "and its weights been fitted on the test split as in the original publication: "
-                "as published minus ours, in MCC and accuracy, with "
-                f"{_percent(config)} intervals that repeat the selection in every resample. "
-                "This is a measure of the error, not a result.",
+                "Each ensemble with its members chosen and its weights fitted on the test split, "
+                "as in the original publication, minus the same as done here, in MCC and accuracy, "
+                f"with {_percent(config)} intervals that repeat the selection in every resample. A "
+                "choice made on the test split flatters there; made on other images, it may also "
+                "be a better or a worse one. This is a difference between protocols, not a result.",
                 common,
             )
         )
     return result
 
 
-def _gradcam(config: Config) -> list[Figure]:
+def _gradcam(config: Config, units: str) -> list[Figure]:
     models = Study(config).explained
     if not models:
         return []
@@ -557,11 +562,13 @@ def _gradcam(config: Config) -> list[Figure]:
     heat = (
         "The heat map shows where the last convolutional layer drives the score of the "
         "predicted class: 0 nothing, 1 the image's strongest spot. It is drawn on the original "
-        "image inside the crop box, which is all that the network saw; heat below "
+        "image{}; heat below "
         f"{threshold:g} is not drawn, and a line surrounds heat of at least half the strongest. "
         "The figure tells the map's true resolution: nothing finer is known, whether it is drawn "
         "as cells or interpolated. "
     )
+    whole = heat.format(", of which the network saw all")
+    heat = heat.format(" inside the crop box, which is all that the network saw")
     outline = "A dashed outline is the known lesion, where there is one. "
     outline += f"{_of_phantoms(config).strip()} " if _phantoms(config) else ""
     result = [
@@ -579,8 +586,8 @@ def _gradcam(config: Config) -> list[Figure]:
             "For each true class, test images that the model gets right (left) and wrong "
             "(right): original, heat map, overlay. The images stand at equal steps of the "
             "model's confidence among all right or all wrong ones of the class; none was picked "
-            f"by eye. {heat}{outline}A map without any positive value is marked flat and not "
-            "stretched to full heat.",
+            f"by eye. {heat if model.cropped else whole}{outline}A map without any positive "
+            "value is marked flat and not stretched to full heat.",
             {
                 "label": model.label_of_run if config["replicates"] > 1 else model.label,
                 "layer": model.explained_layer,
@@ -594,6 +601,7 @@ def _gradcam(config: Config) -> list[Figure]:
         for model in models
     ]
     first = [model.name for model in models if model.replicate == 0 and model.cropped]
+    but = " but the one without the crop" if "without_crop" in config["ablations"] else ""
     result.append(
         Figure(
             "gradcam_montage",
@@ -603,14 +611,15 @@ def _gradcam(config: Config) -> list[Figure]:
                 "predictions": [f"predictions/{model}.csv" for model in first],
                 **_MANIFEST,
                 **_BOXES,
-                **_DEGENERATE,
+                **_ON_MODELS,
             },
             "Grad-CAM of all models on the same images",
             "Grad-CAM",
             "One test image of each class, drawn at random with the study's seed, and the "
-            f"overlay of every model on it. {heat}{outline}The frame and the sign tell whether "
-            "the model's class is right (solid, +) or wrong (dashed, -); below stands the class "
-            "where it is wrong, and its probability." + _runs(config, "Models of training run 0."),
+            f"overlay of every model{but} on it. {heat}{outline}The frame and the sign tell "
+            "whether the model's class is right (solid, +) or wrong (dashed, -); below stands the "
+            "class where it is wrong, and its probability."
+            + _runs(config, "Models of training run 0."),
             {
                 "models": first,
                 "classes": classes,
@@ -624,11 +633,11 @@ def _gradcam(config: Config) -> list[Figure]:
         Figure(
             "localisation",
             "gradcam.localisation",
-            {"localisation": _TABLES["localisation"], **_DEGENERATE},
+            {"localisation": _TABLES["localisation"], **_ON_MODELS},
             "Where the heat lies",
             "Grad-CAM",
             "Measures of the heat maps of the test images, one panel for each, with "
-            f"{_percent(config)} intervals from resampling patients. The share of heat inside "
+            f"{_percent(config)} intervals from resampling {units}. The share of heat inside "
             "the lungs, and pointing game and IoU with the known lesions, are better when "
             "larger (Dice is in the table). The first row and the dashed line are a uniform map, "
             "equal heat all over the crop: a model whose interval holds the line was not shown to "
@@ -645,7 +654,7 @@ def _gradcam(config: Config) -> list[Figure]:
         Figure(
             "faithfulness",
             "gradcam.faithfulness",
-            {"localisation": _TABLES["localisation"], **_DEGENERATE},
+            {"localisation": _TABLES["localisation"], **_ON_MODELS},
             "Do the heat maps show what the models use?",
             "Grad-CAM",
             "Mean probability of the explained class while an image's hottest pixels are blurred "
@@ -656,7 +665,7 @@ def _gradcam(config: Config) -> list[Figure]:
             + (
                 "Thin lines are the single training runs."
                 if config["replicates"] > 1
-                else f"Bands are pointwise {_percent(config)} intervals from resampling patients."
+                else f"Bands are pointwise {_percent(config)} intervals from resampling {units}."
             )
             + " The areas under the curves are in the figure of where the heat lies.",
             {"percent": _percent(config)},

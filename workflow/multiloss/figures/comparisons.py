@@ -14,7 +14,8 @@ from matplotlib.ticker import MaxNLocator
 from multiloss.evaluation import families
 from multiloss.figures.degenerate import IN_THE_PICTURE, Degenerate
 from multiloss.figures.drawing import Drawing, Inputs, message
-from multiloss.figures.performance import no_mark, sizes
+from multiloss.figures.performance import no_mark
+from multiloss.figures.sizes import sizes
 from multiloss.figures.style import (
     INK,
     MUTED,
@@ -85,7 +86,7 @@ def significance(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Dra
         numbers = "numbers: adjusted p value, framed where the test rejects"
     sign = any(weak.mark("", *part["model_a"]) for _, part in blocks)
     foot, foot_mm = names.note(
-        f"test split, {sizes(table)}; {numbers}{f'; {IN_THE_PICTURE}' if sign else ''}"
+        f"test split, {sizes(inputs, table)}; {numbers}{f'; {IN_THE_PICTURE}' if sign else ''}"
     )
     rows = sum(part["family_a"].nunique() for _, part in blocks)
     step = style.line_mm * 1.35
@@ -211,7 +212,7 @@ def _blocks(
             "ensembles of ensembles against the best single model",
             of.get(families.BEST_SINGLE, none),
         ),
-        (f"ensembles against as many seeds of {baseline}", of.get(families.SEED_ENSEMBLE, none)),
+        ("ensembles against as many seeds of one loss", of.get(families.SEED_ENSEMBLE, none)),
         (
             f"{baseline} with a step left out, against {baseline}",
             of.get(families.ABLATIONS, none),
@@ -290,7 +291,7 @@ def rank(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Drawing:
     left.set_xlim(0.5, len(names) + 0.5)
     left.xaxis.set_major_locator(MaxNLocator(nbins=13, integer=True))
     left.set_xlabel(f"rank by MCC among {count(len(mean), 'model')} (1 is best)")
-    left.set_title(f"test split, {sizes(table)}", loc="left")
+    left.set_title(f"test split, {sizes(inputs, table)}", loc="left")
     places = np.arange(len(mean))
     right.barh(places, mean["p_top3"], 0.72, color=style.colours[4], label="in the top 3")
     right.barh(places, mean["p_best"], 0.72, color=style.colours[0], label="best")
@@ -336,7 +337,7 @@ def rank(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Drawing:
     return Drawing(
         canvas,
         f"{models.label_of(best)} is most often best: in {mean.at[best, 'p_best']:.0%} of the "
-        f"{resamples} of the test split, {sizes(table)}.{weak.note()}",
+        f"{resamples} of the test split, {sizes(inputs, table)}.{weak.note()}",
     )
 
 
@@ -393,7 +394,7 @@ def replicates(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Drawi
             tick.set_fontweight("bold")
     axes.set_ylim(len(table) - 0.4, -0.6)
     axes.set_xlabel("MCC on the test split")
-    axes.set_title(f"{params['replicates']} runs of each loss; {sizes(table)}", loc="left")
+    axes.set_title(f"{params['replicates']} runs of each loss; {sizes(inputs, table)}", loc="left")
     rejected, tested = _crossed_differences(right, inputs, places, style)
     right.set_title(f"minus {models.label_of(baseline)}; {params['percent']} intervals", loc="left")
     right.set_xlabel("difference of the mean MCC")
@@ -404,7 +405,7 @@ def replicates(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Drawi
     handles = axes.plot([], [], color=MUTED, linewidth=1.2, label="mean, one standard deviation")
     handles += [no_mark()] * weak.any
     canvas.legend(handles=handles, loc="outside lower center", ncols=2)
-    facts = f"{params['replicates']} runs of each loss, {sizes(table)}"
+    facts = f"{params['replicates']} runs of each loss, {sizes(inputs, table)}"
     facts += f"; {count(failed, 'run')} failed." if failed else "."
     if {"seed_sd", "loss_sd"} <= set(table) and table["seed_sd"].notna().any():
         seed, loss = table["seed_sd"].max(), table["loss_sd"].max()

@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 
 from multiloss.figures.drawing import Drawing, Inputs, message
+from multiloss.figures.sizes import patients
 from multiloss.figures.style import (
     INK,
     Style,
@@ -25,8 +26,8 @@ from multiloss.figures.style import (
 )
 from multiloss.images import read_grey
 from multiloss.seeds import derive
+from multiloss.tables import SPLITS
 
-SPLITS = ["train", "val", "ensemble", "test"]
 FALLBACKS_SHOWN = 4
 BOXES_SHOWN = 12
 
@@ -65,8 +66,9 @@ def outline(axes: Axes, mask: np.ndarray, factor: float, **line: Any) -> None:
 
 
 def splits(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Drawing:
-    """Images and patients per class and split as bars with their numbers."""
-    table = inputs.table("manifest", text=["label", "split", "patient_id"])
+    """Images and, where known, patients per class and split as bars with their numbers."""
+    table = inputs.table("manifest", ["patient_known"], text=["label", "split", "patient_id"])
+    known = table["patient_known"].astype(str) == "True"
     classes = params["classes"]
     rows = len(SPLITS) * len(classes)
     names = [fold(name, style.double_column_mm - 14, style.font_size) for name in classes]
@@ -79,12 +81,15 @@ def splits(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Drawing:
     )
     handles = []
     height = 0.86 / len(classes)
-    left, right = canvas.subplots(1, 2, sharey=True)
     parts = table.groupby(["split", "label"])
-    for axes, unit, numbers in (
-        (left, "images", parts.size()),
-        (right, "patients", parts["patient_id"].nunique()),
-    ):
+    columns_of = [("images", parts.size(), count(len(table), "image"))]
+    if known.any():
+        unit = "patients" if known.all() else "patients, at most"
+        columns_of.append((unit, parts["patient_id"].nunique(), patients(table)))
+    panes = canvas.subplots(1, len(columns_of), sharey=True, squeeze=False)[0]
+    left = panes[0]
+    for axes, (unit, numbers, title) in zip(panes, columns_of, strict=True):
+        axes.set_title(title, loc="left")
         for k, name in enumerate(classes):
             values = [int(numbers.get((split, name), 0)) for split in SPLITS]
             places = np.arange(len(SPLITS)) + (k - (len(classes) - 1) / 2) * height
@@ -96,15 +101,14 @@ def splits(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Drawing:
         axes.set_xlabel(f"number of {unit}")
         axes.margins(x=0.14)
         axes.grid(axis="y", visible=False)
-    right.tick_params(left=False)
+    for axes in panes[1:]:
+        axes.tick_params(left=False)
     left.set_yticks(range(len(SPLITS)), SPLITS)
     left.invert_yaxis()
-    left.set_title(count(len(table), "image"), loc="left")
-    right.set_title(count(table["patient_id"].nunique(), "patient"), loc="left")
     legend(canvas, handles, names, loc="outside upper center", ncols=columns)
     sizes = [
         f"{split} {count(int((table['split'] == split).sum()), 'image')} of "
-        f"{count(table.loc[table['split'] == split, 'patient_id'].nunique(), 'patient')}"
+        f"{patients(table[table['split'] == split])}"
         for split in SPLITS
     ]
     return Drawing(canvas, f"{'; '.join(sizes)}.")

@@ -10,7 +10,7 @@ from matplotlib.colors import Normalize
 
 from multiloss.figures.degenerate import IN_THE_PICTURE, Degenerate
 from multiloss.figures.drawing import Drawing, Inputs, message
-from multiloss.figures.performance import sizes
+from multiloss.figures.sizes import sizes
 from multiloss.figures.style import INK, NO_RESULT, Style, ink_on, label, offsets
 from multiloss.study import BEST_SINGLE
 
@@ -95,9 +95,10 @@ def diversity(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Drawin
         bar.set_label(text)
         bar.outline.set_visible(False)
     sign = f"\n{IN_THE_PICTURE}" if weak.any else ""
-    axes.set_title(f"test split, {sizes(table)}{sign}", loc="left")
-    facts = f"Test split, {sizes(table)}. Mean correlation of errors {np.nanmean(correlation):.2f}"
-    facts += f", mean disagreement {np.nanmean(disagreement):.2f}. {_widths(table, params)}"
+    axes.set_title(f"test split, {sizes(inputs, table)}{sign}", loc="left")
+    facts = f"Test split, {sizes(inputs, table)}. Mean correlation of errors "
+    facts += f"{np.nanmean(correlation):.2f}, mean disagreement {np.nanmean(disagreement):.2f}. "
+    facts += _widths(table, params)
     return Drawing(canvas, facts.strip() + weak.note())
 
 
@@ -168,7 +169,7 @@ def optimism(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Drawing
     for other in axes[1:]:
         other.tick_params(left=False)
     more = f"{runs} training runs" if runs > 1 else f"{params['percent']} intervals"
-    axes[0].set_title(f"test split, {sizes(table)}; {more}", loc="left")
+    axes[0].set_title(f"test split, {sizes(inputs, table)}; {more}", loc="left")
     if weak.any:
         canvas.supxlabel(IN_THE_PICTURE, fontsize=style.font_size)
     ensembles = table[table["family"] != BEST_SINGLE]
@@ -176,5 +177,5 @@ def optimism(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Drawing
     facts = ", ".join(
         f"{label(metric)} {mean[metric]:+.3f}" for metric in metrics if metric in mean
     )
-    said = f" Mean optimism of the ensembles: {facts}." if facts else ""
-    return Drawing(canvas, f"Test split, {sizes(table)}.{said}{weak.note()}")
+    said = f" Mean difference of the ensembles: {facts}." if facts else ""
+    return Drawing(canvas, f"Test split, {sizes(inputs, table)}.{said}{weak.note()}")

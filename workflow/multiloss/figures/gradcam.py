@@ -19,6 +19,7 @@ from multiloss.figures.data import outline, show, shrink, steps
 from multiloss.figures.degenerate import IN_THE_PICTURE, Degenerate
 from multiloss.figures.drawing import Drawing, Inputs, message
 from multiloss.figures.performance import no_mark
+from multiloss.figures.sizes import test_patients
 from multiloss.figures.style import (
     INK,
     MUTED,
@@ -36,8 +37,9 @@ from multiloss.figures.style import (
     stamp,
     wrap,
 )
+from multiloss.heat import cut, to_original, upsample
 from multiloss.images import read_grey, read_mask_for
-from multiloss.localisation import UNIFORM, cut, to_original, upsample
+from multiloss.localisation import UNIFORM
 from multiloss.seeds import derive
 
 # The overlay shows the image through the heat; where there is no heat, only the image.
@@ -576,9 +578,7 @@ def localisation(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Dra
         lines += axes[0].plot([], [], "|", color=INK, ms=5.0, mew=0.9, label=text)
     lines += [no_mark()] * weak.any
     canvas.legend(handles=lines, loc="outside lower center", ncols=2)
-    patients = count(int(table["n_patients"].max()), "patient") if "n_patients" in table else ""
-    facts = f"Up to {count(int(table['n'].max()), 'test image')}"
-    facts += f" of {patients}." if patients else "."
+    facts = f"Up to {count(int(table['n'].max()), 'test image')} of {test_patients(inputs)}."
     return Drawing(canvas, facts + weak.note())
 
 
@@ -594,7 +594,7 @@ def faithfulness(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Dra
     """Deletion and insertion curves of each model with their intervals, one panel a model."""
     table = inputs.table(
         "localisation",
-        ["threshold", "value", "ci_low", "ci_high", "n", "n_patients"],
+        ["threshold", "value", "ci_low", "ci_high", "n"],
         text=["model", "metric"],
     )
     models = inputs.models
@@ -640,7 +640,7 @@ def faithfulness(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Dra
     ]
     few, many = int(table["n"].min()), int(table["n"].max())
     size = f"{few:,} to {count(many, 'test image')}" if few < many else count(many, "test image")
-    said = f"n = {size} of {count(int(table['n_patients'].max()), 'patient')}"
+    said = f"n = {size}"
     bands = "thin lines: training runs" if runs > 1 else f"bands: {params['percent']} intervals"
     bands += f"; {IN_THE_PICTURE}" if weak.any else ""
     canvas.legend(

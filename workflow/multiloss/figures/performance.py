@@ -13,6 +13,7 @@ from matplotlib.patches import Patch
 
 from multiloss.figures.degenerate import IN_THE_PICTURE, Degenerate
 from multiloss.figures.drawing import Drawing, Inputs, message
+from multiloss.figures.sizes import sizes
 from multiloss.figures.style import (
     INK,
     MUTED,
@@ -34,8 +35,8 @@ from multiloss.figures.style import (
 KINDS = {
     "single": "single models",
     "ensemble": "ensembles",
-    "seed_ensemble": "ensembles of seeds of the baseline",
-    "seed": "all seeds of the baseline",
+    "seed_ensemble": "averages of seeds of one loss",
+    "seed": "all seeds of one loss",
     "ablation": "baseline with a step left out",
 }
 _TEXT = ["model", "kind", "split", "metric", "ci_method", "scaled_from"]
@@ -58,16 +59,6 @@ def metrics_of(inputs: Inputs, split: str = "test") -> pd.DataFrame:
         family=[model.family for model in models],
         run=[model.replicate or 0 for model in models],
     )
-
-
-def sizes(table: pd.DataFrame) -> str:
-    """The number of images, and of patients where it is known: 'n = 240 images of 210 patients'."""
-    if table.empty:
-        return "n = 0 images"
-    text = f"n = {count(int(table['n'].max()), 'image')}"
-    if "n_patients" in table and table["n_patients"].notna().any():
-        text += f" of {count(int(table['n_patients'].max()), 'patient')}"
-    return text
 
 
 def no_mark() -> Line2D:
@@ -157,7 +148,7 @@ def forest(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Drawing:
     axes.grid(axis="y", visible=False)
     axes.set_xlabel(f"{label(metric)} on the test split")
     _values_at_the_right(axes, places, [part for _, _, part in rows])
-    facts, reference = f"Test split, {sizes(table)}", models.label_of(params["baseline"])
+    facts, reference = f"Test split, {sizes(inputs, table)}", models.label_of(params["baseline"])
     title = facts if runs == 1 else f"{facts}; {runs} runs of each loss"
     axes.set_title(f"{title}; {params['percent']} intervals", loc="left")
     handles = [
@@ -279,7 +270,7 @@ def confusion_chosen(inputs: Inputs, params: Mapping[str, Any], style: Style) ->
         for model, why in chosen.items()
     ]
     kept = metrics[metrics.index.isin(chosen)]
-    words = f"test split, {sizes(kept)}; {params['percent']} intervals"
+    words = f"test split, {sizes(inputs, kept)}; {params['percent']} intervals"
     foot, foot_mm = names.note(words + (f"; {IN_THE_PICTURE}" if weak.any else ""))
     tall = (54 if small else 82) + (lines + max(map(lines_of, titles)) + 1) * style.line_mm
     canvas = style.figure(rows * tall + 2 + foot_mm)
@@ -368,7 +359,7 @@ def confusion_all(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Dr
     canvas.supxlabel(foot, fontsize=style.font_size)
     total = int(table.groupby("family")["count"].sum().max()) if len(table) else 0
     facts = f"{count(table['model'].nunique(), 'model')}, n = {count(total, 'image')} each"
-    facts += f" ({count(left_out, 'further seed')} of the baseline left out)" if left_out else ""
+    facts += f" ({count(left_out, 'further seed')} of one loss left out)" if left_out else ""
     return Drawing(canvas, f"{facts}. Classes: {key}.{weak.note()}")
 
 
@@ -405,7 +396,7 @@ def _curves(
     names = style.class_names(params["classes"], side - 9, 2, bold=True)
     title_lines = max(map(lines_of, names.short.values()))
     metrics_of_chosen = metrics[metrics["model"].isin(chosen)]
-    size = f"est split, {sizes(metrics_of_chosen)}"
+    size = f"est split, {sizes(inputs, metrics_of_chosen)}"
     numbers = f"{label(area)} with its {params['percent']} interval"
     foot, foot_mm = names.note(f"t{size}; numbers: images of the class, {numbers}")
     canvas = style.figure(rows * (side + 4 + title_lines * style.line_mm) + 14 + foot_mm)

@@ -100,7 +100,7 @@ def overlays(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Drawing
         for unused in pair:
             bare(unused)
     handles = [
-        axes[0, 0].plot([], [], label="true outline", **truth_line)[0],
+        axes[0, 0].plot([], [], label="drawn outline", **truth_line)[0],
         axes[0, 0].plot([], [], label="predicted outline (combined mask)", **predicted_line)[0],
     ]
     shown = f"{len(cases)} of {count(total, 'image')} of the segmentation test set"

@@ -23,11 +23,18 @@ logger = logging.getLogger(__name__)
 CLASSIFICATION, LUNGS_TRAIN, LUNGS_TEST = "classification", "lungs_train", "lungs_test"
 # The shipped split of images that stay the test split.
 SHIPPED_TEST = "test"
-# What tables write for a patient whom nobody knows.
+# What tables write for a patient whom nobody knows, without spaces and signs.
 _UNKNOWN_PATIENT = {
-    *("", "na", "n/a", "nan", "nat", "null", "nil", "none", "undefined", "missing", "unknown"),
-    *("unk", "not known", "not available", "anon", "anonymous", "anonymised", "anonymized"),
+    *("", "na", "nk", "nan", "nat", "null", "nil", "none", "undefined", "missing", "unknown"),
+    *("unk", "notknown", "notavailable", "notapplicable", "notrecorded", "notprovided", "notgiven"),
+    *("nonegiven", "unspecified", "notspecified", "unidentified", "tbd", "nopatient", "noid"),
+    *("anon", "anonymous", "anonymised", "anonymized", "deidentified", "noname"),
+    *("unbekannt", "inconnu", "desconocido", "sconosciuto"),
 }
+# What a spreadsheet shows in an empty group, and where a formula failed: `#REF!`, `#DIV/0!`.
+_SPREADSHEET = re.compile(r"\(blank\)|#[A-Z]+(/0)?[!?]", re.IGNORECASE)
+# Words beside these that change nothing: `patient unknown`, `missing ID`.
+_OF_PATIENTS = {"patient", "patients", "subject", "case", "id"}
 
 
 @dataclass(frozen=True)
@@ -168,10 +175,12 @@ def records(root: Path, source: Mapping[str, Any]) -> Found:
 def is_unknown_patient(name: str) -> bool:
     """Whether a patient's name says that the patient is not known.
 
-    That is a name without a letter or digit (`-`, `?`), or a word for it in any case, with or
-    without brackets: `nan`, `<NA>`, `#N/A`, `null`, `None`, `unknown`, `anonymous`...
+    That is a name without a letter or digit (`-`, `?`), or words for it in any case, with or
+    without signs: `nan`, `<NA>`, `#N/A`, `n.a.`, `null`, `None`, `patient unknown`, `#REF!`...
     """
-    return re.sub(r"^[\W_]+|[\W_]+$", "", name).casefold() in _UNKNOWN_PATIENT
+    words = re.findall(r"[^\W_]+", name.casefold())
+    told = {"".join(words), "".join(word for word in words if word not in _OF_PATIENTS)}
+    return not _UNKNOWN_PATIENT.isdisjoint(told) or bool(_SPREADSHEET.fullmatch(name))
 
 
 def _forget_unknown_patients(found: Found) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 from multiloss.errors import UserError
 from multiloss.layouts import Found, ImageRecord, LungRecord, is_unknown_patient
 from multiloss.layouts._scan import read_table
-from multiloss.listing import IMAGE_ENDINGS, composed, files
+from multiloss.listing import IMAGE_ENDINGS, composed, files, is_image
 
 # What a list may have been made for, whatever the files are now.
 _ENDINGS = IMAGE_ENDINGS | {".dcm", ".dicom"}
@@ -26,7 +26,8 @@ def with_patients(found: Found, root: Path, top: Path, source: Mapping[str, Any]
     Raises `UserError` if neither a row nor the pattern fits any image, if a row fits several, or
     if rows contradict each other. What is left without a partner becomes a note.
     """
-    lists = [path for path in files(root) if path.name.lower() == "patients.csv"]
+    tables = [path for path in files(root) if not is_image(path)]
+    lists = [path for path in tables if path.name.lower() == "patients.csv"]
     pattern = source.get("patient_pattern")
     if lists:
         patients = _listed(found.records, lists, root, source["name"], found.notes)
@@ -35,6 +36,12 @@ def with_patients(found: Found, root: Path, top: Path, source: Mapping[str, Any]
     elif pattern and found.records:
         patients = _searched(found.records, pattern, top, source["name"], found.notes)
     else:
+        alike = [path.name for path in tables if re.search("patient", path.stem, re.IGNORECASE)]
+        if alike:
+            found.notes.append(
+                f"not read for patients: {', '.join(alike[:5])}; a list of them is called "
+                "patients.csv"
+            )
         return
     found.records = [
         replace(record, patient_id=patients.get(record.path, "")) for record in found.records

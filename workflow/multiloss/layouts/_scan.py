@@ -21,9 +21,12 @@ _DRAWN_WORDS = {
 # Words that say so of a folder, or at the end of a file's name, but may mean else within one.
 _DRAWN_AT_END = {
     *("seg", "segs", "gt", "label", "labels", "bbox", "bboxes", "annot", "annots", "cam"),
-    *("thumb", "preview", "previews"),
+    *("thumb", "preview", "previews", "marked", "drawn", "drawing", "drawings", "boxes", "roi"),
+    *("rois", "segmented", "pred", "prediction", "predictions", "visualization", "visualisation"),
 }
 _IMAGE_WORDS = {"image", "images", "img", "imgs"}
+_LUNG_WORDS = {"lung", "lungs", "lungmask", "lungmasks"}
+_SIDES = ("left", "right")
 # All that the folder of a lung mask may be called; an infection or heart mask is none.
 _LUNG_MASK_WORDS = {
     *("mask", "masks", "lungmask", "lungmasks", "leftmask", "rightmask"),
@@ -117,7 +120,7 @@ def is_mask_folder(name: str) -> bool:
 
 def is_lung_mask_folder(name: str) -> bool:
     """Whether a folder plainly holds lung masks: `is_mask_folder`, and its name says lung."""
-    return is_mask_folder(name) and _says(name, {"lung", "lungs", "lungmask", "lungmasks"})
+    return is_mask_folder(name) and _says(name, _LUNG_WORDS)
 
 
 def is_image_folder(name: str) -> bool:
@@ -127,8 +130,11 @@ def is_image_folder(name: str) -> bool:
 
 
 def mask_owner(name: str) -> str:
-    """The image that a mask belongs to, both without ending: `X_mask` and `X` mean X."""
-    return re.sub(r"[ _-]+(lungs?[ _-]*)?masks?$", "", name, flags=re.IGNORECASE)
+    """The image that a mask belongs to, both without ending: `X_mask`, `mask_X`, `X` mean X."""
+    mask = r"(lungs?[ _-]*)?masks?"
+    # mask_1 and mask_2 are two masks of one image rather than those of images 1 and 2.
+    in_front = rf"^{mask}[ _-]+(?!\d{{1,2}}$)(?=.)"
+    return re.sub(rf"{in_front}|[ _-]+{mask}$", "", name, flags=re.IGNORECASE)
 
 
 def in_folder(paths: Iterable[Path], folder: str) -> dict[str, Path]:
@@ -139,13 +145,14 @@ def in_folder(paths: Iterable[Path], folder: str) -> dict[str, Path]:
 def paired(paths: Iterable[Path], root: Path, patient: Callable[[Path], str]) -> Found:
     """Images with their mask files; what stays alone is a rejection.
 
-    Masks lie in folders like `mask`, `lung_masks` or `leftMask`, or end in `_mask` (`mask` alone
-    belongs to the only image of its folder); images lie in
+    Masks lie in folders like `mask`, `lung_masks`, `leftMask` or `masks/left lung`, or are called
+    `X_mask` (`mask` alone belongs to the only image of its folder). An image has one mask, or one
+    of its left and one of its right lung by the names of their folders. Images lie in
     folders like `CXR_png`, `img` or `images` (if there are none, all else are images). Such
     folders side by side are one home. Partners have one home, the same name, and the same
     subfolders below those folders: equal names in two homes (train and test, one folder a
-    patient) are different images. Only where all masks without image are in one home and all
-    images without mask in another, as in archives of their own, partners are found across.
+    patient) are different images. Only where all masks are in one home and all images in
+    another, as in archives of their own, partners are found across.
 
     The image_id is the name below the image's folder; where that is there twice, the folders above
     are part of it. Raises `UserError` where two images of one home have the same name.
@@ -168,14 +175,20 @@ def paired(paths: Iterable[Path], root: Path, patient: Callable[[Path], str]) ->
         ]
     chosen = {key: _only(own) for key, own in (pictures or others).items()}
     pairs = {key: (chosen.pop(key), masks.pop(key)) for key in [*chosen] if key in masks}
-    if len({home for home, _ in chosen}) == len({home for home, _ in masks}) == 1:
-        (home,) = {home for home, _ in masks}
+    alone, apart = ({home for home, _ in keys} for keys in (chosen, masks))
+    if len(alone) == len(apart) == 1 and not (alone | apart) & {home for home, _ in pairs}:
+        (home,) = apart
         for key in [key for key in chosen if (home, key[1]) in masks]:
             pairs[key] = (chosen.pop(key), masks.pop((home, key[1])))
     for home in [home for home, name in masks if not name]:
         own = [key for key in chosen if key[0] == home]
         if len(own) == 1:
             pairs[own[0]] = (chosen.pop(own[0]), masks.pop((home, "")))
+    for key in [*pairs]:
+        path, own = pairs[key]
+        if reason := _not_one_mask(own):
+            del pairs[key]
+            found.rejections += [_other(each, root, reason) for each in (path, *own)]
     ids = _ids(pairs)
     found.records += [
         LungRecord(ids[key], path, tuple(own), patient(path)) for key, (path, own) in pairs.items()
@@ -202,7 +215,7 @@ _Key = tuple[tuple[str, ...], str]
 def _place(relative: Path) -> tuple[str, _Key]:
     """What a file is (image, mask, drawn, or '' where no folder tells), and where."""
     *folders, stem = relative.with_suffix("").parts
-    kind, above, below = "", len(folders), len(folders)
+    kind, above, below, part = "", len(folders), len(folders), ()
     for depth in range(len(folders) - 1, -1, -1):
         name = folders[depth]
         if is_image_folder(name):
@@ -213,10 +226,15 @@ def _place(relative: Path) -> tuple[str, _Key]:
             kind = "drawn"
         if kind:
             above, below = depth, depth + 1
+            # train_images and train_masks, beside test_images
+            part = tuple(filter(split_of, _words(name)))
             break
     # ManualMask/leftMask: both are folders of masks.
     while kind == "mask" and above and is_mask_folder(folders[above - 1]):
         above -= 1
+    # masks/left lung, beside masks/heart
+    while kind == "mask" and below < len(folders) and _is_lung_folder(folders[below]):
+        below += 1
     owner = mask_owner(stem)
     if not kind and not mask_owner(f"_{stem}"):
         kind, owner = "mask", ""
@@ -226,7 +244,30 @@ def _place(relative: Path) -> tuple[str, _Key]:
         elif is_drawn_file(stem):
             kind = "drawn"
     name = "__".join([*folders[below:], owner if kind == "mask" else stem])
-    return kind, (tuple(folders[:above]), name)
+    return kind, ((*folders[:above], *part), name)
+
+
+def _is_lung_folder(name: str) -> bool:
+    return _says(name, _LUNG_WORDS) and set(_words(name)) <= _LUNG_MASK_WORDS
+
+
+def _side(path: Path) -> str:
+    """The side that a mask's folder names: left, right, or ''."""
+    words = _words(path.parent.name)
+    return next((side for side in _SIDES if any(word.startswith(side) for word in words)), "")
+
+
+def _not_one_mask(masks: list[Path]) -> str:
+    """Why the files are no mask of both lungs; '' if they are."""
+    sides = sorted(map(_side, masks))
+    if sides == [""] or sides == [*_SIDES]:
+        return ""
+    if set(sides) < {*_SIDES}:
+        return "left or right mask missing"
+    return (
+        f"{len(masks)} mask files for one image: keep the one of the lungs, or one of the left and "
+        "one of the right lung, in folders called so"
+    )
 
 
 def _only(twins: list[Path]) -> Path:
@@ -292,6 +333,8 @@ def read_table(path: Path, columns: tuple[str, ...]) -> list[dict[str, str]]:
     names = _column_names(path, header, columns)
     table = []
     for line, row in rows:
+        if any("\0" in cell for cell in row):
+            raise _not_csv(path, f"line {line}: a null byte")
         if any(row[len(names) :]):
             raise _not_csv(
                 path,

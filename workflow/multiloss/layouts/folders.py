@@ -1,6 +1,7 @@
 """A user's own images, sorted into folders."""
 
 import os
+import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -25,6 +26,13 @@ from multiloss.layouts._scan import (
 _Parts = tuple[str, ...]
 # A folder above the classes that is called so tells nothing but that images are in it.
 _IMAGES = {"images", "image", "img", "imgs", "cxr_png"}
+
+# A name and a word added to it. Numbers and letters count views and patients, and `COVID-1` has
+# nothing to do with `1`.
+_BEHIND = re.compile(r"(?P<name>.+?)[ _.-]+(?P<word>[^\W\d_]{3,})")
+_IN_FRONT = re.compile(r"(?P<word>[^\W\d_]{3,})[ _.-]+(?P<name>.*[^\W\d_].*)")
+# So many files with one word are no coincidence.
+_SAME_WORD = 3
 
 
 @dataclass(frozen=True)
@@ -75,7 +83,10 @@ class Folders(Layout):
             )
         found.rejections = [own for own in found.rejections if own.path not in used]
         with_patients(found, root, top, source)
-        _refuse_parallel_folders(found, radiographs, source["name"])
+        unknown = {record.path for record in found.records if not record.patient_id}
+        alone = [own for own in radiographs if own.path in unknown]
+        _refuse_parallel_folders(alone, source["name"])
+        _refuse_parallel_files(alone, source["name"])
         return found
 
     def lungs(self, root: Path, source: Mapping[str, Any]) -> Found:
@@ -218,18 +229,16 @@ def _partner(own: _Placed, is_kind: Callable[[str], bool], stem: str) -> tuple:
     return own.above, tuple(folder for folder in own.below if not is_kind(folder)), stem
 
 
-def _refuse_parallel_folders(found: Found, radiographs: list[_Placed], source: str) -> None:
+def _refuse_parallel_folders(radiographs: list[_Placed], source: str) -> None:
     """Raise `UserError` where folders of a class look like versions of the same images.
 
     That is where more names are there twice than there are folders with them, as with
-    `original/` and `enhanced/`; patients' folders hold few equal names each. Where the patients
-    are known, both ways of reading keep a person on one side.
+    `original/` and `enhanced/`; patients' folders hold few equal names each. Asked of images of
+    unknown patients only: of known ones both ways of reading keep a person on one side.
     """
-    patient = {record.path: record.patient_id for record in found.records}
     places: dict[tuple[_Parts, str], set[_Parts]] = defaultdict(set)
     for own in radiographs:
-        if not patient[own.path]:
-            places[own.above, own.path.stem].add(own.below)
+        places[own.above, own.path.stem].add(own.below)
     shared: dict[_Parts, list[str]] = defaultdict(list)
     for (above, stem), folders in places.items():
         if len(folders) > 1:
@@ -244,6 +253,27 @@ def _refuse_parallel_folders(found: Found, radiographs: list[_Placed], source: s
                 "maps or other versions, call the one with the radiographs `images`, or take the "
                 "other out; if all are radiographs, tell the patients (`patient_pattern` or "
                 "patients.csv)"
+            )
+
+
+def _refuse_parallel_files(radiographs: list[_Placed], source: str) -> None:
+    """The same for files of one folder: `X` and `X_enhanced` in three places and more."""
+    stems: dict[tuple[_Parts, _Parts], set[str]] = defaultdict(set)
+    for own in radiographs:
+        stems[own.above, own.below].add(own.path.stem)
+    versions: dict[tuple[_Parts, str], list[str]] = defaultdict(list)
+    for (above, _), names in stems.items():
+        for name in sorted(names):
+            for found in filter(None, (_BEHIND.fullmatch(name), _IN_FRONT.fullmatch(name))):
+                if found["name"] in names:
+                    versions[above, found["word"].casefold()].append(name)
+    for (above, word), names in versions.items():
+        if len(names) >= _SAME_WORD:
+            raise UserError(
+                f"source '{source}': in '{'/'.join(above)}' {len(names)} files have the name of "
+                f"another one with '{word}', such as '{names[0]}': if these are drawings or other "
+                "versions, take them out; if all are radiographs, tell the patients "
+                "(`patient_pattern` or patients.csv)"
             )
 
 

@@ -4,10 +4,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from multiloss.layouts import Found, Layout, Rejection
+from multiloss.layouts import Found, Layout
 from multiloss.layouts._scan import bundle_part, images, paired, public_patient
-
-_SIDES = ("leftmask", "rightmask")
 
 
 class Montgomery(Layout):
@@ -30,17 +28,4 @@ class Montgomery(Layout):
         paths, notes = bundle_part(images(root), root, "montgomery")
         found = paired(paths, root, public_patient)
         found.notes += notes
-        if any(_side(path) for path in paths):
-            halves = [own for own in found.records if {*map(_side, own.mask_paths)} != {*_SIDES}]
-            found.records = [own for own in found.records if own not in halves]
-            found.rejections += [
-                Rejection(own.image_id, path, "left or right mask missing")
-                for own in halves
-                for path in (own.path, *own.mask_paths)
-            ]
         return found
-
-
-def _side(path: Path) -> str:
-    name = path.parent.name.lower()
-    return name if name in _SIDES else ""

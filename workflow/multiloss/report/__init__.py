@@ -104,6 +104,7 @@ def build(
     return environment.get_template("page.html.j2").render(
         study=config["study"],
         version=__version__,
+        ensembles=bool(config["ensembles"]["methods"] and config["ensembles"]["top_k"]),
         sections=parts,
         style=Markup((HERE / "style.css").read_text(encoding="utf-8")),
         script=Markup((HERE / "page.js").read_text(encoding="utf-8")),

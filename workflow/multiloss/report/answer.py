@@ -99,7 +99,8 @@ def answer(facts: Facts) -> Answer:
     _ensemble(facts, result)
     calibrated = calibration_text(facts)
     if calibrated is not None:
-        result.calibration += [Markup.escape(calibrated), _calibration_differences(facts)]
+        differences = _calibration_differences(facts)
+        result.calibration += [Markup.escape(calibrated), *([differences] if differences else [])]
     _certainty(facts, result)
     _caveats(facts, result)
     return result
@@ -124,12 +125,21 @@ def _loss(facts: Facts, result: Answer) -> None:
     baseline = code(facts.baseline_loss)
     if facts.crossed:
         tests = facts.crossed
-        over = f", over {facts.replicates} seeds, counting both seeds and patients as chance"
+        over = f", over {facts.replicates} seeds, counting both seeds and {facts.unit}s as chance"
     else:
         tests = facts.against_baseline([name for name in facts.singles if name != facts.baseline])
         over = ""
     own = {facts.family(test.a): test for test in tests}.get(loss)
     head = _chosen("single model", chosen, facts)
+    if not facts.runs(facts.baseline_loss):
+        head += Markup(" It was compared with no baseline: {} has no results.").format(baseline)
+        result.headline.append(head)
+        result.short.append(
+            Markup("no loss could be compared with the baseline {}, which has no results").format(
+                baseline
+            )
+        )
+        return
     if loss == facts.baseline_loss:
         head += Markup(" Its loss is the baseline {} itself.").format(baseline)
     elif facts.is_same_objective(loss, facts.baseline_loss):
@@ -158,6 +168,13 @@ def _loss(facts: Facts, result: Answer) -> None:
         for test in tests
         if not facts.is_same_objective(facts.family(test.a), facts.baseline_loss)
     ]
+    if facts.replicates > 1 and not facts.crossed and others:
+        result.loss.append(
+            Markup(
+                "The losses' means over the seeds could not be compared, since a run of the "
+                "baseline {} has no MCC; single runs are compared instead."
+            ).format(baseline)
+        )
     _losses(facts, result, others, over)
     top = facts.singles[0]
     if facts.value(top).value <= 0 or math.isnan(facts.value(top).value):
@@ -344,9 +361,21 @@ def _as_many_seeds(facts: Facts, chosen: str | None) -> str | None:
     )
 
 
+def _repeated_loss(facts: Facts, seeds: str) -> str:
+    """The variant whose seeds an ensemble averages."""
+    return str(facts.planned[seeds].variant) if seeds in facts.planned else facts.baseline_loss
+
+
+def _averaged(facts: Facts, seeds: str | None) -> str:
+    if seeds is None:
+        return ""
+    loss = _repeated_loss(facts, seeds)
+    return f"seeds of {'the baseline' if loss == facts.baseline_loss else loss}, averaged"
+
+
 def _seeds_text(seeds: str, against: Comparison | None, facts: Facts) -> Markup:
     """What the same compute reaches with one loss alone, and how far its runs lie apart."""
-    loss = str(facts.planned[seeds].variant)
+    loss = _repeated_loss(facts, seeds)
     text = Markup(
         "For the same compute one can train {} several times: the average of its seeds, {}, has {}"
     ).format(code(loss), code(seeds), scored(seeds, facts))
@@ -355,7 +384,11 @@ def _seeds_text(seeds: str, against: Comparison | None, facts: Facts) -> Markup:
             difference_text(against, facts)
         )
     values = facts.seed_values
-    if len(values) > 1:
+    if len(values) > 1 and max(values) <= 0:
+        text += Markup(". Alone, none of its {} has one above 0, which is chance").format(
+            facts.seeds_told
+        )
+    elif len(values) > 1:
         text += Markup(
             ". Alone, its {} have a test MCC of {} to {}: so far apart lie models that differ by "
             "nothing but luck"
@@ -414,15 +447,18 @@ def calibration_text(facts: Facts) -> str | None:
     return text
 
 
-def _calibration_differences(facts: Facts) -> Markup:
-    """Each pair's difference in ECE with its interval, raw and with class shares corrected."""
+def _calibration_differences(facts: Facts) -> Markup | None:
+    """Differences in ECE of the pairs that tell classes apart, raw and with shares corrected."""
     raw, corrected = facts.calibration_pairs("raw"), facts.calibration_pairs("prior_corrected")
+    raw = raw.drop(index=facts.uncalibrated(raw))
     said = []
     for loss, row in raw.iterrows():
         text = Markup("{} minus {} {}").format(code(loss), code(row["plain"]), _ends(row))
         if loss in corrected.index:
             text += Markup(", corrected {}").format(_ends(corrected.loc[loss]))
         said.append(text)
+    if not said:
+        return None
     return Markup(
         "Differences in ECE with {} intervals, and with class shares corrected: {}."
     ).format(facts.confidence, Markup("; ").join(said))
@@ -511,6 +547,12 @@ def _tests(facts: Facts) -> Markup | None:
     rejecting = int(primary["reject"].map(is_true).sum())
     others = facts.secondary
     hits = others[others["reject"].map(is_true)].sort_values("p_adjusted", kind="stable")
+    # Two models that tell nothing apart may differ, say in calibration, but no loss deserves it.
+    idle = [
+        facts.collapsed(row["model_a"]) and facts.collapsed(str(row["model_b"]))
+        for row in hits.to_dict("records")
+    ]
+    told = hits[[not own for own in idle]]
     text = Markup("Of {} (permutation by {}, MCC) {} {} after Holm correction").format(
         plural(len(primary), "primary test"),
         facts.unit,
@@ -519,19 +561,21 @@ def _tests(facts: Facts) -> Markup | None:
     )
     if rejecting:
         families = primary.loc[primary["reject"].map(is_true), "family"].value_counts(sort=False)
-        said = [f"{words.family_label(name)}: {n}" for name, n in families.items()]
+        said = [f"{words.family_label(name, facts.unit)}: {n}" for name, n in families.items()]
         text += Markup(" ({})").format("; ".join(said))
     text += Markup("; of the {} on other metrics or of other kinds {} {}").format(
         plural(len(others), "secondary test"),
         len(hits) or "none",
         "does" if len(hits) < 2 else "do",
     )
-    if hits.empty:
+    if any(idle):
+        text += Markup(" ({} of two models that do not tell the classes apart)").format(sum(idle))
+    if told.empty:
         return text + Markup(".")
     found_by: dict[tuple[str, str], list[str]] = {}
-    for row in hits.head(TESTS_NAMED).to_dict("records"):
+    for row in told.head(TESTS_NAMED).to_dict("records"):
         other = "" if pd.isna(row["model_b"]) else row["model_b"]
-        kind = words.test_label(row["test"]).partition(",")[0].removesuffix(" by patient")
+        kind = words.test_label(row["test"], facts.unit).partition(",")[0].partition(" by ")[0]
         found = f"{words.metric_label(row['metric'])}, {kind}: p {facts.p(row['p_adjusted'])}"
         found_by.setdefault((row["model_a"], other), []).append(found)
     listing = [
@@ -540,7 +584,7 @@ def _tests(facts: Facts) -> Markup | None:
         )
         for (a, b), found in found_by.items()
     ]
-    more = len(hits) - TESTS_NAMED
+    more = len(told) - TESTS_NAMED
     if more > 0:
         listing.append(Markup("{} more").format(more))
     return text + Markup(": {}. Where the primary test does not reject, these are hints.").format(
@@ -587,10 +631,10 @@ def _caveats(facts: Facts, result: Answer) -> None:
     if facts.phantom:
         say(
             Markup(
-                "<strong>Phantom images are not patients.</strong> The classified images come from "
+                "<strong>Phantom images are not patients.</strong> {} classified images come from "
                 "a generator. The numbers show that the workflow works; they say nothing about "
                 "which loss is better on radiographs."
-            )
+            ).format("The" if facts.generated else "Some of the")
         )
     unknown = facts.unknown()
     if unknown:
@@ -673,12 +717,13 @@ def _caveats(facts: Facts, result: Answer) -> None:
                 "{} of the time."
             ).format(HIGH, "; ".join(counts), facts.confidence)
         )
-    say(
-        Markup(
-            "Nothing here was tested on images from another hospital or device; performance "
-            "there is unknown, and no model of this study is fit for clinical use."
+    where = "Nothing here was tested on images from another hospital or device; performance there"
+    if facts.shipped_test and not facts.generated:
+        where = (
+            "Whether the test images are from other hospitals or devices than the others, the "
+            "workflow does not know; performance elsewhere"
         )
-    )
+    say(Markup("{} is unknown, and no model of this study is fit for clinical use.").format(where))
 
 
 KEY_METRICS = ("mcc", "accuracy", "auroc", "log_loss", "ece")
@@ -689,7 +734,8 @@ def section(facts: Facts) -> Section:
     found = answer(facts)
     blocks: list[Block] = [Note(line, "warning") for line in found.faults]
     if found.short:
-        over = " on generated images" if facts.phantom else ""
+        over = " on generated images" if facts.generated else ""
+        over = " on images of which some are generated" if facts.phantom and not over else over
         said = Markup(", and ").join(found.short)
         blocks.append(
             Note(
@@ -710,12 +756,13 @@ def section(facts: Facts) -> Section:
             blocks += [Heading(title), Bullets(list(paragraphs))]
     roles: dict[str, list[str]] = {}
     chosen = facts.chosen("ensemble")
+    seeds = _as_many_seeds(facts, chosen)
     for role, model in (
         ("baseline", facts.baseline),
         ("chosen single model", facts.chosen("single")),
         ("best member of the chosen ensemble", facts.best_member(chosen) if chosen else None),
         ("chosen ensemble", chosen),
-        ("seeds of the baseline, averaged", _as_many_seeds(facts, facts.chosen("ensemble"))),
+        (_averaged(facts, seeds), seeds),
     ):
         if model and facts.runs(model):
             roles.setdefault(model, []).append(role)

@@ -85,12 +85,11 @@ def context(facts: Facts) -> dict[str, Any]:
     patients = manifest["patient_id"].nunique() if len(manifest) else 0
     of = f" of {plural(patients, 'patient')}" if not unknown else ""
     classified = {source["layout"] for source in facts.sources("classification")}
-    phantom = classified == {"phantom"}
     archives = [layouts.get(name).published for name in sorted(classified)]
     audit = not facts.results.table("tables/leakage.csv").empty
     weights = config["segmentation"]["encoder_weights"]
     return {
-        "phantom": phantom,
+        "phantom": facts.generated,
         "generated": "Images are generated; there are no patients.",
         # Holds for all images or is not said.
         "published": defaultdict(str, archives[0] if len(archives) == 1 else {}),
@@ -103,8 +102,8 @@ def context(facts: Facts) -> dict[str, Any]:
             source.get("citation") and source.get("license")
             for source in map(facts.provenance, sources)
         ),
-        "rejected": plural(len(facts.results.table("data/rejected.csv")), "file"),
-        "dropped": plural(len(facts.results.table("data/dropped.csv")), "image"),
+        "rejected": plural(len(facts.left_out), "file"),
+        "dropped": plural(len(facts.dropped()), "image"),
         "classes": listed(facts.classes),
         "images": len(manifest),
         "unknown": unknown,
@@ -112,7 +111,8 @@ def context(facts: Facts) -> dict[str, Any]:
         "size": plural(len(manifest), "image") + of,
         "test_size": facts.size("test"),
         "audit": " An audit for shared patients and images is included." if audit else "",
-        "shipped_test": config["splits"]["test"] == "shipped",
+        "shipped_test": facts.shipped_test,
+        "unit": facts.unit,
         "image_size": config["classification"]["image_size"],
         "encoder_weights": "random start" if weights == "none" else weights,
         "class_weights": config["classification"]["class_weights"],

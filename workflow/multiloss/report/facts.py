@@ -2,13 +2,14 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from typing import Any
 
 import pandas as pd
 
 from multiloss import losses
+from multiloss.evaluation import families
 from multiloss.evaluation.families import (
     BASELINE,
     BEST_MEMBER,
@@ -17,6 +18,7 @@ from multiloss.evaluation.families import (
     SEED_ENSEMBLE,
 )
 from multiloss.figures import selection
+from multiloss.manifest import KEPT
 from multiloss.report import words
 from multiloss.report.blocks import is_true, listed, p_value, plural
 from multiloss.report.results import Results
@@ -133,6 +135,10 @@ def watched(training: Mapping[str, Any], what: str) -> list[str]:
     return does
 
 
+def _is_remark(reason: Any) -> bool:
+    return str(reason).startswith(KEPT)
+
+
 def differences(variant: Variant, settings: Mapping[str, Any]) -> list[str]:
     """'epochs 2': what the training of a variant has otherwise than `classification` says."""
     said = []
@@ -238,6 +244,11 @@ class Facts:
         """True when any image that is classified comes from the generator."""
         return any(s["layout"] == "phantom" for s in self.sources("classification"))
 
+    @property
+    def generated(self) -> bool:
+        """True when all images that are classified come from the generator."""
+        return {s["layout"] for s in self.sources("classification")} == {"phantom"}
+
     # ---- images ---------------------------------------------------------------------------
     @cached_property
     def manifest(self) -> pd.DataFrame:
@@ -278,18 +289,47 @@ class Facts:
             return f"{images} of at most {patients} (unknown for {percent(unknown)} of the images)"
         return f"{images} of {patients}"
 
+    @cached_property
+    def left_out(self) -> pd.DataFrame:
+        """Rows of rejected.csv on files that are not used."""
+        table = self.results.table("data/rejected.csv")
+        return table if table.empty else table[~table["reason"].map(_is_remark)]
+
+    @cached_property
+    def remarks(self) -> pd.DataFrame:
+        """Rows of rejected.csv on images that are used all the same."""
+        table = self.results.table("data/rejected.csv")
+        return table if table.empty else table[table["reason"].map(_is_remark)]
+
+    def dropped(self, lungs: bool = False) -> pd.DataFrame:
+        """Images left out of training since their patient is tested on: with a class, or lungs."""
+        table = self.results.table("data/dropped.csv")
+        return table if table.empty else table[table["label"].isna() == lungs]
+
+    @property
+    def shipped_test(self) -> bool:
+        """Whether the test split is the one that the sources name."""
+        splits = self.config["splits"]
+        return splits["test"] == "shipped" and splits["recurring_patients"] == "drop"
+
     def role(self, split: str) -> str:
         """What a split is for, as this study uses it."""
+        ensembles = self.config["ensembles"]
+        building = bool(ensembles["methods"] and ensembles["top_k"])
+        if split == "ensemble":
+            fits = ["temperatures"] if self.config["evaluation"]["temperature_scaling"] else []
+            fits = [*(["ensemble weights"] if building else []), *fits, "operating points"]
+            chooses = "members and the best models" if building else "the best model"
+            return f"chooses {chooses}, fits {listed(fits)}"
         if split != "val":
             return words.SPLITS[split]
         trainings = [variant.training for variant in self.study.listed.values()]
         said = [what for each in trainings for what in watched(each, "the trainings")]
         does = list(dict.fromkeys(said))
-        ensembles = self.config["ensembles"]
-        if "model_level" in ensembles["methods"] and ensembles["top_k"]:
+        if building and "model_level" in ensembles["methods"]:
             heads = watched(ensembles["model_level"]["training"], "the model-level heads")
             does += heads
-        return listed(does) if does else f"{words.SPLITS[split]} and decides nothing"
+        return listed(does) if does else words.SPLITS["val"]
 
     # ---- metrics --------------------------------------------------------------------------
     @cached_property
@@ -587,6 +627,11 @@ class Facts:
             return table
         found = selection.calibration_pairs(table, version)
         return found[found["difference"].notna()]
+
+    def without_plain_form(self) -> dict[str, str]:
+        """Calibrated losses that are compared with no plain form, and why."""
+        variants = {name: asdict(variant) for name, variant in self.study.listed.items()}
+        return families.plain_forms(variants)[1]
 
     def uncalibrated(self, pairs: pd.DataFrame) -> list[str]:
         """Of calibration pairs, by loss, those with a run that tells no classes apart."""

@@ -27,15 +27,15 @@ def named(models: Sequence[str]) -> Markup:
 
 
 def phrase(found: Degenerate, images: str = "test images") -> str:
-    """'recognised none of the 41 normal test images': what the model did on a split."""
+    """ "recognised none of the 41 'normal' test images": what the model did on a split."""
     if found.share == 1:
-        return f"called all {images} {found.dominant}"
+        return f"called all {images} '{found.dominant}'"
     said = []
     if found.never:
-        missed = [f"none of the {n:,} {name}" for name, n in found.never.items()]
+        missed = [f"none of the {n:,} '{name}'" for name, n in found.never.items()]
         said.append(f"recognised {listed(missed)} {images}")
     if found.dominant:
-        said.append(f"called {percent(found.share)} of all {images} {found.dominant}")
+        said.append(f"called {percent(found.share)} of all {images} '{found.dominant}'")
     if found.collapsed and not found.dominant:
         said.append("did no better than chance")
     return listed(said)

@@ -18,7 +18,7 @@ class Figures:
 
     def __init__(self, facts: Facts) -> None:
         self._results = facts.results
-        self._catalogue = catalog.figures(facts.config)
+        self._catalogue = catalog.figures(facts.config, f"{facts.unit}s")
         self._left = [name for name in self._catalogue if facts.results.path(f"figures/{name}.png")]
         self.absent = [name for name in self._catalogue if name not in self._left]
 

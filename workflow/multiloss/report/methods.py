@@ -11,6 +11,7 @@ from multiloss.evaluation.families import CALIBRATED
 from multiloss.report import words
 from multiloss.report.blocks import Block, Bullets, Heading, Section, Text, listed, number, plural
 from multiloss.report.facts import Facts, differences, loss_parameters, percent
+from multiloss.report.pages_data import dropped_text, left_out_text
 from multiloss.study import Variant
 
 CITATION = Path(__file__).resolve().parents[3] / "CITATION.cff"
@@ -391,12 +392,19 @@ def _segmentation(facts: Facts, cite: Citer) -> str:
         f"started from {start}, at {settings['image_size']} x {settings['image_size']} pixels, one "
         f"for each of {plural(len(names), 'loss', 'losses')} ({'; '.join(losses)})"
         f"{' ' + cite(*dict.fromkeys(sources)) if sources else ''}, trained "
-        f"{_network_training(settings, cite)}. The {settings['ensemble_size']} with the best mean "
-        f"Dice on validation images ({number(100 * settings.get('val_fraction', 0.15), 0)}% of the "
-        "patients) were combined by a pixel-wise AND. Images were cropped to the bounding box of "
-        f"the lungs, widened by {number(100 * facts.config.get('crop', {}).get('margin', 0.05), 0)}"
-        "% on each side; an image with an empty mask was used whole."
+        f"{_network_training(settings, cite)}. {_combination(settings)} Images were cropped to the "
+        f"bounding box of the lungs, widened by {number(100 * facts.config['crop']['margin'], 0)}% "
+        "on each side; an image with an empty mask was used whole."
     )
+
+
+def _combination(settings: Mapping[str, Any]) -> str:
+    """Which segmenters make the masks."""
+    share = number(100 * settings["val_fraction"], 0)
+    on = f"the best mean Dice on validation images ({share}% of those to train on)"
+    if settings["ensemble_size"] == 1:
+        return f"The one with {on} made the masks."
+    return f"The {settings['ensemble_size']} with {on} were combined by a pixel-wise AND."
 
 
 def _classification(facts: Facts, cite: Citer) -> str:
@@ -420,8 +428,8 @@ def _classification(facts: Facts, cite: Citer) -> str:
         + f", {weights}, {_network_training(settings, cite)}."
         + (f" The loss {facts.baseline_loss} was also trained {listed(ablations)}."
            if ablations else "")
-        + f" The design follows {cite('rajaraman2021')}, with the choice of members and the fit of "
-        "ensemble weights moved from the test split to a split of their own."
+        + f" The design follows {cite('rajaraman2021')}, with what is chosen or fitted after the "
+        "trainings moved from the test split to a split of its own."
     )  # fmt: skip
 
 
@@ -459,25 +467,19 @@ def _data(facts: Facts, cite: Citer) -> str:
         counts = [f"{split} {facts.size(split)}" for split in words.SPLITS]
         text += (
             f" {facts.size()} in {plural(len(facts.classes), 'class', 'classes')} "
-            f"({listed(facts.classes)}) were divided by {facts.unit}, stratified by class: "
-            f"{'; '.join(counts)}."
+            f"({listed(facts.classes)}) were divided by {facts.unit}, stratified by class"
+            + (", but for the test split, which is the sources' own" if facts.shipped_test else "")
+            + f": {'; '.join(counts)}."
         )
         unknown = facts.unknown()
         if unknown:
+            which = f" for {percent(unknown)} of the images" if unknown < 1 else ""
             text += (
-                f" Patients were not known for {percent(unknown)} of the images, which were taken "
+                f" Patients were not known{which}; these were taken "
                 "as independent; intervals may be too narrow."
             )
-        rejected = facts.results.table("data/rejected.csv")
-        dropped = facts.results.table("data/dropped.csv")
-        if len(rejected):
-            text += f" {plural(len(rejected), 'file')} could not be used."
-        if len(dropped):
-            text += (
-                f" {plural(len(dropped), 'training image')} of patients whose number recurs in "
-                "the shipped test folder "
-                f"{'was' if len(dropped) == 1 else 'were'} left out."
-            )
+        said = [left_out_text(facts), dropped_text(facts)]
+        text += "".join(f" {sentence}" for sentence in said if sentence)
     return text
 
 
@@ -503,10 +505,17 @@ def _statistics(facts: Facts, cite: Citer) -> str:
             " Sensitivity and specificity were taken at the threshold with the largest Youden "
             f"index {cite('youden1950')} on the ensemble split."
         )
+    else:
+        aim, _, level = settings["operating_point"].partition("_")
+        text += (
+            " Sensitivity and specificity were taken at thresholds chosen for a "
+            f"{aim} of {level}% on the ensemble split."
+        )
+    building = facts.config["ensembles"]["methods"] and facts.config["ensembles"]["top_k"]
     text += (
         " Each model was compared with the baseline "
-        f"{facts.baseline_loss}, and each ensemble with its best member, by sign-flip permutation "
-        f"by {facts.unit}"
+        f"{facts.baseline_loss}{', and each ensemble with its best member,' if building else ''} "
+        f"by sign-flip permutation by {facts.unit}"
     )
     if facts.permutations:
         text += f" (up to {facts.permutations:,} permutations)"
@@ -516,9 +525,10 @@ def _statistics(facts: Facts, cite: Citer) -> str:
     if any("boot" in name for name in names):
         others.append(f"the paired bootstrap over {facts.unit}s")
     if any("delong" in name for name in names):
-        others.append(
-            f"DeLong's test {cite('delong1988')} adjusted for clusters {cite('obuchowski1997')}"
-        )
+        delong = f"DeLong's test {cite('delong1988')}"
+        if facts.unit == "patient":
+            delong += f" adjusted for clusters {cite('obuchowski1997')}"
+        others.append(delong)
     if any("mcnemar" in name for name in names):
         others.append(f"McNemar's exact test {cite('mcnemar1947')} at the level of images")
     if any("cochran" in name for name in names):
@@ -533,8 +543,8 @@ def _statistics(facts: Facts, cite: Citer) -> str:
     )
     if facts.crossed:
         text += (
-            " Losses were also compared by their means over the seeds, with seeds and patients as "
-            "crossed random factors."
+            " Losses were also compared by their means over the seeds, with seeds and "
+            f"{facts.unit}s as crossed random factors."
         )
     if not facts.results.table("tables/diversity.csv").empty:
         text += (

@@ -8,6 +8,7 @@ import pandas as pd
 from markupsafe import Markup
 
 from multiloss.addresses import public
+from multiloss.manifest import COPY, FOREIGN, KEPT
 from multiloss.report import words
 from multiloss.report.blocks import (
     Block,
@@ -90,19 +91,21 @@ def data(facts: Facts, figures: Figures) -> Section:
         rows.append(row)
     unknown = facts.unknown()
     if unknown:
+        which = f" for {percent(unknown)} of the images" if unknown < 1 else ""
         blocks.append(
             Note(
-                f"Patients are unknown for {percent(unknown)} of the images. Each such image was "
+                f"Patients are unknown{which}. Each {'such ' if which else ''}image was "
                 "taken as a patient of its own: images of one patient may lie in several splits, "
                 "which flatters the results, and intervals may be too narrow.",
                 "warning",
             )
         )
-    known = "A patient is in one split only; patients" if unknown < 1 else "Images"
+    known = "A known patient is in one split only; patients" if unknown < 1 else "Images"
+    known = known if facts.shipped_test is False else f"{known} outside the test split"
     blocks.append(
         table(
             "splits",
-            "Images and patients of each split",
+            "Images and patients of each split" if unknown < 1 else "Images of each split",
             f"n = {facts.size()}. {known} were divided at random with the study's seed, stratified "
             "by class. The columns on the right count the images of each class.",
             pd.DataFrame(rows),
@@ -147,8 +150,18 @@ def _source(record: Mapping[str, Any]) -> dict[str, Any]:
 def _splits_text(facts: Facts) -> str:
     splits = facts.config["splits"]
     test = splits["test"]
-    if test == "shipped":
-        text = "The test split is the test folder that the source ships."
+    if facts.shipped_test:
+        text = (
+            "The test split is the one that the sources name, by a folder or in a column of their "
+            "table."
+        )
+    elif test == "shipped":
+        text = (
+            "The test folders of the sources were not kept, since patients recur in them: a test "
+            "split of their size was drawn anew."
+            if splits["recurring_patients"] == "resplit"
+            else ""
+        )
     else:
         text = f"The test split is a share of {number(test, 2)} of the {facts.unit}s."
     shares = ", ".join(f"{name} {number(share, 2)}" for name, share in splits["ratios"].items())
@@ -156,31 +169,63 @@ def _splits_text(facts: Facts) -> str:
     return text
 
 
+def left_out_text(facts: Facts) -> str:
+    """How many files were left out and why, in words; empty where none was."""
+    left = facts.left_out
+    if left.empty:
+        return ""
+    copies = int((left["reason"] == COPY).sum())
+    foreign = int(left["reason"].astype(str).str.contains(FOREIGN, regex=False).sum())
+    kinds = [
+        (copies, "a further copy of an image", "further copies of images"),
+        (foreign, "of a class that is not asked for", "of classes that are not asked for"),
+        (len(left) - copies - foreign, "unusable", "unusable"),
+    ]
+    told = [f"{n:,} {one if n == 1 else many}" for n, one, many in kinds if n]
+    was = "was" if len(left) == 1 else "were"
+    return f"{plural(len(left), 'file')} {was} left out ({listed(told)})."
+
+
+def dropped_text(facts: Facts) -> str:
+    """How many training images were left out since their patients are tested on."""
+    said = []
+    for lungs, what, where in (
+        (False, "image", "test split"),
+        (True, "image with a lung mask", "segmentation test set"),
+    ):
+        dropped = facts.dropped(lungs)
+        if len(dropped):
+            number = plural(len(dropped), what, what.replace("image", "images", 1))
+            was, their = ("was", "its patient is") if len(dropped) == 1 else (
+                "were", "their patients are")  # fmt: skip
+            said.append(f"{number} {was} left out of training, since {their} in the {where}, too.")
+    return " ".join(said)
+
+
 def _left_out(facts: Facts) -> list[Block]:
     blocks: list[Block] = [Heading("Images that were left out")]
-    rejected = facts.results.table("data/rejected.csv")
-    dropped = facts.results.table("data/dropped.csv")
-    said = [
-        f"{plural(len(rejected), 'file')} could not be used and "
-        f"{'was' if len(rejected) == 1 else 'were'} rejected."
-        if len(rejected)
-        else "No file was rejected.",
-        f"{plural(len(dropped), 'image')} of {plural(dropped['patient_id'].nunique(), 'patient')} "
-        "left out of training because the patient number occurs in the shipped test folder too."
-        if len(dropped)
-        else "No image was left out because its patient occurs in the test folder."
-        if facts.config["splits"]["test"] == "shipped" and facts.unknown() < 1
-        else "",
-    ]
+    rejected, remarks = facts.left_out, facts.remarks
+    dropped = pd.concat([facts.dropped(), facts.dropped(lungs=True)])
+    said = [left_out_text(facts) or "No file was left out as unusable, foreign or a copy."]
+    kept = remarks["path"].nunique() if len(remarks) else 0
+    if kept:
+        are = "image is" if kept == 1 else "images are"
+        said.append(f"{kept:,} {are} used with a remark.")
+    if len(dropped):
+        said.append(dropped_text(facts))
+    elif facts.shipped_test and facts.unknown() < 1:
+        said.append("No image was left out because its patient occurs in the test split.")
     blocks.append(Text([" ".join(said)]))
-    if len(rejected):
+    if len(rejected) + len(remarks):
         blocks.append(
             table(
                 "rejected",
-                "Rejected files",
-                f"n = {plural(len(rejected), 'file')} that the layouts found but that could not be "
-                "read or did not belong to a class, each with the reason.",
-                rejected,
+                "Files left out, and images used with a remark",
+                f"n = {plural(len(rejected) + len(remarks), 'row')}, each with its reason: files "
+                "that cannot be read, are damaged or no radiographs, lack a partner, repeat an "
+                "image, or belong to no class of this study. Where the reason begins with "
+                f"'{KEPT}', the image is used all the same.",
+                pd.concat([rejected, remarks]),
                 [
                     Column("image_id", "Image", code=True),
                     Column("source", "Source", code=True),
@@ -191,13 +236,18 @@ def _left_out(facts: Facts) -> list[Block]:
             )
         )
     if len(dropped):
+        kermany = any(s["layout"] == "kermany" for s in facts.sources("classification"))
         blocks.append(
             table(
                 "dropped",
                 "Images of recurring patients",
-                f"n = {plural(len(dropped), 'image')} whose patient number occurs in the shipped "
-                "train and test folders. Whether the same number is the same child is not "
-                "published, so they were dropped from training.",
+                f"n = {plural(len(dropped), 'image')} left out of training, each with "
+                "the reason: its patient, or one with an identical image, is tested on."
+                + (
+                    " Whether the same number is the same child is not published."
+                    if kermany
+                    else ""
+                ),
                 dropped,
                 [
                     Column("image_id", "Image", code=True),
@@ -229,8 +279,11 @@ def _leakage(facts: Facts) -> list[Block]:
             "What the test images share with the others",
             "Each row is one check of the final splits: patients on two sides, byte-identical "
             "images, near-identical images (perceptual hash, at most 2 of 64 bits apart), images "
-            "without a patient. A count of 0 is what one hopes for; anything else is named, so "
-            "that it can be judged. Rows on the shipped folders describe the source, before "
+            "without a patient, one image under two labels. A count of 0 is what one hopes for; "
+            "anything else is named, so that it can be judged. Verdicts: pass, nothing was found; "
+            "leak, test images may be known from training; note, worth knowing but no leak by "
+            "itself; unknown, nothing was found, but patients are not known for all images, so "
+            "that the check says little. Rows on the shipped folders describe the source, before "
             "anything was left out.",
             audit.assign(check=audit["check"].astype(str).str.replace("_", " ")),
             [
@@ -253,6 +306,16 @@ def _watched(facts: Facts) -> str:
     return f"The split val of the images with lung masks {listed(does)}. " if does else ""
 
 
+def _combined(number: int) -> str:
+    """How many networks make the mask."""
+    if number == 1:
+        return "The one with the best mean Dice on the validation images makes the masks."
+    return (
+        f"The {number} with the best mean Dice on the validation images were combined: a pixel is "
+        "lung where all of them say so."
+    )
+
+
 def segmentation(facts: Facts, figures: Figures) -> Section:
     """How well the lung masks agree with drawn ones."""
     scores = facts.results.table("segmentation/scores.csv")
@@ -265,8 +328,7 @@ def segmentation(facts: Facts, figures: Figures) -> Section:
         chosen = single[single["selected"].map(is_true)] if "selected" in single else single[:0]
         text = (
             f"One U-Net was trained for each segmentation loss. {_watched(facts)}"
-            f"The {chosen['loss'].nunique()} with the best mean Dice on the validation images were "
-            "combined: a pixel is lung where all of them say so."
+            f"{_combined(chosen['loss'].nunique())}"
         )
         test = combined[combined["split"] == "test"] if "split" in combined else combined
         if len(test):
@@ -329,8 +391,9 @@ def crops(facts: Facts, figures: Figures) -> Section:
         fallbacks = int(boxes["fallback"].map(is_true).sum())
         share = boxes["lung_fraction"].astype(float)
         text = (
-            f"Each of the {len(boxes)} images was cut to the box around its lungs, widened on "
-            "each side and stretched to a square; pixels outside the lungs stay. "
+            f"Each of the {len(boxes)} images was cut to the box around its lungs, widened by "
+            f"{number(100 * facts.config['crop']['margin'], 0)}% on each side and stretched to a "
+            "square; pixels outside the lungs stay. "
             f"The lungs cover {number(100 * share.median(), 0)}% of the median image "
             f"(smallest {number(100 * share.min(), 0)}%, largest {number(100 * share.max(), 0)}%)."
         )

@@ -22,6 +22,7 @@ from multiloss.report.blocks import (
     code,
     count,
     interval,
+    listed,
     number,
     plural,
     signed,
@@ -69,7 +70,7 @@ def training(facts: Facts, figures: Figures) -> Section:
                 + (
                     ", and by what the table names; all else is the same."
                     if any(differences(each, settings) for each in facts.study.listed.values())
-                    else "; data, steps and network are the same."
+                    else "; data, settings and network are the same."
                 )
             ]
         )
@@ -94,10 +95,19 @@ def training(facts: Facts, figures: Figures) -> Section:
         table(
             "losses",
             "Losses",
-            "What each loss asks of the network, with the parameters that were used. Losses "
-            "marked as the same objective are equal for labels that name one class, so they "
-            "differ by the training run alone. Class weights act on the part of each image, not "
-            "on the calibration term of the batch.",
+            "What each loss asks of the network, with the parameters that were used."
+            + (
+                " Losses marked as the same objective are equal for labels that name one class, so "
+                "they differ by the training run alone."
+                if same
+                else ""
+            )
+            + (
+                " Class weights act on the part of each image, not on the calibration term of the "
+                "batch."
+                if settings["class_weights"] != "none"
+                else ""
+            ),
             frame,
             [
                 Column("loss", "Loss", code=True),
@@ -362,8 +372,13 @@ def singles(facts: Facts, figures: Figures) -> Section:
                     facts.singles,
                     f"singles-{split}",
                     f"Single models on the {split} split",
-                    f"{_how(facts, split)}. Not a result: this split {facts.role(split)}, and what "
-                    "is chosen or fitted on a split looks better there than it is.",
+                    f"{_how(facts, split)}. Not a result: this split {facts.role(split)}"
+                    + (
+                        "."
+                        if facts.role(split) == words.SPLITS["val"]
+                        else ", and what is chosen or fitted on a split looks better there than it "
+                        "is."
+                    ),
                     split=split,
                     folded=True,
                 )
@@ -373,6 +388,12 @@ def singles(facts: Facts, figures: Figures) -> Section:
     blocks += figures.rest("Performance")
     blocks += _ablations(facts)
     return Section("singles", "Single models", blocks)
+
+
+ABLATIONS = {
+    "without_crop": "without the crop to the lungs",
+    "without_class_weights": "without class weights",
+}
 
 
 def _ablations(facts: Facts) -> list[Block]:
@@ -388,7 +409,7 @@ def _ablations(facts: Facts) -> list[Block]:
             "ablations",
             "What one step contributes",
             f"{_how(facts)}. The baseline as it is, and trained again with one step left out: "
-            "without the crop to the lungs, or without class weights.",
+            f"{listed([ABLATIONS[name] for name in facts.config['ablations']])}.",
         ),
     ]
 
@@ -408,7 +429,8 @@ def ensembles(facts: Facts, figures: Figures) -> Section:
     blocks.append(
         Text(
             [
-                f"The {sizes} single models with the highest MCC on the ensemble split were "
+                f"The {sizes} single models with the highest MCC on the ensemble split"
+                f"{' of each seed' if facts.replicates > 1 else ''} were "
                 f"combined by {'; '.join(said)}. The test split had no part in choosing members "
                 "or fitting weights."
             ]
@@ -429,7 +451,7 @@ def ensembles(facts: Facts, figures: Figures) -> Section:
             f"{_how(facts)}. Best MCC first. An ensemble is called better only where its paired "
             "test against its best member says so (see Significance)."
             + (
-                " The ensemble of seeds is the same compute spent on the baseline loss alone."
+                " An ensemble of seeds is the same compute spent on one loss alone."
                 if facts.seed_ensembles
                 else ""
             ),
@@ -577,6 +599,7 @@ def diversity(facts: Facts, figures: Figures) -> Section:
             )
         )
     blocks += figures.take("diversity")
+    blocks += figures.rest("Ensembles")
     return Section("diversity", "Diversity", blocks)
 
 
@@ -670,7 +693,8 @@ def replicates(facts: Facts, figures: Figures) -> Section:
                 "Test MCC over seeds",
                 f"Mean, standard deviation and range over {facts.replicates} seeds of each family "
                 "of models, and each run in the order of its seed. The standard deviation is "
-                "between seeds; it does not hold the uncertainty from the choice of patients.",
+                "between seeds; it does not hold the uncertainty from the choice of "
+                f"{facts.unit}s.",
                 frame.assign(runs=frame["runs"].map(_runs)) if "runs" in frame else frame,
                 [
                     Column("family", "Models", code=True, model=True),
@@ -701,9 +725,9 @@ def replicates(facts: Facts, figures: Figures) -> Section:
         blocks.append(
             table(
                 "crossed",
-                f"Each loss against {facts.baseline_loss}, seeds and patients as chance",
+                f"Each loss against {facts.baseline_loss}, seeds and {facts.unit}s as chance",
                 f"Difference of the mean test MCC over {facts.replicates} seeds, with a "
-                f"{facts.confidence} interval that counts both the choice of patients and the "
+                f"{facts.confidence} interval that counts both the choice of {facts.unit}s and the "
                 "choice of seeds, and p values before and after Holm correction. This is the "
                 "comparison to trust when there are enough seeds: it is about the loss, not about "
                 "one run of it.",
@@ -719,6 +743,7 @@ def replicates(facts: Facts, figures: Figures) -> Section:
             )
         )
     blocks += figures.take("replicates", "rank")
+    blocks += figures.rest("Comparisons")
     if not blocks:
         blocks.append(Note("This study has neither repeated trainings nor pairs of equal losses."))
     return Section("replicates", "Seeds and run-to-run noise", blocks)

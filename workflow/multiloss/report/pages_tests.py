@@ -19,6 +19,7 @@ from multiloss.report.blocks import (
     Text,
     count,
     is_true,
+    listed,
     number,
     plural,
     signed,
@@ -52,8 +53,9 @@ def _independence(facts: Facts) -> str:
             ". Patients are unknown, so every test takes images as independent, and p values may "
             "be too small."
         )
+    known = "a known" if facts.unknown("test") else "one"
     return (
-        ", so that several images of one patient count as what they are. McNemar's test takes "
+        f", so that several images of {known} patient count as what they are. McNemar's test takes "
         "images for independent and is shown for comparison only."
     )
 
@@ -156,7 +158,7 @@ def significance(facts: Facts, figures: Figures) -> Section:
         blocks.append(
             table(
                 f"family-{position}",
-                words.family_label(family),
+                words.family_label(family, facts.unit),
                 f"n = {facts.size('test')}. {verdict}",
                 part.sort_values("p_value", kind="stable"),
                 columns,
@@ -164,7 +166,6 @@ def significance(facts: Facts, figures: Figures) -> Section:
                 folded=True,
             )
         )
-    blocks += figures.rest("Comparisons")
     return Section("significance", "Significance", blocks)
 
 
@@ -184,16 +185,7 @@ def calibration(facts: Facts, figures: Figures) -> Section:
         blocks.append(Note("No model has been evaluated yet."))
         return Section("calibration", "Calibration", blocks)
     blocks += _calibration_answer(facts)
-    blocks.append(
-        Note(
-            "Two things besides the loss move calibration. Class weights make rare classes count "
-            "more in training, so probabilities are tilted towards them by design. And the class "
-            "shares of the test split differ from those that training saw. Values that are "
-            "corrected for the class shares therefore stand beside the raw ones; the correction "
-            "uses the test split's own shares, so it describes and is no result.",
-            "warning",
-        )
-    )
+    blocks.append(Note(_shares_text(facts), "warning"))
     scores = facts.results.table("tables/calibration_scores.csv")
     versions: dict[tuple[str, str], Cell] = {}
     if "version" in scores.columns:
@@ -239,6 +231,25 @@ def calibration(facts: Facts, figures: Figures) -> Section:
     return Section("calibration", "Calibration", blocks)
 
 
+def _shares_text(facts: Facts) -> str:
+    """What of the class shares moves calibration in this study."""
+    if facts.config["classification"]["class_weights"] == "none":
+        text = (
+            "Besides the loss, class shares move calibration: probabilities are tilted towards "
+            "the classes that are more frequent in training than in the test split."
+        )
+    else:
+        text = (
+            "Two things besides the loss can move calibration. Class weights make rare classes "
+            "count more in training, so probabilities are tilted towards them by design. And the "
+            "class shares of the test split may differ from those that training saw."
+        )
+    return text + (
+        " Values that are corrected for the class shares therefore stand beside the raw ones; the "
+        "correction uses the test split's own shares, so it describes and is no result."
+    )
+
+
 def _votes(facts: Facts) -> str:
     """That the probabilities of votes are no probabilities."""
     if not any(facts.planned[name].method == "majority_vote"
@@ -279,11 +290,13 @@ def _calibration_answer(facts: Facts) -> list[Block]:
     """'Are the calibrated losses better calibrated?' by pairs of a loss and its plain form."""
     text = calibration_text(facts)
     raw = facts.calibration_pairs("raw")
+    unpaired = [f"{loss} ({why})" for loss, why in facts.without_plain_form().items()]
+    alone = f" Without a plain form to compare with: {listed(unpaired)}." if unpaired else ""
     if text is None:
         return [
             Note(
                 "This study compares no loss with its calibrated form, so it cannot say whether "
-                "the calibration term helps."
+                f"the calibration term helps.{alone}"
             )
         ]
     corrected = facts.calibration_pairs("prior_corrected")
@@ -304,7 +317,8 @@ def _calibration_answer(facts: Facts) -> list[Block]:
     ]
     return [
         Note(
-            f"Are the calibrated losses better calibrated than their plain forms? {text}", "verdict"
+            f"Are the calibrated losses better calibrated than their plain forms? {text}{alone}",
+            "verdict",
         ),
         table(
             "calibration-pairs",
@@ -395,7 +409,6 @@ def optimism(facts: Facts, figures: Figures) -> Section:
         )
     )
     blocks += figures.take("optimism")
-    blocks += figures.rest("Ensembles")
     return Section("optimism", title, blocks)
 
 

@@ -18,6 +18,11 @@ MAX_WIDTH = 1800
 # Larger files are packed again as WebP, so that the page of a study of 100 models still opens.
 MAX_PNG_BYTES = 120_000
 WEBP_QUALITY = 82
+# Columns of names, which are no numbers even where all of them look so: class '1', patient '007'.
+NAMES = (
+    *("image_id", "path", "patient_id", "group", "label", "predicted", "class", "source"),
+    *("shipped_split", "sha256", "phash"),
+)
 
 
 @dataclass(frozen=True)
@@ -68,12 +73,21 @@ class Results:
         return sorted(path.relative_to(self.root).as_posix() for path in paths)
 
     def table(self, name: str) -> pd.DataFrame:
-        """The table, or an empty frame without columns. Raises UserError if it is damaged."""
+        """The table, or an empty frame without columns; text as it stands in columns of `NAMES`.
+
+        Raises UserError if it is damaged.
+        """
         path = self.path(name)
         if path is None or path.stat().st_size == 0:
             return pd.DataFrame()
         try:
-            return pd.read_csv(path, keep_default_na=False, na_values=[""], low_memory=False)
+            return pd.read_csv(
+                path,
+                dtype=dict.fromkeys(NAMES, str),
+                keep_default_na=False,
+                na_values=[""],
+                low_memory=False,
+            )
         except (ValueError, UnicodeDecodeError) as error:
             raise UserError(
                 f"{path} is not a readable table ({error}); delete it and run again"

@@ -100,17 +100,20 @@ FAMILIES: dict[str, str] = {
     "single_models": "All single models at once",
 }
 TESTS: dict[str, str] = {
-    "permutation": "permutation by patient",
+    "permutation": "permutation by {unit}",
     "cochran_q": "Cochran's Q",
-    "bootstrap": "paired bootstrap by patient",
-    "delong": "DeLong's test, adjusted for patients",
+    "bootstrap": "paired bootstrap by {unit}",
+    "delong": "DeLong's test, adjusted for {unit}s",
     "mcnemar": "McNemar's test, image level",
 }
+# Adjusted for nothing where every image stands alone.
+_DELONG_OF_IMAGES = "DeLong's test"
 
+# What each split is for; `Facts.role` tells more of val and ensemble where the config does.
 SPLITS: dict[str, str] = {
     "train": "learns the weights of the networks",
-    "val": "watches the trainings",
-    "ensemble": "chooses members, fits ensemble weights, temperatures and operating points",
+    "val": "watches the trainings and decides nothing",
+    "ensemble": "chooses and fits what comes after the trainings",
     "test": "is read once, at the end, and only for the results of this page",
 }
 
@@ -130,17 +133,22 @@ def metric_help(metric: str) -> str:
     return METRICS.get(metric, ("", ""))[1]
 
 
-def family_label(family: str) -> str:
-    """'against_baseline (delong)' -> 'Each model against the baseline: DeLong's test, ...'."""
+def family_label(family: str, unit: str) -> str:
+    """'against_baseline (delong)' -> 'Each model against the baseline: DeLong's test, ...'.
+
+    `unit` is 'patient', or 'image' where no patient is known.
+    """
     name, _, test = family.partition(" (")
     test = test.removesuffix(")")
     label = FAMILIES.get(name, name.replace("_", " "))
-    return f"{label}: {test_label(test)}" if test else label
+    return f"{label}: {test_label(test, unit)}" if test else label
 
 
-def test_label(test: str) -> str:
+def test_label(test: str, unit: str) -> str:
     """A kind of test in words."""
-    return TESTS.get(test, str(test).replace("_", " "))
+    if test == "delong" and unit == "image":
+        return _DELONG_OF_IMAGES
+    return TESTS.get(test, str(test).replace("_", " ")).format(unit=unit)
 
 
 def kind_label(kind: str) -> str:

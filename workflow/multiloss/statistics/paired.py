@@ -7,7 +7,7 @@ from math import nan
 import numpy as np
 import numpy.typing as npt
 
-from multiloss.metrics import mcc_of_confusion, mcc_or_chance
+from multiloss.mcc import mcc_of_confusion, mcc_or_chance
 from multiloss.statistics.bootstrap import patient_codes, percentile_interval
 
 Array = npt.NDArray[np.float64]
