@@ -19,12 +19,8 @@ help:
 	@echo 'make test-slurm  faults of a cluster, on the Slurm testbed beside the checkout (as root)'
 	@echo 'make test-conda  one environment for each rule, on the conda testbed beside the checkout'
 	@echo 'make setup       install into .venv only'
-<<<<<<< HEAD
-	@echo 'make format      format Python and Snakemake files'
-	@echo 'make reference   write the JSON schema and docs/reference/config.md from the models of the config'
-=======
 	@echo 'make format      format Python and Snakemake files, list those that a git host serves'
->>>>>>> main
+	@echo 'make reference   write the JSON schema and docs/reference/config.md from the models'
 	@echo 'make lint        what CI asks of the files'
 	@echo 'make lock        resolve requirements.in into requirements.lock and envs/*.yaml'
 	@echo 'make demo-clean  remove the results of the default study'
