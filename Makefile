@@ -9,7 +9,8 @@ UV = uv==0.13.9
 BIN = .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run unlock test test-long test-slurm test-conda format steps lint lock demo-clean
+.PHONY: help setup run unlock test test-long test-slurm test-conda format reference lint lock \
+  demo-clean
 
 help:
 	@echo 'make run         install into .venv, then run the study of config.yaml to its report'
@@ -20,7 +21,7 @@ help:
 	@echo 'make test-conda  one environment for each rule, on the conda testbed beside the checkout'
 	@echo 'make setup       install into .venv only'
 	@echo 'make format      format Python and Snakemake files, list those that a git host serves'
-	@echo 'make steps       draw the rules anew in docs/steps.md'
+	@echo 'make reference   write docs/reference, docs/steps.md and the JSON schema from the code'
 	@echo 'make lint        what CI asks of the files'
 	@echo 'make lock        resolve requirements.in into requirements.lock and envs/*.yaml'
 	@echo 'make demo-clean  remove the results of the default study'
@@ -47,7 +48,9 @@ format: setup
 	@git ls-files --cached --others --exclude-standard config.yaml CITATION.cff requirements.lock \
 	  workflow/multiloss workflow/schemas workflow/scripts | LC_ALL=C sort >workflow/files.txt
 
-steps: setup
+# What the code says of itself, for readers and for editors.
+reference: setup
+	PYTHONPATH=workflow $(BIN)/python -m multiloss.config.reference
 	$(BIN)/python docs/steps.py
 
 # The smallest study several times over: interrupted, with exchanged test labels, same bytes.

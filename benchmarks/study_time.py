@@ -32,6 +32,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "workflow"))
 
 from multiloss import config as configuration  # noqa: E402
+from multiloss.study import Study  # noqa: E402
 from multiloss.summary import step_times  # noqa: E402
 
 # Seconds of a job of which TensorFlow's start and the compilation of the graphs are the most.
@@ -146,11 +147,11 @@ def hours(
     config: Mapping[str, Any], seconds: Mapping[str, float], gpus: int, speedup: float
 ) -> float:
     """Hours of the whole study; on the CPU as many jobs run at a time as are ready."""
-    models = configuration.models(config)
-    kinds = [model["kind"] for model in models.values()]
+    models = Study(config).models
+    kinds = [model.kind for model in models.values()]
     explained = sum(kind in ("single", "ablation") for kind in kinds)
     trained = explained + kinds.count("seed")
-    heads = sum(model["level"] == "model" for model in models.values())
+    heads = sum(model.level == "model" for model in models.values())
     number = {
         "train_segmenter": len(config["segmentation"]["losses"]),
         "train": trained,

@@ -33,7 +33,6 @@ PACKAGES = {
         "pillow",
         "matplotlib",
         "jinja2",
-        "jsonschema",
         "pyyaml",
     ],
 }

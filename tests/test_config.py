@@ -9,9 +9,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import pytest
 import yaml
-from multiloss import config, losses
+from multiloss import config, encoder_weights, losses
+from multiloss.config import messages, reference
 from multiloss.errors import UserError
 from multiloss.study import Study
 from snakemake.utils import update_config
@@ -46,6 +48,8 @@ def complaint(study: dict[str, Any]) -> str:
 
 
 SOURCE = {"name": "mine", "role": "classification", "layout": "folders", "url": "images"}
+LUNGS_TRAIN = SOURCE | {"name": "lungs", "role": "lungs_train"}
+LUNGS_TEST = SOURCE | {"name": "lungs2", "role": "lungs_test"}
 
 
 @pytest.mark.parametrize(
@@ -70,7 +74,11 @@ SOURCE = {"name": "mine", "role": "classification", "layout": "folders", "url": 
         ("segmentation.losses", ["bce", "tverski", "focal"], ["'tverski'", "'tversky'"]),
         ("segmentation.losses", ["bce", "hinge", "focal"], ["segmentation.losses", "'hinge'"]),
         ("classification.losses", ["cce", {"name": "focal", "gama": 2}], ["'gama'", "'gamma'"]),
-        ("classification.losses", ["cce", {"name": "hinge", "gamma": 2}], ["'hinge'", "none"]),
+        (
+            "classification.losses",
+            ["cce", {"name": "hinge", "gamma": 2}],
+            ["'hinge'", "no parameters"],
+        ),
         ("classification.losses", ["cce", {"name": "focal", "gamma": -1}], ["'gamma'", "-1"]),
         ("classification.losses", ["cce", {"name": "focal", "gamma": "two"}], ["gamma", "'two'"]),
         ("segmentation.losses", [{"name": "tversky", "alpha": 2}], ["'alpha'", "[0, 1]"]),
@@ -103,9 +111,48 @@ SOURCE = {"name": "mine", "role": "classification", "layout": "folders", "url": 
         ("segmentation.backbone", "densenet121", ["'densenet121'", "efficientnetb0"]),
         ("segmentation.ensemble_size", 9, ["ensemble_size", "5"]),
         ("segmentation.image_size", 50, ["segmentation.image_size", "multiple of 32"]),
+        ("images", {"channels": "gray"}, ["images.channels", "did you mean 'grey'"]),
+        ("images", {"chanels": "grey"}, ["'images.chanels'", "'channels'"]),
+        ("classification.encoder_weights", "w{x}.h5", ["classification.encoder_weights", "curly"]),
+        ("classification.encoder_weights", "none.h5", ["encoder_weights", "/none.h5 is no file"]),
+        ("classification.encoder_weights", "s3://b/x", ["classification.encoder_weights", "http"]),
+        ("classification.encoder_weights", 3, ["classification.encoder_weights", "'string'"]),
+        ("ensembles.model_level.training.monitor", "val_dice", ["model_level", "'val_dice'"]),
+        # the generator
+        ("data.sources.0.phantom", {"train": 0}, ["phantom.train", "minimum of 1"]),
+        ("data.sources.0.phantom", {"images": 2.5}, ["phantom.images", "integer"]),
+        ("data.sources.0.phantom", {"mimics": 1.5}, ["phantom.mimics", "maximum of 1"]),
+        ("data.sources.0.phantom", {"size": [32, 64]}, ["phantom.size.0", "minimum of 64"]),
+        ("data.sources.0.phantom", {"size": [200, 100]}, ["phantom.size", "[lowest, highest]"]),
+        ("data.sources.0.phantom", {"size": [200]}, ["phantom.size", "too short"]),
+        ("data.sources.0.phantom", {"severity": [0.5, 1.2]}, ["phantom.severity.1", "maximum"]),
+        ("data.sources.0.phantom", {"noise": -1}, ["phantom.noise", "minimum of 0"]),
+        ("data.sources.0.phantom", {"quality": 101}, ["phantom.quality", "maximum of 100"]),
+        ("data.sources.0.phantom", {"repeats": []}, ["phantom.repeats", "non-empty"]),
+        ("data.sources.0.phantom", {"repeats": [0, 0]}, ["phantom.repeats: [0, 0] gives no"]),
+        (
+            "data.sources.0.phantom",
+            {"shares": {"train": {"normal": 1}}},
+            ["'phantom-cxr'", "phantom.shares.train.bacterial' is missing"],
+        ),
+        (
+            "data.sources.0.phantom",
+            {"shares": {"test": {"normal": 0, "bacterial": 0, "viral": 0}}},
+            ["phantom.shares.test", "no class a share"],
+        ),
+        # names of files
+        ("study", "con", ["study", "'con'", "Windows"]),
+        ("study", "a.", ["study", "'a.'", "an end"]),
+        ("study", "a" * 65, ["study", "longer than 64"]),
+        ("data.sources.0.name", "nul.2", ["data.sources.0.name", "Windows"]),
+        ("data.sources.0.name", "Phantom-Lungs-Test", ["two sources"]),
+        ("classification.losses", ["cce", {"name": "focal", "as": "aux"}], ["'aux'", "Windows"]),
+        ("classification.losses", ["cce", {"name": "focal", "as": "f."}], ["'f.'", "an end"]),
         # data
         ("data.sources", [], ["data.sources", "non-empty"]),
-        ("data.sources", [SOURCE], ["no source with role 'lungs_train'"]),
+        ("data.sources", [LUNGS_TRAIN], ["no source with role 'classification'"]),
+        ("data.sources", [SOURCE, LUNGS_TRAIN], ["no source with role 'lungs_test'", "both roles"]),
+        ("data.sources", [SOURCE, LUNGS_TEST], ["no source with role 'lungs_train'", "both roles"]),
         ("data.sources.0", "kermany", ["data.sources.0", "object"]),
         ("data.sources.0.layout", "kermani", ["'phantom-cxr'", "did you mean 'kermany'"]),
         ("data.sources.0.layout", "kermany", ["layout and url", "'phantom'"]),
@@ -172,6 +219,129 @@ def test_missing_key_is_named(key: str) -> None:
     study = default()
     del study[key]
     assert f"key '{key}' is missing" in complaint(study)
+
+
+def test_whole_configuration_that_is_not_there_is_told_with_its_place() -> None:
+    assert "key 'study' is missing: give it in" in complaint({})
+    assert "`config:` of the module" in complaint({})
+    assert "not of type 'object'" in complaint(None)
+
+
+def test_misspelt_key_is_told_before_the_one_that_is_missing_and_deep_ones_first() -> None:
+    study = default()
+    study["clases"] = study.pop("classes")
+    assert complaint(study) == "config: unknown key 'clases'; did you mean 'classes'?"
+    study = changed("replicates", 0)
+    study["classification"]["training"]["optimizer"]["momentum"] = 2
+    assert "optimizer.momentum: 2 is greater than the maximum of 1" in complaint(study)
+
+
+@pytest.mark.parametrize("key", [1, True, None, "a\nb"])
+def test_key_that_is_no_word_is_unknown(key: Any) -> None:
+    assert "unknown key" in complaint(default() | {key: 1})
+    assert "unknown key 'crop." in complaint(changed("crop", {key: 1}))
+
+
+def test_key_of_an_older_version_is_refused_with_its_new_place(monkeypatch) -> None:
+    moved = {"crop.png_sise": "crop.png_size", "data.sources[].kind": "data.sources[].role"}
+    monkeypatch.setattr(messages, "MOVED", moved)
+    message = complaint(changed("crop.png_sise", 3))
+    assert "'crop.png_sise' is 'crop.png_size' in this version" in message
+    message = complaint(changed("data.sources.1.kind", "lungs_train"))
+    assert "'data.sources.1.kind' is 'data.sources[].role' in this version" in message
+    config.validate(default())
+
+
+def test_every_new_place_of_a_moved_key_exists_and_no_old_one_does() -> None:
+    known = reference.keys(reference.schema())
+    assert set(messages.MOVED.values()) <= set(known)
+    assert not set(messages.MOVED) & set(known)
+
+
+@pytest.mark.parametrize(
+    ("sources", "given", "resolved"),
+    [
+        ([SOURCE, LUNGS_TRAIN, LUNGS_TEST], None, "segmenter"),
+        ([SOURCE, LUNGS_TRAIN, LUNGS_TEST], "none", "none"),
+        ([SOURCE], None, "imagenet"),
+        ([SOURCE], "none", "none"),
+        ([SOURCE], "LICENSE", "LICENSE"),
+    ],
+)
+def test_classifiers_start_from_the_segmenter_where_there_is_one(sources, given, resolved) -> None:
+    study = default()
+    study["data"]["sources"] = sources
+    study["classification"]["encoder_weights"] = given
+    complete = config.validate(study)
+    assert complete["classification"]["encoder_weights"] == resolved
+    assert config.load(study).classification.encoder_weights == resolved
+    assert config.load(study).has_lungs is (len(sources) == 3)
+    assert config.validate(complete) == complete
+
+
+def test_without_lungs_nothing_is_cropped_and_no_segmenter_lends_its_encoder() -> None:
+    study = default()
+    study["data"]["sources"] = [SOURCE]
+    message = complaint(study | {"ablations": ["without_crop"]})
+    assert "ablations: 'without_crop'" in message and "crops nothing" in message
+    config.validate(study | {"ablations": ["without_class_weights"]})
+    # Of no use, so of no harm.
+    study["segmentation"]["encoder_weights"] = "none.h5"
+    config.validate(study)
+    study["classification"]["encoder_weights"] = "segmenter"
+    message = complaint(study)
+    assert "classification.encoder_weights: 'segmenter' needs sources of lungs" in message
+
+
+def test_backbones_must_agree_only_where_the_encoder_is_shared(monkeypatch) -> None:
+    monkeypatch.setitem(encoder_weights.IMAGENET, "other", ("https://host/x.h5", "0" * 64))
+    study = changed("classification.backbone", "other")
+    assert "classification.backbone: must be segmentation.backbone" in complaint(study)
+    study["classification"]["encoder_weights"] = "imagenet"
+    assert config.validate(study)["classification"]["backbone"] == "other"
+
+
+def test_configuration_as_an_object() -> None:
+    study = changed("classification.losses", ["cce", {"name": "focal", "gamma": 3, "as": "f3"}])
+    study["classification"]["losses"][1]["training"] = {"optimizer": {"learning_rate": 0.5}}
+    study["ensembles"]["top_k"] = [2]
+    found = config.load(study)
+    assert found.classification.training.epochs == 8
+    assert found.variants == ["cce", "f3"]
+    own = found.classification.losses[1]
+    assert own.parameters == {"gamma": 3.0}
+    # What the entry leaves out is the study's, down to the single key.
+    assert own.training.epochs == 8 and own.training.optimizer.momentum == 0.9
+    assert own.training.optimizer.learning_rate == 0.5
+    with pytest.raises(AttributeError):
+        _ = found.classification.training.epoch
+    entry = config.validate(study)["classification"]["losses"][1]
+    assert entry == {
+        "name": "focal",
+        "gamma": 3,
+        "as": "f3",
+        "training": {
+            "optimizer": default()["classification"]["training"]["optimizer"]
+            | {"learning_rate": 0.5, "decay": 0.0}
+        },
+    }
+
+
+def test_what_is_given_stays_as_it_is_written_and_where_it_stands() -> None:
+    study = {key: default()[key] for key in ("data", "classes", "seed", "study")}
+    study["crop"] = {"png_size": 64, "margin": 0}
+    study["figures"] = {"font_size": 7}
+    complete = config.validate(study)
+    assert list(complete)[:6] == ["data", "classes", "seed", "study", "crop", "figures"]
+    assert repr(complete["crop"]) == "{'png_size': 64, 'margin': 0}"
+    assert repr(complete["figures"]["font_size"]) == "7"
+    assert complete["data"]["sources"][1]["phantom"] == {"images": 64}
+
+
+def test_generator_gets_its_defaults() -> None:
+    options = config.generator_options({"images": 64, "shares": {}})
+    assert options["images"] == 64 and options["size"] == [192, 320]
+    assert options["shares"]["train"] == {"normal": 1349, "bacterial": 2538, "viral": 1345}
 
 
 def test_validation_leaves_what_it_was_given_alone() -> None:
@@ -260,54 +430,64 @@ def test_seeds_stand_beside_every_ensemble(replicates, further, methods, seeds, 
     assert [models[name].k for name in found["seed_ensemble"]] == averages
 
 
-def schema_keys(schema: dict[str, Any], root: dict[str, Any], at: str = "") -> Iterator[tuple]:
-    """(path, schema) of every key that the schema knows, references and alternatives resolved."""
-    if "$ref" in schema:
-        referred = root["$defs"][schema["$ref"].rsplit("/", 1)[1]]
-        schema = referred | {key: value for key, value in schema.items() if key != "$ref"}
-    for name, part in schema.get("properties", {}).items():
-        path = f"{at}.{name}".lstrip(".")
-        yield path, part
-        yield from schema_keys(part, root, path)
-    for part in schema.get("oneOf", []):
-        yield from schema_keys(part, root, at)
-    if isinstance(schema.get("items"), dict):
-        yield from schema_keys(schema["items"], root, f"{at}[]")
-
-
 def test_every_key_is_described_and_every_optional_key_has_a_default() -> None:
-    schema = config.load_schema()
-    required = {"study", "seed", "classes", "data", "data.sources"}
-    required |= {f"data.sources[].{key}" for key in ("name", "role", "layout", "url")}
-    # A loss's own parameters have their defaults in its class; generator options in the generator.
-    # What a variant leaves out is the study's.
-    free = re.compile(r"losses\[\]\.|\.phantom\.")
-    seen = 0
-    for path, part in schema_keys(schema, schema):
-        if free.search(path) and path.endswith("losses[].name"):
-            continue
-        seen += 1
-        assert part.get("description", "").endswith((".", "`")), f"{path} has no description"
-        if path not in required and not free.search(path):
-            assert "default" in part, f"{path} has no default"
-    assert seen > 100
+    schema = reference.schema()
+    for name in reference.sections(schema):
+        part = schema["$defs"][name] if name else schema
+        for key, value in part.get("properties", {}).items():
+            assert value["description"].endswith((".", "`")), f"{name}.{key}"
+            assert "\n" not in value["description"]
+            assert ("default" in value) != (key in part.get("required", [])), f"{name}.{key}"
+    known = reference.keys(schema)
+    assert len(known) > 150
+    assert known["data.sources[].phantom.shares.train.viral"]["minimum"] == 0
+    assert known["ensembles.top_k"]["default"] == [3, 5]
+    assert known["classification.losses[].training.optimizer.decay"]["default"] == 0
 
 
-def test_unknown_keys_are_refused_at_every_level() -> None:
-    schema = config.load_schema()
+def test_schema_and_page_are_what_the_models_say() -> None:
+    remedy = "run `make reference`"
+    assert reference.SCHEMA.read_text(encoding="utf-8") == reference.schema_text(), remedy
+    assert reference.PAGE.read_text(encoding="utf-8") == reference.page(), remedy
 
-    def objects(part: Any) -> Iterator[dict[str, Any]]:
-        if isinstance(part, dict):
-            if "properties" in part:
-                yield part
-            for value in part.values():
-                yield from objects(value)
-        elif isinstance(part, list):
-            for value in part:
-                yield from objects(value)
 
-    for part in objects(schema):
-        assert "additionalProperties" in part, part.get("description")
+SCHEMA = jsonschema.Draft202012Validator(yaml.safe_load(reference.SCHEMA.read_text("utf-8")))
+
+
+def test_schema_takes_every_study_that_comes_along() -> None:
+    jsonschema.Draft202012Validator.check_schema(SCHEMA.schema)
+    for path in STUDIES:
+        study = default()
+        update_config(study, yaml.safe_load(path.read_text()))
+        assert not list(SCHEMA.iter_errors(study)), path
+    whole = config.validate(default())
+    assert not list(SCHEMA.iter_errors(whole))
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        ("sed", 1),
+        ("classification.training.optimizer.lr", 1),
+        ("data.sources.0.phantom.trian", 1),
+        ("classification.losses", [{"name": "hinge", "gamma": 2}]),
+        ("classification.losses", [{"name": "focal", "gamma": -1}]),
+        ("classification.losses", ["focl"]),
+        ("classification.losses", [{"name": "focal", "training": {"epocs": 2}}]),
+        ("segmentation.losses", [{"name": "tversky", "alpha": 2}]),
+        ("ensembles.methods", ["simple_averag"]),
+        ("data.sources.0.layout", "kermani"),
+        ("segmentation.backbone", "resnet"),
+        ("splits.test", 1.5),
+        ("seed", -1),
+        ("classes", ["a", "a"]),
+        ("study", "a b"),
+        ("images.channels", "gray"),
+    ],
+)
+def test_schema_refuses_what_an_editor_should_mark(path: str, value: Any) -> None:
+    assert list(SCHEMA.iter_errors(changed(path, value)))
+    complaint(changed(path, value))
 
 
 def config_keys(study: Any, at: str = "") -> Iterator[str]:
@@ -321,11 +501,10 @@ def config_keys(study: Any, at: str = "") -> Iterator[str]:
             yield from config_keys(value, f"{at}[]")
 
 
-def test_config_and_schema_know_the_same_keys() -> None:
-    schema = config.load_schema()
-    known = {path for path, _ in schema_keys(schema, schema)}
+def test_config_and_reference_know_the_same_keys() -> None:
+    known = reference.keys(reference.schema())
     listed = set(config_keys(default()))
-    assert listed <= known, sorted(listed - known)
+    assert listed <= set(known), sorted(listed - set(known))
     # Every key is shown; a key of several sections, such as those of a training, once at least.
     text = (ROOT / "config.yaml").read_text(encoding="utf-8")
     comments = " ".join(re.findall(r"#.*", text))

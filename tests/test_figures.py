@@ -14,13 +14,13 @@ import pandas as pd
 import pytest
 import simulated
 import synthetic_results
-import yaml
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 from multiloss import diversity, evaluation
 from multiloss import study as study_models
+from multiloss.config.models import Figures
 from multiloss.ensembles import predictions
 from multiloss.errors import UserError
 from multiloss.evaluation.families import CALIBRATED
@@ -278,10 +278,8 @@ def test_a_model_trained_without_crop_has_its_heat_on_the_whole_image():
     assert figures["gradcam_cce-r0"].params["cropped"]
 
 
-def test_style_defaults_are_the_schemas(root):
-    schema = yaml.safe_load((root / "workflow/schemas/config.schema.yaml").read_text())
-    keys = schema["properties"]["figures"]["properties"]
-    assert {key: entry["default"] for key, entry in keys.items()} == vars(style.Style())
+def test_style_defaults_are_the_configurations():
+    assert Figures().model_dump() == vars(style.Style())
 
 
 # -- every figure, drawn -----------------------------------------------------------------

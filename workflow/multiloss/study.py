@@ -324,12 +324,28 @@ def variant_name(entry: Mapping[str, Any]) -> str:
     return entry.get("as", entry["name"])
 
 
+def fault_of_file_name(name: str) -> str:
+    """Why some file system cannot keep a file or folder of that name, or an empty text."""
+    if not name or len(name) > 64:
+        return "it has no letter" if not name else "it is longer than 64 letters"
+    unfit = re.search(r'[\x00-\x1f\x7f-\x9f<>:"/\\|?*{}]', name)
+    if unfit:
+        return f"{unfit[0]!r} is in no file's name"
+    if name[0] in ". " or name[-1] in ". ":
+        return "a point or space at an end is lost or hides the file"
+    if re.fullmatch(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", name, re.IGNORECASE):
+        return "Windows keeps that name for a device"
+    return ""
+
+
 def fault_of_name(name: str, loss: str, losses: Iterable[str]) -> str:
     """What is wrong with a variant's name, or an empty text.
 
     Names of models are made from it, so it must not look like a part that is added to it.
     `losses`: the names of all losses; only `loss` itself may have the name.
     """
+    if wrong := fault_of_file_name(name):
+        return wrong
     methods = [*ensembles.method_names(), SEED_AVERAGE]
     number = re.search(r"-(r|top)[0-9]+", name)
     if number:

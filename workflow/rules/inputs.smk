@@ -25,13 +25,14 @@ def fetched(wildcards):
     """
     keys = ["name", "role", "layout", "sha256", "masks_sha256"]
     source = SOURCES[wildcards.source]
-    if source["layout"] == "phantom":
-        keys.append("phantom")
     masks = source["masks_url"]
-    return {key: source[key] for key in keys} | {
+    found = {key: source[key] for key in keys} | {
         "url": addresses.identity(source["url"], source["sha256"]),
         "masks_url": masks and addresses.identity(masks, source["masks_sha256"]),
     }
+    if source["layout"] == "phantom":
+        found["phantom"] = configuration.generator_options(source["phantom"])
+    return found
 
 
 def reading(source):

@@ -12,7 +12,7 @@ A new loss is one class in `classification.py` or `segmentation.py`, decorated w
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from multiloss.losses.parameters import argument_name, catalog, check
+from multiloss.losses.parameters import Range, argument_name, catalog, check, specification
 
 if TYPE_CHECKING:
     import keras
@@ -23,10 +23,12 @@ if TYPE_CHECKING:
 __all__ = [
     "CLASSIFICATION_LOSSES",
     "SEGMENTATION_LOSSES",
+    "Range",
     "catalog",
     "check",
     "classification_loss",
     "segmentation_loss",
+    "specification",
 ]
 
 

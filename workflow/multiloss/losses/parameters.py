@@ -7,7 +7,6 @@ The classes stay the only place where a loss is described.
 """
 
 import ast
-import difflib
 import functools
 import keyword
 import math
@@ -15,7 +14,7 @@ from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
 from multiloss import registry
-from multiloss.errors import UserError
+from multiloss.errors import UserError, did_you_mean
 
 KINDS = ("classification", "segmentation")
 
@@ -111,6 +110,11 @@ def _specification(kind: str) -> dict[str, dict[str, Parameter]]:
     return read_source(Path(__file__).with_name(f"{kind}.py"))
 
 
+def specification(kind: str) -> dict[str, dict[str, Parameter]]:
+    """Like `catalog`, with the range of each parameter beside its default."""
+    return dict(_specification(kind))
+
+
 def catalog(kind: str) -> dict[str, dict[str, float | None]]:
     """Names of all losses of a kind with their parameters and defaults.
 
@@ -131,8 +135,7 @@ def check(kind: str, name: str, parameters: dict[str, Any]) -> None:
     losses = _specification(kind)
     if name not in losses:
         raise UserError(
-            f"unknown {kind} loss '{name}'{_nearest(name, losses)}: it is one of "
-            f"{', '.join(losses)}"
+            f"unknown {kind} loss '{name}'{_hint(name, losses)}: it is one of {', '.join(losses)}"
         )
     known = losses[name]
     for parameter, value in parameters.items():
@@ -141,7 +144,7 @@ def check(kind: str, name: str, parameters: dict[str, Any]) -> None:
             takes = ", ".join(known) or "no parameters"
             raise UserError(
                 f"{kind} loss '{name}' has no parameter '{parameter}'"
-                f"{_nearest(parameter, known)}: it takes {takes}"
+                f"{_hint(parameter, known)}: it takes {takes}"
             )
         default, allowed = known[parameter]
         if value is None and default is None:
@@ -154,6 +157,6 @@ def check(kind: str, name: str, parameters: dict[str, Any]) -> None:
             )
 
 
-def _nearest(word: str, known: dict[str, Any]) -> str:
-    close = difflib.get_close_matches(str(word), known, n=1)
-    return f" (did you mean '{close[0]}'?)" if close else ""
+def _hint(word: str, known: dict[str, Any]) -> str:
+    hint = did_you_mean(word, known)
+    return f" ({hint})" if hint else ""

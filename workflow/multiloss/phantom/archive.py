@@ -18,25 +18,8 @@ from multiloss.phantom.picture import Phantom, render
 from multiloss.progress import progress
 from multiloss.seeds import derive
 
-# Images of the published set, by split and class.
-PUBLISHED = {
-    "train": {"normal": 1349, "bacterial": 2538, "viral": 1345},
-    "test": {"normal": 234, "bacterial": 242, "viral": 148},
-}
-DEFAULTS: dict[str, Any] = {
-    "train": 300,
-    "test": 120,
-    "shares": PUBLISHED,
-    "images": None,
-    "size": [192, 320],
-    "colour": 0.05,
-    "repeats": [0.7, 0.2, 0.1],
-    "severity": [0.45, 1.0],
-    "mimics": 0.12,
-    "confounders": 0.15,
-    "noise": 1.0,
-    "quality": 92,
-}
+# The two folders of a classification archive.
+SPLITS = ("train", "test")
 LUNG_IMAGES = {"lungs_train": 60, "lungs_test": 24}
 # A ZIP entry needs a date; a fixed one keeps the bytes the same.
 DATE = (2018, 1, 6, 0, 0, 0)
@@ -55,37 +38,6 @@ class Patient:
     kind: str
     seed: int
     images: int
-
-
-def complete(options: Mapping[str, Any]) -> dict[str, Any]:
-    """`options` with defaults filled in; `UserError` names an unknown or impossible one."""
-    unknown = sorted(set(options) - set(DEFAULTS))
-    if unknown:
-        raise UserError(f"phantom: unknown option '{unknown[0]}'; known are {', '.join(DEFAULTS)}")
-    full = {**DEFAULTS, **options}
-    for key in ("train", "test", "images"):
-        if full[key] is not None and (not isinstance(full[key], int) or full[key] < 1):
-            raise UserError(f"phantom: {key} is {full[key]}; give a number of images of at least 1")
-    for key in ("colour", "mimics", "confounders"):
-        if not 0 <= full[key] <= 1:
-            raise UserError(f"phantom: {key} is {full[key]}; give a share between 0 and 1")
-    low, high = full["size"]
-    if not 64 <= low <= high:
-        raise UserError(f"phantom: size is {full['size']}; give [smallest, largest], 64 or more")
-    low, high = full["severity"]
-    if not 0 <= low <= high <= 1:
-        raise UserError(f"phantom: severity is {full['severity']}; give [low, high] within 0 to 1")
-    if full["noise"] < 0 or not 1 <= full["quality"] <= 100:
-        raise UserError("phantom: noise must be 0 or more, and quality between 1 and 100")
-    if not full["repeats"] or min(full["repeats"]) < 0 or sum(full["repeats"]) <= 0:
-        raise UserError("phantom: repeats must be shares of patients with 1, 2, ... images")
-    for split, shares in full["shares"].items():
-        if split not in PUBLISHED or set(shares) != set(KINDS) or min(shares.values()) < 0:
-            raise UserError(f"phantom: shares.{split} must give {', '.join(KINDS)}, each 0 or more")
-        if not sum(shares.values()):
-            raise UserError(f"phantom: shares.{split} are all 0; give at least one class a share")
-    full["shares"] = {**PUBLISHED, **full["shares"]}
-    return full
 
 
 def class_counts(total: int, shares: Mapping[str, float]) -> dict[str, int]:
@@ -140,26 +92,25 @@ def write_archive(options: Mapping[str, Any], role: str, seed: int, destination:
     Files have the names of the public sets behind `phantom-`. Role `classification`: Kermany's
     layout, with `chest_xray/lung_masks/X.png` for each image
     and `chest_xray/lesion_masks/X.png` for each pneumonia. Roles `lungs_train` and `lungs_test`:
-    Shenzhen's and Montgomery's layouts. `options` are those of `DEFAULTS`; `UserError` names
-    one that is unknown or out of range.
+    Shenzhen's and Montgomery's layouts. `options`: all that `multiloss.config.generator_options`
+    gives. Raises UserError for another role.
     """
-    full = complete(options)
     if role == "classification":
-        counts = {split: class_counts(full[split], full["shares"][split]) for split in PUBLISHED}
+        counts = {split: class_counts(options[split], options["shares"][split]) for split in SPLITS}
         write = _classification
     elif role in LUNG_IMAGES:
-        total = full["images"] or LUNG_IMAGES[role]
+        total = options["images"] or LUNG_IMAGES[role]
         split = "train" if role == "lungs_train" else "test"
-        counts = {split: class_counts(total, full["shares"][split])}
+        counts = {split: class_counts(total, options["shares"][split])}
         write = _lungs
     else:
         raise UserError(f"phantom: no archive for the role '{role}'; see data.sources")
-    patients = _patients(full, role, seed, counts)
+    patients = _patients(options, role, seed, counts)
     with (
         atomic(destination) as temporary,
         zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as archive,
     ):
-        write(archive, patients, full, role, seed)
+        write(archive, patients, options, role, seed)
 
 
 def _classification(
