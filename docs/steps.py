@@ -14,7 +14,7 @@ HEAD = """# The steps of a study
 
 Each box is a rule of the default study; an arrow leads to a rule that uses its output. Arrows that
 others imply are left out. Many rules run more than once, `train` for example once for each loss
-and replicate; `snakemake -n` lists the jobs of your own study. `make steps` writes this page.
+and replicate; `snakemake -n` lists the jobs of your own study. `make reference` writes this page.
 """
 
 

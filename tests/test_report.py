@@ -1008,7 +1008,7 @@ def test_a_new_figure_is_shown_without_being_listed(
     for name in categories:
         for ending in ("png", "svg", "json"):
             shutil.copy(results / f"figures/splits.{ending}", results / f"figures/{name}.{ending}")
-    parts = report.sections(results, config, rule_edges=EDGES, versions=VERSIONS)
+    parts = report.sections(results, config, versions=VERSIONS)
     shown = {
         block.id: section
         for section in parts

@@ -4,10 +4,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import jinja2
 from markupsafe import Markup
 
 from multiloss import __version__, addresses
+from multiloss.errors import UserError
 from multiloss.report import (
     answer,
     checklist,
@@ -17,6 +17,7 @@ from multiloss.report import (
     pages_models,
     pages_record,
     pages_tests,
+    templates,
 )
 from multiloss.report.blocks import Section, Table
 from multiloss.report.facts import Facts
@@ -38,27 +39,35 @@ def sections(
     """The parts of the page in the order of the study; arguments as for `build`."""
     facts = Facts(Results(results, files), addresses.without_secrets(config))
     figures = Figures(facts)
-    parts = [
-        answer.section(facts),
-        pages_data.data(facts, figures),
-        pages_data.segmentation(facts, figures),
-        pages_data.crops(facts, figures),
-        pages_models.training(facts, figures),
-        pages_models.singles(facts, figures),
-        pages_models.ensembles(facts, figures),
-        pages_tests.significance(facts, figures),
-        pages_tests.calibration(facts, figures),
-        pages_tests.optimism(facts, figures),
-        pages_models.replicates(facts, figures),
-        pages_models.diversity(facts, figures),
-        pages_tests.gradcam(facts, figures),
-        pages_record.configuration(facts),
-        pages_record.versions(facts.results, versions or {}, locked or {}),
-        pages_record.run_times(facts.results.root),
-        checklist.section(facts),
-        methods.section(facts),
-        methods.citation(facts, citation),
-    ]
+    # Sections that are templates stand between these by the number in their file's name.
+    placed = {
+        10: answer.section(facts),
+        20: pages_data.data(facts, figures),
+        24: pages_data.segmentation(facts, figures),
+        28: pages_data.crops(facts, figures),
+        30: pages_models.training(facts, figures),
+        40: pages_models.singles(facts, figures),
+        45: pages_models.ensembles(facts, figures),
+        50: pages_tests.significance(facts, figures),
+        55: pages_tests.calibration(facts, figures),
+        60: pages_tests.optimism(facts, figures),
+        65: pages_models.replicates(facts, figures),
+        70: pages_models.diversity(facts, figures),
+        75: pages_tests.gradcam(facts, figures),
+        85: pages_record.versions(facts.results, versions or {}, locked or {}),
+        92: checklist.section(facts),
+        94: methods.section(facts),
+        96: methods.citation(facts, citation),
+    }
+    record = {"configuration": pages_record.configuration(facts)}
+    record |= pages_record.run_times(facts.results.root)
+    for place, section in templates.sections(facts, figures, record).items():
+        if place in placed:
+            raise UserError(
+                f"report/sections: '{section.id}' has the number of '{placed[place].id}'"
+            )
+        placed[place] = section
+    parts = [placed[place] for place in sorted(placed)]
     figures.show_rest(parts)
     blocks = [block for part in parts for block in part.blocks]
     faults.mark_all(facts, [block for block in blocks if isinstance(block, Table)])
@@ -93,19 +102,15 @@ def build(
         locked=locked,
         citation=citation,
     )
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(HERE),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    return environment.get_template("page.html.j2").render(
-        study=config["study"],
-        version=__version__,
-        ensembles=bool(config["ensembles"]["methods"] and config["ensembles"]["top_k"]),
-        sections=parts,
-        style=Markup((HERE / "style.css").read_text(encoding="utf-8")),
-        script=Markup((HERE / "page.js").read_text(encoding="utf-8")),
+    return (
+        templates.environment(HERE)
+        .get_template("page.html.j2")
+        .render(
+            study=config["study"],
+            version=__version__,
+            ensembles=bool(config["ensembles"]["methods"] and config["ensembles"]["top_k"]),
+            sections=parts,
+            style=Markup((HERE / "style.css").read_text(encoding="utf-8")),
+            script=Markup((HERE / "page.js").read_text(encoding="utf-8")),
+        )
     )

@@ -201,7 +201,15 @@ class Code:
     kind: str = "code"
 
 
-Block = Table | Figure | Gallery | Text | Heading | Bullets | Note | Code
+@dataclass
+class Html:
+    """What a template of a section says between its tables and figures."""
+
+    text: Markup
+    kind: str = "html"
+
+
+Block = Table | Figure | Gallery | Text | Heading | Bullets | Note | Code | Html
 
 
 @dataclass

@@ -50,6 +50,10 @@ class Figures:
         self._left = [name for name in self._left if name not in taken]
         return [self._figure(name) for name in taken]
 
+    def of(self, category: str) -> list[Block]:
+        """Those of a category that are not shown yet."""
+        return self.take(*(n for n in self._left if self._catalogue[n].category == category))
+
     def gallery(self, title: str, prefix: str, first: Sequence[str] = ()) -> list[Block]:
         """All figures whose name begins with the prefix; `first` are shown, the others folded."""
         names = [name for name in self._left if name.startswith(prefix)]
@@ -68,9 +72,7 @@ class Figures:
         known = {section.id: section for section in sections}
         end = sections.index(known[BEHIND]) + 1
         for category in dict.fromkeys(self._catalogue[name].category for name in self._left):
-            blocks = self.take(
-                *(name for name in self._left if self._catalogue[name].category == category)
-            )
+            blocks = self.of(category)
             if category in SECTION_OF:
                 known[SECTION_OF[category]].blocks += blocks
             else:

@@ -1,25 +1,21 @@
-"""Sections that let someone repeat the study: configuration, versions, run times."""
+"""What lets someone repeat the study: configuration, versions, run times."""
 
 import json
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import yaml
-from markupsafe import Markup
 
 from multiloss.progress import clock
 from multiloss.report.blocks import (
     Cell,
-    Code,
     Column,
     Note,
     Section,
-    Text,
-    count,
-    number,
     plural,
     sort_key,
     table,
@@ -44,28 +40,12 @@ MAIN_PACKAGES = (
 )
 
 
-def configuration(facts: Facts) -> Section:
-    """The whole config with every default filled in."""
+def configuration(facts: Facts) -> str:
+    """The whole config with every default filled in, as YAML."""
     # By way of JSON: Snakemake's config may hold its own kinds of mappings.
     plain = json.loads(json.dumps(facts.config))
-    text = yaml.safe_dump(
+    return yaml.safe_dump(
         plain, sort_keys=False, allow_unicode=True, width=88, default_flow_style=False
-    )
-    return Section(
-        "configuration",
-        "Configuration",
-        [
-            Text(
-                [
-                    Markup(
-                        "Every setting of this study, defaults included. Saved as a file and given "
-                        "to Snakemake with <code>--configfile</code>, it repeats the study. "
-                        "Passwords and queries of addresses are left out."
-                    )
-                ]
-            ),
-            Code("The configuration in full", text),
-        ],
     )
 
 
@@ -152,53 +132,21 @@ def _spoken(seconds: float) -> str:
     return f"{hours} h {minutes} min" if hours else f"{minutes} min"
 
 
-def run_times(results: Path) -> Section:
-    """What each step took; the one section that differs when nothing else does."""
+def run_times(results: Path) -> dict[str, Any]:
+    """What each step took: `steps` (rows of a table), `jobs`, and `together` in words."""
     steps = step_times(results)
-    if not steps:
-        note = Note("No run times were recorded for this study.")
-        return Section("times", "Run times", [note], exempt=True)
-    total = sum(step.seconds for step in steps)
-    jobs = sum(step.jobs for step in steps)
-    frame = pd.DataFrame(
-        [
-            {
-                "rule": step.rule,
-                "jobs": step.jobs,
-                "total": Cell(clock(step.seconds), sort_key(step.seconds)),
-                "longest": Cell(clock(step.longest_seconds), sort_key(step.longest_seconds)),
-                "memory": math.nan if step.max_rss is None else step.max_rss,
-            }
-            for step in steps
-        ]
-    )
-    return Section(
-        "times",
-        "Run times",
-        [
-            Text(
-                [
-                    f"{plural(jobs, 'measured job')} that were done when this page was written, "
-                    f"itself not counted, took {_spoken(total)} together. Jobs run side by side, "
-                    "so the study took less than that on a machine with several cores."
-                ]
-            ),
-            table(
-                "times-table",
-                "Time and memory of each step",
-                "Wall-clock time from Snakemake's benchmark files, summed over the jobs of a rule, "
-                "the longest single job, and the largest resident memory of any job. These numbers "
-                "depend on the machine and its load.",
-                frame,
-                [
-                    Column("rule", "Rule", code=True),
-                    Column("jobs", "Jobs", count),
-                    Column("total", "Together", number),
-                    Column("longest", "Longest job", number),
-                    Column("memory", "Memory, MiB", lambda value: number(value, 0)),
-                ],
-                source="benchmarks/",
-            ),
-        ],
-        exempt=True,
-    )
+    rows = [
+        {
+            "rule": step.rule,
+            "jobs": step.jobs,
+            "total": Cell(clock(step.seconds), sort_key(step.seconds)),
+            "longest": Cell(clock(step.longest_seconds), sort_key(step.longest_seconds)),
+            "memory": math.nan if step.max_rss is None else round(step.max_rss),
+        }
+        for step in steps
+    ]
+    return {
+        "steps": rows,
+        "jobs": sum(step.jobs for step in steps),
+        "together": _spoken(sum(step.seconds for step in steps)),
+    }

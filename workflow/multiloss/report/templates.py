@@ -1,0 +1,135 @@
+"""Sections of the page that are templates: one file in `sections/`, found by being there.
+
+`sections/65_prevalence.html.j2` is the section `prevalence`; the number is its place among the
+others. It sets `title`, and `varies = true` where it differs from run to run. What it may use:
+
+- `config`, `facts` (`report.facts.Facts`) and what the page was built with (`build`);
+- `rows(path)`: a table of the study as a list of mappings, empty where there is none;
+- `table(data, columns, title, caption, source, folded)`: `data` is a path below the results folder
+  or a list of mappings, `columns` what the columns are called, by key;
+- `figures(category)`: the figures of a category of the catalogue;
+- `note(text, level)`, `code(title, text)`; the filters `number`, `count`, `plural`, `listed`.
+
+A section that says nothing is left out. Undefined names are errors.
+"""
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import pandas as pd
+from markupsafe import Markup
+
+from multiloss.report import blocks
+from multiloss.report.blocks import Block, Cell, Code, Column, Html, Note, Section
+from multiloss.report.facts import Facts
+from multiloss.report.figures import Figures
+
+FOLDER = Path(__file__).parent / "sections"
+ENDING = ".html.j2"
+# Where a block stands in the text that a template gives.
+_PLACE = re.compile(r"\x00(\d+)\x00")
+_MODELS = ("model", "ensemble", "loss", "variant", "member")
+
+
+def environment(folder: Path) -> jinja2.Environment:
+    """Jinja as the page uses it: names are escaped, and undefined ones are errors."""
+    made = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(folder),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    made.filters |= {
+        "number": blocks.number,
+        "count": blocks.count,
+        "plural": blocks.plural,
+        "listed": blocks.listed,
+    }
+    return made
+
+
+def sections(facts: Facts, figures: Figures, given: Mapping[str, Any]) -> dict[int, Section]:
+    """The sections that are templates, by their place; `given`: further names for them."""
+    made = environment(FOLDER)
+    found: dict[int, Section] = {}
+    for path in sorted(FOLDER.glob(f"*{ENDING}")):
+        place, _, name = path.name.removesuffix(ENDING).partition("_")
+        taken = _Taken(facts, figures)
+        module = made.get_template(path.name).make_module({**given, **taken.names()})
+        content = taken.blocks(str(module))
+        if content:
+            found[int(place)] = Section(
+                name, module.title, content, exempt=bool(getattr(module, "varies", False))
+            )
+    return found
+
+
+class _Taken:
+    """The blocks that one template asks for, in its order."""
+
+    def __init__(self, facts: Facts, figures: Figures) -> None:
+        self._facts, self._figures = facts, figures
+        self._blocks: list[Block] = []
+
+    def names(self) -> dict[str, Any]:
+        return {
+            "config": self._facts.config,
+            "facts": self._facts,
+            "rows": self.rows,
+            "table": self.table,
+            "figures": lambda category: self._put(*self._figures.of(category)),
+            "note": lambda text, level="missing": self._put(Note(text, level)),
+            "code": lambda title, text: self._put(Code(title, text)),
+        }
+
+    def rows(self, path: str) -> list[dict[str, Any]]:
+        return self._facts.results.table(path).to_dict("records")
+
+    def table(
+        self,
+        data: str | list[dict[str, Any]],
+        columns: Mapping[str, str],
+        title: str,
+        caption: str = "",
+        source: str = "",
+        folded: bool = False,
+    ) -> Markup:
+        if isinstance(data, str):
+            source, data = source or data, self.rows(data)
+        frame = pd.DataFrame(data, columns=list(columns))
+        name = f"{re.sub('[^a-z0-9]+', '-', title.lower()).strip('-')}-table"
+        shown = [_column(key, label, frame[key]) for key, label in columns.items()]
+        return self._put(
+            blocks.table(name, title, caption, frame, shown, source=source, folded=folded)
+        )
+
+    def _put(self, *added: Block) -> Markup:
+        first = len(self._blocks)
+        self._blocks += added
+        return Markup("".join(f"\0{first + number}\0" for number in range(len(added))))
+
+    def blocks(self, text: str) -> list[Block]:
+        """What the template gave, in parts: its own text, and the blocks between."""
+        parts: list[Block] = []
+        for number, part in enumerate(_PLACE.split(text)):
+            if number % 2:
+                parts.append(self._blocks[int(part)])
+            elif part.strip():
+                parts.append(Html(Markup(part)))
+        return parts
+
+
+def _column(key: str, label: str, values: pd.Series) -> Column:
+    """How a column is shown, by what it holds."""
+    if key in _MODELS:
+        return Column(key, label, code=True, model=True)
+    cells = values.map(lambda value: isinstance(value, Cell)).any()
+    if not cells and not pd.api.types.is_numeric_dtype(values):
+        return Column(key, label)
+    whole = not cells and (values.dropna() == values.dropna().round()).all()
+    return Column(key, label, blocks.count if whole else blocks.number)
