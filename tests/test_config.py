@@ -71,6 +71,11 @@ LUNGS_TEST = SOURCE | {"name": "lungs2", "role": "lungs_test"}
         ("splits.ratios", {"train": 0.7, "val": 0.1, "ensemle": 0.2}, ["'ensemble'"]),
         # losses and their parameters
         ("classification.losses", ["cce", "focl"], ["'focl'", "did you mean 'focal'"]),
+        (
+            "classification.losses",
+            ["cce", {"name": "focl", "gamma": 3}],
+            ["losses.1: 'focl' is not known", "did you mean 'focal'"],
+        ),
         ("segmentation.losses", ["bce", "tverski", "focal"], ["'tverski'", "'tversky'"]),
         ("segmentation.losses", ["bce", "hinge", "focal"], ["segmentation.losses", "'hinge'"]),
         ("classification.losses", ["cce", {"name": "focal", "gama": 2}], ["'gama'", "'gamma'"]),
@@ -143,7 +148,7 @@ LUNGS_TEST = SOURCE | {"name": "lungs2", "role": "lungs_test"}
         # names of files
         ("study", "con", ["study", "'con'", "Windows"]),
         ("study", "a.", ["study", "'a.'", "an end"]),
-        ("study", "a" * 65, ["study", "longer than 64"]),
+        ("study", "a" * 101, ["study", "longer than 100"]),
         ("data.sources.0.name", "nul.2", ["data.sources.0.name", "Windows"]),
         ("data.sources.0.name", "Phantom-Lungs-Test", ["two sources"]),
         ("classification.losses", ["cce", {"name": "focal", "as": "aux"}], ["'aux'", "Windows"]),

@@ -97,9 +97,13 @@ def _message(error: Mapping[str, Any], key: str, model: type[Section]) -> str:
         return f"{key}: {context['text']}"
     if "://" in str(value):  # there may be a password in it
         return f"{key}: its value does not fit '{'type' if kind in _TYPES else kind}' of the schema"
-    if kind in ("literal_error", "not_known"):
-        names = context.get("names") or re.findall("'([^']*)'", context["expected"])
-        return f"{key}: {_quoted(value)} is not known; {_hint(value, names)}"
+    if kind == "literal_error":
+        choices = re.findall("'([^']*)'", context["expected"])
+        return f"{key}: {_quoted(value)} is not known; {_hint(value, choices)}"
+    if kind == "not_known":
+        return (
+            f"{key}: {context['name']!r} is not known; {_hint(context['name'], context['known'])}"
+        )
     shown = _shortened(repr(value))
     if kind in _TYPES:
         return f"{key}: {shown} is not of type '{_TYPES[kind]}'{_quotes(kind, value)}"

@@ -154,7 +154,7 @@ class LossEntry(Section):
         if not isinstance(name, str):
             return given
         if name not in catalog:
-            raise not_known(catalog)
+            raise not_known(name, catalog)
         return {"name": name, **catalog[name], **given}
 
     @model_validator(mode="after")

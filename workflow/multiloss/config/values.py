@@ -21,9 +21,9 @@ def unfit(text: str) -> PydanticCustomError:
     return PydanticCustomError("unfit", "{text}", {"text": text})
 
 
-def not_known(names: Iterable[str]) -> PydanticCustomError:
-    """The value is none of these names."""
-    return PydanticCustomError("not_known", "is not known", {"names": list(names)})
+def not_known(name: str, known: Iterable[str]) -> PydanticCustomError:
+    """A name that is none of the known ones."""
+    return PydanticCustomError("not_known", "is not known", {"name": name, "known": list(known)})
 
 
 class Section(BaseModel):
@@ -77,7 +77,7 @@ class OneOf:
     def check(self, name: str) -> str:
         known = self.names()
         if name not in known:
-            raise not_known(known)
+            raise not_known(name, known)
         return name
 
     def __get_pydantic_core_schema__(self, source: Any, handler: Callable) -> CoreSchema:
