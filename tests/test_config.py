@@ -232,6 +232,38 @@ def test_whole_configuration_that_is_not_there_is_told_with_its_place() -> None:
     assert "not of type 'object'" in complaint(None)
 
 
+@pytest.mark.parametrize(
+    "path",
+    [
+        "study",
+        "seed",
+        "classes",
+        "images.channels",
+        "splits.test",
+        "classification.losses",
+        "classification.training.monitor",
+        "classification.class_weights",
+        "data.sources.0",
+        "data.sources.0.name",
+        "data.sources.0.role",
+        "data.sources.0.layout",
+        "data.sources.0.sha256",
+        "data.sources.0.phantom.train",
+        "figures",
+        "ablations",
+        "ensembles.methods",
+        "ensembles.top_k",
+        "ensembles.model_level.loss",
+        "significance.baseline",
+    ],
+)
+@pytest.mark.parametrize(
+    "value", ["https://u:hunter2@h/x", ["https://u:hunter2@h/x"], {"url": "ftp://u:hunter2@h/x"}]
+)
+def test_no_message_shows_a_password(path: str, value: Any) -> None:
+    assert "hunter2" not in complaint(changed(path, value))
+
+
 def test_misspelt_key_is_told_before_the_one_that_is_missing_and_deep_ones_first() -> None:
     study = default()
     study["clases"] = study.pop("classes")

@@ -8,7 +8,7 @@ from typing import Annotated, Any, ClassVar, NamedTuple, TypeVar
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, GetJsonSchemaHandler
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
-from multiloss import study
+from multiloss import addresses, study
 
 
 def fault(text: str) -> PydanticCustomError:
@@ -23,7 +23,8 @@ def unfit(text: str) -> PydanticCustomError:
 
 def not_known(name: str, known: Iterable[str]) -> PydanticCustomError:
     """A name that is none of the known ones."""
-    return PydanticCustomError("not_known", "is not known", {"name": name, "known": list(known)})
+    told = {"name": addresses.public(name), "known": list(known)}
+    return PydanticCustomError("not_known", "is not known", told)
 
 
 class Section(BaseModel):
