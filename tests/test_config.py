@@ -368,11 +368,15 @@ def test_what_is_given_stays_as_it_is_written_and_where_it_stands() -> None:
     study = {key: default()[key] for key in ("data", "classes", "seed", "study")}
     study["crop"] = {"png_size": 64, "margin": 0}
     study["figures"] = {"font_size": 7}
+    shares = {"test": {"viral": 1, "normal": 2, "bacterial": 0}}
+    study["data"]["sources"][2]["phantom"] = {"shares": shares}
     complete = config.validate(study)
     assert list(complete)[:6] == ["data", "classes", "seed", "study", "crop", "figures"]
     assert repr(complete["crop"]) == "{'png_size': 64, 'margin': 0}"
     assert repr(complete["figures"]["font_size"]) == "7"
+    # The generator's own defaults are left to it.
     assert complete["data"]["sources"][1]["phantom"] == {"images": 64}
+    assert repr(complete["data"]["sources"][2]["phantom"]) == repr({"shares": shares})
 
 
 def test_generator_gets_its_defaults() -> None:

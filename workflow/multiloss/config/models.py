@@ -276,6 +276,8 @@ class ClassShares(Section):
 class Shares(Section):
     """Shares of the classes in the two folders; by default those of the published set."""
 
+    only_given = True
+
     train: ClassShares = ClassShares(normal=1349, bacterial=2538, viral=1345)
     """Of the train folder, and of a source of lungs for training."""
     test: ClassShares = ClassShares(normal=234, bacterial=242, viral=148)
