@@ -71,6 +71,11 @@ LUNGS_TEST = SOURCE | {"name": "lungs2", "role": "lungs_test"}
         ("splits.ratios", {"train": 0.7, "val": 0.1, "ensemle": 0.2}, ["'ensemble'"]),
         # losses and their parameters
         ("classification.losses", ["cce", "focl"], ["'focl'", "did you mean 'focal'"]),
+        (
+            "classification.losses",
+            ["cce", {"name": "focl", "gamma": 3}],
+            ["losses.1: 'focl' is not known", "did you mean 'focal'"],
+        ),
         ("segmentation.losses", ["bce", "tverski", "focal"], ["'tverski'", "'tversky'"]),
         ("segmentation.losses", ["bce", "hinge", "focal"], ["segmentation.losses", "'hinge'"]),
         ("classification.losses", ["cce", {"name": "focal", "gama": 2}], ["'gama'", "'gamma'"]),
@@ -143,7 +148,7 @@ LUNGS_TEST = SOURCE | {"name": "lungs2", "role": "lungs_test"}
         # names of files
         ("study", "con", ["study", "'con'", "Windows"]),
         ("study", "a.", ["study", "'a.'", "an end"]),
-        ("study", "a" * 65, ["study", "longer than 64"]),
+        ("study", "a" * 101, ["study", "longer than 100"]),
         ("data.sources.0.name", "nul.2", ["data.sources.0.name", "Windows"]),
         ("data.sources.0.name", "Phantom-Lungs-Test", ["two sources"]),
         ("classification.losses", ["cce", {"name": "focal", "as": "aux"}], ["'aux'", "Windows"]),
@@ -225,6 +230,38 @@ def test_whole_configuration_that_is_not_there_is_told_with_its_place() -> None:
     assert "key 'study' is missing: give it in" in complaint({})
     assert "`config:` of the module" in complaint({})
     assert "not of type 'object'" in complaint(None)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "study",
+        "seed",
+        "classes",
+        "images.channels",
+        "splits.test",
+        "classification.losses",
+        "classification.training.monitor",
+        "classification.class_weights",
+        "data.sources.0",
+        "data.sources.0.name",
+        "data.sources.0.role",
+        "data.sources.0.layout",
+        "data.sources.0.sha256",
+        "data.sources.0.phantom.train",
+        "figures",
+        "ablations",
+        "ensembles.methods",
+        "ensembles.top_k",
+        "ensembles.model_level.loss",
+        "significance.baseline",
+    ],
+)
+@pytest.mark.parametrize(
+    "value", ["https://u:hunter2@h/x", ["https://u:hunter2@h/x"], {"url": "ftp://u:hunter2@h/x"}]
+)
+def test_no_message_shows_a_password(path: str, value: Any) -> None:
+    assert "hunter2" not in complaint(changed(path, value))
 
 
 def test_misspelt_key_is_told_before_the_one_that_is_missing_and_deep_ones_first() -> None:
@@ -331,11 +368,15 @@ def test_what_is_given_stays_as_it_is_written_and_where_it_stands() -> None:
     study = {key: default()[key] for key in ("data", "classes", "seed", "study")}
     study["crop"] = {"png_size": 64, "margin": 0}
     study["figures"] = {"font_size": 7}
+    shares = {"test": {"viral": 1, "normal": 2, "bacterial": 0}}
+    study["data"]["sources"][2]["phantom"] = {"shares": shares}
     complete = config.validate(study)
     assert list(complete)[:6] == ["data", "classes", "seed", "study", "crop", "figures"]
     assert repr(complete["crop"]) == "{'png_size': 64, 'margin': 0}"
     assert repr(complete["figures"]["font_size"]) == "7"
+    # The generator's own defaults are left to it.
     assert complete["data"]["sources"][1]["phantom"] == {"images": 64}
+    assert repr(complete["data"]["sources"][2]["phantom"]) == repr({"shares": shares})
 
 
 def test_generator_gets_its_defaults() -> None:

@@ -181,6 +181,21 @@ def test_a_variant_that_cannot_be_is_refused_in_one_line(losses, words) -> None:
     assert "\n" not in message and all(word in message for word in words), message
 
 
+@pytest.mark.parametrize(
+    "name",
+    ["", "a/b", "a\\b", "a:b", "a\nb", "a\x7f", "a?", "{a}", ".a", "a.", "a ", " a", "con", "NUL.x"]
+    + ["lpt1", "a" * 101],
+)
+def test_a_name_that_some_file_system_cannot_keep(name) -> None:
+    assert study.fault_of_file_name(name)
+    assert study.fault_of_name(name, "focal", ["focal"]) == study.fault_of_file_name(name)
+
+
+@pytest.mark.parametrize("name", ["a", "a.b", "focal_3", "console", "com", "lpt10", "a b", "ä"])
+def test_a_name_that_every_file_system_keeps(name) -> None:
+    assert study.fault_of_file_name(name) == ""
+
+
 def test_models_table_reads_back_as_it_was_written(tmp_path: Path) -> None:
     models = Study(validated(["cce", FOCAL_3], ablations=["without_crop"])).models
     path = tmp_path / "models.csv"

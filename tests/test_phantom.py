@@ -192,6 +192,10 @@ def test_the_layout_reader_understands_the_archives(
             assert record.image_id.startswith(record.patient_id)
 
 
+def test_shares_of_the_configuration_are_those_of_the_kinds() -> None:
+    assert [list(shares) for shares in PUBLISHED.values()] == [list(KINDS), list(KINDS)]
+
+
 def test_unknown_role_and_kind(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="role 'lungs'"):
         write_archive(SMALL, "lungs", 1, tmp_path / "x.zip")

@@ -326,8 +326,10 @@ def variant_name(entry: Mapping[str, Any]) -> str:
 
 def fault_of_file_name(name: str) -> str:
     """Why some file system cannot keep a file or folder of that name, or an empty text."""
-    if not name or len(name) > 64:
-        return "it has no letter" if not name else "it is longer than 64 letters"
+    if not name:
+        return "it has no letter"
+    if len(name) > 100:
+        return "it is longer than 100 letters"
     unfit = re.search(r'[\x00-\x1f\x7f-\x9f<>:"/\\|?*{}]', name)
     if unfit:
         return f"{unfit[0]!r} is in no file's name"

@@ -48,7 +48,8 @@ def resolved(config: "StudyConfig") -> "StudyConfig":
 def fault_of_source(source: "Source", layouts: list[str]) -> str:
     """What is wrong with a source, or an empty text."""
     if source.layout not in layouts:
-        return f"layout '{source.layout}' is not known; {_hint(source.layout, layouts)}"
+        name = addresses.public(source.layout)
+        return f"layout '{name}' is not known; {_hint(name, layouts)}"
     if (source.layout == "phantom") != (source.url == "phantom"):
         return "layout and url must both be 'phantom', or neither"
     for key in ("url", "masks_url"):
@@ -122,6 +123,7 @@ def _check_names(config: "StudyConfig") -> None:
     }
     for key, name in wanted.items():
         if name is not None and name not in variants:
+            name = addresses.public(name)
             raise UserError(
                 f"config: {key}: '{name}' is not in classification.losses; {_hint(name, variants)}"
             )

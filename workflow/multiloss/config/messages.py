@@ -95,12 +95,17 @@ def _message(error: Mapping[str, Any], key: str, model: type[Section]) -> str:
         return f"key '{key}' is missing{'' if len(error['loc']) > 1 else _WHERE}"
     if kind == "fault":
         return f"{key}: {context['text']}"
-    if "://" in str(value):  # there may be a password in it
-        return f"{key}: its value does not fit '{'type' if kind in _TYPES else kind}' of the schema"
-    if kind in ("literal_error", "not_known"):
-        names = context.get("names") or re.findall("'([^']*)'", context["expected"])
-        return f"{key}: {_quoted(value)} is not known; {_hint(value, names)}"
-    shown = _shortened(repr(value))
+    if kind == "not_known":
+        name, known = context["name"], context["known"]
+        return f"{key}: {name!r} is not known; {_hint(name, known)}"
+    # There may be a password in an address.
+    secret = "://" in str(value)
+    if secret and kind in _TYPES:
+        return f"{key}: its value does not fit 'type' of the schema: '{_TYPES[kind]}'"
+    shown = "its value" if secret else _shortened(repr(value))
+    if kind == "literal_error":
+        choices = re.findall("'([^']*)'", context["expected"])
+        return f"{key}: {shown} is not known; {_hint(value, choices)}"
     if kind in _TYPES:
         return f"{key}: {shown} is not of type '{_TYPES[kind]}'{_quotes(kind, value)}"
     if kind == "too_short":
@@ -134,16 +139,12 @@ def _quotes(kind: str, value: Any) -> str:
     return ""
 
 
-def _shortened(text: str) -> str:
-    return text if len(text) <= 120 else f"{text[:117]}..."
-
-
-def _quoted(value: Any) -> str:
-    return f"'{_shortened(str(value))}'" if not isinstance(value, str) else _shortened(repr(value))
+def _shortened(text: str, length: int = 120) -> str:
+    return text if len(text) <= length else f"{text[: length - 3]}..."
 
 
 def _hint(word: Any, known: list[str]) -> str:
-    return did_you_mean(word, known) or _shortened(f"known: {', '.join(known)}")
+    return did_you_mean(word, known) or _shortened(f"known: {', '.join(known)}", 180)
 
 
 def _section_at(model: type[Section], path: Iterable[str | int]) -> type[Section]:

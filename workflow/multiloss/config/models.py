@@ -154,7 +154,7 @@ class LossEntry(Section):
         if not isinstance(name, str):
             return given
         if name not in catalog:
-            raise not_known(catalog)
+            raise not_known(name, catalog)
         return {"name": name, **catalog[name], **given}
 
     @model_validator(mode="after")
@@ -275,6 +275,8 @@ class ClassShares(Section):
 
 class Shares(Section):
     """Shares of the classes in the two folders; by default those of the published set."""
+
+    only_given = True
 
     train: ClassShares = ClassShares(normal=1349, bacterial=2538, viral=1345)
     """Of the train folder, and of a source of lungs for training."""

@@ -8,7 +8,7 @@ from typing import Annotated, Any, ClassVar, NamedTuple, TypeVar
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, GetJsonSchemaHandler
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
-from multiloss import study
+from multiloss import addresses, study
 
 
 def fault(text: str) -> PydanticCustomError:
@@ -21,9 +21,10 @@ def unfit(text: str) -> PydanticCustomError:
     return PydanticCustomError("unfit", "{text}", {"text": text})
 
 
-def not_known(names: Iterable[str]) -> PydanticCustomError:
-    """The value is none of these names."""
-    return PydanticCustomError("not_known", "is not known", {"names": list(names)})
+def not_known(name: str, known: Iterable[str]) -> PydanticCustomError:
+    """A name that is none of the known ones."""
+    told = {"name": addresses.public(name), "known": list(known)}
+    return PydanticCustomError("not_known", "is not known", told)
 
 
 class Section(BaseModel):
@@ -77,7 +78,7 @@ class OneOf:
     def check(self, name: str) -> str:
         known = self.names()
         if name not in known:
-            raise not_known(known)
+            raise not_known(name, known)
         return name
 
     def __get_pydantic_core_schema__(self, source: Any, handler: Callable) -> CoreSchema:
