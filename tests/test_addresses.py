@@ -150,3 +150,10 @@ def test_configuration_names_the_key_and_shows_no_secret(root, key, value, words
     with pytest.raises(UserError, match=f"{key}: .*{words}") as caught:
         validate(config)
     assert "hunter2" not in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_list_on_this_machine_stands_for_its_folder(tmp_path):
+    (tmp_path / "images.CSV").touch()
+    assert addresses.of_table(str(tmp_path / "images.CSV")) == str(tmp_path)
+    for url in ("https://host/images.csv", str(tmp_path), str(tmp_path / "other.csv")):
+        assert addresses.of_table(url) == url

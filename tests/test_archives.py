@@ -574,3 +574,21 @@ def test_real_archives(shared_data, tmp_path):
     archives.unpack(shared_data / "ChestXRay2017-mini.zip", tmp_path / "out")
     names = [path.name for path in (tmp_path / "out").rglob("*") if path.is_file()]
     assert len(names) == 1140 and all(name.endswith(".jpeg") for name in names)
+
+
+def test_folders_are_linked_and_not_mixed_with_archives(tmp_path):
+    for name in ("images", "masks"):
+        (tmp_path / name).mkdir()
+    packed = zip_of(tmp_path / "x.zip", {"a.png": b"one"})
+    for _ in range(2):  # again over what is there
+        archives.place("mine", [tmp_path / "images", tmp_path / "masks"], tmp_path / "out")
+    assert (tmp_path / "out/linked").resolve() == tmp_path / "images"
+    assert (tmp_path / "out/linked_masks").resolve() == tmp_path / "masks"
+    with pytest.raises(UserError, match="^source 'mine': .* both be archives or both be folders"):
+        archives.place("mine", [tmp_path / "images", packed], tmp_path / "mixed")
+    assert not (tmp_path / "mixed").exists()
+    archives.place("mine", [packed], tmp_path / "unpacked")
+    assert (tmp_path / "unpacked/a.png").read_bytes() == b"one"
+    (tmp_path / "bad.zip").write_bytes(b"PK")
+    with pytest.raises(archives.ArchiveError, match="^source 'mine': bad.zip"):
+        archives.place("mine", [tmp_path / "bad.zip"], tmp_path / "bad")

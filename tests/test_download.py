@@ -730,3 +730,30 @@ def test_script_generates_phantoms_the_same_each_time(run_script):
         Path("data/sources/own"), {"name": "own", "layout": "phantom", "role": "lungs_train"}
     )
     assert len(found.records) == 4 and not found.rejections
+
+
+def test_provenance_by_hand(tmp_path):
+    (tmp_path / "a.archive").touch()
+    source = {"name": "cxr", "role": "lungs_train", "layout": "shenzhen", "sha256": DIGEST}
+    archive = download.Fetched(tmp_path / "a.archive", DIGEST, 5)
+    parts = {
+        "": ("https://u:hunter2@host/a.zip?token=hunter2", DIGEST, archive),
+        "masks_": (str(tmp_path), None, download.Fetched(tmp_path, None, 0)),
+    }
+    assert download.provenance(source, {"license": "CC0"}, parts) == {
+        "name": "cxr",
+        "role": "lungs_train",
+        "layout": "shenzhen",
+        "license": "CC0",
+        "url": "https://host/a.zip",
+        "sha256": DIGEST,
+        "size": 5,
+        "verified": "known",
+        "masks_url": str(tmp_path),
+        "masks_sha256": None,
+        "masks_size": 0,
+        "masks_verified": "folder",
+    }
+    for layout, verified in (("shenzhen", "recorded"), ("phantom", "generated")):
+        record = download.provenance(source | {"layout": layout}, {}, {"": ("x", None, archive)})
+        assert record["verified"] == verified

@@ -517,3 +517,18 @@ def test_speed_and_no_tensorflow() -> None:
         check=True,
     )
     assert done.stdout.strip() == "[]"
+
+
+def test_class_shares_and_scaled_models_where_they_are_asked_for() -> None:
+    assert evaluation.class_shares(["b", "a", "b", "b"], ["a", "b", "c"]).tolist() == [
+        0.25,
+        0.75,
+        0,
+    ]
+    found, models = study(("cce", "focal"))
+    same, entries = evaluation.with_scaled(found, models, {"temperature_scaling": False})
+    assert same.models == found.models and entries == models
+    more, entries = evaluation.with_scaled(found, models, {"temperature_scaling": True})
+    scaled, added, _ = evaluation.with_temperatures(found, models)
+    assert more.models == [*found.models, *scaled.models] == list(entries)
+    assert entries == models | added

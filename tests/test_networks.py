@@ -408,3 +408,16 @@ def test_segmenters_share_one_graph_and_keep_their_own_weights(segmenter, images
         alone = prediction.forward(model, 4)(batch)[..., 0]
         np.testing.assert_array_equal(found[name], alone)
     assert not np.array_equal(found["bce"], found["focal"])
+
+
+def test_only_train_and_val_images_have_labels():
+    manifest = pd.DataFrame(
+        {"split": ["train", "test", "val", "ensemble", "train"], "label": list("babba")}
+    )
+    labels, train, val = classifier.training_labels(manifest, ["a", "b"])
+    assert labels.tolist() == [1, -1, 1, -1, 0]
+    assert (train.tolist(), val.tolist()) == ([0, 4], [2])
+    balanced = classifier.weights_of("balanced", np.array([0, 0, 0, 1]), 2)
+    np.testing.assert_allclose(balanced, [4 / 6, 2], rtol=1e-6)
+    assert classifier.weights_of("none", np.array([0, 0, 0, 1]), 2).tolist() == [1, 1]
+    assert balanced.dtype == np.float32

@@ -228,3 +228,33 @@ def test_script_takes_each_replicate_apart(root, monkeypatch, tmp_path):
     assert found["ensemble"].unique().tolist() == [
         "best_single-r0", "simple_average-top3-r0", "best_single-r1", "simple_average-top3-r1",
     ]  # fmt: skip
+
+
+def test_replicates_are_judged_apart_and_listed_one_below_the_other():
+    runs = [simulated.predictions(0, models=4, replicate=replicate) for replicate in (0, 1)]
+    models = {
+        name: study.Model(name, "single", "loss", "loss", replicate=replicate)
+        for replicate, run in enumerate(runs)
+        for name in run.models
+    }
+    for replicate in (0, 1):
+        name = f"simple_average-top3-r{replicate}"
+        models[name] = study.Model(
+            name, "ensemble", "simple_average-top3", "", replicate=replicate,
+            method="simple_average", k=3, level="prediction",
+        )  # fmt: skip
+    # The same images; runs of one loss are neighbours, as in the config's order they need not be.
+    p = np.concatenate([runs[0].p, runs[1].p])[[0, 4, 1, 5, 2, 6, 3, 7]]
+    names = [name for pair in zip(*(run.models for run in runs), strict=True) for name in pair]
+    singles = Predictions(runs[0].rows, names, runs[0].classes, p)
+    ensembles = [name for name in models if models[name].kind == "ensemble"]
+    found = optimism.tables(singles, models, ensembles, OPTIONS, 1, FEW)
+    for replicate, run in enumerate(runs):
+        made = study.entries([models[ensembles[replicate]]])
+        alone = optimism.table(
+            Predictions(singles.rows, run.models, run.classes, run.p), made, OPTIONS, 1, FEW,
+            replicate,
+        )  # fmt: skip
+        part = found[found["replicate"] == replicate].reset_index(drop=True)
+        pd.testing.assert_frame_equal(part, alone)
+    assert found["replicate"].is_monotonic_increasing

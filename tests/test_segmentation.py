@@ -69,3 +69,36 @@ def test_summary_by_hand():
     assert summary.loc["val", "dice_ci_low"] >= 0.5
     assert summary.loc["test", "dice_ci_low"] == pytest.approx(0.6)
     assert list(summary["n"]) == [3, 3] and summary["selected"].all()
+
+
+def test_failed_segmenters_come_last_in_the_summary():
+    table = scores(bce={"val": [0.5, 0.7, 0.9], "test": [0.6, 0.6, 0.6]})
+    summary = segmentation_scores.summarise(table, ["focal", "bce"], ["bce"], 10, 1, 0.95)
+    assert list(zip(summary["loss"], summary["split"], summary["n"], strict=True)) == [
+        ("bce", "val", 3),
+        ("bce", "test", 3),
+        ("focal", "val", 0),
+        ("focal", "test", 0),
+    ]
+    assert summary["dice"].isna().tolist() == [False, False, True, True]
+    assert summary["selected"].tolist() == [True, True, False, False]
+
+
+def test_cases_are_the_best_the_median_and_the_worst_of_the_test_images():
+    dice_of = {"a": 0.9, "b": 0.5, "c": 0.9, "d": 0.1, "e": 0.7}
+    table = pd.DataFrame(
+        [("and_top2", "test", name, dice, row) for row, (name, dice) in enumerate(dice_of.items())]
+        + [("and_top2", "val", "v", 1.0, 7), ("bce", "test", "a", 1.0, 0)],
+        columns=["loss", "split", "image_id", "dice", "row"],
+    )
+    found = segmentation.cases(table, segmentation.name_of_and(["bce", "focal"]), 2)
+    # Best first: a, c (equal, by image_id), e, b, d.
+    assert found.to_dict("list") == {
+        "case": ["best", "best", "median", "median", "worst", "worst"],
+        "image_id": ["a", "c", "e", "b", "d", "b"],
+        "dice": [0.9, 0.9, 0.7, 0.5, 0.1, 0.5],
+        "index": [0, 1, 2, 3, 4, 5],
+        "row": [0, 2, 4, 1, 3, 1],
+    }
+    one = segmentation.cases(table[table["image_id"] == "b"], "and_top2", 2)
+    assert one["case"].tolist() == ["best", "median", "worst"]

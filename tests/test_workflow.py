@@ -193,6 +193,14 @@ def test_changed_loss_parameter_trains_that_loss_alone(complete: Path) -> None:
     assert jobs["figure"] == len(drawn - untouched)
 
 
+def test_training_starts_from_one_encoder_file(finished: Path) -> None:
+    done = snakemake(finished, "--detailed-summary", "--configfile", SMALLEST)
+    head, *rows = (line.split("\t") for line in done.stdout.splitlines())
+    of_file = {row[0]: row[head.index("input-file(s)")].split(",") for row in rows}
+    networks = [name for name in of_file[f"{RESULTS}/models/cce/0.keras"] if ".keras" in name]
+    assert networks == [f"{RESULTS}/segmentation/encoder.keras"]
+
+
 def test_changed_look_draws_figures_and_report_only(complete: Path) -> None:
     jobs = planned(complete, "--configfile", study(complete, figures={"dpi": 100}))
     figures = len(list((complete / RESULTS / "figures").glob("*.png")))
@@ -356,6 +364,7 @@ def test_slurm_gets_short_jobs_together(tmp_path: Path) -> None:
         "predict",
         "gradcam",
         "all",
+        "models",
         "rank",
         "ensemble_tables",
         "seed_ensemble",

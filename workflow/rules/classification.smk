@@ -46,21 +46,16 @@ rule train:
         runtime=runtime_of("training"),
         gpu=gpus_of("training"),
     params:
-        name=lambda wildcards: study.OF_VARIANT.format(**wildcards),
-        loss=lambda wildcards: STUDY.variants[wildcards.variant].loss,
-        class_weights=lambda wildcards: STUDY.variants[wildcards.variant].class_weights,
+        name=run_name,
+        loss=of_variant("loss"),
+        class_weights=of_variant("class_weights"),
         classes=config["classes"],
         backbone=config["classification"]["backbone"],
-        training=lambda wildcards: STUDY.variants[wildcards.variant].training,
-        augmentation=lambda wildcards: STUDY.variants[wildcards.variant].augmentation,
+        training=of_variant("training"),
+        augmentation=of_variant("augmentation"),
         seed=config["seed"],
         tensorflow_threads=threads_of("training"),
-        code=code_of(
-            "train.py",
-            losses=lambda wildcards: [
-                ("classification", STUDY.variants[wildcards.variant].loss["name"])
-            ],
-        ),
+        code=code_of("train.py", losses=loss_of_variant),
     message:
         "Training classifier {wildcards.variant}, replicate {wildcards.replicate}"
     script:

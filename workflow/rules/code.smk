@@ -22,6 +22,18 @@ def code_of(script, instead=None, also=None, losses=None):
     return digest
 
 
+def loss_of_variant(wildcards):
+    return [("classification", STUDY.variants[wildcards.variant].loss["name"])]
+
+
+def loss_of_heads(wildcards):
+    return [("classification", config["ensembles"]["model_level"]["loss"])]
+
+
+def loss_of_segmenter(wildcards):
+    return [("segmentation", wildcards.segmentation_loss)]
+
+
 def what_fetches(wildcards):
     """What is fetched is what its digest says; code decides on what is drawn and unpacked."""
     drawn = SOURCES[wildcards.source]["layout"] == "phantom"

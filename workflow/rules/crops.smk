@@ -25,7 +25,7 @@ rule mask:
         tensorflow_threads=threads_of("prediction"),
         code=code_of("mask.py"),
     message:
-        "Masking the lungs of all classification images"
+        "Segmenting the lungs of all classification images"
     script:
         "../scripts/mask.py"
 
@@ -55,6 +55,6 @@ rule crop:
         keep_whole=any(not variant.crop for variant in STUDY.variants.values()),
         code=code_of("crop.py"),
     message:
-        "Cropping all images to their lungs"
+        "Cropping all images to the lungs"
     script:
         "../scripts/crop.py"

@@ -18,10 +18,7 @@ rule download:
     params:
         source=fetched,
         content=local_content,
-        # Only generated images depend on the seed; another one downloads nothing again.
-        seed=lambda wildcards: (
-            config["seed"] if SOURCES[wildcards.source]["layout"] == "phantom" else None
-        ),
+        seed=seed_of_source,
         code=code_of("download.py", instead=what_fetches),
     message:
         "Fetching and unpacking {wildcards.source}"
@@ -84,7 +81,7 @@ rule splits:
         seed=config["seed"],
         code=code_of("splits.py"),
     message:
-        "Dividing the patients"
+        "Assigning the patients to splits"
     script:
         "../scripts/splits.py"
 
@@ -115,6 +112,6 @@ rule leakage:
         strict=config["data"]["strict_leakage"],
         code=code_of("leakage.py"),
     message:
-        "Looking for patients and images on two sides"
+        "Checking for patients and images in more than one split"
     script:
         "../scripts/leakage.py"

@@ -18,7 +18,7 @@ rule rank:
         mem_mb=memory_of("analysis"),
         runtime=runtime_of("analysis"),
     params:
-        models=lambda wildcards: entries_of(models_of(["single"], wildcards.replicate)),
+        models=entries_of_replicate("single"),
         classes=config["classes"],
         code=code_of("rank.py"),
     message:
@@ -51,7 +51,7 @@ rule features:
         tensorflow_threads=threads_of("prediction"),
         code=code_of("features.py"),
     message:
-        "Computing the features of the best models of replicate {wildcards.replicate} once"
+        "Extracting features of the best models of replicate {wildcards.replicate}"
     script:
         "../scripts/features.py"
 
@@ -79,7 +79,6 @@ rule model_level:
         runtime=runtime_of("training"),
         gpu=gpus_of("training"),
     params:
-        k=lambda wildcards: int(wildcards.k),
         loss={"name": config["ensembles"]["model_level"]["loss"]},
         filters=config["ensembles"]["model_level"]["filters"],
         training=config["ensembles"]["model_level"]["training"],
@@ -87,14 +86,9 @@ rule model_level:
         classes=config["classes"],
         seed=config["seed"],
         tensorflow_threads=threads_of("training"),
-        code=code_of(
-            "model_level.py",
-            losses=lambda wildcards: [
-                ("classification", config["ensembles"]["model_level"]["loss"])
-            ],
-        ),
+        code=code_of("model_level.py", losses=loss_of_heads),
     message:
-        "Training the model-level ensemble of {wildcards.k}, replicate {wildcards.replicate}"
+        "Training the model-level ensemble of the top {wildcards.k}, replicate {wildcards.replicate}"
     script:
         "../scripts/model_level.py"
 
@@ -127,7 +121,7 @@ rule ensemble:
         runtime=runtime_of("analysis"),
     params:
         classes=config["classes"],
-        ensembles=lambda wildcards: ensembles_of(wildcards.replicate),
+        ensembles=entries_of_replicate("ensemble"),
         options=config["ensembles"]["options"],
         folds=config["ensembles"]["folds"],
         resamples=config["evaluation"]["resamples"],
@@ -135,16 +129,14 @@ rule ensemble:
         seed=config["seed"],
         code=code_of("ensemble.py"),
     message:
-        "Combining the models of replicate {wildcards.replicate}"
+        "Building the ensembles of replicate {wildcards.replicate}"
     script:
         "../scripts/ensemble.py"
 
 
 rule seed_ensemble:
     input:
-        predictions=lambda wildcards: predictions_of(
-            STUDY.models[study.OF_SEEDS.format(**wildcards)].members
-        ),
+        predictions=averaged_seeds,
     output:
         predictions=RESULTS / f"predictions/{study.OF_SEEDS}.csv",
     log:

@@ -43,7 +43,7 @@ rule evaluate:
         seed=config["seed"],
         code=code_of("evaluate.py"),
     message:
-        "Judging every model, with intervals by patient"
+        "Computing metrics with confidence intervals"
     script:
         "../scripts/evaluate.py"
 
@@ -78,7 +78,7 @@ rule significance:
         seed=config["seed"],
         code=code_of("significance.py"),
     message:
-        "Testing the differences between models, paired and by patient"
+        "Running paired significance tests"
     script:
         "../scripts/significance.py"
 
@@ -125,7 +125,7 @@ rule calibration:
         seed=config["seed"],
         code=code_of("calibration.py"),
     message:
-        "Measuring how far probabilities can be trusted"
+        "Measuring calibration"
     script:
         "../scripts/calibration.py"
 
@@ -165,7 +165,7 @@ rule replicates:
         seed=config["seed"],
         code=code_of("replicates.py"),
     message:
-        "Separating losses from seeds"
+        "Comparing losses over seeds"
     script:
         "../scripts/replicates.py"
 
@@ -198,7 +198,7 @@ rule diversity:
         seed=config["seed"],
         code=code_of("diversity.py"),
     message:
-        "Measuring whether the models err on the same images"
+        "Measuring the agreement of the models' errors"
     script:
         "../scripts/diversity.py"
 
@@ -234,6 +234,6 @@ rule optimism:
         seed=config["seed"],
         code=code_of("optimism.py"),
     message:
-        "Measuring how much the published protocol flatters (not a result)"
+        "Measuring the optimism of the published protocol (not a result)"
     script:
         "../scripts/optimism.py"

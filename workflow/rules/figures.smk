@@ -8,7 +8,7 @@ rule figure:
         png=report(
             RESULTS / "figures/{figure}.png",
             caption="../report/figure.rst",
-            category=lambda wildcards: figure_of(wildcards).category,
+            category=of_figure("category"),
             labels=lambda wildcards: {"figure": figure_of(wildcards).title},
         ),
         svg=RESULTS / "figures/{figure}.svg",
@@ -24,8 +24,8 @@ rule figure:
         mem_mb=memory_of("analysis"),
         runtime=runtime_of("analysis"),
     params:
-        draw=lambda wildcards: figure_of(wildcards).draw,
-        params=lambda wildcards: figure_of(wildcards).params,
+        draw=of_figure("draw"),
+        params=of_figure("params"),
         style=config["figures"],
         # For `snakemake --report`. What is derived of an output is no reason to draw it again.
         caption=lambda wildcards, output: figure_of(wildcards).caption,

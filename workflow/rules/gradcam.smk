@@ -40,7 +40,7 @@ rule gradcam:
         tensorflow_threads=threads_of("prediction"),
         code=code_of("gradcam.py"),
     message:
-        "Explaining {wildcards.model} on the test images"
+        "Computing Grad-CAM maps of {wildcards.model}"
     script:
         "../scripts/gradcam.py"
 
@@ -56,7 +56,7 @@ rule localisation:
             RESULTS / "tables/localisation.csv",
             caption="../report/localisation.rst",
             category="Tables",
-            labels={"table": "Where the heat lies"},
+            labels={"table": "Grad-CAM localisation"},
         ),
     log:
         LOGS / "localisation.log",
@@ -79,6 +79,6 @@ rule localisation:
         seed=config["seed"],
         code=code_of("localisation.py"),
     message:
-        "Measuring where the heat lies"
+        "Measuring the localisation of Grad-CAM maps"
     script:
         "../scripts/localisation.py"

@@ -1,6 +1,11 @@
 # Input functions: what a job needs, by its wildcards.
 
 
+def seed_of_source(wildcards):
+    """Generated images alone depend on the seed; another one downloads nothing again."""
+    return config["seed"] if SOURCES[wildcards.source]["layout"] == "phantom" else None
+
+
 def local_content(wildcards):
     """What lies on this machine of a source: other archives and images are noticed, and read.
 
@@ -87,6 +92,16 @@ def segmentation_loss(wildcards):
     return losses[wildcards.segmentation_loss]
 
 
+def of_variant(part):
+    """A params function: one part of what a variant is, such as its loss."""
+    return lambda wildcards: getattr(STUDY.variants[wildcards.variant], part)
+
+
+def run_name(wildcards):
+    """The name of a training run."""
+    return study.OF_VARIANT.format(**wildcards)
+
+
 def training_images(wildcards):
     """Crops, or the whole images for the ablation without crop."""
     crop = STUDY.variants[wildcards.variant].crop
@@ -105,13 +120,23 @@ def of_replicate(kinds, levels=(None,)):
     )
 
 
-def ensembles_of(replicate):
-    """The ensembles of a replicate by name, as the scripts take them."""
-    return entries_of(models_of(["ensemble"], replicate=replicate))
+def entries_of_replicate(kind):
+    """A params function: what the models of a kind and replicate are, by name."""
+    return lambda wildcards: entries_of(models_of([kind], replicate=wildcards.replicate))
+
+
+def averaged_seeds(wildcards):
+    """The predictions that an ensemble of seeds averages."""
+    return predictions_of(STUDY.models[study.OF_SEEDS.format(**wildcards)].members)
 
 
 def figure_of(wildcards):
     return FIGURES[wildcards.figure]
+
+
+def of_figure(part):
+    """A params function: one part of a figure's entry in the catalogue."""
+    return lambda wildcards: getattr(figure_of(wildcards), part)
 
 
 def figure_inputs(wildcards):

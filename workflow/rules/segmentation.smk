@@ -21,7 +21,7 @@ rule encoder_weights:
         encoder_weights=addresses.identity(config["segmentation"]["encoder_weights"]),
         code=code_of("encoder_weights.py", instead=lambda wildcards: []),
     message:
-        "Fetching the weights that the encoders start with"
+        "Fetching the encoders' initial weights"
     script:
         "../scripts/encoder_weights.py"
 
@@ -47,7 +47,7 @@ rule lungs:
         size=config["segmentation"]["image_size"],
         code=code_of("lungs.py"),
     message:
-        "Decoding the lung images and masks once"
+        "Decoding the lung images and masks"
     script:
         "../scripts/lungs.py"
 
@@ -77,17 +77,13 @@ rule train_segmenter:
     params:
         loss=segmentation_loss,
         backbone=config["segmentation"]["backbone"],
-        encoder_weights=addresses.identity(config["segmentation"]["encoder_weights"]),
         decoder_filters=config["segmentation"]["decoder_filters"],
         image_size=config["segmentation"]["image_size"],
         training=config["segmentation"]["training"],
         augmentation=config["segmentation"]["augmentation"],
         seed=config["seed"],
         tensorflow_threads=threads_of("training"),
-        code=code_of(
-            "train_segmenter.py",
-            losses=lambda wildcards: [("segmentation", wildcards.segmentation_loss)],
-        ),
+        code=code_of("train_segmenter.py", losses=loss_of_segmenter),
     message:
         "Training the lung segmenter with loss {wildcards.segmentation_loss}"
     script:
@@ -156,6 +152,6 @@ rule segmentation_scores:
         seed=config["seed"],
         code=code_of("segmentation_scores.py"),
     message:
-        "Averaging the scores of the lung segmenters"
+        "Summarising the scores of the lung segmenters"
     script:
         "../scripts/segmentation_scores.py"

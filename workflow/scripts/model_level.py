@@ -27,13 +27,14 @@ def main(snakemake) -> None:
     weights = classifier.weights_of(params.class_weights, labels[train], len(params.classes))
 
     ranking = pd.read_csv(snakemake.input.ranking)
-    members = selection.members(ranking, params.k)
+    k = int(snakemake.wildcards.k)
+    members = selection.members(ranking, k)
     lost = selection.failed(ranking, members)
     folder = Path(snakemake.input.features)
     stored = [folder / f"{member}.npy" for member in members]
     records.check(stored)
     features = [read_array(path, len(manifest)) for path in stored]
-    seed = derive(params.seed, "model_level", params.k, snakemake.wildcards.replicate)
+    seed = derive(params.seed, "model_level", k, snakemake.wildcards.replicate)
     head = model_level.build_head(
         [array.shape[1:] for array in features], params.filters, len(params.classes), seed
     )
