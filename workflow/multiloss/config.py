@@ -270,7 +270,7 @@ def _check_consistency(config: Mapping[str, Any]) -> None:
                 f"config: ensembles.top_k: {k} members asked for, but classification.losses has "
                 f"{len(names)}"
             )
-    known = list(ensembles.method_names())
+    known = list(ensembles.methods())
     for method in config["ensembles"]["methods"]:
         if method not in known:
             raise UserError(
