@@ -192,7 +192,11 @@ def test_names_and_lookup() -> None:
     assert len(known) == len(set(known))
     contract = "accuracy balanced_accuracy precision recall f1 mcc kappa auroc auprc log_loss"
     assert set([*contract.split(), "brier", "ece", "f1_macro", "auroc_macro"]) <= set(known)
-    assert metrics.lookup("auroc_a_b", ["b", "a_b"]) == (metrics.CLASS_METRICS["auroc"], 1)
+    assert metrics.lookup("auroc_a_b", ["b", "a_b"]) == (
+        metrics.CLASS_METRICS["auroc"],
+        1,
+        "a_b",
+    )
     assert metrics.title("recall_viral", CLASSES) == "Recall, viral"
     with pytest.raises(UserError, match="unknown metric 'acuracy'"):
         metrics.compute("acuracy", [0, 1], np.eye(2))
@@ -203,11 +207,11 @@ def test_names_and_lookup() -> None:
 @pytest.mark.parametrize(
     ("y", "p", "message"),
     [
-        ([0, 1, 1], np.eye(2), "want y"),
+        ([0, 1, 1], np.eye(2), "expected y_true"),
         ([0, 3], np.eye(2), r"in \[0, 2\)"),
         ([0.0, 1.0], np.eye(2), "class indices"),
         ([0, 1], [[0.5, np.nan], [0.5, 0.5]], "finite"),
-        ([], np.empty((0, 2)), "want y"),
+        ([], np.empty((0, 2)), "expected y_true"),
     ],
 )
 def test_wrong_arrays_are_refused(y: list, p: np.ndarray, message: str) -> None:
