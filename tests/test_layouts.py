@@ -8,7 +8,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from multiloss import archives, layouts
+from multiloss import archives, layouts, references
 from multiloss.errors import UserError
 
 
@@ -67,6 +67,8 @@ def test_every_layout_tells_what_it_is():
     for name in ("kermany", "shenzhen", "montgomery"):
         layout = layouts.get(name)
         assert "doi:" in layout.citation and layout.license and layout.homepage, name
+        assert set(layout.cites) <= set(references.known())
+    assert layouts.get("kermany").citation == references.cited("kermany2018")
 
 
 def test_unknown_layout():

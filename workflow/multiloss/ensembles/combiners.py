@@ -123,7 +123,8 @@ class SimpleAverage(Combiner):
 
 @register("weighted_average", complexity=2, fitted=True, cites=("kraft1988",))
 class WeightedAverage(Combiner):
-    """The mean of the members' probabilities with weights fitted on the ensemble split.
+    """The mean of the members' probabilities, with weights that sequential least squares
+    programming fits on the ensemble split.
 
     p = sum_m w_m p_m with w >= 0, sum w = 1, minimising the log loss -mean log p[y]. SLSQP with
     the analytic gradient from `starts` points: equal weights first, then random ones spread evenly

@@ -30,7 +30,7 @@ from multiloss.report.blocks import (
 )
 from multiloss.report.facts import Estimate, Facts, percent, watched
 from multiloss.report.figures import Figures
-from multiloss.segmentation_scores import SCORES
+from multiloss.segmentation_scores import COMBINED, SCORES
 from multiloss.tables import SPLITS
 
 VERIFIED = {
@@ -325,8 +325,8 @@ def segmentation(facts: Facts, figures: Figures) -> Section:
     if scores.empty:
         blocks.append(Note("The lung segmenters of this study have no scores yet."))
     else:
-        combined = scores[scores["loss"].astype(str).str.startswith("and_")]
-        single = scores[~scores["loss"].astype(str).str.startswith("and_")]
+        combined = scores[scores["loss"].astype(str).str.startswith(COMBINED)]
+        single = scores[~scores["loss"].astype(str).str.startswith(COMBINED)]
         chosen = single[single["selected"].map(is_true)] if "selected" in single else single[:0]
         text = (
             f"One U-Net was trained for each segmentation loss. {_watched(facts)}"
@@ -349,7 +349,7 @@ def segmentation(facts: Facts, figures: Figures) -> Section:
             frame["selected"] = (
                 frame["selected"]
                 .astype(object)
-                .where(~frame["loss"].astype(str).str.startswith("and_"), pd.NA)
+                .where(~frame["loss"].astype(str).str.startswith(COMBINED), pd.NA)
             )
         for metric in SCORES:
             columns = [metric, f"{metric}_ci_low", f"{metric}_ci_high"]
@@ -362,7 +362,7 @@ def segmentation(facts: Facts, figures: Figures) -> Section:
                 "Agreement of predicted and drawn lung masks",
                 "Mean Dice and IoU over images (1 is perfect) with their intervals, and the "
                 "standard deviation between images. The choice was made on the split val; the "
-                "split test only reports. The row that begins with and_ is the combined mask.",
+                "split test only reports. The row that begins with and_top is the combined mask.",
                 frame,
                 [
                     Column("loss", "Loss", code=True),
