@@ -191,9 +191,9 @@ def rejections(
             for p in (first, second)
             for w in (None, weights)
         ]
-        freedom = len(set(patients.tolist())) - len(set(strata.tolist()))
+        df = len(set(patients.tolist())) - len(set(strata.tolist()))
         tested = paired.bootstrap_test(
-            values[1] - values[3], float(values[0][0] - values[2][0]), freedom, "auto"
+            values[1] - values[3], float(values[0][0] - values[2][0]), df, "auto"
         )
         found["paired bootstrap, MCC"].append(tested.p_value)
         for k, label in ((0, "largest"), (2, "smallest")):
@@ -216,10 +216,12 @@ def rejections(
 
 # The two classes named above are the first and the last of CLASS_SIZES.
 METHODS: dict[str, Callable[..., tuple[Array, Array]]] = {
-    "transformed": lambda drawn, value, speed, low, high, freedom: bootstrap.transformed_interval(
-        drawn, value, low, high, freedom
+    "transformed": lambda drawn, value, acceleration, low, high, df: bootstrap.transformed_interval(
+        drawn, value, low, high, df
     ),
-    "bca": lambda drawn, value, speed, *_: bootstrap.bca_interval(drawn, value, speed),
+    "bca": lambda drawn, value, acceleration, *_: bootstrap.bca_interval(
+        drawn, value, acceleration
+    ),
     "percentile": lambda drawn, *_: bootstrap.percentile_interval(drawn),
 }
 
@@ -228,7 +230,7 @@ def coverage(
     world: World, size: Size, signal: float, true: Array, purpose: str
 ) -> dict[str, dict[str, float]]:
     """Share of intervals that hold the true value, by method and metric."""
-    kinds = [metrics.lookup(name, ["0", "1", "2"])[0] for name in SCORED]
+    kinds = [metrics.lookup(name, ["0", "1", "2"]).metric for name in SCORED]
     low, high = [kind.low for kind in kinds], [kind.high for kind in kinds]
     hits: dict[str, list[npt.NDArray[np.bool_]]] = defaultdict(list)
     for rng, (patients, strata, weights) in world.draws(purpose, size.coverage):
@@ -237,10 +239,10 @@ def coverage(
         value = metrics.compute_many(SCORED, sample)[0]
         drawn = metrics.compute_many(SCORED, sample, weights)
         left_out = metrics.compute_many(SCORED, sample, bootstrap.leave_one_out_weights(patients))
-        speed = bootstrap.acceleration(left_out, patients, strata)
-        freedom = len(set(patients.tolist())) - len(set(strata.tolist()))
+        acceleration = bootstrap.acceleration(left_out, patients, strata)
+        df = len(set(patients.tolist())) - len(set(strata.tolist()))
         for method, interval in METHODS.items():
-            ends = interval(drawn, value, speed, low, high, freedom)
+            ends = interval(drawn, value, acceleration, low, high, df)
             hits[method].append((ends[0] <= true) & (true <= ends[1]))
         published = binomial_interval(float(value[1]), len(world.y))
         within = published[0] <= true[1] <= published[1]

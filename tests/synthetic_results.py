@@ -19,7 +19,7 @@ import numpy as np
 import pandas as pd
 from multiloss import config as study_config
 from multiloss import study
-from multiloss.evaluation.families import CALIBRATED
+from multiloss.losses import calibrated
 
 LOSSES = [
     "cce",
@@ -745,7 +745,7 @@ class _Maker:
     def calibration_pairs(self) -> None:
         """Calibrated losses against their plain forms, by seed and over the seeds."""
         rows = []
-        for loss, plain in CALIBRATED.items():
+        for loss, plain in calibrated().items():
             if not {loss, plain} <= set(self.losses):
                 continue
             names = list(self.replicates)

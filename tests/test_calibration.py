@@ -54,11 +54,11 @@ def test_temperature_at_the_edges() -> None:
 def test_prior_correction_by_hand_and_back() -> None:
     p = np.array([[0.5, 0.3, 0.2]])
     uniform, target = np.full(3, 1 / 3), np.array([0.2, 0.2, 0.6])
-    corrected = calibration.correct_prior(p, uniform, target)
+    corrected = calibration.adjust_to_prevalence(p, uniform, target)
     assert corrected[0] == pytest.approx(np.array([0.10, 0.06, 0.12]) / 0.28)
-    assert calibration.correct_prior(corrected, target, uniform) == pytest.approx(p)
-    assert calibration.correct_prior(p, target, target) == pytest.approx(p)
-    assert np.isfinite(calibration.correct_prior(p, [0.5, 0.5, 0.0], target)).all()
+    assert calibration.adjust_to_prevalence(corrected, target, uniform) == pytest.approx(p)
+    assert calibration.adjust_to_prevalence(p, target, target) == pytest.approx(p)
+    assert np.isfinite(calibration.adjust_to_prevalence(p, [0.5, 0.5, 0.0], target)).all()
 
 
 def test_youden_by_hand() -> None:

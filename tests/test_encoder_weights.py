@@ -1,5 +1,6 @@
 """The weights an encoder starts with: fetched once by a job of their own, or taken from a file."""
 
+import dataclasses
 import hashlib
 import http.server
 import runpy
@@ -8,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from jobs import Named
-from multiloss import download, encoder_weights
+from multiloss import backbones, download, encoder_weights
 
 CONTENT = b"\x89HDF\r\n\x1a\n" + b"weights" * 100
 BACKBONE = "efficientnetb0"
@@ -58,10 +59,15 @@ def fetch(root, tmp_path, setting: str) -> Path:
     return output
 
 
+def publish(monkeypatch: pytest.MonkeyPatch, url: str, sha256: str | None) -> None:
+    """Pretend that this is where the backbone's ImageNet weights are."""
+    known = {BACKBONE: dataclasses.replace(backbones.get(BACKBONE), imagenet=(url, sha256))}
+    monkeypatch.setattr(backbones, "known", lambda: known)
+
+
 def test_published_weights_are_fetched_and_verified(root, tmp_path, server, monkeypatch):
     digest = hashlib.sha256(CONTENT).hexdigest()
-    known = {BACKBONE: (f"{server}/weights.h5", digest)}
-    monkeypatch.setattr(encoder_weights, "IMAGENET", known)
+    publish(monkeypatch, f"{server}/weights.h5", digest)
     output = fetch(root, tmp_path, "imagenet")
     assert output.read_bytes() == CONTENT
     assert [path.name for path in output.parent.iterdir()] == ["encoder.h5"]
@@ -72,8 +78,7 @@ def test_address_of_weights(root, tmp_path, server):
 
 
 def test_wrong_weights_are_refused(root, tmp_path, server, monkeypatch, capsys):
-    known = {BACKBONE: (f"{server}/weights.h5", "0" * 64)}
-    monkeypatch.setattr(encoder_weights, "IMAGENET", known)
+    publish(monkeypatch, f"{server}/weights.h5", "0" * 64)
     with pytest.raises(SystemExit):
         fetch(root, tmp_path, "imagenet")
     assert "has sha256" in capsys.readouterr().err
@@ -102,7 +107,7 @@ def test_unreachable_weights_are_an_error_that_names_the_remedy(
     )
     # No server at all; the pauses between the tries are not waited for.
     monkeypatch.setattr(download.time, "sleep", lambda seconds: None)
-    monkeypatch.setattr(encoder_weights, "IMAGENET", {BACKBONE: ("http://127.0.0.1:1/w.h5", None)})
+    publish(monkeypatch, "http://127.0.0.1:1/w.h5", None)
     with pytest.raises(SystemExit):
         fetch(root, tmp_path, "imagenet")
     line = capsys.readouterr().err.strip().splitlines()[-1]
@@ -127,6 +132,6 @@ def test_known_address_is_that_of_the_package_itself():
     from efficientnet import model
 
     name = "efficientnet-b0"
-    url, digest = encoder_weights.IMAGENET[BACKBONE]
+    url, digest = backbones.get(BACKBONE).imagenet
     assert url.startswith(model.BASE_WEIGHTS_PATH + name) and url.endswith("_notop.h5")
     assert digest == model.WEIGHTS_HASHES[name][1]

@@ -2,6 +2,8 @@
 
 import functools
 import itertools
+import subprocess
+import sys
 import types
 
 import numpy as np
@@ -10,7 +12,7 @@ import pytest
 import simulated
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-from multiloss import ensembles, study
+from multiloss import ensembles, references, study
 from multiloss.ensembles import build, combiners, crossfit, predictions, selection
 from multiloss.ensembles.predictions import Predictions
 from multiloss.errors import UserError
@@ -31,14 +33,50 @@ def informative(seed, members=3, n=60):
 # -- names -------------------------------------------------------------------------------
 
 
-def test_names_and_kinds_in_the_order_of_the_study():
-    assert ensembles.method_names() == {
-        "majority_vote": "prediction-level",
-        "simple_average": "prediction-level",
-        "weighted_average": "prediction-level",
-        "stacking": "prediction-level",
-        "model_level": "model-level",
+def test_every_method_carries_its_words():
+    known = ensembles.methods()
+    assert {name: method.level for name, method in known.items()} == {
+        "majority_vote": "prediction",
+        "simple_average": "prediction",
+        "weighted_average": "prediction",
+        "stacking": "prediction",
+        "model_level": "model",
     }
+    assert [name for name in known if known[name].level == "prediction"] == [*combiners.COMBINERS]
+    for name, method in known.items():
+        assert method.sentence and set(method.cites) <= set(references.known()), name
+        if name in combiners.COMBINERS:
+            made = combiners.COMBINERS[name]
+            assert (made.complexity, made.fitted) == (method.complexity, method.fitted)
+    assert [name for name in known if known[name].fits_a_network] == ["stacking"]
+    assert known["stacking"].trained_on == "ensemble" and known["stacking"].cites == (
+        "wolpert1992",
+    )
+    assert [name for name in known if known[name].caveat] == ["majority_vote"]
+    # From simple to elaborate.
+    order = sorted(known, key=lambda name: known[name].complexity)
+    assert order == [
+        "simple_average", "majority_vote", "weighted_average", "stacking", "model_level",
+    ]  # fmt: skip
+
+
+def test_a_method_declares_its_options():
+    assert ensembles.options_of("simple_average") == ensembles.options_of("model_level") == {}
+    assert {name: option.default for name, option in ensembles.options_of("stacking").items()} == {
+        "alpha": 3.0,
+        "max_iter": 5000,
+    }
+    default, allowed = ensembles.options_of("weighted_average")["starts"]
+    assert default == 50 and str(allowed) == "a whole number at least 1"
+    assert allowed.holds(1) and not any(map(allowed.holds, (0, 1.5, True, "3", None)))
+
+
+def test_methods_are_known_without_importing_what_they_need(root):
+    code = (
+        "import sys; from multiloss import ensembles; ensembles.methods();"
+        "assert not {'numpy', 'scipy', 'sklearn'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=root / "workflow")
 
 
 def test_an_unknown_method_is_named():

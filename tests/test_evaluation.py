@@ -13,7 +13,7 @@ import simulated
 from multiloss import evaluation, metrics
 from multiloss.ensembles.predictions import Predictions
 from multiloss.errors import UserError
-from multiloss.evaluation.families import CALIBRATED
+from multiloss.losses import calibrated
 from multiloss.statistics import degenerate
 from multiloss.statistics.bootstrap import binomial_interval
 from multiloss.tables import PREDICTED_SPLITS
@@ -411,7 +411,7 @@ def test_threads_do_not_change_calibration() -> None:
             OPTIONS,
             1,
             dict.fromkeys(models, np.full(3, 1 / 3)),
-            CALIBRATED,
+            calibrated(),
             threads,
         )
         for threads in (1, 2)
@@ -425,7 +425,7 @@ def test_calibration_tables_answer_whether_calibrated_losses_are() -> None:
     sharp = found.p[0] ** 4
     found.p[0] = sharp / sharp.sum(axis=1, keepdims=True)
     scores, compared = evaluation.calibration_tables(
-        found, models, OPTIONS, 1, dict.fromkeys(models, np.full(3, 1 / 3)), CALIBRATED
+        found, models, OPTIONS, 1, dict.fromkeys(models, np.full(3, 1 / 3)), calibrated()
     )
     assert set(scores["version"]) == {
         "raw",
@@ -463,7 +463,7 @@ def test_the_mean_calibration_over_seeds_counts_the_seeds() -> None:
     found.p[1] = sharp / sharp.sum(axis=1, keepdims=True)
     found = Predictions(found.rows, names, CLASSES, found.p)
     compared = evaluation.calibration_tables(
-        found, models, OPTIONS, 1, dict.fromkeys(models, np.full(3, 1 / 3)), CALIBRATED
+        found, models, OPTIONS, 1, dict.fromkeys(models, np.full(3, 1 / 3)), calibrated()
     )[1]
     ece = compared[(compared["version"] == "raw") & (compared["metric"] == "ece")]
     ece = ece.set_index("replicate")

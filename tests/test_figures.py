@@ -14,6 +14,7 @@ import pandas as pd
 import pytest
 import simulated
 import synthetic_results
+import yaml
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -23,7 +24,6 @@ from multiloss import study as study_models
 from multiloss.config.models import Figures
 from multiloss.ensembles import predictions
 from multiloss.errors import UserError
-from multiloss.evaluation.families import CALIBRATED
 from multiloss.figures import (
     catalog,
     comparisons,
@@ -36,6 +36,7 @@ from multiloss.figures import (
 from multiloss.figures.data import steps
 from multiloss.figures.sizes import sizes
 from multiloss.heat import cut, to_original
+from multiloss.losses import calibrated
 
 # Few losses where only their number of classes matters, all of them in one study.
 STUDIES = {
@@ -826,7 +827,7 @@ def test_made_up_tables_have_the_columns_of_real_ones(three):
         "calibration": evaluation.reliability_table(found, models, options),
         "diversity": diversity.table(found, simulated.models_of(found), "test", 20, 0.95, rng),
         "calibration_comparisons": evaluation.calibration_tables(
-            found, models, options, 0, dict.fromkeys(models, np.full(3, 1 / 3)), CALIBRATED
+            found, models, options, 0, dict.fromkeys(models, np.full(3, 1 / 3)), calibrated()
         )[1],
         **dict(
             zip(
@@ -852,7 +853,7 @@ def test_made_up_tables_have_the_columns_of_real_ones(three):
             assert set(made_up[column].dropna()) <= known, (name, column)
     families = set(pd.read_csv(three.results / "tables/significance.csv")["family"])
     assert set(real["significance"]["family"]) <= families
-    assert set(CALIBRATED) == {
+    assert set(calibrated()) == {
         loss for loss in synthetic_results.LOSSES if loss.startswith("calibrated")
     }
 

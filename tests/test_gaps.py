@@ -106,7 +106,7 @@ def test_tiny_studies_have_all_their_tables(
         agreement = diversity.table(
             singles, simulated.models_of(singles), "test", 20, 0.95, np.random.default_rng(0)
         )
-        settings = optimism.Settings(resamples=3, stacking_resamples=2)
+        settings = optimism.Settings(resamples=3, network_resamples=2)
         flattery = optimism.table(singles, entries, methods, 1, settings)
     for table, value in (
         (metrics, "value"), (points, "threshold"), (tests, "p_value"), (compared, "p_value"),

@@ -8,7 +8,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from multiloss import archives, layouts
+from multiloss import archives, layouts, references
 from multiloss.errors import UserError
 
 
@@ -63,10 +63,12 @@ def test_names_are_the_modules_and_cost_nothing():
 def test_every_layout_tells_what_it_is():
     for name in layouts.names():
         layout = layouts.get(name)
-        assert layout.__doc__ and layout.counts and layout.labels, name
+        assert layout.__doc__ and layout.title, name
     for name in ("kermany", "shenzhen", "montgomery"):
         layout = layouts.get(name)
         assert "doi:" in layout.citation and layout.license and layout.homepage, name
+        assert set(layout.cites) <= set(references.known())
+    assert layouts.get("kermany").citation == references.cited("kermany2018")
 
 
 def test_unknown_layout():

@@ -1,5 +1,6 @@
-"""The twelve classification losses: values by hand, limits, gradients, weights, registration."""
+"""The classification losses: values by hand, limits, gradients, weights, registration."""
 
+import importlib.util
 import inspect
 import math
 import subprocess
@@ -12,10 +13,11 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
-from multiloss import losses
+from multiloss import classifier, losses, references, study
 from multiloss.errors import UserError
-from multiloss.losses import CLASSIFICATION_LOSSES, catalog, classification_loss
-from multiloss.losses.parameters import argument_name, public_name, read_source
+from multiloss.losses import CLASSIFICATION_LOSSES, catalog, check, classification_loss
+from multiloss.losses import parameters as reader
+from multiloss.registry import Range, argument_name, described, public_name
 
 TWELVE = [
     "cce",
@@ -31,7 +33,7 @@ TWELVE = [
     "calibrated_hinge",
     "calibrated_negative_entropy",
 ]
-CALIBRATED = [name for name in TWELVE if name.startswith("calibrated")]
+CALIBRATED = list(losses.calibrated())
 
 # Two images, three classes: the first right with 0.7, the second wrong (class 1 at 0.3).
 Y = np.array([[1, 0, 0], [0, 1, 0]], np.float32)
@@ -84,12 +86,42 @@ def random_batch() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return y, p, rng.uniform(0.2, 3, 16).astype(np.float32)
 
 
-def test_the_twelve_names_in_the_order_of_the_study():
-    assert list(CLASSIFICATION_LOSSES) == TWELVE
-    assert list(BY_HAND) == TWELVE
+def test_every_loss_has_a_value_by_hand():
+    assert set(CLASSIFICATION_LOSSES) == set(BY_HAND)
+    assert [name for name in CLASSIFICATION_LOSSES if name in TWELVE] == TWELVE
 
 
-@pytest.mark.parametrize("name", TWELVE)
+@pytest.mark.parametrize("kind", ["classification", "segmentation"])
+def test_every_loss_carries_its_words(kind):
+    for name, loss in losses.described(kind).items():
+        assert loss.sentence and "=" not in loss.sentence, name
+        assert loss.cites and set(loss.cites) <= set(references.known()), name
+    assert losses.described("classification")["cce_entropy"].title == "CCE + entropy"
+    assert losses.described("classification")["focal"].sentence == (
+        "Cross-entropy that counts images the model already gets right less"
+    )
+
+
+def test_relations_lead_to_losses_and_parameters_that_exist():
+    known = losses.described("classification")
+    for name, relation in losses.relations().items():
+        assert set(relation["same_as"].values()) <= set(known)
+        assert set(relation["same_as"]) - {""} <= set(known[name].parameters)
+        assert set(relation["negligible"]) <= set(known[name].parameters)
+        assert relation["plain"] in {"", *known}
+    assert set(losses.relations(["label_smoothed_focal"])) == {
+        "label_smoothed_focal", "focal", "label_smoothed_cce", "cce",
+    }  # fmt: skip
+    assert losses.calibrated() == {
+        "calibrated_cce": "cce",
+        "calibrated_kl_divergence": "kl_divergence",
+        "calibrated_focal": "focal",
+        "calibrated_hinge": "hinge",
+        "calibrated_negative_entropy": "cce",
+    }
+
+
+@pytest.mark.parametrize("name", BY_HAND)
 def test_values_by_hand(name):
     loss = classification_loss(name)
     batch = DCA if name in CALIBRATED else 0.0
@@ -386,7 +418,7 @@ def test_survives_being_stored(name):
 )
 def test_wrong_shapes_are_refused(y, p):
     for name in TWELVE:
-        with pytest.raises(ValueError, match=f"'{name}' wants one-hot labels"):
+        with pytest.raises(ValueError, match=f"'{name}' expects one-hot labels"):
             classification_loss(name)(y, p)
 
 
@@ -436,19 +468,94 @@ def test_catalog_read_from_the_source_is_the_registry(kind):
         assert cls.__doc__ and issubclass(cls, keras.losses.Loss)
 
 
-def test_a_new_class_in_the_source_appears_by_itself(tmp_path):
+# A loss for imbalanced classes, as a user would write it: one class, nothing elsewhere.
+BALANCED_SOFTMAX = '''
+
+@loss("balanced_softmax", title="balanced softmax", cites=("good1952",))
+class BalancedSoftmax(ClassificationLoss):
+    """Cross-entropy with each class's probability weighted by its images in training.
+
+    l = -log(w_y p_y / sum_k w_k p_k), w_k = n_k^tau, times an optional weight of the true class.
+    """
+
+    def __init__(
+        self,
+        tau: NonNegative = 1.0,
+        alpha: list[NonNegative] | None = None,
+        **options: Any,
+    ) -> None:
+        super().__init__(tau=tau, alpha=alpha, **options)
+
+    def see_class_counts(self, counts: Any) -> None:
+        self.prior = ops.convert_to_tensor(counts, dtype=self.dtype) ** self.tau
+
+    def per_image(self, y_true: Any, p: Any) -> Any:
+        weighted = p * self.prior
+        value = -ops.log(ops.sum(y_true * weighted, -1) / ops.sum(weighted, -1))
+        return value if self.alpha is None else value * ops.sum(y_true * self.alpha, -1)
+
+
+@loss("sharper_focal")
+class SharperFocal(Focal):
+    """Inherits gamma."""
+'''
+
+
+@pytest.fixture
+def with_new_losses(tmp_path, monkeypatch):
+    """The losses' source with two more classes, in place of the original."""
+    original = sys.modules[CLASSIFICATION_LOSSES["cce"].__module__]
     source = tmp_path / "classification.py"
-    text = inspect.getsource(sys.modules[CLASSIFICATION_LOSSES["cce"].__module__])
-    source.write_text(
-        text
-        + '\n\n@loss("sharper_focal")\nclass SharperFocal(Focal):\n    """Inherits gamma."""\n'
-        + '\n\n@loss("poly")\nclass Poly(ClassificationLoss):\n'
-        + "    def __init__(self, epsilon: Share = 0.5, **options):\n        pass\n"
-    )
-    found = read_source(source)
-    assert list(found) == [*TWELVE, "sharper_focal", "poly"]
+    source.write_text(inspect.getsource(original) + BALANCED_SOFTMAX, encoding="utf-8")
+    monkeypatch.setitem(reader.SOURCES, "classification", source)
+    specification = importlib.util.spec_from_file_location(original.__name__, source)
+    module = importlib.util.module_from_spec(specification)
+    monkeypatch.setitem(sys.modules, original.__name__, module)
+    specification.loader.exec_module(module)
+    yield source
+    # Keras knows classes by name: the first ones again.
+    for name, cls in original.LOSSES.items():
+        keras.saving.register_keras_serializable("multiloss.classification", name)(cls)
+
+
+def test_a_new_class_in_the_source_appears_by_itself(with_new_losses):
+    found = catalog("classification")
+    assert list(found) == [*TWELVE, "balanced_softmax", "sharper_focal"]
     assert found["sharper_focal"] == found["focal"]
-    assert found["poly"]["epsilon"].default == 0.5
+    assert found["balanced_softmax"] == {"tau": 1.0, "alpha": None}
+    known = described(with_new_losses, "loss")["balanced_softmax"]
+    assert known.title == "balanced softmax" and known.cites == ("good1952",)
+    assert known.parameters["alpha"].range == Range(0, many=True)
+    check("classification", "balanced_softmax", {"alpha": [1, 0.5, 2.0]})
+    for bad in ([], [1, -1], [True], "1", 1.0):
+        with pytest.raises(UserError, match="a list of numbers at least 0"):
+            check("classification", "balanced_softmax", {"alpha": bad})
+    # It trains under the name that a study gives it, and the report has its title.
+    assert study.variant_label("balanced_softmax", "balanced_softmax") == "balanced softmax"
+    assert study.variant_label("balanced_softmax_2", "balanced_softmax") == "balanced softmax 2"
+
+
+def test_a_loss_that_needs_class_counts_is_told_them(with_new_losses):
+    labels = np.array([0, 0, 0, 0, 1, 1, 2])  # of the train split: 4, 2 and 1
+    loss = classifier.training_loss({"name": "balanced_softmax"}, labels, 3)
+    p = P.astype(np.float64)
+    counts = np.array([4, 2, 1])
+    expected = [-LN(counts[k] * q[k] / (counts @ q)) for k, q in zip(Y.argmax(1), p, strict=True)]
+    np.testing.assert_allclose(loss.call(Y, P), expected, rtol=1e-5)
+    # Equal classes: cross-entropy. A weight for each class comes as a list.
+    equal = classifier.training_loss({"name": "balanced_softmax"}, np.arange(3), 3)
+    np.testing.assert_allclose(equal.call(Y, P), BY_HAND["cce"], rtol=1e-5)
+    entry = {"name": "balanced_softmax", "alpha": [2.0, 3.0, 5.0]}
+    weighted = classifier.training_loss(entry, np.arange(3), 3)
+    alpha = np.array(entry["alpha"])[Y.argmax(1)]
+    np.testing.assert_allclose(weighted.call(Y, P), alpha * BY_HAND["cce"], rtol=1e-5)
+    # In a graph, and with a class that training has no image of.
+    graph = tf.function(lambda a, b: loss(a, b))
+    assert float(graph(Y, P)) == pytest.approx(np.mean(expected), rel=1e-5)
+    # The others hear of it and stay what they are.
+    assert value(classifier.training_loss({"name": "cce"}, labels, 3)) == value(
+        classification_loss("cce")
+    )
 
 
 def test_unknown_kind():

@@ -2,9 +2,10 @@
 
 import numpy as np
 import pytest
+import simulated
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from multiloss import metrics
+from multiloss import evaluation, metrics, references
 from multiloss.errors import UserError
 from multiloss.mcc import mcc, mcc_of_confusion
 from sklearn import metrics as reference
@@ -66,10 +67,16 @@ def scikit(name: str, y: np.ndarray, p: np.ndarray, w: np.ndarray) -> float:
     }[base]()
 
 
+# What has no weighted counterpart there, or is new, needs a value by hand elsewhere in this file.
 IN_SCIKIT = [
     name
-    for name in metrics.names(CLASSES)
-    if not name.startswith(("ece", "classwise_ece", "brier_"))  # no weighted counterpart there
+    for name, row in metrics.rows(CLASSES).items()
+    if row.metric.name
+    in {
+        *("accuracy", "balanced_accuracy", "precision", "recall", "f1", "mcc", "kappa", "auroc"),
+        *("auprc", "precision_macro", "recall_macro", "f1_macro", "auroc_macro", "auprc_macro"),
+        *("sensitivity", "specificity", "log_loss", "brier"),
+    }
 ]
 
 
@@ -192,22 +199,113 @@ def test_names_and_lookup() -> None:
     assert len(known) == len(set(known))
     contract = "accuracy balanced_accuracy precision recall f1 mcc kappa auroc auprc log_loss"
     assert set([*contract.split(), "brier", "ece", "f1_macro", "auroc_macro"]) <= set(known)
-    assert metrics.lookup("auroc_a_b", ["b", "a_b"]) == (metrics.CLASS_METRICS["auroc"], 1)
+    assert metrics.lookup("auroc_a_b", ["b", "a_b"]) == (
+        metrics.CLASS_METRICS["auroc"],
+        1,
+        "a_b",
+    )
     assert metrics.title("recall_viral", CLASSES) == "Recall, viral"
+    assert metrics.title("recall", CLASSES) == "Recall (weighted)"
     with pytest.raises(UserError, match="unknown metric 'acuracy'"):
         metrics.compute("acuracy", [0, 1], np.eye(2))
     with pytest.raises(UserError, match="ambiguous"):
         metrics.names(["macro", "other"])
 
 
+def test_a_class_named_like_a_part_of_a_metric_is_no_other_metric() -> None:
+    """What a name means depends on the classes, so nothing else takes names apart."""
+    classes = ["2", "loss", "ece", "auroc", "top"]
+    found = metrics.rows(classes)
+    assert len(found) == len(metrics.METRICS) + len(classes) * len(metrics.CLASS_METRICS)
+    assert found["f1_2"] == (metrics.CLASS_METRICS["f1"], 0, "2")
+    assert found["log_loss"] == (metrics.METRICS["log_loss"], None, None)
+    assert found["classwise_ece"].label is None
+    assert found["auroc_auroc"].title == "AUROC, auroc" and found["ece_ece"].index == 2
+    assert metrics.title("auroc_macro", classes) == "AUROC (macro)"
+    for name, message in (("macro", "ambiguous"), ("micro", "call all classes together")):
+        with pytest.raises(UserError, match=message):
+            metrics.rows(["other", name])
+    assert all(row.name == name for name, row in found.items())
+
+
+def test_every_metric_carries_its_words() -> None:
+    for metric in (*metrics.METRICS.values(), *metrics.CLASS_METRICS.values()):
+        assert metric.title and metric.sentence and metric.low < metric.high
+        assert metric.direction in metric.help and {metric.best, metric.worst} == {
+            metric.low,
+            metric.high,
+        }
+        assert set(metric.cites) <= set(references.known())
+    assert metrics.METRICS["mcc"].help == (
+        "Matthews correlation coefficient. Correlation of true and predicted class, for any number "
+        "of classes (Gorodkin 2004); higher is better; 0 is chance"
+    )
+    assert metrics.METRICS["log_loss"].best == 0 and metrics.METRICS["mcc"].worst == -1
+    assert metrics.shown(metrics.MAIN)[:2] == ["mcc", "accuracy"]
+    assert metrics.shown(metrics.OF_CLASS)[-2:] == ["sensitivity", "specificity"]
+    # Only what takes probabilities at their word changes with a temperature.
+    y, p, _ = draw(6)
+    sharper = p**3 / (p**3).sum(axis=1, keepdims=True)
+    for name, metric in metrics.METRICS.items():
+        same = metrics.compute(name, y, p) == pytest.approx(metrics.compute(name, y, sharper))
+        pooled = name in ("auroc", "auprc") or name.endswith("_macro")
+        assert pooled or same != metric.of_probabilities, name
+
+
+def test_proportions_are_the_metric_itself() -> None:
+    y, p, _ = draw(7)
+    sample = metrics.Sample(y, p, thresholds=[0.3, 0.4, 0.5])
+    checked = 0
+    for name, row in metrics.rows(CLASSES).items():
+        if row.metric.proportion is not None:
+            inside, success = row.metric.proportion(sample, row.index)
+            value = metrics.compute_many([name], sample, None, CLASSES)[0, 0]
+            assert success[inside].mean() == pytest.approx(value), name
+            checked += 1
+    assert checked == 2 + 4 * len(CLASSES)
+
+
+def test_a_new_metric_is_one_function(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(metrics, "METRICS", dict(metrics.METRICS))
+
+    @metrics.metric("error_rate", "Error rate", higher_is_better=False)
+    def _error_rate(r: metrics.Weighted) -> np.ndarray:
+        """Proportion of images classified wrongly.
+
+        One minus the accuracy.
+        """
+        return 1 - metrics.compute_many(["accuracy"], r.sample, r.weights)[:, 0]
+
+    try:
+        y, p, _ = draw(8)
+        assert metrics.compute("error_rate", y, p) == pytest.approx(
+            1 - metrics.compute("accuracy", y, p)
+        )
+        assert "error_rate" in metrics.names(CLASSES) and "error_rate" in metrics.shown("main")
+        assert metrics.METRICS["error_rate"].help == (
+            "Proportion of images classified wrongly; lower is better"
+        )
+        # It is in tables/metrics.csv, with an interval.
+        data = simulated.predictions(3, {"ensemble": 60, "test": 60}, 2)
+        models = {name: simulated.entry("single", name, 0) for name in data.models}
+        options = {
+            "resamples": 20, "interval": "auto", "confidence": 0.95, "ece_bins": 5,
+        }  # fmt: skip
+        table = evaluation.metrics_table(data, models, options, 1)
+        rows = table[(table["metric"] == "error_rate") & (table["split"] == "test")]
+        assert len(rows) == 2 and (rows["ci_low"] <= rows["value"]).all()
+    finally:
+        metrics._rows.cache_clear()
+
+
 @pytest.mark.parametrize(
     ("y", "p", "message"),
     [
-        ([0, 1, 1], np.eye(2), "want y"),
+        ([0, 1, 1], np.eye(2), "expected y_true"),
         ([0, 3], np.eye(2), r"in \[0, 2\)"),
         ([0.0, 1.0], np.eye(2), "class indices"),
         ([0, 1], [[0.5, np.nan], [0.5, 0.5]], "finite"),
-        ([], np.empty((0, 2)), "want y"),
+        ([], np.empty((0, 2)), "expected y_true"),
     ],
 )
 def test_wrong_arrays_are_refused(y: list, p: np.ndarray, message: str) -> None:

@@ -1,6 +1,8 @@
 """The networks: whose weights they start from, where they are cut, what they may load."""
 
 import json
+import subprocess
+import sys
 import zipfile
 
 import h5py
@@ -42,6 +44,17 @@ def network(segmenter):
 @pytest.fixture(scope="module")
 def images():
     return np.random.default_rng(0).integers(0, 256, (7, SIZE, SIZE), np.uint8)
+
+
+def test_backbones_are_known_without_keras(root):
+    code = (
+        "import sys; from multiloss import backbones, encoder_weights;"
+        "known = backbones.get('efficientnetb0'); assert list(backbones.known()) == [known.name];"
+        "assert known.title == 'EfficientNet-B0' and known.cut_layer == 'block5c_add';"
+        "assert encoder_weights.address(known.name, 'imagenet') == known.imagenet;"
+        "assert not {'keras', 'tensorflow', 'segmentation_models'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=root / "workflow")
 
 
 def test_unet_has_one_sigmoid_channel(segmenter):

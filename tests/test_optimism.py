@@ -9,7 +9,7 @@ from multiloss.ensembles import build, selection
 from multiloss.ensembles.predictions import Predictions
 from multiloss.seeds import derive
 
-FEW = optimism.Settings(resamples=6, stacking_resamples=4)
+FEW = optimism.Settings(resamples=6, network_resamples=4)
 # Less regularised than by default: on pure noise the default stacker rightly says one class.
 OPTIONS = {"weighted_average": {"starts": 3}, "stacking": {"alpha": 0.3}}
 
@@ -76,7 +76,7 @@ def test_the_published_way_takes_the_best_restart_by_the_test_score(monkeypatch)
 def of_noise():
     """Optimism on models that know nothing, one table for each of some studies."""
     sizes = {"ensemble": 45, "test": 45}
-    settings = optimism.Settings(resamples=1, stacking_resamples=1)
+    settings = optimism.Settings(resamples=1, network_resamples=1)
     return [
         table(simulated.predictions(seed, sizes, 8, signal=0.0), settings=settings, seed=seed)
         for seed in range(16)
@@ -152,7 +152,7 @@ def test_resamples_without_a_value_are_told():
         data.p.argmax(axis=2, keepdims=True) == 0, [0.6, 0.3, 0.1], [0.3, 0.6, 0.1]
     )
     data.p[:, alone] = [0.1, 0.1, 0.8]
-    settings = optimism.Settings(resamples=20, stacking_resamples=1)
+    settings = optimism.Settings(resamples=20, network_resamples=1)
     found = table(data, simulated.entries(["simple_average"], [3]), settings)
     found = found.set_index(["method", "metric"])
     row = found.loc[("simple_average", "precision")]

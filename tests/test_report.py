@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from multiloss import report
+from multiloss import metrics, references, report
 from multiloss.errors import UserError
 from multiloss.figures import catalog
-from multiloss.report import answer, blocks, checklist, faults, methods
+from multiloss.report import answer, blocks, checklist, faults, methods, pages_models
 from multiloss.report.facts import Comparison, Facts
 from multiloss.report.results import MAX_PNG_BYTES, MAX_WIDTH, Results, inline
 from multiloss.study import Study as Models
@@ -536,12 +536,12 @@ def test_methods_tell_how_networks_were_trained(study: tuple[Study, dict[str, An
         "epochs": 64, "keep": "best",
     }  # fmt: skip
     text = " ".join(methods.paragraphs(facts_of(made.results, config))[0])
-    assert "encoder [2] that started from ImageNet weights" in text
+    assert "with EfficientNet-B0 as its encoder [2] that started from ImageNet weights" in text
     assert "(learning rate 0.0001, Nesterov momentum 0.9, decay 0.000001 for each step)" in text
     assert "for at most 64 epochs" in text and "over the first 10% of the steps" in text
     assert "early stopping after 10 epochs without better validation accuracy" in text
     assert "focal with gamma 2;" in text and "cut at block5c_add" in text
-    assert "cce was also trained without crop." in text
+    assert "cce was also trained without the crop to the lungs." in text
     config["classification"]["training"]["early_stopping"] = None
     text = " ".join(methods.paragraphs(facts_of(made.results, config))[0])
     assert "for 64 epochs" in text
@@ -572,6 +572,56 @@ def test_methods_cite_in_order_and_follow_the_config(
     assert "Ensembles were built" not in " ".join(text)
 
 
+def test_methods_cite_what_the_registries_name(study: tuple[Study, dict[str, Any]]) -> None:
+    """A loss cites its own sources, whatever its name has in it."""
+    made, config = study
+    for loss, authors in (
+        ("hinge", {"Crammer"}),
+        ("calibrated_negative_entropy", {"Pereyra", "Liang"}),
+        ("label_smoothed_focal", {"Lin T-Y", "Szegedy"}),
+    ):
+        one = copy.deepcopy(config)
+        one["classification"]["losses"] = [{"name": "cce"}, {"name": loss}]
+        one["segmentation"]["losses"] = [{"name": "bce"}]
+        cited = " ".join(methods.paragraphs(facts_of(made.results, one))[1])
+        known = ("Crammer", "Pereyra", "Liang", "Lin T-Y", "Szegedy")
+        assert {name for name in known if name in cited} == authors, loss
+    text = " ".join(methods.paragraphs(facts_of(made.results, config))[0])
+    assert "majority vote (the class that most members name)" in text
+    assert re.search(r"stacking \(a small network on [^)]*\) \[\d+\]", text)
+
+
+def test_references_are_written_in_one_style() -> None:
+    assert references.cited("delong1988").endswith(
+        "a nonparametric approach. Biometrics 1988;44(3):837-845. doi:10.2307/2531595"
+    )
+    assert references.cited("tan2019").endswith("ICML 2019. arXiv:1905.11946")
+    assert references.cited("ronneberger2015").endswith(
+        "MICCAI 2015, LNCS 9351:234-241. doi:10.1007/978-3-319-24574-4_28"
+    )
+    for key, entry in references.known().items():
+        assert key.rstrip("abc").endswith(str(entry["year"])), key
+        assert {"authors", "title", "year"} <= set(entry)
+        written = references.cited(key)
+        assert not written.endswith(".") and "  " not in written and ".." not in written
+
+
+def test_a_new_metric_stands_in_the_table_of_metrics(
+    study: tuple[Study, dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made, config = study
+    new = metrics.Metric("error_rate", "Error rate", "Proportion wrong", False, show=metrics.MAIN)
+    monkeypatch.setitem(metrics.METRICS, "error_rate", new)
+    facts = facts_of(made.results, config)
+    rows = facts.all_metrics[facts.all_metrics["metric"] == "accuracy"].assign(metric="error_rate")
+    facts.__dict__["all_metrics"] = pd.concat([facts.all_metrics, rows], ignore_index=True)
+    columns = pages_models.metrics_table(facts, facts.singles, "id", "title", "").columns
+    heads = {column.key: column for column in columns}
+    assert heads["error_rate"].label == "Error rate"
+    assert heads["error_rate"].help == "Proportion wrong; lower is better"
+    assert list(heads)[:2] == ["model", "mcc"] and "brier_reliability" not in heads
+
+
 def test_citation_agrees_with_the_citation_file(page: str, root: Path) -> None:
     import yaml
 
@@ -583,7 +633,7 @@ def test_citation_agrees_with_the_citation_file(page: str, root: Path) -> None:
     for text in (article["title"], article["journal"], article["doi"], article["start"]):
         assert str(text) in said
     # The list of references writes the article in the same way.
-    assert methods.REFERENCES["rajaraman2021"] in said
+    assert references.cited("rajaraman2021") in said
 
 
 def test_trainings_tell_which_weights_were_kept_and_what_failed(

@@ -1,25 +1,121 @@
-"""The U-Net of segmentation-models and the loading of models that were saved with its layers.
+"""The encoders that a study may choose, one class a family, and the U-Nets built on them.
 
-The published study used this package: another decoder would have other layers and other numbers.
-
-The package reads its Keras flavour from the environment when it is imported, and registers
-the activations that a saved model names: so it is imported here, and only here.
+A new family is one subclass of `Family` here, listed in `FAMILIES`; config, networks and report
+take all they need from it. Importing this module imports no Keras, so that a config can be checked.
+The published study used segmentation-models: another decoder would have other layers and numbers.
 """
 
 import contextlib
 import io
 import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, ClassVar
 
-from multiloss.backend import keras
 from multiloss.errors import UserError
 
-os.environ.setdefault("SM_FRAMEWORK", "tf.keras")
-with contextlib.redirect_stdout(io.StringIO()):  # it announces itself on import
-    import segmentation_models
+if TYPE_CHECKING:
+    from multiloss.backend import keras
 
-# Where the classifier leaves the encoder: the last block of stage five, at 1/16 of the input.
-CUT_LAYER = {"efficientnetb0": "block5c_add"}
+
+@dataclass(frozen=True)
+class Backbone:
+    """One member of a family: what the config calls it, and what is to be known of it.
+
+    `cut_layer`: where the classifier leaves the encoder, at 1/16 of the input's size. `imagenet`:
+    address and SHA-256 of ImageNet weights without the classification layers. `cites`: keys of
+    report/references.yaml.
+    """
+
+    name: str
+    title: str
+    cut_layer: str
+    imagenet: tuple[str, str]
+    cites: tuple[str, ...]
+    family: "type[Family]"
+
+
+class Family:
+    """Encoders of one design.
+
+    `members`: by the name in configs, title, layer to cut at, and ImageNet weights. All networks of
+    the study see images in [0, 1]; a family that wants other numbers has a layer for that.
+    """
+
+    members: ClassVar[Mapping[str, tuple[str, str, tuple[str, str]]]]
+    cites: ClassVar[tuple[str, ...]]
+
+    @staticmethod
+    def unet(
+        name: str, image_size: int, weights: str | None, decoder_filters: tuple[int, ...]
+    ) -> "keras.Model":
+        """The U-Net on (S, S, 3) images with one sigmoid output channel, decoder untrained."""
+        raise NotImplementedError
+
+
+class EfficientNet(Family):
+    """EfficientNet, as segmentation-models builds it."""
+
+    members = {
+        "efficientnetb0": (
+            "EfficientNet-B0",
+            "block5c_add",  # the last block of stage five
+            (
+                "https://github.com/Callidior/keras-applications/releases/download/efficientnet/"
+                "efficientnet-b0_weights_tf_dim_ordering_tf_kernels_autoaugment_notop.h5",
+                "c1421ad80a9fc67c2cc4000f666aa50789ce39eedb4e06d531b0c593890ccff3",
+            ),
+        )
+    }
+    cites = ("tan2019",)
+
+    @staticmethod
+    def unet(
+        name: str, image_size: int, weights: str | None, decoder_filters: tuple[int, ...]
+    ) -> "keras.Model":
+        return _segmentation_models().Unet(
+            name,
+            input_shape=(image_size, image_size, 3),
+            classes=1,
+            activation="sigmoid",
+            encoder_weights=weights,
+            decoder_filters=decoder_filters,
+        )
+
+
+FAMILIES: tuple[type[Family], ...] = (EfficientNet,)
+
+
+@cache
+def known() -> dict[str, Backbone]:
+    """Every encoder that a config may name."""
+    return {
+        name: Backbone(name, title, cut_layer, imagenet, family.cites, family)
+        for family in FAMILIES
+        for name, (title, cut_layer, imagenet) in family.members.items()
+    }
+
+
+def get(name: str) -> Backbone:
+    """The encoder of that name; raises UserError with the known names."""
+    if name not in known():
+        raise UserError(f"unknown backbone '{name}': use one of {', '.join(known())}")
+    return known()[name]
+
+
+@cache
+def _segmentation_models() -> ModuleType:
+    """The package, which reads its Keras flavour from the environment when it is imported, and
+    registers the activations that a saved model names."""
+    os.environ.setdefault("SM_FRAMEWORK", "tf.keras")
+    from multiloss.backend import keras  # noqa: F401  sets Keras up first
+
+    with contextlib.redirect_stdout(io.StringIO()):  # it announces itself on import
+        import segmentation_models
+    return segmentation_models
 
 
 def unet(
@@ -27,7 +123,7 @@ def unet(
     image_size: int,
     weights: str | Path | None = None,
     decoder_filters: tuple[int, ...] = (256, 128, 64, 32, 16),
-) -> keras.Model:
+) -> "keras.Model":
     """U-Net on (S, S, 3) images in [0, 1] with one sigmoid output channel.
 
     `weights` is a file of encoder weights, or None for a random start. Raises UserError when the
@@ -38,15 +134,9 @@ def unet(
     remedy = "set segmentation.encoder_weights to 'none' or to the path of a weights file"
     if weights is not None and not Path(weights).is_file():
         raise UserError(f"segmentation.encoder_weights: no file '{weights}'; {remedy}")
+    start = None if weights is None else str(weights)
     try:
-        model = segmentation_models.Unet(
-            backbone,
-            input_shape=(image_size, image_size, 3),
-            classes=1,
-            activation="sigmoid",
-            encoder_weights=None if weights is None else str(weights),
-            decoder_filters=decoder_filters,
-        )
+        model = get(backbone).family.unet(backbone, image_size, start, decoder_filters)
     except Exception as error:
         if weights is None:
             raise
@@ -62,13 +152,16 @@ def _first_line(error: Exception) -> str:
     return str(error).splitlines()[0][:200] if str(error) else type(error).__name__
 
 
-def load_model(path: str | Path) -> keras.Model:
+def load_model(path: str | Path) -> "keras.Model":
     """A saved model, without compiling it and without executing code that it might carry.
 
     Raises UserError for a file that is damaged or asks for code of its own.
     """
+    from multiloss.backend import keras
+
     if Path(path).suffix != ".keras":
         raise UserError(f"{path}: models are loaded from .keras files alone")
+    _segmentation_models()  # knows the activations of its networks
     try:
         return keras.models.load_model(path, compile=False, safe_mode=True)
     except Exception as error:

@@ -43,22 +43,25 @@ def fit_temperature(y: npt.ArrayLike, p: npt.ArrayLike) -> float:
     return 1.0 if log_loss(1.0) <= log_loss(best) else float(1 / best)
 
 
-def correct_prior(p: npt.ArrayLike, trained: npt.ArrayLike, target: npt.ArrayLike) -> Array:
-    """Probabilities (N, K) for other class shares: p * target / trained, scaled to sum 1.
+def adjust_to_prevalence(
+    p: npt.ArrayLike, train_prior: npt.ArrayLike, test_prior: npt.ArrayLike
+) -> Array:
+    """Probabilities (N, K) for another prevalence: p * test_prior / train_prior, scaled to sum 1.
 
-    Saerens et al. (2002). `trained` (K,): class shares that training saw, uniform under
-    balanced class weights; `target` (K,): class shares where the model is used. A class with
-    a share of 0 in training keeps its probability's weight.
+    Saerens et al. (2002). `train_prior` (K,): class prevalence that training saw, uniform under
+    balanced class weights; `test_prior` (K,): class prevalence where the model is used. A class
+    with a prevalence of 0 in training keeps its probability's weight.
     """
-    trained, target = np.asarray(trained, float), np.asarray(target, float)
-    ratio = np.where(trained > 0, target / np.where(trained > 0, trained, 1.0), 1.0)
+    train_prior, test_prior = np.asarray(train_prior, float), np.asarray(test_prior, float)
+    seen = train_prior > 0
+    ratio = np.where(seen, test_prior / np.where(seen, train_prior, 1.0), 1.0)
     changed = np.maximum(np.asarray(p, float), SMALLEST) * ratio
     return changed / changed.sum(axis=1, keepdims=True)
 
 
 @dataclass(frozen=True)
 class Threshold:
-    """The operating point of one class: called where p >= value."""
+    """The operating point of one class: predicted where p >= value."""
 
     value: float
     sensitivity: float
@@ -81,16 +84,16 @@ def choose_threshold(positive: npt.ArrayLike, score: npt.ArrayLike, rule: str) -
     order = np.argsort(-score, kind="stable")
     ranked = score[order]
     last = np.flatnonzero(np.r_[ranked[1:] != ranked[:-1], True])
-    # The first point calls nothing.
-    found = np.r_[0.0, positive[order].cumsum()[last] / positive.sum()]
-    spared = np.r_[1.0, 1 - (~positive[order]).cumsum()[last] / (~positive).sum()]
+    # The first point predicts it nowhere.
+    sensitivity = np.r_[0.0, positive[order].cumsum()[last] / positive.sum()]
+    specificity = np.r_[1.0, 1 - (~positive[order]).cumsum()[last] / (~positive).sum()]
     kind, _, percent = rule.partition("_")
     if kind == "youden":
-        place = int(np.argmax(np.round(found + spared, 12)))
+        place = int(np.argmax(np.round(sensitivity + specificity, 12)))
     elif kind == "sensitivity":
-        place = int(np.flatnonzero(found >= int(percent) / 100 - 1e-12)[0])
+        place = int(np.flatnonzero(sensitivity >= int(percent) / 100 - 1e-12)[0])
     elif kind == "specificity":
-        place = int(np.flatnonzero(spared >= int(percent) / 100 - 1e-12)[-1])
+        place = int(np.flatnonzero(specificity >= int(percent) / 100 - 1e-12)[-1])
     else:
         raise ValueError(f"unknown rule for the operating point: {rule}")
     steps = np.r_[np.inf, ranked[last], -np.inf]
@@ -99,7 +102,7 @@ def choose_threshold(positive: npt.ArrayLike, score: npt.ArrayLike, rule: str) -
         value = float(np.nextafter(lower, np.inf))
     else:
         value = float(upper if np.isinf(lower) else (upper + lower) / 2)
-    return Threshold(value, float(found[place]), float(spared[place]))
+    return Threshold(value, float(sensitivity[place]), float(specificity[place]))
 
 
 def reliability_bins(sample: Sample, patients: npt.ArrayLike, confidence: float) -> pd.DataFrame:

@@ -6,9 +6,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from multiloss import backbones
 from multiloss.augmentation import augment_images
-from multiloss.backbones import CUT_LAYER
 from multiloss.backend import keras, tf
+from multiloss.losses import classification_loss
 from multiloss.mcc import mcc, mcc_or_chance
 from multiloss.prediction import predictor
 from multiloss.training import TrainingSet
@@ -20,14 +21,15 @@ DEEPEST_CONVOLUTION = "dcl"
 def build_classifier(
     segmenter: keras.Model, backbone: str, classes: int, image_size: int, seed: int
 ) -> keras.Model:
-    """Encoder of `segmenter` cut at block5c_add -> zero padding -> 3x3 convolution (512, ReLU)
-    -> global average pooling -> dense softmax over `classes`.
+    """Encoder of `segmenter`, cut at its backbone's `cut_layer` -> zero padding -> 3x3 convolution
+    (512, ReLU) -> global average pooling -> dense softmax over `classes`.
 
     The encoder's weights are the trained segmenter's; the head starts from `seed`. One flat
     functional model on (image_size, image_size, 3) inputs, as Grad-CAM needs it. All of it
     computes under the precision in force, whichever the segmenter was trained in.
     """
-    encoder = keras.Model(segmenter.input, segmenter.get_layer(CUT_LAYER[backbone]).output)
+    cut = segmenter.get_layer(backbones.get(backbone).cut_layer)
+    encoder = keras.Model(segmenter.input, cut.output)
     precision = keras.mixed_precision.dtype_policy().name
     alike = all(layer.dtype_policy.name == precision for layer in encoder.layers[1:])
     if segmenter.input_shape[1] != image_size or not alike:
@@ -76,6 +78,16 @@ def class_weights(labels: np.ndarray, classes: int) -> np.ndarray:
     """Balanced weights n / (K * n_k) as float32, as scikit-learn's `balanced` has them."""
     counts = np.bincount(labels, minlength=classes)
     return (len(labels) / (classes * np.maximum(counts, 1))).astype(np.float32)
+
+
+def training_loss(entry: Mapping[str, Any], labels: np.ndarray, classes: int) -> keras.losses.Loss:
+    """The loss of an entry of the config, told how many images of each class it will learn from.
+
+    `labels` (n,): class indices of the rows to learn from, all of the train split.
+    """
+    loss = classification_loss(**entry)
+    loss.see_class_counts(np.bincount(labels, minlength=classes))
+    return loss
 
 
 def training_set(

@@ -8,6 +8,7 @@ library only, and is quick.
 """
 
 import ast
+import copy
 import functools
 import hashlib
 from collections.abc import Iterator
@@ -138,7 +139,16 @@ def _definition(path: Path, name: str) -> str:
             found[id(node)] = node
             used = {part.id for part in ast.walk(node) if isinstance(part, ast.Name)}
             pending += [named[each] for each in used & set(named)]
-    return _shape([node for node in tree.body if id(node) in found])
+    return _shape([_unregistered(node) for node in tree.body if id(node) in found])
+
+
+def _unregistered(node: ast.stmt) -> ast.stmt:
+    """Without what `@loss(...)` says: its words and relations change no training."""
+    if not isinstance(node, ast.ClassDef):
+        return node
+    bare = copy.copy(node)
+    bare.decorator_list = []
+    return bare
 
 
 @functools.cache

@@ -7,23 +7,14 @@ themselves would write over each other's file, and often run where there is no n
 
 from pathlib import Path
 
+from multiloss import backbones
 from multiloss.addresses import is_remote, local_path, public
-
-# Address and sha256 of the ImageNet weights without the classification layers, as
-# segmentation-models itself takes them.
-IMAGENET = {
-    "efficientnetb0": (
-        "https://github.com/Callidior/keras-applications/releases/download/efficientnet/"
-        "efficientnet-b0_weights_tf_dim_ordering_tf_kernels_autoaugment_notop.h5",
-        "c1421ad80a9fc67c2cc4000f666aa50789ce39eedb4e06d531b0c593890ccff3",
-    )
-}
 
 
 def address(backbone: str, setting: str) -> tuple[str, str | None] | None:
     """The address to fetch with its sha256 where that is known; None if nothing is fetched."""
     if setting == "imagenet":
-        return IMAGENET[backbone]
+        return backbones.get(backbone).imagenet
     return (setting, None) if is_remote(setting) else None
 
 

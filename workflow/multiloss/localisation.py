@@ -20,13 +20,14 @@ import pandas as pd
 from multiloss.errors import UserError
 from multiloss.heat import to_original
 from multiloss.images import ImageError, in_threads, read_mask_for, read_own_mask
+from multiloss.metrics import MAIN, Metric
 from multiloss.progress import progress
 from multiloss.seeds import derive
 from multiloss.statistics import bootstrap
 
 # A map without any preference, measured like the others: what chance gives.
 UNIFORM = "uniform"
-# Suffix of a metric over the rightly classified images alone.
+# Suffix of a metric over the correctly classified images alone.
 CORRECT = "_correct"
 # Percentiles of the resamples of fewer patients than this are too narrow: those of 6 images hold
 # the true mean in 86% of the cases.
@@ -52,6 +53,80 @@ COLUMNS = [
 
 # Suffix of a share of heat less that of the uniform map, image by image.
 GAIN = "_minus_uniform"
+
+
+def _measure(name: str, title: str, sentence: str, **words: Any) -> tuple[str, Metric]:
+    return name, Metric(name, title, sentence, **{"show": MAIN, **words})
+
+
+# The measures in the order in which a reader wants them; without `show` they stand in the table
+# alone.
+MEASURES: dict[str, Metric] = dict(
+    [
+        _measure("lung_share", "Heat inside the lungs", "Share of the heat that lies in the lungs"),
+        _measure(
+            "pointing_game",
+            "Pointing game",
+            "Proportion of images whose hottest pixel lies in the lesion",
+            cites=("zhang2018",),
+        ),
+        _measure(
+            "energy_pointing_game",
+            "Heat inside lesions",
+            "Share of the heat that lies in the lesion (energy-based pointing game)",
+            cites=("wang2020",),
+        ),
+        _measure("iou", "IoU with lesions", "Intersection over union of hot pixels and lesion"),
+        _measure("dice", "Dice with lesions", "Overlap of hot pixels and lesion", show=""),
+        _measure(
+            "deletion_auc",
+            "Deletion",
+            "Area under the curve when hot pixels are removed",
+            higher_is_better=False,
+            cites=("petsiuk2018",),
+        ),
+        _measure(
+            "insertion_auc",
+            "Insertion",
+            "Area under the curve when hot pixels are added",
+            cites=("petsiuk2018",),
+        ),
+        _measure(
+            "random_auc", "Insertion at random", "The same with pixels in random order", show=""
+        ),
+        _measure(
+            "randomised_head_correlation",
+            "Correlation, random head",
+            "Rank correlation with the map after the head's weights were made random",
+            higher_is_better=False,
+            low=-1.0,
+            chance=0.0,
+            cites=("adebayo2018",),
+        ),
+        _measure(
+            "randomised_weights_correlation",
+            "Correlation, random weights",
+            "Rank correlation with the map of a network with random weights",
+            higher_is_better=False,
+            low=-1.0,
+            chance=0.0,
+            cites=("adebayo2018",),
+        ),
+        _measure(
+            "lung_share_reference",
+            "Heat inside reference lungs",
+            "Share of the heat that lies in reference lung masks",
+            show="",
+        ),
+        _measure(
+            "flat_share",
+            "Flat maps",
+            "Proportion of images whose map is empty",
+            higher_is_better=False,
+            show="",
+        ),
+    ]
+)
 # A metric and its threshold, if it has one.
 Key = tuple[str, float | None]
 
@@ -218,7 +293,7 @@ def table(
     - `lung_share`: share of the heat inside the lung mask of the workflow;
     - `lung_share_reference`: the same with known lung masks (`lung_mask` of the manifest);
     - with `lesion_mask`, over images with a lesion: `pointing_game`, `energy_pointing_game`,
-      `iou` and `dice` at each threshold; with `_correct`, over the rightly classified alone;
+      `iou` and `dice` at each threshold; with `_correct`, over the correctly classified alone;
     - `lung_share_minus_uniform`, `energy_pointing_game_minus_uniform`: the mean of the paired
       differences from the uniform map;
     - `deletion_auc` (small is good), `insertion_auc` (large is good), `random_auc` (insertion

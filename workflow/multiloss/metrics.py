@@ -1,29 +1,37 @@
-"""Every metric of the study, each in one place, as a kernel over resample weights.
+"""Every metric of the study, each in one place: words, range, direction and kernel.
 
-A kernel takes the images once and many weightings of them: `weights` is (R, N), and row r
-says how often each image counts in resample r. Sorting and binning orders do not depend on
-the weights, so 2,000 resamples cost little more than one evaluation. With integer weights
-the result equals that of the images repeated so often. The metrics of scikit-learn, which the
-tests compare with, take one weighting in a call: hours for the intervals of one study.
+A new metric is one function here under `@metric("name", "Title")`, whose docstring begins with a
+sentence on what it is; tables/metrics.csv and the report's tables then have it.
+
+A kernel works on resample weights: it takes the images once and many weightings of them, `weights`
+(R, N), whose row r says how often each image counts in resample r. Sorting and binning orders do
+not depend on the weights, so 2,000 resamples cost little more than one evaluation. With integer
+weights the result equals that of the images repeated so often. The metrics of scikit-learn, which
+the tests compare with, take one weighting in a call: hours for the intervals of one study.
 
 Undefined values (0/0) are NaN, never 0; `undefined_reason` says why in words.
 """
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from multiloss.errors import UserError
 from multiloss.mcc import mcc_of_confusion
+from multiloss.registry import first_sentence
 
 Array = npt.NDArray[np.float64]
 
 # Elements of the largest temporary array; small enough to stay in a core's cache.
 CHUNK_ELEMENTS = 2**18
 EQUAL_MASS_BINS = 15
+PRIMARY = "mcc"
+# The place of a class's name in the tables of curves where all classes count together.
+ALL_CLASSES = "micro"
 
 
 @dataclass(frozen=True)
@@ -46,24 +54,27 @@ def _rank(score: Array, positive: npt.NDArray[np.bool_], image: npt.NDArray[np.i
 class Sample:
     """Labels and probabilities of N images, with all that no resampling changes.
 
-    `y`: (N,) integers in [0, K); `p`: (N, K), rows sum to 1. `bins`: number of equal-mass
-    bins of the calibration errors. `thresholds`: (K,) operating points, of which class k is
-    called present where p_k >= threshold; NaN where none could be chosen.
+    `y_true`: (N,) integers in [0, K); `y_prob`: (N, K), rows sum to 1. `bins`: number of
+    equal-mass bins of the calibration errors. `thresholds`: (K,) operating points: class k is
+    predicted where p_k >= threshold; NaN where none could be chosen.
     Raises ValueError on wrong shapes, labels out of range or non-finite probabilities.
     """
 
     def __init__(
         self,
-        y: npt.ArrayLike,
-        p: npt.ArrayLike,
+        y_true: npt.ArrayLike,
+        y_prob: npt.ArrayLike,
         *,
         bins: int = EQUAL_MASS_BINS,
         thresholds: npt.ArrayLike | None = None,
     ) -> None:
-        self.y = np.asarray(y)
-        self.p = np.asarray(p, dtype=np.float64)
+        self.y = np.asarray(y_true)
+        self.p = np.asarray(y_prob, dtype=np.float64)
         if self.p.ndim != 2 or self.y.shape != self.p.shape[:1] or not len(self.y):
-            raise ValueError(f"want y (N,) and p (N, K), got {self.y.shape} and {self.p.shape}")
+            raise ValueError(
+                "expected y_true of shape (N,) and y_prob of shape (N, K), "
+                f"got {self.y.shape} and {self.p.shape}"
+            )
         if not np.issubdtype(self.y.dtype, np.integer):
             raise ValueError(f"labels are class indices, got {self.y.dtype}")
         if not np.isfinite(self.p).all():
@@ -91,15 +102,15 @@ class Sample:
         return np.eye(self.n_classes**2)[self.y * self.n_classes + self.predicted]
 
     @cached_property
-    def surprise(self) -> Array:
+    def negative_log_likelihood(self) -> Array:
         """-log of the true class's probability, clipped as scikit-learn does, (N,)."""
         chosen = self.p[np.arange(self.n), self.y]
         smallest = np.finfo(np.float64).eps
         return -np.log(np.clip(chosen, smallest, 1 - smallest))
 
     @cached_property
-    def called(self) -> Array:
-        """1 where class k is called at its operating point, (N, K)."""
+    def predicted_positive(self) -> Array:
+        """1 where class k is predicted at its operating point, (N, K)."""
         return (self.p >= self.thresholds).astype(np.float64)
 
     def ranking(self, which: int | str) -> _Ranking:
@@ -107,7 +118,7 @@ class Sample:
         predicted class, where a right prediction is the positive ('top')."""
         if which not in self._rankings:
             images = np.arange(self.n)
-            if which == "micro":
+            if which == ALL_CLASSES:
                 ranked = _rank(
                     self.p.ravel(),
                     self.truth.ravel().astype(bool),
@@ -146,7 +157,7 @@ class Weighted:
         return (self.weights @ self.sample.cells).reshape(-1, k, k)
 
     @cached_property
-    def hits(self) -> Array:
+    def true_positives(self) -> Array:
         """Weight of each class's true positives, (R, K)."""
         return np.diagonal(self.confusion, axis1=1, axis2=2)
 
@@ -212,40 +223,162 @@ class Weighted:
 
 Kernel = Callable[[Weighted], Array]
 ClassKernel = Callable[[Weighted, int], Array]
+# Which images a proportion is of, and which of them count as a success, each bool (N,).
+Members = Callable[[Sample, int | None], tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]]
+# Places in the report: the table of all models, that of macro averages, that of each class, and
+# that of the Brier score's parts.
+MAIN, MACRO, OF_CLASS, BRIER = "main", "macro", "class", "brier"
 
 
 @dataclass(frozen=True)
 class Metric:
-    """One metric: its kernel, its name for people, its range, and which way is better."""
+    """One metric: its words, range and direction, and the function that computes it.
+
+    `title`: short name for people; `long`: written out; `sentence`: what it is. `low`, `high`: its
+    range; `chance`: the value of a model that tells nothing apart, None where it depends on the
+    images. `per_class`: one class against the rest; `of_probabilities`: whether it takes
+    probabilities at their word, so that a temperature changes it; `at_threshold`: whether it needs
+    operating points; `proportion`: of which images it is the proportion, if it is one, which
+    decides on its interval where resampling cannot vary. `show`: the report's table that it stands
+    in; `cites`: keys of report/references.yaml. `kernel` is None for what is computed elsewhere.
+    """
 
     name: str
     title: str
-    kernel: Kernel | ClassKernel
-    per_class: bool
-    higher_is_better: bool
+    sentence: str
+    higher_is_better: bool = True
     low: float = 0.0
     high: float = 1.0
+    chance: float | None = None
+    long: str = ""
+    per_class: bool = False
+    of_probabilities: bool = False
+    at_threshold: bool = False
+    proportion: Members | None = None
+    show: str = ""
+    cites: tuple[str, ...] = ()
+    kernel: Kernel | ClassKernel | None = None
+
+    @property
+    def best(self) -> float:
+        """The value of a perfect model."""
+        return self.high if self.higher_is_better else self.low
+
+    @property
+    def worst(self) -> float:
+        """The other end of the range."""
+        return self.low if self.higher_is_better else self.high
+
+    @property
+    def direction(self) -> str:
+        """Which way is better, in words."""
+        return "higher is better" if self.higher_is_better else "lower is better"
+
+    @property
+    def help(self) -> str:
+        """What it is, which way is better and what chance gives, on one line."""
+        chance = "" if self.chance is None else f"; {self.chance:g} is chance"
+        long = f"{self.long}. " if self.long else ""
+        return f"{long}{self.sentence}; {self.direction}{chance}"
+
+    def of(self, label: str) -> str:
+        """The name that tables give this metric of one class: auroc_viral."""
+        return f"{self.name}_{label}"
 
 
+class Row(NamedTuple):
+    """What one value of the column `metric` means: a metric, and the class that it is of."""
+
+    metric: Metric
+    index: int | None = None
+    label: str | None = None
+
+    @property
+    def name(self) -> str:
+        """As tables have it."""
+        return self.metric.name if self.label is None else self.metric.of(self.label)
+
+    @property
+    def title(self) -> str:
+        """As a reader sees it: the class stands as it is."""
+        return self.metric.title if self.label is None else f"{self.metric.title}, {self.label}"
+
+
+# Of all classes together, and of one class against the rest.
 METRICS: dict[str, Metric] = {}
 CLASS_METRICS: dict[str, Metric] = {}
 
 
-def _metric(
+@cache
+def _rows(classes: tuple[str, ...]) -> dict[str, Row]:
+    found = [Row(metric) for metric in METRICS.values()] + [
+        Row(metric, index, label)
+        for metric in CLASS_METRICS.values()
+        for index, label in enumerate(classes)
+    ]
+    by_name: dict[str, Row] = {}
+    for row in found:
+        if row.name in by_name:
+            raise UserError(f"classes: a class name makes metric '{row.name}' ambiguous; rename it")
+        by_name[row.name] = row
+    if ALL_CLASSES in classes:
+        raise UserError(
+            f"classes: '{ALL_CLASSES}' is what tables of curves call all classes together; "
+            "rename it"
+        )
+    return by_name
+
+
+def metric(
     name: str,
     title: str,
     *,
     per_class: bool = False,
-    higher: bool = True,
-    low: float = 0.0,
-    high: float = 1.0,
+    show: str | None = None,
+    higher_is_better: bool = True,
+    **words: Any,
 ) -> Callable[[Callable[..., Array]], Callable[..., Array]]:
+    """Make a kernel known as a metric; `words` are fields of `Metric`.
+
+    Without `show` it stands in the report's table of all models, or of each class.
+    """
+
     def register(kernel: Callable[..., Array]) -> Callable[..., Array]:
         registry = CLASS_METRICS if per_class else METRICS
-        registry[name] = Metric(name, title, kernel, per_class, higher, low, high)
+        registry[name] = Metric(
+            name,
+            title,
+            first_sentence(kernel.__doc__),
+            higher_is_better,
+            per_class=per_class,
+            show=(OF_CLASS if per_class else MAIN) if show is None else show,
+            kernel=kernel,
+            **words,
+        )
+        _rows.cache_clear()
         return kernel
 
     return register
+
+
+def _right(sample: Sample, k: int | None) -> tuple[Any, Any]:
+    return np.ones(sample.n, bool), sample.predicted == sample.y
+
+
+def _right_of_class(sample: Sample, k: int | None) -> tuple[Any, Any]:
+    return sample.y == k, sample.predicted == sample.y
+
+
+def _right_of_predicted(sample: Sample, k: int | None) -> tuple[Any, Any]:
+    return sample.predicted == k, sample.predicted == sample.y
+
+
+def _found(sample: Sample, k: int | None) -> tuple[Any, Any]:
+    return sample.y == k, sample.predicted_positive[:, k] > 0
+
+
+def _spared(sample: Sample, k: int | None) -> tuple[Any, Any]:
+    return sample.y != k, sample.predicted_positive[:, k] == 0
 
 
 def _divide(numerator: Array, denominator: Array) -> Array:
@@ -265,72 +398,91 @@ def _class_mean(values: Array, support: Array | None = None) -> Array:
 # -- from the confusion matrix -----------------------------------------------------------
 
 
-@_metric("accuracy", "Accuracy")
+@metric("accuracy", "Accuracy", proportion=_right)
 def _accuracy(r: Weighted) -> Array:
-    return r.hits.sum(axis=1) / r.total
+    """Proportion of images classified correctly."""
+    return r.true_positives.sum(axis=1) / r.total
 
 
-@_metric("balanced_accuracy", "Balanced accuracy")
+@metric("balanced_accuracy", "Balanced accuracy")
 def _balanced_accuracy(r: Weighted) -> Array:
-    return _class_mean(_divide(r.hits, r.support))
+    """Mean of the sensitivities of the classes."""
+    return _class_mean(_divide(r.true_positives, r.support))
 
 
-@_metric("precision", "Precision (weighted)")
+@metric("precision", "Precision (weighted)")
 def _precision(r: Weighted) -> Array:
-    return _class_mean(_divide(r.hits, r.predicted), r.support)
+    """Positive predictive value, weighted by class size."""
+    return _class_mean(_divide(r.true_positives, r.predicted), r.support)
 
 
-@_metric("recall", "Recall (weighted)")
+@metric("recall", "Recall (weighted)", proportion=_right)
 def _recall(r: Weighted) -> Array:
-    return _class_mean(_divide(r.hits, r.support), r.support)
+    """Sensitivity, weighted by class size, which is the accuracy."""
+    return _class_mean(_divide(r.true_positives, r.support), r.support)
 
 
-@_metric("f1", "F1 (weighted)")
+@metric("f1", "F1 (weighted)")
 def _f1(r: Weighted) -> Array:
-    return _class_mean(_divide(2 * r.hits, r.support + r.predicted), r.support)
+    """Harmonic mean of precision and recall, weighted by class size."""
+    return _class_mean(_divide(2 * r.true_positives, r.support + r.predicted), r.support)
 
 
-@_metric("precision_macro", "Precision (macro)")
+@metric("precision_macro", "Precision (macro)", show=MACRO)
 def _precision_macro(r: Weighted) -> Array:
-    return _class_mean(_divide(r.hits, r.predicted))
+    """Mean of the classes."""
+    return _class_mean(_divide(r.true_positives, r.predicted))
 
 
-@_metric("recall_macro", "Recall (macro)")
+@metric("recall_macro", "Recall (macro)", show=MACRO)
 def _recall_macro(r: Weighted) -> Array:
-    return _class_mean(_divide(r.hits, r.support))
+    """Mean of the classes."""
+    return _class_mean(_divide(r.true_positives, r.support))
 
 
-@_metric("f1_macro", "F1 (macro)")
+@metric("f1_macro", "F1 (macro)", show=MACRO)
 def _f1_macro(r: Weighted) -> Array:
-    return _class_mean(_divide(2 * r.hits, r.support + r.predicted))
+    """Mean of the classes."""
+    return _class_mean(_divide(2 * r.true_positives, r.support + r.predicted))
 
 
-@_metric("mcc", "Matthews correlation", low=-1.0)
+@metric(
+    "mcc",
+    "MCC",
+    long="Matthews correlation coefficient",
+    low=-1.0,
+    chance=0.0,
+    cites=("gorodkin2004",),
+)
 def _mcc(r: Weighted) -> Array:
-    """Gorodkin (2004), for any number of classes."""
+    """Correlation of true and predicted class, for any number of classes (Gorodkin 2004)."""
     return mcc_of_confusion(r.confusion)
 
 
-@_metric("kappa", "Cohen's kappa", low=-1.0)
+@metric("kappa", "Cohen's kappa", low=-1.0, chance=0.0, cites=("cohen1960",))
 def _kappa(r: Weighted) -> Array:
+    """Agreement beyond chance."""
     expected = (r.support * r.predicted).sum(axis=1) / r.total**2
-    observed = r.hits.sum(axis=1) / r.total
+    observed = r.true_positives.sum(axis=1) / r.total
     return _divide(observed - expected, np.where(expected < 1 - 1e-12, 1 - expected, 0.0))
 
 
-@_metric("precision", "Precision", per_class=True)
+@metric("precision", "Precision", per_class=True, proportion=_right_of_predicted)
 def _class_precision(r: Weighted, k: int) -> Array:
-    return _divide(r.hits[:, k], r.predicted[:, k])
+    """Positive predictive value."""
+    return _divide(r.true_positives[:, k], r.predicted[:, k])
 
 
-@_metric("recall", "Recall", per_class=True)
+@metric("recall", "Recall", per_class=True, proportion=_right_of_class)
 def _class_recall(r: Weighted, k: int) -> Array:
-    return _divide(r.hits[:, k], r.support[:, k])
+    """Proportion of the class that is predicted as such."""
+    return _divide(r.true_positives[:, k], r.support[:, k])
 
 
-@_metric("f1", "F1", per_class=True)
+@metric("f1", "F1", per_class=True)
 def _class_f1(r: Weighted, k: int) -> Array:
-    return _divide(2 * r.hits[:, k], r.support[:, k] + r.predicted[:, k])
+    """Harmonic mean of precision and recall."""
+    return _divide(2 * r.true_positives[:, k], r.support[:, k] + r.predicted[:, k])
 
 
 # -- from the ranking of probabilities ---------------------------------------------------
@@ -361,64 +513,77 @@ def _over_classes(r: Weighted, kernel: Callable[[Weighted, int], Array]) -> Arra
     return np.stack([kernel(r, k) for k in range(r.sample.n_classes)], axis=1)
 
 
-@_metric("auroc", "AUROC (micro)")
+@metric("auroc", "AUROC (micro)", long="Area under the ROC curve", chance=0.5)
 def _auroc(r: Weighted) -> Array:
-    return _area_under_roc(r, "micro")
+    """Over all pairs of image and class."""
+    return _area_under_roc(r, ALL_CLASSES)
 
 
-@_metric("auroc", "AUROC", per_class=True)
+@metric("auroc", "AUROC", per_class=True, long="Area under the ROC curve", chance=0.5)
 def _class_auroc(r: Weighted, k: int) -> Array:
+    """The class against the rest."""
     return _area_under_roc(r, k)
 
 
-@_metric("auroc_macro", "AUROC (macro)")
+@metric("auroc_macro", "AUROC (macro)", chance=0.5, show=MACRO)
 def _auroc_macro(r: Weighted) -> Array:
+    """Mean of the classes."""
     return _class_mean(_over_classes(r, _class_auroc))
 
 
-@_metric("auprc", "AUPRC (micro)")
+@metric("auprc", "AUPRC (micro)", long="Area under the precision-recall curve")
 def _auprc(r: Weighted) -> Array:
-    """Average precision: the step-wise area, without interpolation."""
-    return _average_precision(r, "micro")
+    """Average precision over all pairs of image and class, without interpolation."""
+    return _average_precision(r, ALL_CLASSES)
 
 
-@_metric("auprc", "AUPRC", per_class=True)
+@metric("auprc", "AUPRC", per_class=True, long="Area under the precision-recall curve")
 def _class_auprc(r: Weighted, k: int) -> Array:
+    """Average precision of the class against the rest."""
     return _average_precision(r, k)
 
 
-@_metric("auprc_macro", "AUPRC (macro)")
+@metric("auprc_macro", "AUPRC (macro)", show=MACRO)
 def _auprc_macro(r: Weighted) -> Array:
+    """Mean of the classes."""
     return _class_mean(_over_classes(r, _class_auprc))
 
 
-@_metric("sensitivity", "Sensitivity", per_class=True)
+@metric("sensitivity", "Sensitivity", per_class=True, at_threshold=True, proportion=_found)
 def _class_sensitivity(r: Weighted, k: int) -> Array:
-    """At the operating point, one class against the rest."""
-    called, truth = r.sample.called[:, k], r.sample.truth[:, k]
-    value = _divide(r.weights @ (called * truth), r.support[:, k])
+    """At the operating point chosen on the ensemble split, the class against the rest."""
+    positive, truth = r.sample.predicted_positive[:, k], r.sample.truth[:, k]
+    value = _divide(r.weights @ (positive * truth), r.support[:, k])
     return value if np.isfinite(r.sample.thresholds[k]) else np.full(len(value), np.nan)
 
 
-@_metric("specificity", "Specificity", per_class=True)
+@metric("specificity", "Specificity", per_class=True, at_threshold=True, proportion=_spared)
 def _class_specificity(r: Weighted, k: int) -> Array:
-    """At the operating point, one class against the rest."""
-    called, truth = r.sample.called[:, k], r.sample.truth[:, k]
-    value = _divide(r.weights @ ((1 - called) * (1 - truth)), r.total - r.support[:, k])
+    """At the operating point chosen on the ensemble split, the class against the rest."""
+    positive, truth = r.sample.predicted_positive[:, k], r.sample.truth[:, k]
+    value = _divide(r.weights @ ((1 - positive) * (1 - truth)), r.total - r.support[:, k])
     return value if np.isfinite(r.sample.thresholds[k]) else np.full(len(value), np.nan)
 
 
 # -- from the probabilities themselves ---------------------------------------------------
 
 
-@_metric("log_loss", "Log loss (nats)", higher=False, high=np.inf)
+@metric("log_loss", "Log loss", higher_is_better=False, high=np.inf, of_probabilities=True)
 def _log_loss(r: Weighted) -> Array:
-    return r.weights @ r.sample.surprise / r.total
+    """Mean negative log probability of the true class, in nats."""
+    return r.weights @ r.sample.negative_log_likelihood / r.total
 
 
-@_metric("brier", "Brier score (sum over classes)", higher=False, high=2.0)
+@metric(
+    "brier",
+    "Brier score",
+    higher_is_better=False,
+    high=2.0,
+    of_probabilities=True,
+    cites=("brier1950",),
+)
 def _brier(r: Weighted) -> Array:
-    """Brier (1950): sum over classes of the squared error, so 0 to 2."""
+    """Squared error of the probabilities, summed over the classes, so 0 to 2 (Brier 1950)."""
     error = ((r.sample.p - r.sample.truth) ** 2).sum(axis=1)
     return r.weights @ error / r.total
 
@@ -440,27 +605,49 @@ def _class_resolution(r: Weighted, k: int) -> Array:
     return (share * (rate - (r.support[:, k] / r.total)[:, None]) ** 2).sum(axis=1)
 
 
-@_metric("brier_reliability", "Brier: reliability", higher=False, high=2.0)
+@metric(
+    "brier_reliability",
+    "Reliability",
+    higher_is_better=False,
+    high=2.0,
+    of_probabilities=True,
+    show=BRIER,
+)
 def _brier_reliability(r: Weighted) -> Array:
-    """Murphy (1973), one class against the rest in equal-mass bins, summed over classes."""
+    """Miscalibration part of the Brier score (Murphy 1973).
+
+    One class against the rest in equal-mass bins, summed over classes.
+    """
     return _over_classes(r, _class_reliability).sum(axis=1)
 
 
-@_metric("brier_resolution", "Brier: resolution")
+@metric("brier_resolution", "Resolution", of_probabilities=True, show=BRIER)
 def _brier_resolution(r: Weighted) -> Array:
+    """Part of the Brier score that tells how far cases are told apart."""
     return _over_classes(r, _class_resolution).sum(axis=1)
 
 
-@_metric("brier_uncertainty", "Brier: uncertainty", higher=False)
+@metric("brier_uncertainty", "Uncertainty", higher_is_better=False, show=BRIER)
 def _brier_uncertainty(r: Weighted) -> Array:
+    """Part of the Brier score that is of the classes themselves, the same for all models."""
     share = r.support / r.total[:, None]
     return (share * (1 - share)).sum(axis=1)
 
 
-@_metric("brier_within_bin", "Brier: within bins", higher=False, low=-2.0, high=2.0)
+@metric(
+    "brier_within_bin",
+    "Within bins",
+    higher_is_better=False,
+    low=-2.0,
+    high=2.0,
+    of_probabilities=True,
+    show="",
+)
 def _brier_within_bin(r: Weighted) -> Array:
-    """What the bins hide (Stephenson 2008), so that the four parts add up to the score:
-    Brier = reliability - resolution + uncertainty + within bins."""
+    """Part of the Brier score that the bins hide (Stephenson 2008).
+
+    With it the parts add up: Brier = reliability - resolution + uncertainty + within bins.
+    """
     return _brier(r) - _brier_reliability(r) + _brier_resolution(r) - _brier_uncertainty(r)
 
 
@@ -469,55 +656,82 @@ def _calibration_error(r: Weighted, which: int | str) -> Array:
     return (share * np.abs(score - rate)).sum(axis=1)
 
 
-@_metric("ece", "Expected calibration error", higher=False)
+@metric(
+    "ece",
+    "ECE",
+    long="Expected calibration error",
+    higher_is_better=False,
+    of_probabilities=True,
+    cites=("guo2017",),
+)
 def _ece(r: Weighted) -> Array:
-    """Of the predicted class: mean over equal-mass bins of |accuracy - mean confidence|."""
+    """Mean over equal-mass bins of |accuracy - mean confidence| of the predicted class."""
     return _calibration_error(r, "top")
 
 
-@_metric("ece", "Calibration error", per_class=True, higher=False)
+@metric(
+    "ece",
+    "Calibration error",
+    per_class=True,
+    higher_is_better=False,
+    of_probabilities=True,
+    show="",
+)
 def _class_ece(r: Weighted, k: int) -> Array:
+    """Mean over equal-mass bins of |frequency - mean probability| of the class."""
     return _calibration_error(r, k)
 
 
-@_metric("classwise_ece", "Calibration error (mean over classes)", higher=False)
+@metric(
+    "classwise_ece",
+    "Classwise ECE",
+    higher_is_better=False,
+    of_probabilities=True,
+    show="",
+)
 def _classwise_ece(r: Weighted) -> Array:
+    """Mean of the classes' calibration errors."""
     return _class_mean(_over_classes(r, _class_ece))
 
 
 # -- by name -----------------------------------------------------------------------------
 
 
+def rows(classes: Sequence[str] = ()) -> dict[str, Row]:
+    """What every value of the column `metric` means, overall metrics first.
+
+    The only place that makes names of metrics of a class, and so the only one that takes them
+    apart. Raises UserError for a class name that makes two of them, or two curves, the same.
+    """
+    return _rows(tuple(classes))
+
+
 def names(classes: Sequence[str] = ()) -> list[str]:
     """All metric names, overall ones first, then `<metric>_<class>` for each class.
 
-    Raises UserError if a class name makes two metrics share a name (a class 'macro').
+    Raises UserError as `rows` does.
     """
-    found = list(METRICS) + [f"{base}_{label}" for base in CLASS_METRICS for label in classes]
-    twice = sorted({name for name in found if found.count(name) > 1})
-    if twice:
-        raise UserError(f"classes: a class name makes metric '{twice[0]}' ambiguous; rename it")
-    return found
+    return list(rows(classes))
 
 
-def lookup(name: str, classes: Sequence[str] = ()) -> tuple[Metric, int | None]:
-    """The metric behind a name and the class index it is about (None for overall ones).
-
-    Raises UserError for an unknown name.
-    """
-    if name in METRICS:
-        return METRICS[name], None
-    for index, label in enumerate(classes):
-        base = name.removesuffix(f"_{label}")
-        if base != name and base in CLASS_METRICS:
-            return CLASS_METRICS[base], index
-    raise UserError(f"unknown metric '{name}': choose one of {', '.join(names(classes))}")
+def lookup(name: str, classes: Sequence[str] = ()) -> Row:
+    """The metric behind a name, and the class that it is of. Raises UserError for another name."""
+    found = rows(classes)
+    if name not in found:
+        raise UserError(f"unknown metric '{name}': choose one of {', '.join(found)}")
+    return found[name]
 
 
 def title(name: str, classes: Sequence[str] = ()) -> str:
-    """The metric's name for people, as on a figure's axis."""
-    metric, index = lookup(name, classes)
-    return metric.title if index is None else f"{metric.title}, {classes[index]}"
+    """The metric's name for people: AUROC, viral."""
+    return lookup(name, classes).title
+
+
+def shown(place: str) -> list[str]:
+    """Names of the metrics of one of the report's tables, the primary metric first."""
+    registry = CLASS_METRICS if place == OF_CLASS else METRICS
+    found = [metric.name for metric in registry.values() if metric.show == place]
+    return sorted(found, key=lambda name: name != PRIMARY)
 
 
 def chunks(sample: Sample, weights: Array) -> Iterator[tuple[slice, Weighted]]:
@@ -531,7 +745,7 @@ def chunks(sample: Sample, weights: Array) -> Iterator[tuple[slice, Weighted]]:
 def compute_many(
     wanted: Sequence[str],
     sample: Sample,
-    weights: npt.ArrayLike | None = None,
+    sample_weight: npt.ArrayLike | None = None,
     classes: Sequence[str] | None = None,
 ) -> Array:
     """Values (R, M) of M named metrics under the weightings (R, N); unit weights if None.
@@ -540,23 +754,22 @@ def compute_many(
     """
     classes = [str(k) for k in range(sample.n_classes)] if classes is None else classes
     found = [lookup(name, classes) for name in wanted]
-    weights = np.ones((1, sample.n)) if weights is None else np.asarray(weights, np.float64)
+    weights = np.ones((1, sample.n)) if sample_weight is None else np.asarray(sample_weight, float)
     if weights.ndim != 2 or weights.shape[1] != sample.n:
-        raise ValueError(f"want weights (R, {sample.n}), got {weights.shape}")
+        raise ValueError(f"expected sample_weight of shape (R, {sample.n}), got {weights.shape}")
     values = np.empty((len(weights), len(wanted)))
     for part, weighted in chunks(sample, weights):
-        for column, (metric, index) in enumerate(found):
-            values[part, column] = (
-                metric.kernel(weighted) if index is None else metric.kernel(weighted, index)
-            )
+        for column, row in enumerate(found):
+            which = () if row.index is None else (row.index,)
+            values[part, column] = row.metric.kernel(weighted, *which)
     return values
 
 
 def compute(
     name: str,
-    y: npt.ArrayLike,
-    p: npt.ArrayLike,
-    weights: npt.ArrayLike | None = None,
+    y_true: npt.ArrayLike,
+    y_prob: npt.ArrayLike,
+    sample_weight: npt.ArrayLike | None = None,
     *,
     classes: Sequence[str] | None = None,
     bins: int = EQUAL_MASS_BINS,
@@ -564,24 +777,24 @@ def compute(
 ) -> float | Array:
     """One metric: a float for no weights or weights (N,), an array (R,) for weights (R, N).
 
-    `y` (N,) class indices, `p` (N, K) probabilities. NaN where the metric is undefined.
+    `y_true` (N,) class indices, `y_prob` (N, K) probabilities. NaN where the metric is undefined.
     Raises UserError for an unknown name, ValueError for wrong shapes.
     """
-    sample = Sample(y, p, bins=bins, thresholds=thresholds)
-    rows = None if weights is None else np.atleast_2d(np.asarray(weights, np.float64))
-    values = compute_many([name], sample, rows, classes)[:, 0]
-    return values if np.ndim(weights) == 2 else float(values[0])
+    sample = Sample(y_true, y_prob, bins=bins, thresholds=thresholds)
+    weights = None if sample_weight is None else np.atleast_2d(np.asarray(sample_weight, float))
+    values = compute_many([name], sample, weights, classes)[:, 0]
+    return values if np.ndim(sample_weight) == 2 else float(values[0])
 
 
 def undefined_reason(name: str, sample: Sample, classes: Sequence[str]) -> str:
     """Why a metric has no value on these images, in words for the `reason` column."""
-    metric, index = lookup(name, classes)
+    metric, index, _ = lookup(name, classes)
     absent = [label for k, label in enumerate(classes) if not (sample.y == k).any()]
     unused = [label for k, label in enumerate(classes) if not (sample.predicted == k).any()]
     if index is not None:
         absent = [label for label in absent if label == classes[index]]
         unused = [label for label in unused if label == classes[index]]
-        if metric.name in ("sensitivity", "specificity") and np.isnan(sample.thresholds[index]):
+        if metric.at_threshold and np.isnan(sample.thresholds[index]):
             return f"no operating point for class '{classes[index]}'"
         if (sample.y == index).all():
             return f"all images are of class '{classes[index]}'"

@@ -1,4 +1,4 @@
-"""How much the published protocol flatters: the same predictions, judged its way and ours.
+"""Optimism of the published protocol: the same predictions, judged its way and ours.
 
 As published, the top K are chosen, weights and stackers fitted and the best of 50 restarts
 picked on the test split, and the same test split then gives the score. Ours does all that on
@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from multiloss import metrics
-from multiloss.ensembles import combiners, selection
+from multiloss.ensembles import combiners, methods, selection
 from multiloss.ensembles.build import make
 from multiloss.ensembles.predictions import Predictions
 from multiloss.progress import progress
@@ -40,7 +40,7 @@ class Settings:
     """Resamples of the interval, fewer where a network is fitted in each; its confidence."""
 
     resamples: int = 200
-    stacking_resamples: int = 50
+    network_resamples: int = 50
     confidence: float = 0.95
 
 
@@ -98,7 +98,7 @@ def table(
     Columns: ensemble, method, k, replicate, metric, ours, as_published, difference, ci_low,
     ci_high, n (test images), n_patients, resamples, reason, label. The interval is for the
     expected difference. Every resample draws patients of both splits anew and repeats choice
-    and fitting under both protocols. Choosing among resampled images flatters more than among
+    and fitting under both protocols. Choosing among resampled images is more optimistic than among
     new ones, so the resampled differences are centred on the observed one: (d + q_low,
     d + q_high), q percentiles of d* - mean(d*). Simulated with eight models, 135 and 240 images,
     this covers the expected difference in MCC and accuracy in 98% or more: a cautious interval.
@@ -113,7 +113,7 @@ def table(
         },
         **ensembles,
     }
-    count = max(settings.resamples, settings.stacking_resamples)
+    count = max(settings.resamples, settings.network_resamples)
     own, test = (
         _resampled(part.subset(usable), count, derive(seed, "optimism", replicate, name))
         for part, name in zip(parts, ("ensemble", "test"), strict=True)
@@ -177,7 +177,9 @@ def _resampled(part: Predictions, count: int, seed: int) -> list[_Images]:
 
 
 def _resamples(method: str, settings: Settings) -> int:
-    return settings.stacking_resamples if method == "stacking" else settings.resamples
+    if method != BEST_SINGLE and methods()[method].fits_a_network:
+        return settings.network_resamples
+    return settings.resamples
 
 
 def _rows(
@@ -221,11 +223,11 @@ def _reason(metric: str, entry: Mapping[str, Any], difference: float, defined: n
         why = "one class is predicted for all images" if known else "a class is never predicted"
         return f"{metric} is undefined: {why}"
     said = []
-    if metric == "log_loss" and entry["method"] == combiners.MajorityVote.name:
-        said.append(combiners.VOTES)
+    if entry["method"] != BEST_SINGLE and metrics.METRICS[metric].of_probabilities:
+        said.append(methods()[entry["method"]].caveat)
     if not defined.all():
         said.append(f"undefined in {1 - defined.mean():.0%} of the resamples, which were left out")
-    return "; ".join(said)
+    return "; ".join(filter(None, said))
 
 
 def _both(

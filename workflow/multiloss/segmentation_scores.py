@@ -6,8 +6,23 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from multiloss import losses
+from multiloss.metrics import Metric
 from multiloss.seeds import derive
 from multiloss.statistics.bootstrap import patient_weights
+
+SCORES = {
+    "dice": Metric("dice", "Dice", "Overlap of predicted and reference (manual) mask"),
+    "iou": Metric("iou", "IoU", "Intersection over union of predicted and reference mask"),
+}
+# Beginning of the name of the pixel-wise AND of the best segmenters, before their number.
+COMBINED = "and_top"
+
+
+def label(name: str) -> str:
+    """A row of the scores as a reader sees it: a loss, or the combined segmenters."""
+    known = losses.described("segmentation")
+    return known[name].title if name in known else f"AND of the top {name.removeprefix(COMBINED)}"
 
 
 def summarise(
@@ -30,7 +45,7 @@ def summarise(
         row["n_patients"] = group["patient_id"].nunique()
         rng = np.random.default_rng(derive(seed, "segmentation", "interval", split))
         weights = patient_weights(group["patient_id"], None, resamples, rng)
-        for metric in ("dice", "iou"):
+        for metric in SCORES:
             values = group[metric].to_numpy()
             low, high = np.percentile(weights @ values / weights.sum(axis=1), [tail, 100 - tail])
             row |= {

@@ -9,14 +9,15 @@ import csv
 import io
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from multiloss import ensembles
+from multiloss import ensembles, losses
 from multiloss.ensembles import MODEL_LEVEL
 from multiloss.errors import UserError
+from multiloss.losses.parameters import Relations
 
 # Patterns of names, for Snakemake's wildcards too; nothing reads them backwards.
 OF_VARIANT = "{variant}-r{replicate}"
@@ -26,8 +27,29 @@ OF_SEEDS = "seed_average-{variant}-top{k}"
 SCALED = "{model}-temperature"
 
 SEED_AVERAGE, BEST_SINGLE = "seed_average", "best_single"
-ABLATIONS = ("without_crop", "without_class_weights")
-KINDS = ("single", "ablation", "ensemble", "seed", "seed_ensemble")
+# The steps that the baseline may be trained without, in words.
+ABLATIONS = {
+    "without_crop": "without the crop to the lungs",
+    "without_class_weights": "without class weights",
+}
+
+
+class Kind(NamedTuple):
+    """A kind of model in words: one, and several."""
+
+    one: str
+    many: str
+
+
+KINDS = {
+    "single": Kind("single model", "single models"),
+    "ablation": Kind("ablation of the baseline", "ablations of the baseline"),
+    "ensemble": Kind("ensemble", "ensembles"),
+    "seed": Kind("additional seed", "additional seeds of one loss"),
+    "seed_ensemble": Kind("average of seeds", "averages of seeds of one loss"),
+}
+# What tables tell beside the models: the same model after its probabilities were scaled.
+TEMPERATURE = "temperature"
 TRAINED = ("single", "ablation", "seed")
 LEVELS = (None, "prediction", "model", "model_average")
 # Convolutions whose maps are the last with a place: of a classifier, of a model-level ensemble.
@@ -35,14 +57,18 @@ LAYER, LAYER_OF_MODEL_LEVEL = "dcl", "ensemble_conv"
 # What an entry of `classification.losses` may say beside its loss and the loss's parameters.
 OWN_KEYS = ("as", "class_weights", "training", "augmentation")
 
-# Words of names that are not English ones; everything else loses its underscores.
-WORDS = {"cce": "CCE", "kl": "KL"}
-_NAMES = {"cce_entropy": "CCE + entropy"}
+
+def variant_label(name: str, loss: str) -> str:
+    """A variant as a reader sees it: the loss's title, then what its name adds to the loss's."""
+    known = losses.described("classification").get(loss)
+    ours = known is not None and (name == loss or name.startswith(f"{loss}_"))
+    text = known.title + name.removeprefix(loss) if ours else name
+    return text.replace("_", " ")
 
 
-def label(name: str) -> str:
-    """A loss, variant or method as a reader sees it: `label_smoothed_cce`, label smoothed CCE."""
-    return _NAMES.get(name) or " ".join(WORDS.get(word, word) for word in name.split("_"))
+def method_label(method: str) -> str:
+    """An ensemble method as a reader sees it."""
+    return ensembles.methods()[method].title
 
 
 @dataclass(frozen=True)
@@ -51,6 +77,7 @@ class Variant:
 
     `loss`: name and all parameters. `training` and `augmentation` are complete: the study's with
     the entry's own keys. `ablation`: the step that is left out of the baseline, or None.
+    `relations`: how the loss stands to others, as from `losses.relations`.
     """
 
     name: str
@@ -60,11 +87,12 @@ class Variant:
     augmentation: Mapping[str, Any]
     crop: bool = True
     ablation: str | None = None
+    relations: Mapping[str, Relations] = field(default_factory=dict)
 
     @property
     def label(self) -> str:
         """The variant as a reader sees it."""
-        return label(self.name)
+        return variant_label(self.name, self.loss["name"])
 
     @property
     def val_decides(self) -> bool:
@@ -136,6 +164,7 @@ class Study:
                 entry.get("class_weights", settings["class_weights"]),
                 {**settings["training"], **entry.get("training", {})},
                 {**settings["augmentation"], **entry.get("augmentation", {})},
+                relations=losses.relations([loss["name"]]),
             )
         return found
 
@@ -214,11 +243,11 @@ class Study:
             "ensemble",
             family,
             # The non-breaking space keeps the number beside its word when a line is broken.
-            f"{label(method)}, top\N{NO-BREAK SPACE}{k}",
+            f"{method_label(method)}, top\N{NO-BREAK SPACE}{k}",
             replicate=replicate,
             method=method,
             k=k,
-            level="model" if method == MODEL_LEVEL else "prediction",
+            level=ensembles.methods()[method].level,
         )
 
     def _average_of_model_level(self, replicate: int) -> Model:
@@ -227,7 +256,7 @@ class Study:
             of_replicate(family, replicate),
             "ensemble",
             family,
-            f"{label('weighted_average')} of model level",
+            f"{method_label('weighted_average')} of {method_label(MODEL_LEVEL)}",
             replicate=replicate,
             method="weighted_average",
             k=len(sizes),
@@ -348,7 +377,7 @@ def fault_of_name(name: str, loss: str, losses: Iterable[str]) -> str:
     """
     if wrong := fault_of_file_name(name):
         return wrong
-    methods = [*ensembles.method_names(), SEED_AVERAGE]
+    methods = [*ensembles.methods(), SEED_AVERAGE]
     number = re.search(r"-(r|top)[0-9]+", name)
     if number:
         return f"'{number[0]}' is what names of models add"

@@ -8,7 +8,6 @@ import pandas as pd
 from multiloss import checkpoints, classifier, model_level, prediction, records, training, versions
 from multiloss.ensembles import selection
 from multiloss.files import write_csv
-from multiloss.losses import classification_loss
 from multiloss.script import run
 from multiloss.seeds import derive
 from multiloss.tables import read_array, read_manifest
@@ -38,7 +37,7 @@ def main(snakemake) -> None:
     head = model_level.build_head(
         [array.shape[1:] for array in features], params.filters, len(params.classes), seed
     )
-    loss = classification_loss(**params.loss)
+    loss = classifier.training_loss(params.loss, labels[train], len(params.classes))
     identity = training.fingerprint(
         params.get("code"), params.loss, options, params.class_weights, params.filters, seed,
         members, *((array, rows) for array in features for rows in (train, val)),

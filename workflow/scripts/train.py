@@ -5,7 +5,6 @@ from pathlib import Path
 from multiloss import checkpoints, classifier, prediction, training, versions
 from multiloss.backend import keras
 from multiloss.files import write_csv
-from multiloss.losses import classification_loss
 from multiloss.script import run
 from multiloss.seeds import derive
 from multiloss.tables import read_array, read_manifest
@@ -30,7 +29,7 @@ def main(snakemake) -> None:
     model = classifier.build_classifier(
         segmenter, params.backbone, len(params.classes), images.shape[1], seed
     )
-    loss = classification_loss(**params.loss)
+    loss = classifier.training_loss(params.loss, labels[train], len(params.classes))
     identity = training.fingerprint(
         params.get("code"), params.loss, options, params.augmentation, params.class_weights, seed,
         (images, train), labels[train], (images, val), labels[val], *segmenter.get_weights(),

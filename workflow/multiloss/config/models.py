@@ -15,11 +15,12 @@ from pydantic import (
     GetJsonSchemaHandler,
     ValidationError,
     WrapValidator,
+    create_model,
     model_validator,
 )
 from pydantic_core import CoreSchema
 
-from multiloss import encoder_weights, ensembles, layouts, losses, study
+from multiloss import backbones, ensembles, layouts, losses, study
 from multiloss.config import checks
 from multiloss.config.values import (
     Bounds,
@@ -41,8 +42,9 @@ from multiloss.config.values import (
     unfit,
 )
 from multiloss.errors import UserError
+from multiloss.registry import Parameter
 
-Backbone = Annotated[str, OneOf(lambda: encoder_weights.IMAGENET)]
+Backbone = Annotated[str, OneOf(backbones.known)]
 ClassWeights = Literal["balanced", "none"]
 
 
@@ -137,7 +139,7 @@ class LossEntry(Section):
     """A loss: its name, or a mapping of its name and parameters."""
 
     model_config = {"extra": "allow"}
-    __pydantic_extra__: dict[str, float | None]
+    __pydantic_extra__: dict[str, Any]
     kind: ClassVar[str]
 
     name: str
@@ -166,7 +168,7 @@ class LossEntry(Section):
         return self
 
     @property
-    def parameters(self) -> dict[str, float | None]:
+    def parameters(self) -> dict[str, Any]:
         """All parameters of the loss, in its order."""
         return dict(self.model_extra)
 
@@ -181,11 +183,10 @@ class LossEntry(Section):
     ) -> dict[str, Any]:
         own = handler.resolve_ref_schema(handler(schema))["properties"]
         entries = []
-        for name, parameters in losses.specification(cls.kind).items():
+        for name, known in losses.described(cls.kind).items():
             keys: dict[str, Any] = {"name": {"const": name}}
-            for key, (default, allowed) in parameters.items():
-                kinds = ["number", "null"] if default is None else "number"
-                keys[key] = {"type": kinds, "default": default} | _bounds(allowed)
+            for key, parameter in known.parameters.items():
+                keys[key] = {"default": parameter.default} | _schema_of(parameter)
             entries.append({"properties": keys})
         entry = {"type": "object", "required": ["name"], "properties": own, "anyOf": entries}
         return {
@@ -198,10 +199,33 @@ class LossEntry(Section):
         }
 
 
-def _bounds(allowed: losses.Range) -> dict[str, float]:
+def _schema_of(parameter: Parameter) -> dict[str, Any]:
+    """The values of a parameter that a class declares, as a JSON schema."""
+    allowed = parameter.range
     low = "minimum" if allowed.low_included else "exclusiveMinimum"
     high = "maximum" if allowed.high_included else "exclusiveMaximum"
-    return {low: allowed.low} | ({high: allowed.high} if math.isfinite(allowed.high) else {})
+    kinds = ["array" if allowed.many else "integer" if allowed.whole else "number"]
+    kinds += ["null"] * (parameter.default is None)
+    bounds = {low: allowed.low} | ({high: allowed.high} if math.isfinite(allowed.high) else {})
+    if allowed.many:
+        bounds = {"items": {"type": "integer" if allowed.whole else "number"} | bounds}
+    return {"type": kinds if len(kinds) > 1 else kinds[0]} | bounds
+
+
+def _declared(parameter: Parameter) -> Any:
+    """The type of a parameter that a class declares."""
+
+    def check(value: Any) -> Any:
+        if not parameter.holds(value):
+            raise unfit(f"must be {parameter.range}")
+        return value
+
+    class Shown:
+        @classmethod
+        def __get_pydantic_json_schema__(cls, core: CoreSchema, handler: Any) -> dict[str, Any]:
+            return _schema_of(parameter)
+
+    return Annotated[Any, AfterValidator(check), Shown]
 
 
 class SegmentationLoss(LossEntry):
@@ -482,27 +506,25 @@ class SeedEnsemble(Section):
     out."""
 
 
-class WeightedAverage(Section):
-    """Weights that minimise the log loss."""
-
-    starts: Count = 50
-    """Starting points of the optimiser."""
-
-
-class Stacking(Section):
-    """A network on the members' probabilities."""
-
-    alpha: NotNegative = 3.0
-    """L2 penalty of the network, alpha / (2 n) |w|^2; the default suits 60 to 700 images."""
-    max_iter: Count = 5000
-    """Most iterations of L-BFGS when it is fitted."""
+def _options_of(method: ensembles.Method) -> type[Section]:
+    """A section with the options that the method's class declares."""
+    fields = {
+        key: (_declared(option), Field(option.default, description=option.words or None))
+        for key, option in method.options.items()
+    }
+    title = "".join(part.title() for part in method.name.split("_"))
+    return create_model(title, __base__=Section, __doc__=f"{method.sentence}.", **fields)
 
 
-class MethodOptions(Section):
-    """Options of the methods."""
+def _method_options() -> type[Section]:
+    sections = {
+        name: _options_of(method) for name, method in ensembles.methods().items() if method.options
+    }
+    fields = {name: (section, section()) for name, section in sections.items()}
+    return create_model("MethodOptions", __base__=Section, __doc__="Options of methods.", **fields)
 
-    weighted_average: WeightedAverage = WeightedAverage()
-    stacking: Stacking = Stacking()
+
+MethodOptions = _method_options()
 
 
 class ModelLevel(Section):
@@ -521,7 +543,7 @@ class Ensembles(Section):
 
     top_k: Unique[Annotated[int, Field(ge=2)]] = [3, 5]
     """Numbers of members."""
-    methods: Unique[Annotated[str, OneOf(ensembles.method_names)]] = list(ensembles.method_names())
+    methods: Unique[Annotated[str, OneOf(ensembles.methods)]] = list(ensembles.methods())
     """How members are combined."""
     folds: Annotated[int, Field(ge=2)] = 5
     """Folds by patient in which fitted ensembles are judged."""

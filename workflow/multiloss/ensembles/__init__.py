@@ -3,20 +3,64 @@
 Light enough for a Snakefile: names are read from the source, and nothing else is imported.
 """
 
+from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from multiloss import registry
+from multiloss.registry import Parameter
 
 # Made by a network of its own from the members' features, not from predictions.
 MODEL_LEVEL = "model_level"
+SOURCE = Path(__file__).with_name("combiners.py")
 
 
-def method_names() -> dict[str, str]:
-    """Every ensemble method a config may name, with its kind, in the order of the study.
+@dataclass(frozen=True)
+class Method:
+    """What is known of an ensemble method, as its class in `combiners.py` says it.
 
-    Kinds: `prediction-level` (combined here, from stored probabilities) and `model-level`
-    (a network trained on the members' features).
+    `level`: `prediction` (made from stored probabilities) or `model` (a network on the members'
+    features); `complexity`: order from simple to elaborate; `fitted`: whether it looks at labels;
+    `trained_on`: the split whose class prevalence its probabilities assume, "" where that is its
+    members'; `fits_a_network`: whether each fit trains one, which is slow; `caveat`: what must be
+    said beside its calibration errors, log loss and Brier score; `options`: what the config may
+    set, with default and range; `cites`: keys of report/references.yaml.
     """
-    source = registry.parse(Path(__file__).with_name("combiners.py"))
-    names = registry.registered_classes(source, "register")
-    return {name: "prediction-level" for name in names} | {MODEL_LEVEL: "model-level"}
+
+    name: str
+    title: str
+    sentence: str
+    level: str
+    complexity: int
+    fitted: bool
+    trained_on: str
+    fits_a_network: bool
+    caveat: str
+    cites: tuple[str, ...]
+    options: dict[str, Parameter]
+
+
+@cache
+def methods() -> dict[str, Method]:
+    """Every ensemble method that a config may name, in the order of the study."""
+    return {
+        name: Method(
+            name,
+            known.title,
+            known.sentence,
+            known.keywords.get("level", "prediction"),
+            known.keywords["complexity"],
+            known.keywords.get("fitted", False),
+            known.keywords.get("trained_on", ""),
+            known.keywords.get("fits_a_network", False),
+            known.keywords.get("caveat", ""),
+            known.cites,
+            known.parameters,
+        )
+        for name, known in registry.described(SOURCE, "register").items()
+    }
+
+
+def options_of(method: str) -> dict[str, Parameter]:
+    """The options of a method, each with default and range."""
+    return methods()[method].options

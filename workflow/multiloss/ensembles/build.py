@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from multiloss.ensembles import combiners, selection
+from multiloss.ensembles import MODEL_LEVEL, combiners, methods, selection
 from multiloss.ensembles.crossfit import crossfit, folds, obstacle
 from multiloss.ensembles.predictions import Predictions
 from multiloss.errors import UserError
@@ -22,8 +22,6 @@ from multiloss.study import SEED_AVERAGE
 
 logger = logging.getLogger(__name__)
 
-# Networks on features are more elaborate than any combination of probabilities.
-MODEL_LEVEL_COMPLEXITY = 10
 CANDIDATE_COLUMNS = [
     "model", "kind", "method", "k", "replicate", "metric", "score", "ci_low", "ci_high",
     "log_loss", "split", "folds", "n", "n_patients", "complexity", "reason",
@@ -96,6 +94,7 @@ def build(
     on_split = (singles.rows["split"] == selection.SPLIT).to_numpy()
     combined: dict[str, np.ndarray] = {}
     weights, candidates = [], []
+    on_features = methods()[MODEL_LEVEL].complexity
 
     def judge(
         model: str, judged: np.ndarray, whole: np.ndarray, reason: str = "", **values: Any
@@ -127,7 +126,7 @@ def build(
             p = model_level.of([name])[0, on_split]
             if not reason and not np.isfinite(p).all():
                 reason = selection.FAILED
-            judge(name, p, p, reason, **about, folds=0, complexity=MODEL_LEVEL_COMPLEXITY)
+            judge(name, p, p, reason, **about, folds=0, complexity=on_features)
             continue
         combiner = make(name, entry["method"], seed, options)
         if not reason and not combiner.fits(y, len(fitting.classes)):
@@ -159,7 +158,7 @@ def build(
             reason,
             **about,
             folds=int(fold.max()) + 1 if folded else 0,
-            complexity=combiner.complexity + (MODEL_LEVEL_COMPLEXITY if average else 0),
+            complexity=combiner.complexity + (on_features if average else 0),
         )
         if not reason:
             logger.info("%s: MCC %.3f (cross-fitted)", name, candidates[-1]["score"])

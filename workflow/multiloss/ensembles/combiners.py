@@ -1,30 +1,27 @@
 """Combine the class probabilities of M models into one: one class per method.
 
-A new method is one class here with `@register("its_name")`; configs, jobs, cross-fitting and
-the optimism table find it by that name. Arrays: `p` (M, N, K) float64 in [0, 1] with rows that
-sum to 1, `y` (N,) class indices; M models, N images, K classes.
+A new method is one class here with `@register("its_name", complexity=...)`, whose docstring
+begins with a sentence on what it is; configs, jobs, cross-fitting, the optimism table and the
+report find it by that name. The decorator's other words are those of `ensembles.Method`; the
+config may set what `__init__` takes with a default and a range. Arrays: `p` (M, N, K) float64 in
+[0, 1] with rows that sum to 1, `y` (N,) class indices; M models, N images, K classes.
 """
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Any, ClassVar, Self
+from typing import Annotated, Any, ClassVar, Self
 
 import numpy as np
 
 from multiloss.errors import UserError
+from multiloss.registry import Count, NonNegative
 
 # Added to probabilities inside logarithms: smooth, unlike clipping, so the gradient stays right.
 EPSILON = 1e-12
-# What is to be said beside calibration errors, log loss and Brier score of a majority vote.
-VOTES = "shares of votes, not probabilities that a network gives"
 
 
 class Combiner(ABC):
-    """What every prediction-level method does.
-
-    `complexity` orders methods from simple to elaborate; equal scores go to the simpler.
-    `fitted` says whether `fit` looks at the labels at all.
-    """
+    """What every prediction-level method does; of equal scores the less complex method wins."""
 
     name: ClassVar[str]
     complexity: ClassVar[int]
@@ -52,15 +49,32 @@ class Combiner(ABC):
         """The combined probabilities (N, K); rows sum to 1."""
 
 
+# Methods that combine stored probabilities.
 COMBINERS: dict[str, type[Combiner]] = {}
 
 
-def register(name: str) -> Callable[[type[Combiner]], type[Combiner]]:
-    """Make a combiner known under the name that configs use."""
+def register(
+    name: str,
+    *,
+    complexity: int,
+    fitted: bool = False,
+    level: str = "prediction",
+    title: str = "",
+    cites: tuple[str, ...] = (),
+    trained_on: str = "",
+    fits_a_network: bool = False,
+    caveat: str = "",
+) -> Callable[[type], type]:
+    """Make a method known under the name that configs use.
 
-    def add(cls: type[Combiner]) -> type[Combiner]:
-        cls.name = name
-        COMBINERS[name] = cls
+    All words are literals, which `ensembles.methods` reads from the source: see
+    `ensembles.Method`.
+    """
+
+    def add(cls: type) -> type:
+        cls.name, cls.complexity, cls.fitted = name, complexity, fitted
+        if issubclass(cls, Combiner):
+            COMBINERS[name] = cls
         return cls
 
     return add
@@ -75,16 +89,18 @@ def combiner(method: str, seed: int, **options: Any) -> Combiner:
     return COMBINERS[method](seed=seed, **options)
 
 
-@register("majority_vote")
+@register(
+    "majority_vote",
+    complexity=1,
+    caveat="shares of votes, not probabilities that a network gives",
+)
 class MajorityVote(Combiner):
-    """p = (votes + mean probability) / (M + 1).
+    """The class that most members name.
 
-    Most votes win and a tie goes to the class with the larger mean probability: means differ
-    by at most one vote. Both parts sum to M + 1, so rows sum to 1.
+    p = (votes + mean probability) / (M + 1). Most votes win and a tie goes to the class with the
+    larger mean probability: means differ by at most one vote. Both parts sum to M + 1, so rows
+    sum to 1.
     """
-
-    complexity = 1
-    fitted = False
 
     def fit(self, p: np.ndarray, y: np.ndarray) -> Self:
         return self
@@ -94,12 +110,9 @@ class MajorityVote(Combiner):
         return (votes + p.mean(axis=0)) / (len(p) + 1)
 
 
-@register("simple_average")
+@register("simple_average", complexity=0)
 class SimpleAverage(Combiner):
-    """p = mean of the members' probabilities."""
-
-    complexity = 0
-    fitted = False
+    """The mean of the members' probabilities."""
 
     def fit(self, p: np.ndarray, y: np.ndarray) -> Self:
         return self
@@ -108,20 +121,24 @@ class SimpleAverage(Combiner):
         return p.mean(axis=0)
 
 
-@register("weighted_average")
+@register("weighted_average", complexity=2, fitted=True, cites=("kraft1988",))
 class WeightedAverage(Combiner):
-    """p = sum_m w_m p_m with w >= 0, sum w = 1, minimising the log loss -mean log p[y].
+    """The mean of the members' probabilities, with weights that sequential least squares
+    programming fits on the ensemble split.
 
-    SLSQP with the analytic gradient from `starts` points: equal weights first, then random
-    ones spread evenly over the simplex. The problem is convex, so the starts guard against a
-    stalled search, not against local minima; where several weights are equally good (identical
-    members) the earliest start, the equal weights, wins.
+    p = sum_m w_m p_m with w >= 0, sum w = 1, minimising the log loss -mean log p[y]. SLSQP with
+    the analytic gradient from `starts` points: equal weights first, then random ones spread evenly
+    over the simplex. The problem is convex, so the starts guard against a stalled search, not
+    against local minima; where several weights are equally good (identical members) the earliest
+    start, the equal weights, wins.
     """
 
-    complexity = 2
-    fitted = True
-
-    def __init__(self, seed: int = 0, starts: int = 50) -> None:
+    def __init__(
+        self,
+        seed: int = 0,
+        *,
+        starts: Annotated[Count, "Starting points of the optimiser."] = 50,
+    ) -> None:
         super().__init__(seed)
         self.starts = starts
 
@@ -189,10 +206,18 @@ def mixture_weights(true: np.ndarray, start: np.ndarray) -> tuple[float, np.ndar
     return loss(weights)[0], weights
 
 
-@register("stacking")
+@register(
+    "stacking",
+    complexity=3,
+    fitted=True,
+    cites=("wolpert1992",),
+    trained_on="ensemble",
+    fits_a_network=True,
+)
 class Stacking(Combiner):
-    """A network on the concatenated probabilities: one hidden layer of K x M ReLU units, softmax.
+    """A small network on the members' probabilities, fitted on the ensemble split.
 
+    One hidden layer of K x M ReLU units on the concatenated probabilities, then softmax:
     scikit-learn's `MLPClassifier` with L-BFGS, which suits the few hundred images of the
     `ensemble` split. `alpha` is its L2 penalty (alpha / (2 n) |w|^2). The default was found by
     simulation with 60 to 700 images and 3 or 5 members: 3 keeps log loss and MCC level with the
@@ -200,10 +225,16 @@ class Stacking(Combiner):
     loss up to 8), 10 underfits below 100 images. Raises ValueError where `y` lacks a class.
     """
 
-    complexity = 3
-    fitted = True
-
-    def __init__(self, seed: int = 0, alpha: float = 3.0, max_iter: int = 5000) -> None:
+    def __init__(
+        self,
+        seed: int = 0,
+        *,
+        alpha: Annotated[
+            NonNegative,
+            "L2 penalty of the network, alpha / (2 n) |w|^2; the default suits 60 to 700 images.",
+        ] = 3.0,
+        max_iter: Annotated[Count, "Most iterations of L-BFGS when it is fitted."] = 5000,
+    ) -> None:
         super().__init__(seed)
         self.alpha = alpha
         self.max_iter = max_iter
@@ -231,3 +262,12 @@ class Stacking(Combiner):
     def _features(p: np.ndarray) -> np.ndarray:
         """The members' probability vectors side by side: (N, M K)."""
         return p.transpose(1, 0, 2).reshape(p.shape[1], -1)
+
+
+@register("model_level", complexity=10, level="model")
+class ModelLevel:
+    """A new classification head on the members' joined feature maps.
+
+    Trained by jobs of its own (`multiloss.model_level`) on the train split, and only judged here:
+    more elaborate than any combination of probabilities.
+    """

@@ -9,10 +9,12 @@ import numpy.typing as npt
 import pandas as pd
 
 from multiloss import calibration, metrics
+from multiloss.ensembles import methods
 from multiloss.ensembles.predictions import Predictions
 from multiloss.evaluation.choices import with_temperatures
 from multiloss.evaluation.intervals import intervals
 from multiloss.evaluation.resamples import (
+    CHOICE_SPLIT,
     SCALED_FROM,
     Models,
     Options,
@@ -20,7 +22,7 @@ from multiloss.evaluation.resamples import (
     resample,
     resampled_values,
 )
-from multiloss.evaluation.scores import votes_note
+from multiloss.evaluation.scores import method_note
 from multiloss.statistics import paired
 from multiloss.statistics.crossed import crossed_comparison
 from multiloss.study import scaled as scaled_name
@@ -60,14 +62,15 @@ def trained_shares(
 ) -> dict[str, Array]:
     """By model the class shares (K,) that its probabilities assume.
 
-    Uniform after balanced class weights, those of `train` without, those of `ensemble` for
-    stacking, which is fitted there without weights. Averages assume the mean of what their
+    Uniform after balanced class weights, those of `train` without, those of `ensemble` for a
+    method that learns them there, such as stacking. Averages assume the mean of what their
     `members` do. `class_weights`: by variant, and for None those of model-level heads.
     """
 
     def of(model: str) -> Array:
         entry = models[model]
-        if entry["method"] == "stacking":
+        method = methods().get(entry["method"])
+        if method and method.trained_on == CHOICE_SPLIT:
             return ensemble
         if entry["kind"] in ("ensemble", "seed_ensemble") and entry["level"] != "model":
             parts = [of(member) for member in members[model]]
@@ -104,7 +107,7 @@ def _versions(
     def corrected(arrays: Array) -> Array:
         return np.stack(
             [
-                calibration.correct_prior(p, assumed[m], shares)
+                calibration.adjust_to_prevalence(p, assumed[m], shares)
                 for m, p in zip(test.models, arrays, strict=True)
             ]
         )
@@ -190,7 +193,13 @@ def calibration_tables(
                         "temperature": temperatures[scaled_name(model)] if scaled else nan,
                         **size,
                         "reason": "; ".join(
-                            filter(None, [reasons[column], votes_note(metric, models[model])])
+                            filter(
+                                None,
+                                [
+                                    reasons[column],
+                                    method_note(metrics.METRICS[metric], models[model]),
+                                ],
+                            )
                         ),
                     }
                 )
@@ -210,14 +219,14 @@ def calibration_tables(
                 groups.append(("mean", [a for _, a, _ in pairs], [b for _, _, b in pairs]))
             for replicate, first, second in groups:
                 for column, metric in enumerate(CALIBRATION_METRICS):
-                    if metric == "brier_uncertainty":
-                        continue
+                    if not metrics.METRICS[metric].of_probabilities:
+                        continue  # the same for all models
                     result = _difference(
                         values[first, column],
                         values[second, column],
                         drawn[first, :, column],
                         drawn[second, :, column],
-                        resamples.freedom,
+                        resamples.df,
                         options,
                     )
                     compared.append(
@@ -250,7 +259,7 @@ def _difference(
     second: Array,
     drawn_first: Array,
     drawn_second: Array,
-    freedom: float,
+    df: float,
     options: Options,
 ) -> paired.Result:
     """Difference of two losses' means over runs, values (runs,) and resampled (runs, R).
@@ -260,7 +269,7 @@ def _difference(
     """
     if len(first) > 1:
         found = crossed_comparison(
-            first, second, drawn_first.T, drawn_second.T, freedom, options["confidence"]
+            first, second, drawn_first.T, drawn_second.T, df, options["confidence"]
         )
         return paired.Result(
             found.difference,
@@ -273,7 +282,7 @@ def _difference(
     return paired.bootstrap_test(
         drawn_first[0] - drawn_second[0],
         float(first[0] - second[0]),
-        freedom,
+        df,
         options["interval"],
         options["confidence"],
     )

@@ -78,7 +78,7 @@ def with_temperatures(
         temperatures[name] = calibration.fit_temperature(y, p)
         names.append(name)
         arrays.append(calibration.apply_temperature(everything, temperatures[name]))
-        entries[name] = {**models[model], "kind": "temperature", SCALED_FROM: model}
+        entries[name] = {**models[model], "kind": study.TEMPERATURE, SCALED_FROM: model}
     stacked = np.stack(arrays) if arrays else np.empty((0, *found.p.shape[1:]))
     return Predictions(found.rows, names, found.classes, stacked), entries, temperatures
 

@@ -19,6 +19,7 @@ from multiloss.evaluation.families import (
     SEED_ENSEMBLE,
     SINGLES,
     Variants,
+    column,
     pairs,
     without_seed_ensemble,
 )
@@ -86,7 +87,7 @@ class _Comparer:
         return paired.bootstrap_test(
             drawn,
             value,
-            self.resamples.freedom,
+            self.resamples.df,
             self.options["interval"],
             self.options["confidence"],
         )
@@ -148,9 +149,10 @@ class _Comparer:
             for metric in PRIMARY:
                 done = undone if why else self.bootstrap(a, b, metric)
                 results.append((metric, "bootstrap", done))
+            auroc = metrics.CLASS_METRICS["auroc"]
             for k, label in enumerate(self.part.classes):
                 done = undone if why else self.delong(a, b, k)
-                results.append((f"auroc_{label}", "delong", done))
+                results.append((auroc.of(label), "delong", done))
             results.append(("accuracy", "mcnemar", undone if why else self.mcnemar(a, b)))
         return [self.row(family, a, b, metric, test, result) for metric, test, result in results]
 
@@ -158,7 +160,6 @@ class _Comparer:
         self, family: str, a: str, b: str, metric: str, test: str, result: paired.Result
     ) -> dict[str, Any]:
         """One line of the table; the primary test's family has the plain name."""
-        plain = test in ("permutation", "cochran_q") or family == CALIBRATION_FAMILY
         return {
             "model_a": a,
             "model_b": b,
@@ -169,7 +170,7 @@ class _Comparer:
             "test": test,
             "statistic": result.statistic,
             "p_value": result.p_value,
-            "family": family if plain else f"{family} ({test})",
+            "family": column(family, test),
             "reason": result.reason,
             "permutations": getattr(result, "permutations", ""),
             "n": len(self.y),

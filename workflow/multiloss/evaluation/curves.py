@@ -74,7 +74,7 @@ def _curves_of_model(
 ) -> list[pd.DataFrame]:
     sample, parts = metrics.Sample(y, p), []
     tail = (1 - confidence) / 2
-    for which, label in [("micro", "micro"), *enumerate(classes)]:
+    for which, label in [(metrics.ALL_CLASSES, metrics.ALL_CLASSES), *enumerate(classes)]:
         drawn: dict[str, list[Array]] = {"roc": [], "pr": []}
         for _, weighted in metrics.chunks(sample, resamples.weights):
             true, false = weighted.curve(which)
@@ -99,6 +99,7 @@ def curves_table(found: Predictions, options: Options, seed: int, threads: int =
     Columns: model, split, curve (roc, pr), class (micro or a class), x (false positive rate or
     recall), y, y_low, y_high. A curve that is not defined (class absent) is left out.
     """
+    metrics.rows(found.classes)  # refuses a class that is called like all of them together
     part = found.only("test")
     resamples, y = resample(part, options, seed, "test"), part.y
     jobs = [(m, p) for m, p in zip(part.models, part.p, strict=True) if not failed(p)]

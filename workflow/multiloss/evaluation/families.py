@@ -7,39 +7,14 @@ from typing import Any
 import pandas as pd
 
 from multiloss.evaluation.resamples import Models
-from multiloss.losses import catalog
+from multiloss.losses import catalog, relations
+from multiloss.losses.parameters import Relations
 
 # By the name that files and tables use, the fields of a `study.Variant` as a mapping; `loss` is
-# the loss's entry in the config, its `name` and parameters.
+# the loss's entry in the config, its `name` and parameters, `relations` how it stands to others
+# (without it: as the losses themselves say).
 Variants = Mapping[str, Mapping[str, Any]]
 
-# What the losses' docstrings say of their special cases: a loss whose parameter is 0 (or with
-# None always, since labels are one-hot) is the other one with the parameters that are left.
-SPECIAL_CASES = (
-    ("kl_divergence", None, "cce"),
-    ("calibrated_kl_divergence", None, "calibrated_cce"),
-    ("cce_entropy", "beta", "cce"),
-    ("focal", "gamma", "cce"),
-    ("label_smoothed_cce", "s", "cce"),
-    ("label_smoothed_focal", "s", "focal"),
-    ("label_smoothed_focal", "gamma", "label_smoothed_cce"),
-    ("calibrated_cce", "beta", "cce"),
-    ("calibrated_focal", "beta", "focal"),
-    ("calibrated_focal", "gamma", "calibrated_cce"),
-    ("calibrated_hinge", "beta", "hinge"),
-    ("calibrated_negative_entropy", "lambda", "calibrated_cce"),
-)
-# A loss with the calibration gap, and the nearest one without. The last one's entropy term has a
-# weight of 0.001 against the 2 / K of `cce_entropy`: that pair would compare entropy penalties.
-CALIBRATED = {
-    "calibrated_cce": "cce",
-    "calibrated_kl_divergence": "kl_divergence",
-    "calibrated_focal": "focal",
-    "calibrated_hinge": "hinge",
-    "calibrated_negative_entropy": "cce",
-}
-# Up to this weight the entropy term of `calibrated_negative_entropy` is nothing beside the gap.
-NEGLIGIBLE_ENTROPY = 0.001
 PRIMARY = ("mcc", "accuracy")
 CALIBRATION = ("ece", "classwise_ece", "brier", "log_loss")
 BEST_MEMBER, SEED_ENSEMBLE = "against_best_member", "against_seed_ensemble"
@@ -47,8 +22,61 @@ BEST_SINGLE = "against_best_single"
 BASELINE, NOISE_FLOOR = "against_baseline", "noise_floor"
 ABLATIONS, CALIBRATION_FAMILY = "ablations", "calibrated_against_plain"
 SINGLES = "single_models"
+# What a family compares, in words.
+FAMILIES = {
+    BEST_MEMBER: "Each ensemble against its best member",
+    BEST_SINGLE: "Each ensemble of ensembles against the best single model",
+    SEED_ENSEMBLE: "Each ensemble against an average of as many seeds of one loss",
+    BASELINE: "Each model against the baseline",
+    ABLATIONS: "The baseline with a step left out against the baseline",
+    NOISE_FLOOR: "Noise floor: two trainings with the same objective",
+    CALIBRATION_FAMILY: "Each calibrated loss against its plain form",
+    SINGLES: "All single models at once",
+}
+# The tests of the column `test`: short, and in full with what is resampled.
+TESTS = {
+    "permutation": ("permutation", "permutation by {unit}"),
+    "bootstrap": ("bootstrap", "paired bootstrap by {unit}"),
+    "delong": ("DeLong", "DeLong's test, adjusted for {unit}s"),
+    "mcnemar": ("McNemar", "McNemar's test, image level"),
+    "cochran_q": ("Cochran's Q", "Cochran's Q"),
+}
 
 Pair = tuple[str, str, str]
+
+
+def column(family: str, beside: str) -> str:
+    """The value of the column `family`, each of which is one family of Holm's correction.
+
+    `beside`: a test or a metric; the primary ones have the plain name.
+    """
+    plain = beside in ("permutation", "cochran_q", *PRIMARY) or family == CALIBRATION_FAMILY
+    return family if plain else f"{family} ({beside})"
+
+
+def of_column(value: str) -> tuple[str, str]:
+    """A value of the column `family` taken apart; the second is "" for the primary tests."""
+    family, _, test = value.partition(" (")
+    return family, test.removesuffix(")")
+
+
+def label(value: str, unit: str) -> str:
+    """A value of the column `family` in words: Each model against the baseline: DeLong's test.
+
+    `unit` is 'patient', or 'image' where no patient is known.
+    """
+    family, test = of_column(value)
+    text = FAMILIES[family]
+    return f"{text}: {test_label(test, unit)}" if test else text
+
+
+def test_label(test: str, unit: str = "") -> str:
+    """A test in words: short without a unit of resampling."""
+    short, full = TESTS[test]
+    if not unit:
+        return short
+    # Adjusted for nothing where every image stands alone.
+    return "DeLong's test" if (test, unit) == ("delong", "image") else full.format(unit=unit)
 
 
 def named(losses: Iterable[str]) -> dict[str, dict[str, Any]]:
@@ -58,7 +86,11 @@ def named(losses: Iterable[str]) -> dict[str, dict[str, Any]]:
 
 def _setting(variant: Mapping[str, Any]) -> str:
     """All that a variant's training depends on beside its loss and the random numbers."""
-    return json.dumps({k: v for k, v in variant.items() if k not in ("name", "loss")})
+    return json.dumps({k: v for k, v in variant.items() if k not in ("name", "loss", "relations")})
+
+
+def _relations(variant: Mapping[str, Any]) -> Mapping[str, Relations]:
+    return variant.get("relations") or relations([variant["loss"]["name"]])
 
 
 def parameters(entry: Mapping[str, Any]) -> dict[str, Any]:
@@ -67,18 +99,25 @@ def parameters(entry: Mapping[str, Any]) -> dict[str, Any]:
     return catalog("classification").get(entry["name"], {}) | given
 
 
-def objective(entry: Mapping[str, Any]) -> tuple[str, frozenset[tuple[str, Any]]]:
-    """What a loss minimises: the simplest loss that it equals, and that one's parameters."""
+def objective(
+    entry: Mapping[str, Any], known: Mapping[str, Relations] | None = None
+) -> tuple[str, frozenset[tuple[str, Any]]]:
+    """What a loss minimises: the simplest loss that it equals, and that one's parameters.
+
+    `known`: the relations of the loss and of those that it leads to.
+    """
     name, left = entry["name"], parameters(entry)
+    known = relations([name]) if known is None else known
     reduced = True
     while reduced:
         reduced = False
-        for special, parameter, other in SPECIAL_CASES:
-            if name == special and (parameter is None or left.get(parameter) == 0):
+        for parameter, other in known.get(name, {}).get("same_as", {}).items():
+            if not parameter or left.get(parameter) == 0:
                 left.pop(parameter, None)
                 name, reduced = other, True
                 break
-    return name, frozenset(left.items())
+    values = {key: tuple(v) if isinstance(v, list) else v for key, v in left.items()}
+    return name, frozenset(values.items())
 
 
 def same_objective(variants: Variants) -> list[tuple[str, str]]:
@@ -88,7 +127,8 @@ def same_objective(variants: Variants) -> list[tuple[str, str]]:
     """
     groups: dict[tuple[Any, str], list[str]] = {}
     for name, variant in variants.items():
-        groups.setdefault((objective(variant["loss"]), _setting(variant)), []).append(name)
+        minimised = objective(variant["loss"], _relations(variant))
+        groups.setdefault((minimised, _setting(variant)), []).append(name)
     found = []
     for ((plainest, _), _), names in groups.items():
         reference = next((n for n in names if variants[n]["loss"]["name"] == plainest), names[0])
@@ -105,9 +145,11 @@ def plain_forms(variants: Variants) -> tuple[dict[str, str], dict[str, str]]:
     plain_of, left_out = {}, {}
     for name, variant in variants.items():
         entry = variant["loss"]
-        if entry["name"] not in CALIBRATED:
+        relation = _relations(variant).get(entry["name"], {})
+        plain, own = relation.get("plain"), parameters(entry)
+        if not plain:
             continue
-        own, plain = parameters(entry), CALIBRATED[entry["name"]]
+        large = [key for key, most in relation["negligible"].items() if own[key] > most]
         there = {
             other: parameters(candidate["loss"])
             for other, candidate in variants.items()
@@ -121,8 +163,8 @@ def plain_forms(variants: Variants) -> tuple[dict[str, str], dict[str, str]]:
         equal = [other for other in alike if _setting(variants[other]) == _setting(variant)]
         if own.get("beta") == 0:
             left_out[name] = "the weight of its calibration gap is 0"
-        elif own.get("lambda", 0) > NEGLIGIBLE_ENTROPY:
-            left_out[name] = f"its entropy term has a weight of {own['lambda']:g}"
+        elif large:
+            left_out[name] = f"its term of {large[0]} has a weight of {own[large[0]]:g}"
         elif equal:
             plain_of[name] = equal[0]
         elif alike:

@@ -12,26 +12,6 @@ from multiloss.statistics import bootstrap
 
 Array = npt.NDArray[np.float64]
 
-# Where all images agree, resampling cannot vary, but a proportion still has an interval.
-PROPORTIONS = ("accuracy", "recall", "precision", "sensitivity", "specificity")
-
-
-def _members(name: str, sample: metrics.Sample, classes: Sequence[str]) -> Array | None:
-    """Which images a proportion is of, and whether each counts as a success: (2, N) or None."""
-    metric, k = metrics.lookup(name, classes)
-    if metric.name not in PROPORTIONS or (metric.name == "precision" and k is None):
-        return None
-    right = sample.predicted == sample.y
-    if k is None:
-        return np.stack([np.ones(sample.n), right]).astype(bool)
-    truth, called = sample.y == k, sample.called[:, k] > 0
-    return {
-        "recall": lambda: np.stack([truth, right]),
-        "precision": lambda: np.stack([sample.predicted == k, right]),
-        "sensitivity": lambda: np.stack([truth, called]),
-        "specificity": lambda: np.stack([~truth, ~called]),
-    }[metric.name]()
-
 
 def intervals(
     wanted: Sequence[str],
@@ -48,20 +28,20 @@ def intervals(
         low, high = bootstrap.percentile_interval(resampled, confidence)
     elif method == "bca":
         out = bootstrap.leave_one_out_weights(resamples.patients)
-        speed = bootstrap.acceleration(
+        acceleration = bootstrap.acceleration(
             metrics.compute_many(wanted, sample, out, classes),
             resamples.patients,
             resamples.strata,
         )
-        low, high = bootstrap.bca_interval(resampled, values, speed, confidence)
+        low, high = bootstrap.bca_interval(resampled, values, acceleration, confidence)
     else:
-        bounds = [metrics.lookup(name, classes)[0] for name in wanted]
+        known = [metrics.lookup(name, classes).metric for name in wanted]
         low, high = bootstrap.transformed_interval(
             resampled,
             values,
-            [metric.low for metric in bounds],
-            [metric.high for metric in bounds],
-            resamples.freedom,
+            [metric.low for metric in known],
+            [metric.high for metric in known],
+            resamples.df,
             confidence,
         )
         method = "transformed"
@@ -80,9 +60,11 @@ def intervals(
         elif not len(drawn) or np.ptp(drawn) <= 1e-12:
             methods[place], reasons[place] = "", "the same in every resample: no interval"
             low[place] = high[place] = nan
-            pair = _members(name, sample, classes)
-            if pair is not None and pair[0].any():
-                inside, success = pair
+            # Where all images agree, resampling cannot vary, but a proportion has an interval.
+            row = metrics.lookup(name, classes)
+            of = row.metric.proportion
+            inside, success = of(sample, row.index) if of else (np.zeros(sample.n, bool),) * 2
+            if inside.any():
                 low[place], high[place] = bootstrap.proportion_interval(
                     success[inside], resamples.patients[inside], confidence
                 )

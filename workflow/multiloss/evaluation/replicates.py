@@ -152,7 +152,7 @@ def replicate_tables(
                     values[second, column],
                     drawn[first, :, column].T[usable],
                     drawn[second, :, column].T[usable],
-                    resamples.freedom,
+                    resamples.df,
                     options["confidence"],
                 )
                 if np.isnan(result.p_value):
@@ -168,7 +168,7 @@ def replicate_tables(
                     "se_seed": result.se_seed,
                     "se_patient": result.se_patient,
                     "p_value": result.p_value,
-                    "family": family if metric in families.PRIMARY else f"{family} ({metric})",
+                    "family": families.column(family, metric),
                     "replicates_a": len(first),
                     "replicates_b": len(second),
                     **size,

@@ -46,7 +46,7 @@ class Resamples:
         return len(set(self.patients.tolist()))
 
     @property
-    def freedom(self) -> float:
+    def df(self) -> float:
         return self.n_patients - len(set(self.strata.tolist()))
 
 

@@ -10,7 +10,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from multiloss import metrics
-from multiloss.ensembles.combiners import VOTES, MajorityVote
+from multiloss.ensembles import methods
 from multiloss.ensembles.predictions import Predictions
 from multiloss.evaluation.intervals import intervals
 from multiloss.evaluation.resamples import (
@@ -24,7 +24,8 @@ from multiloss.evaluation.resamples import (
     resample,
     splits_of,
 )
-from multiloss.statistics.bootstrap import binomial_interval
+from multiloss.statistics.bootstrap import PUBLISHED, binomial_interval
+from multiloss.study import TEMPERATURE
 
 Array = npt.NDArray[np.float64]
 
@@ -57,7 +58,7 @@ def flattered_models(
     on_ensemble = {
         model
         for model, entry in models.items()
-        if entry["kind"] in ("temperature", "ensemble") or model in chosen
+        if entry["kind"] in (TEMPERATURE, "ensemble") or model in chosen
     }
     return {"val": decided, CHOICE_SPLIT: on_ensemble}
 
@@ -71,15 +72,14 @@ def _notes(
         notes.append(NEAR_ONE if metric.higher_is_better and value >= CLOSE_TO_ONE else "")
     if flattered:
         notes.append(FLATTERED)
-    notes.append(votes_note(metric.name, entry))
+    notes.append(method_note(metric, entry))
     return notes
 
 
-def votes_note(metric: str, entry: Mapping[str, Any]) -> str:
-    """What is to be said of a metric of probabilities where a model has shares of votes."""
-    of_probabilities = metric in ("log_loss", "ece", "classwise_ece") or metric.startswith("brier")
-    of_votes = entry.get("method") == MajorityVote.name
-    return VOTES if of_votes and of_probabilities and metric != "brier_uncertainty" else ""
+def method_note(metric: metrics.Metric, entry: Mapping[str, Any]) -> str:
+    """What is to be said of a metric of probabilities that are none, such as shares of votes."""
+    method = methods().get(entry.get("method"))
+    return method.caveat if method and metric.of_probabilities else ""
 
 
 def _rows_of_model(
@@ -108,11 +108,10 @@ def _rows_of_model(
         wanted, sample, values, resampled, resamples, options, classes
     )
     for place, name in enumerate(wanted):
-        metric, value = metrics.lookup(name, classes)[0], values[place]
+        metric, value = metrics.lookup(name, classes).metric, values[place]
         if not np.isnan(value):
             # Thresholds are chosen on that split.
-            at_threshold = metric.name in ("sensitivity", "specificity")
-            told = flattered or (split == CHOICE_SPLIT and at_threshold)
+            told = flattered or (split == CHOICE_SPLIT and metric.at_threshold)
             notes = _notes(metric, value, methods[place], entry, told)
             reasons[place] = "; ".join(filter(None, [reasons[place], *notes]))
     rows = []
@@ -132,7 +131,7 @@ def _rows_of_model(
             ends = binomial_interval(values[place], len(y), options["confidence"])
             flattered = FLATTERED if FLATTERED in reasons[place] else ""
             reason = "not defined for a negative MCC" if np.isnan(ends[0]) else flattered
-            published = {"ci_low": ends[0], "ci_high": ends[1], "ci_method": "binomial"}
+            published = {"ci_low": ends[0], "ci_high": ends[1], "ci_method": PUBLISHED}
             rows.append(row | published | {"reason": reason})
     return pd.DataFrame(rows)
 

@@ -6,13 +6,13 @@ from typing import Any
 import pandas as pd
 from matplotlib.axes import Axes
 
-from multiloss.evaluation.families import CALIBRATED
 from multiloss.figures.degenerate import Degenerate
 from multiloss.figures.drawing import Drawing, Inputs, message
 from multiloss.figures.performance import chosen_models, metrics_of, no_mark
 from multiloss.figures.selection import calibration_pairs
 from multiloss.figures.sizes import sizes
 from multiloss.figures.style import INK, MUTED, Style, gap, interval, panels
+from multiloss.losses import calibrated
 
 # Bins of fewer images are not joined by a line.
 LINE_FROM = 20
@@ -126,7 +126,7 @@ def losses(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Drawing:
     place, places = 0.0, {}
     for group in groups:
         for loss in group:
-            colour = style.colours[1 if models.families[loss][0].loss in CALIBRATED else 0]
+            colour = style.colours[1 if models.families[loss][0].loss in calibrated() else 0]
             part = table[table["family"] == loss]
             _mark(axes, place - 0.12, part[~part["scaled"]], colour, False)
             _mark(axes, place + 0.24, part[part["scaled"]], colour, True)

@@ -25,19 +25,12 @@ from multiloss.figures.style import (
     fold,
     gap,
     ink_on,
-    label,
     lines_of,
     offsets,
     text_mm,
 )
+from multiloss.metrics import lookup
 from multiloss.study import ModelTable
-
-_TESTS = {
-    "permutation": "permutation",
-    "bootstrap": "bootstrap",
-    "delong": "DeLong",
-    "mcnemar": "McNemar",
-}
 
 # Columns below these widths have room for two digits of a p value, or for none.
 CROWDED_MM, NARROWEST_MM = 7.5, 5.7
@@ -55,7 +48,7 @@ def significance(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Dra
     table = table.assign(
         reject=table["reject"].str.lower().isin(["true", "1", "1.0"]),
         # Tests other than the primary one are families of their own: `name (test)`.
-        group=table["family"].str.partition(" (")[0],
+        group=[families.of_column(name)[0] for name in table["family"]],
         family_a=[models[name].family for name in table["model_a"]],
         run=[models[name].replicate or 0 for name in table["model_a"]],
     )
@@ -167,7 +160,8 @@ def _left_out(planned: pd.DataFrame, shown: pd.DataFrame) -> str:
     rest = planned[~planned.index.isin(shown.index)]
     parts = []
     made = rest[rest["p_value"].notna()]
-    calibration = made["family"].str.partition(" (")[0] == families.CALIBRATION_FAMILY
+    groups = [families.of_column(name)[0] for name in made["family"]]
+    calibration = pd.Series(groups, made.index, dtype=str) == families.CALIBRATION_FAMILY
     overall = made["model_b"] == ""
     for rows, reason in (
         (
@@ -189,9 +183,9 @@ def _left_out(planned: pd.DataFrame, shown: pd.DataFrame) -> str:
 
 def _head(metric: str, test: str, names: ClassNames, width: float | None, style: Style) -> str:
     """The heading of a column: metric and test, on one line if no `width` (mm) is given."""
-    kind, _, subject = metric.partition("_")
-    text = f"{label(kind)}, {names.in_text(subject)}" if subject in names.short else label(metric)
-    test = f"({_TESTS.get(test, label(test))})"
+    row = lookup(metric, list(names.short))
+    text = row.metric.title + (f", {names.in_text(row.label)}" if row.label else "")
+    test = f"({families.test_label(test)})"
     if width is None:
         return f"{text} {test}"
     return "\n".join(fold(part, width, style.font_size) for part in (text, test))
@@ -207,20 +201,15 @@ def _blocks(
     blocks = [
         (f"single models against {baseline}", of.get(families.BASELINE, none) & single),
         (f"ensembles against {baseline}", of.get(families.BASELINE, none) & ~single),
-        ("ensembles against their best member", of.get(families.BEST_MEMBER, none)),
-        (
-            "ensembles of ensembles against the best single model",
-            of.get(families.BEST_SINGLE, none),
+        *(
+            (families.FAMILIES[name], of.get(name, none))
+            for name in (families.BEST_MEMBER, families.BEST_SINGLE, families.SEED_ENSEMBLE)
         ),
-        ("ensembles against as many seeds of one loss", of.get(families.SEED_ENSEMBLE, none)),
         (
             f"{baseline} with a step left out, against {baseline}",
             of.get(families.ABLATIONS, none),
         ),
-        (
-            "noise floor: two trainings with the same objective",
-            of.get(families.NOISE_FLOOR, none),
-        ),
+        (families.FAMILIES[families.NOISE_FLOOR], of.get(families.NOISE_FLOOR, none)),
     ]
     return [(title, table[rows]) for title, rows in blocks if rows.any()]
 

@@ -11,7 +11,8 @@ from matplotlib.colors import Normalize
 from multiloss.figures.degenerate import IN_THE_PICTURE, Degenerate
 from multiloss.figures.drawing import Drawing, Inputs, message
 from multiloss.figures.sizes import sizes
-from multiloss.figures.style import INK, NO_RESULT, Style, ink_on, label, offsets
+from multiloss.figures.style import INK, NO_RESULT, Style, ink_on, offsets
+from multiloss.metrics import title
 from multiloss.study import BEST_SINGLE
 
 
@@ -157,7 +158,7 @@ def optimism(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Drawing
                 place.plot(
                     mean, y, "D", color=style.colours[1], ms=4.0, mec="white", mew=0.6, zorder=4
                 )
-        place.set_xlabel(f"{label(metric)}: as published minus ours")
+        place.set_xlabel(f"{title(metric)}: as published minus ours")
         place.grid(axis="y", visible=False)
         place.locator_params(axis="x", nbins=5)
     weak = Degenerate.of(inputs, params["replicates"])
@@ -175,7 +176,7 @@ def optimism(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Drawing
     ensembles = table[table["family"] != BEST_SINGLE]
     mean = ensembles.groupby("metric")["difference"].mean()
     facts = ", ".join(
-        f"{label(metric)} {mean[metric]:+.3f}" for metric in metrics if metric in mean
+        f"{title(metric)} {mean[metric]:+.3f}" for metric in metrics if metric in mean
     )
     said = f" Mean difference of the ensembles: {facts}." if facts else ""
     return Drawing(canvas, f"Test split, {sizes(inputs, table)}.{said}{weak.note()}")

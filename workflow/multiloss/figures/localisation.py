@@ -19,7 +19,8 @@ from multiloss.figures.style import (
     panels,
     wrap,
 )
-from multiloss.localisation import UNIFORM
+from multiloss.localisation import MEASURES, UNIFORM
+from multiloss.study import KINDS
 
 # Measures of curves, beside which the table has the same for a random order of the pixels: what
 # a map without preference reaches, since undoing a random order is a random order too.
@@ -28,24 +29,7 @@ _RANDOM_AREA = "random_auc"
 _CORRELATIONS = ("randomised_head_correlation", "randomised_weights_correlation")
 _UNIFORM_LABEL = "uniform map (no preference)"
 
-# What a reader looks for first, in this order; the table has more.
-_MEASURES = {
-    "lung_share": "share of heat in the lungs",
-    "pointing_game": "pointing game:\nhottest spot in a lesion",
-    "energy_pointing_game": "share of heat in lesions",
-    "iou": "IoU with lesions",
-    "deletion_auc": "area under deletion curve\n(small is good)",
-    "insertion_auc": "area under insertion curve\n(large is good)",
-    "randomised_head_correlation": "correlation, shuffled head\n(0 is good)",
-    "randomised_weights_correlation": "correlation, shuffled weights\n(0 is good)",
-}
-
-
-_KINDS = {
-    "single": "single model",
-    "ensemble": "model-level ensemble",
-    "ablation": "baseline with a step left out",
-}
+_KINDS = ("single", "ensemble", "ablation")
 
 
 def localisation(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Drawing:
@@ -53,8 +37,9 @@ def localisation(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Dra
     table = inputs.table("localisation", ["threshold", "value", "ci_low", "ci_high", "n"],
                          text=["model", "kind", "metric"])  # fmt: skip
     models = inputs.models
+    shown = [name for name, measure in MEASURES.items() if measure.show]
     random = table[table["metric"] == _RANDOM_AREA].set_index("model")["value"]
-    table = table[table["metric"].isin(_MEASURES)]
+    table = table[table["metric"].isin(shown)]
     everyone = [name for name in dict.fromkeys(table["model"]) if name != UNIFORM]
     names = list(dict.fromkeys(models[name].family for name in everyone))
     kinds = {models[name].family: models[name].kind for name in everyone}
@@ -62,7 +47,7 @@ def localisation(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Dra
     if table.empty:
         return message(style, "No heat map could be measured.")
     table = table.assign(threshold=table["threshold"].fillna(-1.0))
-    order = {metric: place for place, metric in enumerate(_MEASURES)}
+    order = {metric: place for place, metric in enumerate(shown)}
     arms = sorted(
         set(zip(table["metric"], table["threshold"], strict=True)),
         key=lambda arm: (order[arm[0]], arm[1]),
@@ -98,14 +83,16 @@ def localisation(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Dra
                 by_chance = random.reindex(found["model"]).to_numpy(float)
                 places = y + offsets(len(found), 0.28)
                 place.plot(by_chance, places, "|", color=INK, ms=5.0, mew=0.9)
-            colour = style.colours[list(_KINDS).index(kinds[name])]
+            colour = style.colours[_KINDS.index(kinds[name])]
             for offset, row in zip(offsets(len(found), 0.28), found.itertuples(), strict=True):
                 if row.ci_low == row.ci_low:
                     ends = [row.ci_low, row.ci_high]
                     place.plot(ends, [y + offset] * 2, color=colour, lw=1.1 if runs < 4 else 0.6)
                 size = 3.4 if runs == 1 else 2.0
                 place.plot(row.value, y + offset, "o", color=colour, ms=size)
-        text = _MEASURES[arm[0]] + ("" if arm[1] < 0 else f"\nat heat from {arm[1]:g}")
+        measure = MEASURES[arm[0]]
+        text = measure.title + ("" if arm[1] < 0 else f"\nat heat from {arm[1]:g}")
+        text += "" if measure.higher_is_better else f"\n({measure.direction})"
         place.set_title(text, loc="left")
         images = int(part["n"].max()) if len(part) else 0
         place.set_xlabel(f"n = {count(images, 'image')}")
@@ -120,8 +107,8 @@ def localisation(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Dra
         unused.set_axis_off()
     percent = f"{params['percent']} interval"
     lines = [
-        axes[0].plot([], [], "o-", color=colour, label=f"{said}, {percent}")[0]
-        for (kind, said), colour in zip(_KINDS.items(), style.colours, strict=False)
+        axes[0].plot([], [], "o-", color=colour, label=f"{KINDS[kind].one}, {percent}")[0]
+        for kind, colour in zip(_KINDS, style.colours, strict=False)
         if kind in kinds.values()
     ]
     text = "equal heat all over the crop; correlation: 0"

@@ -25,24 +25,19 @@ from multiloss.figures.style import (
     for_letters,
     ink_on,
     interval,
-    label,
     lines_of,
     offsets,
     panels,
     wrap,
 )
+from multiloss.metrics import ALL_CLASSES, CLASS_METRICS
+from multiloss.metrics import title as metric_title
+from multiloss.statistics.bootstrap import PUBLISHED
+from multiloss.study import KINDS
 
-KINDS = {
-    "single": "single models",
-    "ensemble": "ensembles",
-    "seed_ensemble": "averages of seeds of one loss",
-    "seed": "all seeds of one loss",
-    "ablation": "baseline with a step left out",
-}
 _TEXT = ["model", "kind", "split", "metric", "ci_method", "scaled_from"]
 # Matrices with more classes than this have no room for percentages beside the counts.
 _CLASSES_WITH_PERCENT = 4
-_PAPER_INTERVAL = "binomial"
 
 
 def metrics_of(inputs: Inputs, split: str = "test") -> pd.DataFrame:
@@ -52,7 +47,7 @@ def metrics_of(inputs: Inputs, split: str = "test") -> pd.DataFrame:
     `run` are that one's.
     """
     table = inputs.table("metrics", ["value", "ci_low", "ci_high", "n"], text=_TEXT)
-    table = table[(table["split"] == split) & (table["ci_method"] != _PAPER_INTERVAL)]
+    table = table[(table["split"] == split) & (table["ci_method"] != PUBLISHED)]
     table = table.assign(own=table["model"].where(table["scaled_from"] == "", table["scaled_from"]))
     models = [inputs.models[name] for name in table["own"]]
     return table.assign(
@@ -94,7 +89,7 @@ def forest(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Drawing:
     weak = Degenerate.of(inputs, params["replicates"])
     table = table[(table["metric"] == metric) & table["kind"].isin(KINDS)]
     if table["value"].notna().sum() == 0:
-        return message(style, f"{label(metric)} is not defined for any model.")
+        return message(style, f"{metric_title(metric)} is not defined for any model.")
     runs = params["replicates"]
     rows: list[tuple[str, str, pd.DataFrame]] = []
     for kind in KINDS:
@@ -115,7 +110,7 @@ def forest(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Drawing:
             room = 0.25 if len(part) > 1 else 0.0
             place += (1.4 if last else 0.4) + room
             axes.annotate(
-                KINDS[kind],
+                KINDS[kind].many,
                 (0, place - 0.75 - room),
                 xycoords=("axes fraction", "data"),
                 xytext=(3, 0),
@@ -146,7 +141,7 @@ def forest(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Drawing:
             tick.set_fontweight("bold")
     axes.set_ylim(place - 0.3, -1.0)
     axes.grid(axis="y", visible=False)
-    axes.set_xlabel(f"{label(metric)} on the test split")
+    axes.set_xlabel(f"{metric_title(metric)} on the test split")
     _values_at_the_right(axes, places, [part for _, _, part in rows])
     facts, reference = f"Test split, {sizes(inputs, table)}", models.label_of(params["baseline"])
     title = facts if runs == 1 else f"{facts}; {runs} runs of each loss"
@@ -385,11 +380,11 @@ def _curves(
     if not chosen:
         return message(style, "No model has a curve.")
     weak = Degenerate.of(inputs, params["replicates"])
-    classes = ["micro", *params["classes"]]
+    classes = [ALL_CLASSES, *params["classes"]]
     positives = _images_of_classes(inputs, params["classes"])
     total = max(sum(positives.values()), 1)
     shares = {name: number / total for name, number in positives.items()}
-    shares["micro"] = 1 / len(params["classes"])
+    shares[ALL_CLASSES] = 1 / len(params["classes"])
     columns = min(4, len(classes)) if len(classes) != 3 else 3
     rows = -(-len(classes) // columns)
     side = style.double_column_mm / columns - 3
@@ -397,18 +392,18 @@ def _curves(
     title_lines = max(map(lines_of, names.short.values()))
     metrics_of_chosen = metrics[metrics["model"].isin(chosen)]
     size = f"est split, {sizes(inputs, metrics_of_chosen)}"
-    numbers = f"{label(area)} with its {params['percent']} interval"
+    numbers = f"{CLASS_METRICS[area].title} with its {params['percent']} interval"
     foot, foot_mm = names.note(f"t{size}; numbers: images of the class, {numbers}")
     canvas = style.figure(rows * (side + 4 + title_lines * style.line_mm) + 14 + foot_mm)
     # A curve that is undefined is none of the lines.
-    drawn_models = table.loc[(table["class"] == "micro") & table["y"].notna(), "model"]
+    drawn_models = table.loc[(table["class"] == ALL_CLASSES) & table["y"].notna(), "model"]
     others = len(set(drawn_models) - set(chosen))
     looks = dict(zip(chosen, zip(style.colours, ("-", "--", "-."), strict=False), strict=False))
     places = panels(canvas, len(classes), columns, sharex=True, sharey=True)
     lines = []
     for number, (axes, name) in enumerate(zip(places, classes, strict=True)):
         part = table[table["class"] == name]
-        if name == "micro":
+        if name == ALL_CLASSES:
             faint = {
                 "color": MUTED,
                 "linewidth": 0.5,
@@ -434,7 +429,7 @@ def _curves(
             if number == 0:
                 drawn.set_label(f"{weak.mark(inputs.models[model].label, model)} ({chosen[model]})")
                 lines.append(drawn)
-            metric = area if name == "micro" else f"{area}_{name}"
+            metric = area if name == ALL_CLASSES else f"{area}_{name}"
             row = metrics[(metrics["model"] == model) & (metrics["metric"] == metric)]
             if len(row):
                 first = row.iloc[0]

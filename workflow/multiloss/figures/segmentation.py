@@ -7,7 +7,8 @@ import numpy as np
 
 from multiloss.figures.data import outline, show
 from multiloss.figures.drawing import Drawing, Inputs
-from multiloss.figures.style import INK, MUTED, Style, bare, count, interval, label
+from multiloss.figures.style import INK, MUTED, Style, bare, count, interval
+from multiloss.segmentation_scores import label as segmenter
 
 
 def dice(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Drawing:
@@ -52,8 +53,8 @@ def dice(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Drawing:
             if low == low:
                 axes.plot([low, high], [place, place], color=colour, linewidth=1.6, zorder=4)
             axes.plot(row["dice"], place, "D", color=colour, mec="white", mew=0.5, ms=4.5, zorder=5)
-            facts.append(f"{label(name)} {interval(row['dice'], low, high, 3)}")
-    axes.set_yticks(range(len(names)), [label(name) for name in names])
+            facts.append(f"{segmenter(name)} {interval(row['dice'], low, high, 3)}")
+    axes.set_yticks(range(len(names)), [segmenter(name) for name in names])
     axes.invert_yaxis()
     axes.grid(axis="y", visible=False)
     number = table["image_id"].nunique()

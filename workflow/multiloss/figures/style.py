@@ -21,7 +21,6 @@ from matplotlib.legend import Legend
 from matplotlib.textpath import text_to_path
 from matplotlib.transforms import Bbox
 
-from multiloss import study
 from multiloss.files import atomic
 
 MM = 1 / 25.4
@@ -40,25 +39,6 @@ PALETTES = {
     "okabe_ito": ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000"],
     "tol_bright": ["#4477AA", "#EE6677", "#228833", "#AA3377", "#66CCEE", "#BBBBBB", "#000000"],
 }
-
-# Words of names that are not English ones; everything else loses its underscores.
-_WORDS = study.WORDS | {
-    "auroc": "AUROC",
-    "auprc": "AUPRC",
-    "ece": "ECE",
-    "bce": "BCE",
-    "and": "AND",
-    "mcc": "MCC",
-    "iou": "IoU",
-    "tversky": "Tversky",
-}
-_NAMES = {
-    "and_top3": "AND of the top 3",
-    "bce_dice": "BCE + Dice",
-    "f1": "F1",
-    "mcc": "MCC",
-}
-_OF_A_CLASS = ("auroc", "auprc", "precision", "recall", "f1", "sensitivity", "specificity")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -249,20 +229,6 @@ def save(figure: Figure, png: str | Path, svg: str | Path) -> None:
     with atomic(png) as temporary:
         figure.savefig(temporary, metadata={"Software": None})
     plt.close(figure)
-
-
-def label(name: str) -> str:
-    """A metric or a segmentation loss as a reader sees it.
-
-    Of a metric of one class, such as `auroc_Large_mass`, the class stands as it is: AUROC,
-    Large_mass.
-    """
-    if name in _NAMES:
-        return _NAMES[name]
-    metric, _, subject = name.partition("_")
-    if metric in _OF_A_CLASS and subject not in ("", "macro"):
-        return f"{label(metric)}, {subject}"
-    return " ".join(_WORDS.get(word, word) for word in name.split("_"))
 
 
 def wrap(text: str, width: int) -> str:

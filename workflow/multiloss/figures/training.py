@@ -11,7 +11,8 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
 from multiloss.figures.drawing import Drawing, Inputs
-from multiloss.figures.style import MUTED, Style, count, label, wrap
+from multiloss.figures.style import MUTED, Style, count, wrap
+from multiloss.segmentation_scores import label as segmenter
 
 # Columns of a history, how a reader knows them, colour index and line of each.
 _SCORES = {
@@ -43,7 +44,7 @@ def classification_curves(inputs: Inputs, params: Mapping[str, Any], style: Styl
 
 def segmentation_curves(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Drawing:
     """Dice, and the losses, of every segmentation loss."""
-    groups = {label(path.name.partition(".")[0]): [path] for path in inputs.paths("histories")}
+    groups = {segmenter(path.name.partition(".")[0]): [path] for path in inputs.paths("histories")}
     return _curves(groups, _DICE, "Dice", _images(inputs), style)
 
 

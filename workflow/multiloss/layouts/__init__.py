@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
+from multiloss import references
 from multiloss.errors import UserError
 from multiloss.listing import unread
 
@@ -84,11 +85,14 @@ class Found:
 
 
 class Layout:
-    """Base of the layouts; the facts are for the documentation and the report."""
+    """Base of the layouts; the words are for the report.
 
-    counts: ClassVar[str] = ""
-    labels: ClassVar[str] = ""
-    citation: ClassVar[str] = ""
+    `title`: the images in a few words; `cites`: keys of report/references.yaml, of what the
+    publishers ask to cite; `license` and `homepage`: theirs.
+    """
+
+    title: ClassVar[str] = ""
+    cites: ClassVar[tuple[str, ...]] = ()
     license: ClassVar[str] = ""
     homepage: ClassVar[str] = ""
     # What the publishers of an archive say of it, by topic of the reporting checklist
@@ -96,6 +100,11 @@ class Layout:
     published: ClassVar[Mapping[str, str]] = {}
     # Whether all files of the source count, not only those that a table names.
     reads_folders: ClassVar[bool] = True
+
+    @property
+    def citation(self) -> str:
+        """What to cite, written out."""
+        return "; ".join(map(references.cited, self.cites))
 
     def classification(self, root: Path, source: Mapping[str, Any]) -> Found:
         """The radiographs with their classes below `root`."""

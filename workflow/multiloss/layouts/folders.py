@@ -59,8 +59,7 @@ class Folders(Layout):
     is the patient). Otherwise unknown: each image then counts as a patient.
     """
 
-    counts = "any"
-    labels = "the folders' names"
+    title = "Images in folders"
 
     def classification(self, root: Path, source: Mapping[str, Any]) -> Found:
         found = Found()

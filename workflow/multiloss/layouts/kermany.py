@@ -23,12 +23,8 @@ class Kermany(Layout):
     not published, so one number is taken for one child, the reading that cannot leak.
     """
 
-    counts = "5,856 images: train 1349 / 2538 / 1345, test 234 / 242 / 148 (by label)"
-    labels = "normal, bacterial, viral"
-    citation = (
-        "Kermany D, Zhang K, Goldbaum M (2018). Labeled Optical Coherence Tomography (OCT) and "
-        "Chest X-Ray Images for Classification. Mendeley Data, v2. doi:10.17632/rscbjbr9sj.2"
-    )
+    title = "Chest radiographs of children, Kermany 2018"
+    cites = ("kermany2018",)
     license = "CC BY 4.0"
     homepage = "https://doi.org/10.17632/rscbjbr9sj.2"
     # Kermany DS, Goldbaum M, Cai W et al. (2018). Cell 172(5):1122-1131.

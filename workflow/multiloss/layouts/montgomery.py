@@ -14,13 +14,8 @@ class Montgomery(Layout):
     Of the bundle doi:10.17632/8gf9vpkhgy.2 its part `Montgomery/img`, `Montgomery/mask` counts.
     """
 
-    counts = "138 images, all with masks"
-    labels = "lung masks (left and right in two files)"
-    citation = (
-        "Jaeger S, Candemir S, Antani S, Wang YXJ, Lu PX, Thoma G (2014). Two public chest X-ray "
-        "datasets for computer-aided screening of pulmonary diseases. Quant Imaging Med Surg "
-        "4(6):475-477. doi:10.3978/j.issn.2223-4292.2014.11.20"
-    )
+    title = "Chest radiographs of Montgomery County"
+    cites = ("jaeger2014",)
     license = "free with citation (U.S. National Library of Medicine)"
     homepage = "https://data.lhncbc.nlm.nih.gov/public/Tuberculosis-Chest-X-ray-Datasets/"
 

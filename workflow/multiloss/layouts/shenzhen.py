@@ -18,15 +18,8 @@ class Shenzhen(Layout):
     from beside its mask.
     """
 
-    counts = "662 images, 566 of them with a lung mask"
-    labels = "lung masks (both lungs in one file)"
-    citation = (
-        "Jaeger S, Candemir S, Antani S, Wang YXJ, Lu PX, Thoma G (2014). Two public chest X-ray "
-        "datasets for computer-aided screening of pulmonary diseases. Quant Imaging Med Surg "
-        "4(6):475-477. doi:10.3978/j.issn.2223-4292.2014.11.20. Masks: Stirenko S, Kochura Y, "
-        "Alienin O et al. (2018). Chest X-ray analysis of tuberculosis by deep learning with "
-        "segmentation and augmentation. IEEE ELNANO. doi:10.1109/ELNANO.2018.8477564"
-    )
+    title = "Chest radiographs of Shenzhen"
+    cites = ("jaeger2014", "stirenko2018")
     license = "images: free with citation (National Library of Medicine); masks: CC BY-NC-SA 4.0"
     homepage = "https://data.lhncbc.nlm.nih.gov/public/Tuberculosis-Chest-X-ray-Datasets/"
 

@@ -25,8 +25,7 @@ class Table(Layout):
     CSV of the source, or the one that the source's key `table` names.
     """
 
-    counts = "any"
-    labels = "column `label`"
+    title = "Images listed in a table"
     reads_folders = False
 
     def classification(self, root: Path, source: Mapping[str, Any]) -> Found:

@@ -2,17 +2,19 @@
 
 `classification_loss(name, **parameters)` and `segmentation_loss(name, **parameters)` build a
 `keras.losses.Loss`; `CLASSIFICATION_LOSSES` and `SEGMENTATION_LOSSES` map names to classes.
-`catalog` and `check` answer for the names and parameters alone. Importing this package does
-not import Keras; the first three kinds of use above do.
+The other functions tell of names, words and parameters without importing Keras, and so does
+importing this package; the uses above do import it.
 
 A new loss is one class in `classification.py` or `segmentation.py`, decorated with
-`@loss("name")`; it then appears everywhere by itself.
+`@loss("name", title=..., cites=...)`, whose docstring begins with a sentence on what it is; it
+then appears everywhere by itself.
 """
 
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from multiloss.losses.parameters import Range, argument_name, catalog, check, specification
+from multiloss.losses.parameters import calibrated, catalog, check, described, relations
+from multiloss.registry import argument_name
 
 if TYPE_CHECKING:
     import keras
@@ -23,25 +25,26 @@ if TYPE_CHECKING:
 __all__ = [
     "CLASSIFICATION_LOSSES",
     "SEGMENTATION_LOSSES",
-    "Range",
+    "calibrated",
     "catalog",
     "check",
     "classification_loss",
+    "described",
+    "relations",
     "segmentation_loss",
-    "specification",
 ]
 
 
-def classification_loss(name: str, **parameters: float) -> "keras.losses.Loss":
-    """One of the twelve losses on one-hot labels (B, K) and softmax probabilities (B, K).
+def classification_loss(name: str, **parameters: Any) -> "keras.losses.Loss":
+    """A loss on one-hot labels (B, K) and softmax probabilities (B, K).
 
     Raises UserError for an unknown name or parameter, or a value out of range.
     """
     return _build("classification", name, parameters)
 
 
-def segmentation_loss(name: str, **parameters: float) -> "keras.losses.Loss":
-    """One of the five losses on masks and lung probabilities, both (B, H, W, 1).
+def segmentation_loss(name: str, **parameters: Any) -> "keras.losses.Loss":
+    """A loss on masks and lung probabilities, both (B, H, W, 1).
 
     Raises UserError for an unknown name or parameter, or a value out of range.
     """

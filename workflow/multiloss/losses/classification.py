@@ -1,4 +1,4 @@
-"""The twelve classification losses.
+"""The classification losses.
 
 All take one-hot labels y of shape (B, K), K >= 2, and softmax probabilities p of shape
 (B, K) (not logits), and return one float32 scalar. p is clipped to [1e-7, 1 - 1e-7]. Each
@@ -9,8 +9,8 @@ gap; w_i is the sample weight (class weight) of image i.
 from typing import Any
 
 from multiloss.backend import ops
-from multiloss.losses.parameters import NonNegative, ShareBelowOne
-from multiloss.losses.registry import StudyLoss, agree, clip, registrar
+from multiloss.losses.registry import StudyLoss, clip, registrar, shapes_match
+from multiloss.registry import NonNegative, ShareBelowOne
 
 LOSSES: dict[str, type[StudyLoss]] = {}
 loss = registrar(LOSSES)
@@ -22,8 +22,8 @@ class ClassificationLoss(StudyLoss):
     kind = "classification"
 
     def check_shapes(self, true: tuple[int | None, ...], pred: tuple[int | None, ...]) -> None:
-        if len(true) != 2 or not agree(true, pred) or pred[1] == 1:
-            self.refuse(
+        if len(true) != 2 or not shapes_match(true, pred) or pred[1] == 1:
+            self.raise_shape_error(
                 true, pred, "one-hot labels (B, K) and probabilities (B, K) with the same K >= 2"
             )
 
@@ -43,8 +43,8 @@ class Calibrated(ClassificationLoss):
     beta: float
 
     def batch_term(self, y_true: Any, p: Any) -> Any:
-        hit = ops.equal(ops.argmax(p, axis=-1), ops.argmax(y_true, axis=-1))
-        accuracy = ops.stop_gradient(ops.mean(ops.cast(hit, p.dtype)))
+        correct = ops.equal(ops.argmax(p, axis=-1), ops.argmax(y_true, axis=-1))
+        accuracy = ops.stop_gradient(ops.mean(ops.cast(correct, p.dtype)))
         return self.beta * ops.absolute(accuracy - ops.mean(ops.max(p, axis=-1)))
 
 
@@ -73,7 +73,7 @@ def entropy(p: Any) -> Any:
     return -ops.sum(p * ops.log(p), axis=-1)
 
 
-def margin(y: Any, p: Any) -> Any:
+def categorical_hinge(y: Any, p: Any) -> Any:
     """max(0, 1 + max_{k: y_k = 0} p_k - sum_k y_k p_k) for each row, (B,)."""
     runner_up = ops.max(ops.where(y > 0, 0.0, p), axis=-1)
     return ops.maximum(0.0, 1.0 + runner_up - ops.sum(y * p, axis=-1))
@@ -90,10 +90,11 @@ def class_count(rows: Any) -> Any:
     return ops.cast(ops.shape(rows)[-1], rows.dtype) if known is None else known
 
 
-@loss("cce")
+@loss("cce", title="CCE", cites=("good1952",))
 class CategoricalCrossEntropy(ClassificationLoss):
-    """Categorical cross-entropy: l = -sum_k y_k log p_k.
+    """Categorical cross-entropy: minus the log probability of the true class.
 
+    l = -sum_k y_k log p_k.
     y one-hot (B, K), p probabilities (B, K). No parameters.
     Good IJ (1952), Rational decisions, J R Stat Soc B 14(1).
     """
@@ -102,10 +103,11 @@ class CategoricalCrossEntropy(ClassificationLoss):
         return cross_entropy(y_true, p)
 
 
-@loss("cce_entropy")
+@loss("cce_entropy", title="CCE + entropy", cites=("pereyra2017",), same_as={"beta": "cce"})
 class EntropyPenalisedCrossEntropy(ClassificationLoss):
-    """Cross-entropy with a confidence penalty: l = cce - beta H(p) / K.
+    """Cross-entropy minus a reward for uncertain outputs (confidence penalty).
 
+    l = cce - beta H(p) / K.
     y one-hot (B, K), p probabilities (B, K). beta >= 0; 0 gives `cce`. Its minimum is not at
     a perfect prediction and may be negative, since an uncertain answer is rewarded.
     Pereyra G, Tucker G, Chorowski J, Kaiser L, Hinton G (2017), Regularizing neural networks
@@ -119,10 +121,11 @@ class EntropyPenalisedCrossEntropy(ClassificationLoss):
         return cross_entropy(y_true, p) - self.beta * entropy(p) / class_count(p)
 
 
-@loss("kl_divergence")
+@loss("kl_divergence", title="KL divergence", cites=("kullback1951",), same_as="cce")
 class KullbackLeiblerDivergence(ClassificationLoss):
-    """Kullback-Leibler divergence: l = sum_k y_k log(y_k / p_k).
+    """Kullback-Leibler divergence from the label to the output.
 
+    l = sum_k y_k log(y_k / p_k).
     y one-hot (B, K), or rows of probabilities; p probabilities (B, K). No parameters. Equal
     to `cce` for one-hot labels.
     Kullback S, Leibler RA (1951), On information and sufficiency, Ann Math Stat 22(1).
@@ -132,10 +135,11 @@ class KullbackLeiblerDivergence(ClassificationLoss):
         return relative_entropy(y_true, p)
 
 
-@loss("focal")
+@loss("focal", cites=("lin2017",), same_as={"gamma": "cce"})
 class Focal(ClassificationLoss):
-    """Focal loss: l = -sum_k y_k (1 - p_k)^gamma log p_k.
+    """Cross-entropy that counts images the model already gets right less.
 
+    Focal loss: l = -sum_k y_k (1 - p_k)^gamma log p_k.
     y one-hot (B, K), p probabilities (B, K). gamma >= 0; 0 gives `cce`.
     Lin TY, Goyal P, Girshick R, He K, Dollar P (2017), Focal loss for dense object detection,
     ICCV, arXiv:1708.02002.
@@ -148,10 +152,11 @@ class Focal(ClassificationLoss):
         return focal_entropy(y_true, p, self.gamma)
 
 
-@loss("hinge")
+@loss("hinge", cites=("crammer2001",))
 class Hinge(ClassificationLoss):
-    """Categorical hinge: l = max(0, 1 + max_{k: y_k = 0} p_k - sum_k y_k p_k).
+    """Margin between the true class and the strongest other class, on probabilities.
 
+    Categorical hinge: l = max(0, 1 + max_{k: y_k = 0} p_k - sum_k y_k p_k).
     y one-hot (B, K), p probabilities (B, K). No parameters. On probabilities the outer
     maximum never binds, so l is linear in p.
     Crammer K, Singer Y (2001), On the algorithmic implementation of multiclass kernel-based
@@ -159,13 +164,19 @@ class Hinge(ClassificationLoss):
     """
 
     def per_image(self, y_true: Any, p: Any) -> Any:
-        return margin(y_true, p)
+        return categorical_hinge(y_true, p)
 
 
-@loss("label_smoothed_cce")
+@loss(
+    "label_smoothed_cce",
+    title="label smoothed CCE",
+    cites=("szegedy2016",),
+    same_as={"s": "cce"},
+)
 class LabelSmoothedCrossEntropy(ClassificationLoss):
-    """Cross-entropy with smoothed labels: l = -sum_k y'_k log p_k, y' = y (1 - s) + s / K.
+    """Cross-entropy with part of the label spread evenly over the classes.
 
+    l = -sum_k y'_k log p_k, y' = y (1 - s) + s / K.
     y one-hot (B, K), p probabilities (B, K). 0 <= s < 1; 0 gives `cce`. Its minimum is at
     p = y', where it is the entropy of y', not 0.
     Szegedy C, Vanhoucke V, Ioffe S, Shlens J, Wojna Z (2016), Rethinking the Inception
@@ -179,10 +190,15 @@ class LabelSmoothedCrossEntropy(ClassificationLoss):
         return cross_entropy(smooth(y_true, self.s), p)
 
 
-@loss("label_smoothed_focal")
+@loss(
+    "label_smoothed_focal",
+    cites=("lin2017", "szegedy2016"),
+    same_as={"s": "focal", "gamma": "label_smoothed_cce"},
+)
 class LabelSmoothedFocal(ClassificationLoss):
-    """Focal loss with smoothed labels: l = -sum_k y'_k (1 - p_k)^gamma log p_k.
+    """Focal loss with part of the label spread evenly over the classes.
 
+    l = -sum_k y'_k (1 - p_k)^gamma log p_k.
     y' = y (1 - s) + s / K; y one-hot (B, K), p probabilities (B, K). 0 <= s < 1 and
     gamma >= 0; s = 0 gives `focal`, gamma = 0 gives `label_smoothed_cce`.
     Lin et al. (2017), arXiv:1708.02002, with the labels of Szegedy et al. (2016),
@@ -196,10 +212,17 @@ class LabelSmoothedFocal(ClassificationLoss):
         return focal_entropy(smooth(y_true, self.s), p, self.gamma)
 
 
-@loss("calibrated_cce")
+@loss(
+    "calibrated_cce",
+    title="calibrated CCE",
+    cites=("liang2020",),
+    same_as={"beta": "cce"},
+    plain="cce",
+)
 class CalibratedCrossEntropy(Calibrated):
-    """Cross-entropy with the calibration gap: l = cce, plus beta DCA once for the batch.
+    """Cross-entropy plus the batch's gap between accuracy and confidence.
 
+    l = cce, plus beta DCA once for the batch.
     y one-hot (B, K), p probabilities (B, K). beta >= 0; 0 gives `cce`. DCA: see `Calibrated`.
     Liang et al. (2020), arXiv:2009.04057.
     """
@@ -211,10 +234,17 @@ class CalibratedCrossEntropy(Calibrated):
         return cross_entropy(y_true, p)
 
 
-@loss("calibrated_kl_divergence")
+@loss(
+    "calibrated_kl_divergence",
+    title="calibrated KL divergence",
+    cites=("liang2020",),
+    same_as="calibrated_cce",
+    plain="kl_divergence",
+)
 class CalibratedKullbackLeiblerDivergence(Calibrated):
-    """Kullback-Leibler divergence with the calibration gap: l = kl_divergence, plus beta DCA.
+    """Kullback-Leibler divergence plus the batch's calibration gap.
 
+    l = kl_divergence, plus beta DCA once for the batch.
     y one-hot (B, K), p probabilities (B, K). beta >= 0; 0 gives `kl_divergence`. Equal to
     `calibrated_cce` for one-hot labels.
     Rajaraman S, Zamzmi G, Antani SK (2021), PLoS ONE 16(12): e0261307.
@@ -227,10 +257,16 @@ class CalibratedKullbackLeiblerDivergence(Calibrated):
         return relative_entropy(y_true, p)
 
 
-@loss("calibrated_focal")
+@loss(
+    "calibrated_focal",
+    cites=("lin2017", "liang2020"),
+    same_as={"beta": "focal", "gamma": "calibrated_cce"},
+    plain="focal",
+)
 class CalibratedFocal(Calibrated):
-    """Focal loss with the calibration gap: l = focal, plus beta DCA once for the batch.
+    """Focal loss plus the batch's calibration gap.
 
+    l = focal, plus beta DCA once for the batch.
     y one-hot (B, K), p probabilities (B, K). beta >= 0 and gamma >= 0; beta = 0 gives
     `focal`, gamma = 0 gives `calibrated_cce`.
     Rajaraman S, Zamzmi G, Antani SK (2021), PLoS ONE 16(12): e0261307.
@@ -243,10 +279,11 @@ class CalibratedFocal(Calibrated):
         return focal_entropy(y_true, p, self.gamma)
 
 
-@loss("calibrated_hinge")
+@loss("calibrated_hinge", cites=("liang2020",), same_as={"beta": "hinge"}, plain="hinge")
 class CalibratedHinge(Calibrated):
-    """Categorical hinge with the calibration gap: l = hinge, plus beta DCA once for the batch.
+    """Hinge loss plus the batch's calibration gap.
 
+    l = hinge, plus beta DCA once for the batch.
     y one-hot (B, K), p probabilities (B, K). beta >= 0; 0 gives `hinge`.
     Rajaraman S, Zamzmi G, Antani SK (2021), PLoS ONE 16(12): e0261307.
     """
@@ -255,13 +292,22 @@ class CalibratedHinge(Calibrated):
         super().__init__(beta=beta, **options)
 
     def per_image(self, y_true: Any, p: Any) -> Any:
-        return margin(y_true, p)
+        return categorical_hinge(y_true, p)
 
 
-@loss("calibrated_negative_entropy")
+# The entropy term's usual weight of 0.001 is nothing beside the 2 / K of `cce_entropy`: a pair with
+# that one would compare entropy penalties, so the plain form is `cce`.
+@loss(
+    "calibrated_negative_entropy",
+    cites=("pereyra2017", "liang2020"),
+    same_as={"lambda": "calibrated_cce"},
+    plain="cce",
+    negligible={"lambda": 0.001},
+)
 class CalibratedNegativeEntropy(Calibrated):
-    """Cross-entropy, confidence penalty and calibration gap: l = cce - lambda H(p), plus beta DCA.
+    """Cross-entropy with a small confidence penalty, plus the batch's calibration gap.
 
+    l = cce - lambda H(p), plus beta DCA once for the batch.
     y one-hot (B, K), p probabilities (B, K). lambda >= 0 (`lambda_` in Python, `lambda` in
     configs) and beta >= 0; lambda = 0 gives `calibrated_cce`. An uncertain answer is rewarded, so
     the minimum lies beside the perfect prediction and below 0.

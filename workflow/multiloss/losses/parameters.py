@@ -1,143 +1,85 @@
-"""What the losses are called and which parameters they take, told without importing Keras.
+"""What the losses are called, take and mean, told without importing Keras.
 
 The config is checked, and the jobs are planned, in processes that must not spend seconds on
-starting TensorFlow. So the names, defaults and ranges are read from the source of the loss
-classes: `@loss("name")` above the class, and the annotated keyword arguments of `__init__`.
-The classes stay the only place where a loss is described.
+starting TensorFlow. So all is read from the source of the loss classes, which stay the only place
+where a loss is described (see `multiloss.registry`).
 """
 
-import ast
-import functools
-import keyword
-import math
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple
+from typing import Any
 
 from multiloss import registry
 from multiloss.errors import UserError, did_you_mean
+from multiloss.registry import Described, Parameter, public_name
 
 KINDS = ("classification", "segmentation")
+SOURCES = {kind: Path(__file__).with_name(f"{kind}.py") for kind in KINDS}
 
 
-class Range(NamedTuple):
-    """The values that a parameter may have: from low to high, the ends included or not."""
-
-    low: float
-    high: float
-    low_included: bool = True
-    high_included: bool = True
-
-    def holds(self, value: float) -> bool:
-        above = value >= self.low if self.low_included else value > self.low
-        below = value <= self.high if self.high_included else value < self.high
-        return above and below
-
-    def __str__(self) -> str:
-        if self.high == math.inf:
-            return f"{'at least' if self.low_included else 'above'} {self.low:g}"
-        left, right = "[("[not self.low_included], "])"[not self.high_included]
-        return f"in {left}{self.low:g}, {self.high:g}{right}"
+# How a loss stands to others, as its decorator says. `same_as`: the loss that it is where a
+# parameter is 0, by that parameter; with the key "" the one that it always is, since labels are
+# one-hot. The parameters that are left are that one's. `plain`: the nearest loss without the
+# calibration gap, whose weight is the parameter `beta`. `negligible`: the largest weights with
+# which further terms do not count when the two are compared.
+Relations = Mapping[str, Any]
 
 
-NonNegative = Annotated[float, Range(0, math.inf, high_included=False)]
-Positive = Annotated[float, Range(0, math.inf, low_included=False, high_included=False)]
-Share = Annotated[float, Range(0, 1)]
-ShareBelowOne = Annotated[float, Range(0, 1, high_included=False)]
+def described(kind: str) -> dict[str, Described]:
+    """Title, sentence, citation keys and parameters of all losses of a kind, by name.
 
-RANGES: dict[str, Range] = {
-    "NonNegative": NonNegative.__metadata__[0],
-    "Positive": Positive.__metadata__[0],
-    "Share": Share.__metadata__[0],
-    "ShareBelowOne": ShareBelowOne.__metadata__[0],
-}
-
-
-class Parameter(NamedTuple):
-    """One parameter of a loss; a default of None may be given by the user as well."""
-
-    default: float | None
-    range: Range
-
-
-def public_name(argument: str) -> str:
-    """The name of an argument in configs: `lambda_` is `lambda` there, as in the formulas."""
-    bare = argument.removesuffix("_")
-    return bare if keyword.iskeyword(bare) else argument
-
-
-def argument_name(parameter: str) -> str:
-    """The inverse of `public_name`."""
-    return f"{parameter}_" if keyword.iskeyword(parameter) else parameter
-
-
-def read_source(path: Path) -> dict[str, dict[str, Parameter]]:
-    """Losses and parameters of one source file, in the order of its classes."""
-    tree = registry.parse(path)
-    classes = {node.name: node for node in tree.body if isinstance(node, ast.ClassDef)}
-    return {
-        name: _parameters(node, classes)
-        for name, node in registry.registered_classes(tree, "loss").items()
-    }
-
-
-def _parameters(node: ast.ClassDef, classes: dict[str, ast.ClassDef]) -> dict[str, Parameter]:
-    """The annotated arguments of the class's `__init__`, or else of its first base with one."""
-    for item in node.body:
-        if isinstance(item, ast.FunctionDef) and item.name == "__init__":
-            names = item.args.args[1:]
-            defaults = item.args.defaults
-            return {
-                public_name(name.arg): Parameter(
-                    ast.literal_eval(default), RANGES[_annotation(name.annotation)]
-                )
-                for name, default in zip(names, defaults, strict=True)
-            }
-    for base in node.bases:
-        if isinstance(base, ast.Name) and base.id in classes:
-            return _parameters(classes[base.id], classes)
-    return {}
-
-
-def _annotation(node: ast.expr | None) -> str:
-    """`Share` of both `Share` and `Share | None`."""
-    return node.left.id if isinstance(node, ast.BinOp) else node.id
-
-
-@functools.cache
-def _specification(kind: str) -> dict[str, dict[str, Parameter]]:
+    `kind` is "classification" or "segmentation" (else ValueError). Order: that of the classes in
+    the source.
+    """
     if kind not in KINDS:
         raise ValueError(f"kind of loss {kind!r}: it is one of {', '.join(KINDS)}")
-    return read_source(Path(__file__).with_name(f"{kind}.py"))
+    return registry.described(SOURCES[kind], "loss")
 
 
-def specification(kind: str) -> dict[str, dict[str, Parameter]]:
-    """Like `catalog`, with the range of each parameter beside its default."""
-    return dict(_specification(kind))
-
-
-def catalog(kind: str) -> dict[str, dict[str, float | None]]:
-    """Names of all losses of a kind with their parameters and defaults.
-
-    `kind` is "classification" or "segmentation" (else ValueError). Order: that of the classes
-    in the source. No Keras is imported.
-    """
+def catalog(kind: str) -> dict[str, dict[str, Any]]:
+    """Names of all losses of a kind with their parameters and defaults, as in `described`."""
     return {
-        name: {parameter: described.default for parameter, described in parameters.items()}
-        for name, parameters in _specification(kind).items()
+        name: {parameter: known.default for parameter, known in loss.parameters.items()}
+        for name, loss in described(kind).items()
     }
 
 
-def check(kind: str, name: str, parameters: dict[str, Any]) -> None:
+def relations(names: Iterable[str] | None = None) -> dict[str, Relations]:
+    """Of classification losses, and of those that they lead to, how they stand to others."""
+    known = described("classification")
+    pending, found = list(known if names is None else names), {}
+    while pending:
+        name = pending.pop(0)
+        if name in found or name not in known:
+            continue
+        words = known[name].keywords
+        same = words.get("same_as", {})
+        same = {"": same} if isinstance(same, str) else dict(same)
+        found[name] = {
+            "same_as": same,
+            "plain": words.get("plain", ""),
+            "negligible": words.get("negligible", {}),
+        }
+        pending += same.values()
+    return found
+
+
+def calibrated() -> dict[str, str]:
+    """The losses with a calibration gap, each with its plain form."""
+    return {name: known["plain"] for name, known in relations().items() if known["plain"]}
+
+
+def check(kind: str, name: str, parameters: Mapping[str, Any]) -> None:
     """Raise UserError, in one line, for an unknown loss, an unknown parameter or a bad value.
 
     No Keras is imported, so that a config can be refused before any job starts.
     """
-    losses = _specification(kind)
+    losses = described(kind)
     if name not in losses:
         raise UserError(
             f"unknown {kind} loss '{name}'{_hint(name, losses)}: it is one of {', '.join(losses)}"
         )
-    known = losses[name]
+    known = losses[name].parameters
     for parameter, value in parameters.items():
         parameter = public_name(parameter)
         if parameter not in known:
@@ -146,17 +88,13 @@ def check(kind: str, name: str, parameters: dict[str, Any]) -> None:
                 f"{kind} loss '{name}' has no parameter '{parameter}'"
                 f"{_hint(parameter, known)}: it takes {takes}"
             )
-        default, allowed = known[parameter]
-        if value is None and default is None:
-            continue
-        number = isinstance(value, int | float) and not isinstance(value, bool)
-        if not (number and allowed.holds(value)):
+        if not known[parameter].holds(value):
             raise UserError(
                 f"parameter '{parameter}' of {kind} loss '{name}' is {value!r}: "
-                f"it must be a number {allowed}"
+                f"it must be {known[parameter].range}"
             )
 
 
-def _hint(word: str, known: dict[str, Any]) -> str:
+def _hint(word: str, known: Mapping[str, Described] | Mapping[str, Parameter]) -> str:
     hint = did_you_mean(word, known)
     return f" ({hint})" if hint else ""

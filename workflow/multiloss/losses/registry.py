@@ -1,10 +1,13 @@
 """What all losses share: registration by name, checked parameters and shapes, float32."""
 
-from collections.abc import Callable
-from typing import Any, ClassVar
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar, NoReturn
+
+import numpy as np
 
 from multiloss.backend import keras, ops
-from multiloss.losses.parameters import check, public_name
+from multiloss.losses.parameters import check
+from multiloss.registry import public_name
 
 Loss = type["StudyLoss"]
 
@@ -17,21 +20,30 @@ class StudyLoss(keras.losses.Loss):
     float32 whatever the inputs are, so that mixed precision neither overflows nor rounds
     logarithms away.
 
+    Parameters are attributes, lists of numbers as float32 arrays.
+
     A subclass gives `kind`, `check_shapes`, `prepare` and `per_image`; `batch_term` if it has
-    one.
+    one, and `see_class_counts` if it depends on how many images each class has.
     """
 
     kind: ClassVar[str]
     loss_name: ClassVar[str]
 
     def __init__(
-        self, name: str | None = None, reduction: str = "sum_over_batch_size", **parameters: float
+        self, name: str | None = None, reduction: str = "sum_over_batch_size", **parameters: Any
     ) -> None:
         check(self.kind, self.loss_name, parameters)
         super().__init__(name=name or self.loss_name, reduction=reduction, dtype="float32")
         self.parameters = parameters
         for argument, value in parameters.items():
-            setattr(self, argument, value)
+            many = isinstance(value, list | tuple)
+            setattr(self, argument, np.asarray(value, np.float32) if many else value)
+
+    def see_class_counts(self, counts: np.ndarray) -> None:
+        """Told once, before a training: the images of each class in the train split, (K,) ints.
+
+        Nothing here; a loss for imbalanced classes keeps what it makes of them.
+        """
 
     def __call__(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> Any:
         """The scalar loss (with `reduction=None`: the (B,) values, each plus the batch term)."""
@@ -62,9 +74,11 @@ class StudyLoss(keras.losses.Loss):
         """A scalar that belongs to the batch as a whole, or None."""
         return None
 
-    def refuse(self, true: tuple[int | None, ...], pred: tuple[int | None, ...], wanted: str):
+    def raise_shape_error(
+        self, true: tuple[int | None, ...], pred: tuple[int | None, ...], expected: str
+    ) -> NoReturn:
         raise ValueError(
-            f"{self.kind} loss '{self.loss_name}' wants {wanted}; "
+            f"{self.kind} loss '{self.loss_name}' expects {expected}; "
             f"got labels {true} and predictions {pred}"
         )
 
@@ -82,7 +96,7 @@ def clip(p: Any) -> Any:
     return ops.clip(p, epsilon, 1.0 - epsilon)
 
 
-def agree(true: tuple[int | None, ...], pred: tuple[int | None, ...]) -> bool:
+def shapes_match(true: tuple[int | None, ...], pred: tuple[int | None, ...]) -> bool:
     """Same rank and same sizes, as far as they are known while a graph is built."""
     return len(true) == len(pred) and all(
         a == b or a is None or b is None for a, b in zip(true, pred, strict=True)
@@ -93,10 +107,24 @@ def _shape(tensor: Any) -> tuple[int | None, ...]:
     return tuple(tensor.shape)
 
 
-def registrar(losses: dict[str, Loss]) -> Callable[[str], Callable[[Loss], Loss]]:
-    """The decorator `@loss("name")` that puts a class into `losses` and lets Keras load it."""
+def registrar(losses: dict[str, Loss]) -> Callable[..., Callable[[Loss], Loss]]:
+    """The decorator `@loss("name", ...)` that puts a class into `losses` and lets Keras load it.
 
-    def loss(name: str) -> Callable[[Loss], Loss]:
+    Its keywords are literals, which `losses.parameters` reads from the source: `title` (the name
+    for people), `cites` (keys of report/references.yaml) and the relations to other losses,
+    `same_as`, `plain` and `negligible` (see `parameters.Relations`). No result depends on them
+    but which losses are compared with which.
+    """
+
+    def loss(
+        name: str,
+        *,
+        title: str = "",
+        cites: tuple[str, ...] = (),
+        same_as: str | Mapping[str, str] = "",
+        plain: str = "",
+        negligible: Mapping[str, float] | None = None,
+    ) -> Callable[[Loss], Loss]:
         def register(cls: Loss) -> Loss:
             if name in losses:
                 raise ValueError(f"two {cls.kind} losses are called '{name}'")

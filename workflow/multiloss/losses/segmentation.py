@@ -1,4 +1,4 @@
-"""The five lung segmentation losses.
+"""The segmentation losses.
 
 All take masks y of shape (B, H, W, 1), 1 on the lung and 0 elsewhere, and probabilities p of
 the lung of the same shape (sigmoid output, not logits), and return one float32 scalar,
@@ -12,15 +12,15 @@ even 1e-7 on each of a quarter of a million empty pixels would be seen in them.
 from typing import Any, NamedTuple
 
 from multiloss.backend import ops
-from multiloss.losses.parameters import NonNegative, Positive, Share
-from multiloss.losses.registry import StudyLoss, agree, clip, registrar
+from multiloss.losses.registry import StudyLoss, clip, registrar, shapes_match
+from multiloss.registry import NonNegative, Positive, Share
 
 LOSSES: dict[str, type[StudyLoss]] = {}
 loss = registrar(LOSSES)
 
 PIXELS = (1, 2, 3)
 # At this distance from a perfect overlap, focal Tversky counts the overlap as perfect.
-SMALLEST_GAP = 1e-7
+SMALLEST_LOSS = 1e-7
 
 
 class SegmentationLoss(StudyLoss):
@@ -29,16 +29,18 @@ class SegmentationLoss(StudyLoss):
     kind = "segmentation"
 
     def check_shapes(self, true: tuple[int | None, ...], pred: tuple[int | None, ...]) -> None:
-        if len(true) != 4 or not agree(true, pred) or true[3] not in (1, None):
-            self.refuse(true, pred, "masks (B, H, W, 1) and probabilities of the same shape")
+        if len(true) != 4 or not shapes_match(true, pred) or true[3] not in (1, None):
+            self.raise_shape_error(
+                true, pred, "masks (B, H, W, 1) and probabilities of the same shape"
+            )
 
 
 class Overlap(NamedTuple):
-    """Soft counts of pixels for each image, (B,): true lung, missed lung, false lung."""
+    """Soft counts of true positive, false negative and false positive pixels, each (B,)."""
 
-    hit: Any
-    missed: Any
-    false: Any
+    tp: Any
+    fn: Any
+    fp: Any
 
 
 def overlap(y: Any, p: Any) -> Overlap:
@@ -55,26 +57,27 @@ def binary_cross_entropy(y: Any, p: Any) -> Any:
     return -ops.mean(y * ops.log(p) + (1.0 - y) * ops.log(1.0 - p), axis=PIXELS)
 
 
-def dice_gap(y: Any, p: Any, smoothing: float) -> Any:
+def dice_loss(y: Any, p: Any, smoothing: float) -> Any:
     """1 - (2 sum yp + smoothing) / (sum y + sum p + smoothing) for each image, (B,).
 
     Written as misses over everything, which loses no digits near a perfect overlap.
     """
-    hit, missed, false = overlap(y, p)
-    return (missed + false) / (2.0 * hit + missed + false + smoothing)
+    tp, fn, fp = overlap(y, p)
+    return (fn + fp) / (2.0 * tp + fn + fp + smoothing)
 
 
-def tversky_gap(y: Any, p: Any, alpha: float, beta: float, smoothing: float) -> Any:
+def tversky_loss(y: Any, p: Any, alpha: float, beta: float, smoothing: float) -> Any:
     """1 - TI, TI = (TP + smoothing) / (TP + alpha FN + beta FP + smoothing), (B,)."""
-    hit, missed, false = overlap(y, p)
-    wrong = alpha * missed + beta * false
-    return wrong / (hit + wrong + smoothing)
+    tp, fn, fp = overlap(y, p)
+    wrong = alpha * fn + beta * fp
+    return wrong / (tp + wrong + smoothing)
 
 
-@loss("bce")
+@loss("bce", title="BCE", cites=("good1952",))
 class BinaryCrossEntropy(SegmentationLoss):
-    """Binary cross-entropy: l = mean over pixels of -y log p - (1 - y) log(1 - p).
+    """Binary cross-entropy of each pixel.
 
+    l = mean over pixels of -y log p - (1 - y) log(1 - p).
     y mask (B, H, W, 1), p probabilities (B, H, W, 1). No parameters.
     Good IJ (1952), Rational decisions, J R Stat Soc B 14(1).
     """
@@ -83,10 +86,11 @@ class BinaryCrossEntropy(SegmentationLoss):
         return binary_cross_entropy(y_true, p)
 
 
-@loss("bce_dice")
+@loss("bce_dice", title="BCE + Dice", cites=("milletari2016",))
 class BinaryCrossEntropyDice(SegmentationLoss):
-    """Weighted sum of binary cross-entropy and Dice loss: l = a bce + d (1 - Dice).
+    """Binary cross-entropy plus Dice loss.
 
+    l = a bce + d (1 - Dice).
     Dice = (2 sum yp + smoothing) / (sum y + sum p + smoothing) over the pixels of the image.
     y mask (B, H, W, 1), p probabilities (B, H, W, 1). bce_weight a >= 0, dice_weight d >= 0,
     smoothing > 0 (an empty mask met by an empty prediction then has Dice 1).
@@ -105,15 +109,16 @@ class BinaryCrossEntropyDice(SegmentationLoss):
         )
 
     def per_image(self, y_true: Any, p: Any) -> Any:
-        return self.bce_weight * binary_cross_entropy(y_true, p) + self.dice_weight * dice_gap(
+        return self.bce_weight * binary_cross_entropy(y_true, p) + self.dice_weight * dice_loss(
             y_true, p, self.smoothing
         )
 
 
-@loss("focal")
+@loss("focal", cites=("lin2017",))
 class FocalMask(SegmentationLoss):
-    """Binary focal loss, the mean over pixels of
+    """Cross-entropy that counts easy pixels less.
 
+    Binary focal loss: l = mean over pixels of
     -alpha y (1 - p)^gamma log p - (1 - alpha) (1 - y) p^gamma log(1 - p).
 
     y mask (B, H, W, 1), p probabilities (B, H, W, 1). gamma >= 0; alpha in [0, 1] weighs the
@@ -135,15 +140,16 @@ class FocalMask(SegmentationLoss):
 class TverskyBase(SegmentationLoss):
     """The Tversky index with alpha on false negatives and beta on false positives."""
 
-    def gap(self, y_true: Any, p: Any) -> Any:
+    def one_minus_index(self, y_true: Any, p: Any) -> Any:
         beta = 1.0 - self.alpha if self.beta is None else self.beta
-        return tversky_gap(y_true, p, self.alpha, beta, self.smoothing)
+        return tversky_loss(y_true, p, self.alpha, beta, self.smoothing)
 
 
-@loss("tversky")
+@loss("tversky", title="Tversky", cites=("salehi2017",))
 class Tversky(TverskyBase):
-    """Tversky loss: l = 1 - TI, TI = (TP + smoothing) / (TP + alpha FN + beta FP + smoothing).
+    """Overlap loss that weighs missed lung more than false lung.
 
+    l = 1 - TI, TI = (TP + smoothing) / (TP + alpha FN + beta FP + smoothing).
     TP, FN, FP are soft counts over the pixels of the image. y mask (B, H, W, 1), p
     probabilities (B, H, W, 1). alpha in [0, 1] weighs missed lung, beta in [0, 1] false lung;
     beta None is 1 - alpha. alpha = beta = 0.5 is the Dice loss with twice the smoothing.
@@ -161,13 +167,14 @@ class Tversky(TverskyBase):
         super().__init__(alpha=alpha, beta=beta, smoothing=smoothing, **options)
 
     def per_image(self, y_true: Any, p: Any) -> Any:
-        return self.gap(y_true, p)
+        return self.one_minus_index(y_true, p)
 
 
-@loss("focal_tversky")
+@loss("focal_tversky", title="focal Tversky", cites=("abraham2019",))
 class FocalTversky(TverskyBase):
-    """Focal Tversky loss: l = (1 - TI)^gamma.
+    """Tversky loss that dwells on badly segmented images.
 
+    l = (1 - TI)^gamma.
     TI and the parameters alpha, beta and smoothing are those of `tversky`; gamma > 0. For
     gamma < 1 the slope at TI = 1 is infinite: from 1 - TI = 1e-7 down the overlap counts as
     perfect, loss and gradient are 0. gamma = 1 gives `tversky`.
@@ -186,8 +193,8 @@ class FocalTversky(TverskyBase):
         super().__init__(alpha=alpha, beta=beta, gamma=gamma, smoothing=smoothing, **options)
 
     def per_image(self, y_true: Any, p: Any) -> Any:
-        gap = self.gap(y_true, p)
+        loss = self.one_minus_index(y_true, p)
         # The power sees a harmless number where it is not used, or its infinite slope times
         # the 0 of the branch not taken would be NaN.
-        safe = ops.where(gap > SMALLEST_GAP, gap, 1.0)
-        return ops.where(gap > SMALLEST_GAP, ops.power(safe, self.gamma), 0.0)
+        safe = ops.where(loss > SMALLEST_LOSS, loss, 1.0)
+        return ops.where(loss > SMALLEST_LOSS, ops.power(safe, self.gamma), 0.0)

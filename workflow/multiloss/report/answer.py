@@ -6,7 +6,9 @@ from dataclasses import dataclass, field
 import pandas as pd
 from markupsafe import Markup
 
-from multiloss.report import faults, words
+from multiloss.evaluation import families
+from multiloss.metrics import CLASS_METRICS, METRICS
+from multiloss.report import faults
 from multiloss.report.blocks import (
     Block,
     Bullets,
@@ -18,6 +20,7 @@ from multiloss.report.blocks import (
     interval,
     is_true,
     listed,
+    metric_columns,
     number,
     plural,
     signed,
@@ -27,7 +30,6 @@ from multiloss.report.blocks import (
 from multiloss.report.facts import (
     BEST_MEMBER,
     BEST_SINGLE,
-    FEW_SEEDS,
     HIGH,
     NEAR_ONE,
     SEED_ENSEMBLE,
@@ -37,6 +39,7 @@ from multiloss.report.facts import (
     Facts,
     percent,
 )
+from multiloss.statistics.crossed import ENOUGH_SEEDS
 
 
 @dataclass
@@ -560,8 +563,8 @@ def _tests(facts: Facts) -> Markup | None:
         "rejects" if rejecting < 2 else "reject",
     )
     if rejecting:
-        families = primary.loc[primary["reject"].map(is_true), "family"].value_counts(sort=False)
-        said = [f"{words.family_label(name, facts.unit)}: {n}" for name, n in families.items()]
+        counts = primary.loc[primary["reject"].map(is_true), "family"].value_counts(sort=False)
+        said = [f"{families.label(name, facts.unit)}: {n}" for name, n in counts.items()]
         text += Markup(" ({})").format("; ".join(said))
     text += Markup("; of the {} on other metrics or of other kinds {} {}").format(
         plural(len(others), "secondary test"),
@@ -575,8 +578,8 @@ def _tests(facts: Facts) -> Markup | None:
     found_by: dict[tuple[str, str], list[str]] = {}
     for row in told.head(TESTS_NAMED).to_dict("records"):
         other = "" if pd.isna(row["model_b"]) else row["model_b"]
-        kind = words.test_label(row["test"], facts.unit).partition(",")[0].partition(" by ")[0]
-        found = f"{words.metric_label(row['metric'])}, {kind}: p {facts.p(row['p_adjusted'])}"
+        kind = families.test_label(row["test"])
+        found = f"{facts.metric(row['metric']).title}, {kind}: p {facts.p(row['p_adjusted'])}"
         found_by.setdefault((row["model_a"], other), []).append(found)
     listing = [
         (Markup("{} against {} ({})") if b else Markup("{}{} ({})")).format(
@@ -671,12 +674,12 @@ def _caveats(facts: Facts, result: Answer) -> None:
                 "run, not the loss; {}."
             ).format(idea)
         )
-    elif facts.replicates < FEW_SEEDS:
+    elif facts.replicates < ENOUGH_SEEDS:
         say(
             Markup(
                 "Each loss was trained with {} seeds only; fewer than {} give a poor estimate of "
                 "the run-to-run spread."
-            ).format(facts.replicates, FEW_SEEDS)
+            ).format(facts.replicates, ENOUGH_SEEDS)
         )
     if facts.images("test") < SMALL_SPLIT:
         say(
@@ -685,29 +688,29 @@ def _caveats(facts: Facts, result: Answer) -> None:
                 "may still be there."
             ).format(facts.size("test"))
         )
-    families = facts.significance
-    if "family" in families.columns and len(families):
-        families = families[families["p_value"].notna()]
+    tests = facts.significance
+    if "family" in tests.columns and len(tests):
+        tests = tests[tests["p_value"].notna()]
         say(
             Markup(
                 "{} were made, in {} (Holm correction within each). The correction does not "
                 "reach across families, metrics or other tests of this page."
             ).format(
-                plural(len(families), "test"),
-                plural(families["family"].nunique(), "family", "families"),
+                plural(len(tests), "test"),
+                plural(tests["family"].nunique(), "family", "families"),
             )
         )
     high = {
         metric: [name for name in facts.singles + facts.ensembles
                  if facts.value(name, metric).value >= HIGH]
         for base in NEAR_ONE
-        for metric in ([base, *(f"auroc_{name}" for name in facts.classes)]
+        for metric in ([base, *map(CLASS_METRICS[base].of, facts.classes)]
                        if base == "auroc" else [base])
     }  # fmt: skip
     high = {metric: names for metric, names in high.items() if names}
     if high:
         counts = [
-            f"{words.metric_label(metric)} for {plural(len(names), 'model')}"
+            f"{facts.metric(metric).title} for {plural(len(names), 'model')}"
             for metric, names in high.items()
         ]
         say(
@@ -776,9 +779,7 @@ def section(facts: Facts) -> Section:
     ]
     if rows:
         columns = [Column("role", "Role"), Column("model", "Model", code=True, model=True)]
-        columns += [
-            Column(m, words.metric_label(m), number, help=words.metric_help(m)) for m in KEY_METRICS
-        ]
+        columns += metric_columns(METRICS[name] for name in KEY_METRICS)
         blocks.append(
             table(
                 "key",

@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 from markupsafe import Markup, escape
 
+from multiloss.metrics import Metric
 from multiloss.report.results import Image
 
 # Of a table of at least so many rows the script shows the first ones and a button for the rest.
@@ -265,6 +266,24 @@ def value_cell(found: Any, show: Callable[[Any], str] = number) -> Cell:
     ends = interval(found.low, found.high).replace("\N{NO-BREAK SPACE}", " ")
     text = Markup(' <span class="ci">({})</span>').format(ends) if ends else Markup("")
     return Cell(escape(show(found.value)) + text, sort_key(found.value))
+
+
+def number_text(value: float | Sequence[float]) -> str:
+    """A parameter as a config would have it: 2, 0.001, or a list [1, 0.5]."""
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(f'{one:g}' for one in value)}]"
+    return f"{value:g}"
+
+
+def metric_columns(metrics: Iterable[Metric]) -> list[Column]:
+    """One column for each metric, under its title and with its help."""
+    return [Column(m.name, m.title, number, help=m.help) for m in metrics]
+
+
+def lowered(sentence: str) -> str:
+    """A sentence within another: it begins with a small letter, unless it begins with a name."""
+    name = sentence[1:2].isupper() or "-" in sentence.split(" ")[0]
+    return sentence if name else sentence[:1].lower() + sentence[1:]
 
 
 def table(

@@ -10,7 +10,7 @@ import pandas as pd
 import yaml
 from markupsafe import Markup
 
-from multiloss import __version__, layouts
+from multiloss import __version__, layouts, references
 from multiloss.report.blocks import (
     Bullets,
     Cell,
@@ -24,7 +24,6 @@ from multiloss.report.blocks import (
     table,
 )
 from multiloss.report.facts import Facts
-from multiloss.report.methods import REFERENCES
 
 STATUSES = ("answered", "in part", "for the authors", "does not apply")
 ANSWERED = STATUSES[0]
@@ -173,6 +172,6 @@ def section(facts: Facts) -> Section:
                 ],
                 shown=len(rows),
             ),
-            Bullets([REFERENCES["tejani2024"], REFERENCES["collins2024"]]),
+            Bullets([references.cited("tejani2024"), references.cited("collins2024")]),
         ],
     )

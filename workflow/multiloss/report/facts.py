@@ -19,31 +19,27 @@ from multiloss.evaluation.families import (
 )
 from multiloss.figures import selection
 from multiloss.manifest import KEPT
-from multiloss.report import words
+from multiloss.metrics import PRIMARY, Row, lookup
 from multiloss.report.blocks import is_true, listed, p_value, plural
 from multiloss.report.results import Results
-from multiloss.study import OWN_KEYS, ModelTable, Study, Variant
+from multiloss.statistics.bootstrap import INTERVALS, PUBLISHED
+from multiloss.study import KINDS, OWN_KEYS, ModelTable, Study, Variant
 
 __all__ = ["BASELINE", "BEST_MEMBER", "BEST_SINGLE", "NOISE_FLOOR", "SEED_ENSEMBLE", "Facts"]
 
-PRIMARY_METRIC = "mcc"
 # The primary test: sign flips by patient.
 PRIMARY_TEST = "permutation"
-PUBLISHED_INTERVAL = "binomial"
-FEW_SEEDS = 5
-INTERVALS = {
-    "percentile": "percentile bootstrap",
-    "bca": "bias-corrected and accelerated bootstrap",
-    "transformed": "bootstrap on a transformed scale",
-    "wilson": "Wilson",
-}
 # Intervals of these are known to fall short of their level beyond HIGH, since most resamples
 # repeat nearly the same few errors.
 NEAR_ONE = ("accuracy", "auroc", "auroc_macro")
 HIGH = 0.98
 SMALL_SPLIT = 300
-# What a model has that can stand in an answer; temperatures leave the predicted class as it is.
-ANSWERING = ("single", "ablation", "ensemble", "seed", "seed_ensemble")
+# What each split is for; `Facts.role` tells more of val and ensemble where the config does.
+ROLES = {
+    "train": "learns the weights of the networks",
+    "val": "watches the trainings and decides nothing",
+    "test": "is read once, at the end, and only for the results of this page",
+}
 
 
 @dataclass(frozen=True)
@@ -322,16 +318,20 @@ class Facts:
             chooses = "members and the best models" if building else "the best model"
             return f"chooses {chooses}, fits {listed(fits)}"
         if split != "val":
-            return words.SPLITS[split]
+            return ROLES[split]
         trainings = [variant.training for variant in self.study.listed.values()]
         said = [what for each in trainings for what in watched(each, "the trainings")]
         does = list(dict.fromkeys(said))
         if building and "model_level" in ensembles["methods"]:
             heads = watched(ensembles["model_level"]["training"], "the model-level heads")
             does += heads
-        return listed(does) if does else words.SPLITS["val"]
+        return listed(does) if does else ROLES["val"]
 
     # ---- metrics --------------------------------------------------------------------------
+    def metric(self, name: str) -> Row:
+        """What a value of the column `metric` means. Raises UserError for an unknown one."""
+        return lookup(name, self.classes)
+
     @cached_property
     def all_metrics(self) -> pd.DataFrame:
         table = self.results.table("tables/metrics.csv")
@@ -344,7 +344,7 @@ class Facts:
     def metrics(self) -> pd.DataFrame:
         """One row per model, split and metric: the published interval has its own place."""
         table = self.all_metrics
-        table = table[table["ci_method"] != PUBLISHED_INTERVAL]
+        table = table[table["ci_method"] != PUBLISHED]
         return table.drop_duplicates(["model", "split", "metric"])
 
     @cached_property
@@ -358,7 +358,7 @@ class Facts:
         values = zip(table["value"], low, high, strict=True)
         return {key: Estimate(*value) for key, value in zip(keys, values, strict=True)}
 
-    def value(self, model: str, metric: str = PRIMARY_METRIC, split: str = "test") -> Estimate:
+    def value(self, model: str, metric: str = PRIMARY, split: str = "test") -> Estimate:
         return self._values.get((model, split, metric), Estimate(math.nan, math.nan, math.nan))
 
     def models(self, *kinds: str, split: str = "test") -> list[str]:
@@ -446,7 +446,7 @@ class Facts:
             else:
                 entry.chance = float(row["value"])
         for split in ("test", "ensemble"):
-            for model in self.models(*ANSWERING, split=split):
+            for model in self.models(*KINDS, split=split):
                 if math.isnan(self.value(model, split=split).value):
                     of(split, model).chance = 0.0
         return found
@@ -460,7 +460,7 @@ class Facts:
 
     def runs(self, name: str) -> list[str]:
         """The evaluated runs of a loss (or of ensembles of one kind), or the model itself."""
-        models = self.models(*ANSWERING)
+        models = self.models(*KINDS)
         further = self.further_seeds  # they take no part in the comparisons of losses
         return [
             model
@@ -471,7 +471,7 @@ class Facts:
     @cached_property
     def interval_method(self) -> str:
         """How the intervals of MCC were made, in words; several where models differ."""
-        table = self.metrics[(self.metrics["metric"] == PRIMARY_METRIC)]
+        table = self.metrics[(self.metrics["metric"] == PRIMARY)]
         used = table.loc[table["split"] == "test", "ci_method"].dropna().unique()
         names = [INTERVALS.get(name, str(name)) for name in sorted(used)]
         return " or ".join(names) or "bootstrap"
@@ -520,7 +520,7 @@ class Facts:
         table = self.significance
         if "test" not in table.columns:
             return table
-        keep = (table["metric"] == PRIMARY_METRIC) & table["model_b"].notna()
+        keep = (table["metric"] == PRIMARY) & table["model_b"].notna()
         return table[keep & (table["test"] == PRIMARY_TEST)]
 
     @cached_property
@@ -587,7 +587,7 @@ class Facts:
         table = self.results.table("tables/replicate_comparisons.csv")
         if self.replicates < 2 or "loss_a" not in table.columns:
             return []
-        keep = (table["metric"] == PRIMARY_METRIC) & (table["family"] == family)
+        keep = (table["metric"] == PRIMARY) & (table["family"] == family)
         tests = int((table["p_value"].notna() & (table["family"] == family)).sum())
         return [
             Comparison(
@@ -612,7 +612,7 @@ class Facts:
         columns = ["seed_sd", "loss_sd", "seed_to_loss", "warning"]
         if self.replicates < 2 or not set(columns) <= set(table.columns):
             return None
-        table = table[(table["metric"] == PRIMARY_METRIC) & table["seed_sd"].notna()]
+        table = table[(table["metric"] == PRIMARY) & table["seed_sd"].notna()]
         table = table[table["loss_sd"].notna()]
         if table.empty:
             return None

@@ -1,14 +1,16 @@
 """A methods paragraph ready for a paper, with its references, from the config and the tables."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from multiloss import __version__
-from multiloss.evaluation.families import CALIBRATED
-from multiloss.report import words
+from multiloss import __version__, backbones, layouts, references
+from multiloss.ensembles import Method, methods
+from multiloss.losses import calibrated
+from multiloss.losses import described as losses_of
+from multiloss.registry import Described
 from multiloss.report.blocks import (
     Block,
     Bullets,
@@ -17,175 +19,15 @@ from multiloss.report.blocks import (
     Section,
     Text,
     listed,
+    lowered,
     number,
+    number_text,
     plural,
 )
 from multiloss.report.facts import Facts, differences, loss_parameters, percent
 from multiloss.report.pages_data import dropped_text, left_out_text
-from multiloss.study import Variant
-
-REFERENCES: dict[str, str] = {
-    "rajaraman2021": (
-        "Rajaraman S, Zamzmi G, Antani SK. Novel loss functions for ensemble-based medical image "
-        "classification. PLoS ONE 2021;16(12):e0261307. doi:10.1371/journal.pone.0261307"
-    ),
-    "kermany2018": (
-        "Kermany D, Zhang K, Goldbaum M. Labeled Optical Coherence Tomography (OCT) and Chest "
-        "X-Ray Images for Classification. Mendeley Data 2018, version 2. "
-        "doi:10.17632/rscbjbr9sj.2"
-    ),
-    "jaeger2014": (
-        "Jaeger S, Candemir S, Antani S, Wáng Y-XJ, Lu P-X, Thoma G. Two public chest X-ray "
-        "datasets for computer-aided screening of pulmonary diseases. Quant Imaging Med Surg "
-        "2014;4(6):475-477. doi:10.3978/j.issn.2223-4292.2014.11.20"
-    ),
-    "stirenko2018": (
-        "Stirenko S, Kochura Y, Alienin O, et al. Chest X-ray analysis of tuberculosis by deep "
-        "learning with segmentation and augmentation. IEEE ELNANO 2018:422-428. "
-        "doi:10.1109/ELNANO.2018.8477564"
-    ),
-    "ronneberger2015": (
-        "Ronneberger O, Fischer P, Brox T. U-Net: convolutional networks for biomedical image "
-        "segmentation. MICCAI 2015, LNCS 9351:234-241. doi:10.1007/978-3-319-24574-4_28"
-    ),
-    "tan2019": (
-        "Tan M, Le QV. EfficientNet: rethinking model scaling for convolutional neural networks. "
-        "ICML 2019. arXiv:1905.11946"
-    ),
-    "kingma2015": (
-        "Kingma DP, Ba J. Adam: a method for stochastic optimization. ICLR 2015. arXiv:1412.6980"
-    ),
-    "milletari2016": (
-        "Milletari F, Navab N, Ahmadi S-A. V-Net: fully convolutional neural networks for "
-        "volumetric medical image segmentation. 3DV 2016:565-571. doi:10.1109/3DV.2016.79"
-    ),
-    "salehi2017": (
-        "Salehi SSM, Erdogmus D, Gholipour A. Tversky loss function for image segmentation using "
-        "3D fully convolutional deep networks. MLMI 2017, LNCS 10541:379-387. "
-        "doi:10.1007/978-3-319-67389-9_44"
-    ),
-    "abraham2019": (
-        "Abraham N, Khan NM. A novel focal Tversky loss function with improved attention U-Net "
-        "for lesion segmentation. IEEE ISBI 2019:683-687. doi:10.1109/ISBI.2019.8759329"
-    ),
-    "lin2017": (
-        "Lin T-Y, Goyal P, Girshick R, He K, Dollár P. Focal loss for dense object detection. "
-        "ICCV 2017:2999-3007. doi:10.1109/ICCV.2017.324"
-    ),
-    "pereyra2017": (
-        "Pereyra G, Tucker G, Chorowski J, Kaiser Ł, Hinton G. Regularizing neural networks by "
-        "penalizing confident output distributions. 2017. arXiv:1701.06548"
-    ),
-    "szegedy2016": (
-        "Szegedy C, Vanhoucke V, Ioffe S, Shlens J, Wojna Z. Rethinking the Inception "
-        "architecture for computer vision. CVPR 2016:2818-2826. doi:10.1109/CVPR.2016.308"
-    ),
-    "liang2020": (
-        "Liang G, Zhang Y, Wang X, Jacobs N. Improved trainable calibration method for neural "
-        "networks on medical imaging classification. BMVC 2020. arXiv:2009.04057"
-    ),
-    "wolpert1992": (
-        "Wolpert DH. Stacked generalization. Neural Networks 1992;5(2):241-259. "
-        "doi:10.1016/S0893-6080(05)80023-1"
-    ),
-    "kraft1988": (
-        "Kraft D. A software package for sequential quadratic programming. DFVLR-FB 88-28, "
-        "Köln, 1988"
-    ),
-    "gorodkin2004": (
-        "Gorodkin J. Comparing two K-category assignments by a K-category correlation "
-        "coefficient. Comput Biol Chem 2004;28(5-6):367-374. "
-        "doi:10.1016/j.compbiolchem.2004.09.006"
-    ),
-    "field2007": (
-        "Field CA, Welsh AH. Bootstrapping clustered data. J R Stat Soc B 2007;69(3):369-390. "
-        "doi:10.1111/j.1467-9868.2007.00593.x"
-    ),
-    "efron1987": (
-        "Efron B. Better bootstrap confidence intervals. J Am Stat Assoc 1987;82(397):171-185. "
-        "doi:10.1080/01621459.1987.10478410"
-    ),
-    "holm1979": (
-        "Holm S. A simple sequentially rejective multiple test procedure. Scand J Stat "
-        "1979;6(2):65-70"
-    ),
-    "mcnemar1947": (
-        "McNemar Q. Note on the sampling error of the difference between correlated proportions "
-        "or percentages. Psychometrika 1947;12(2):153-157. doi:10.1007/BF02295996"
-    ),
-    "delong1988": (
-        "DeLong ER, DeLong DM, Clarke-Pearson DL. Comparing the areas under two or more "
-        "correlated receiver operating characteristic curves: a nonparametric approach. "
-        "Biometrics 1988;44(3):837-845. doi:10.2307/2531595"
-    ),
-    "obuchowski1997": (
-        "Obuchowski NA. Nonparametric analysis of clustered ROC curve data. Biometrics "
-        "1997;53(2):567-578. doi:10.2307/2533958"
-    ),
-    "cochran1950": (
-        "Cochran WG. The comparison of percentages in matched samples. Biometrika "
-        "1950;37(3-4):256-266. doi:10.1093/biomet/37.3-4.256"
-    ),
-    "guo2017": (
-        "Guo C, Pleiss G, Sun Y, Weinberger KQ. On calibration of modern neural networks. ICML "
-        "2017. arXiv:1706.04599"
-    ),
-    "brier1950": (
-        "Brier GW. Verification of forecasts expressed in terms of probability. Mon Weather Rev "
-        "1950;78(1):1-3"
-    ),
-    "youden1950": "Youden WJ. Index for rating diagnostic tests. Cancer 1950;3(1):32-35",
-    "kuncheva2003": (
-        "Kuncheva LI, Whitaker CJ. Measures of diversity in classifier ensembles and their "
-        "relationship with the ensemble accuracy. Mach Learn 2003;51(2):181-207. "
-        "doi:10.1023/A:1022859003006"
-    ),
-    "selvaraju2017": (
-        "Selvaraju RR, Cogswell M, Das A, Vedantam R, Parikh D, Batra D. Grad-CAM: visual "
-        "explanations from deep networks via gradient-based localization. ICCV 2017:618-626. "
-        "doi:10.1109/ICCV.2017.74"
-    ),
-    "adebayo2018": (
-        "Adebayo J, Gilmer J, Muelly M, Goodfellow I, Hardt M, Kim B. Sanity checks for saliency "
-        "maps. NeurIPS 2018. arXiv:1810.03292"
-    ),
-    "petsiuk2018": (
-        "Petsiuk V, Das A, Saenko K. RISE: randomized input sampling for explanation of "
-        "black-box models. BMVC 2018. arXiv:1806.07421"
-    ),
-    "zhang2018": (
-        "Zhang J, Bargal SA, Lin Z, Brandt J, Shen X, Sclaroff S. Top-down neural attention by "
-        "excitation backprop. Int J Comput Vis 2018;126(10):1084-1102. "
-        "doi:10.1007/s11263-017-1059-x"
-    ),
-    "wang2020": (
-        "Wang H, Wang Z, Du M, et al. Score-CAM: score-weighted visual explanations for "
-        "convolutional neural networks. CVPR Workshops 2020:111-119. "
-        "doi:10.1109/CVPRW50498.2020.00020"
-    ),
-    "molder2021": (
-        "Mölder F, Jablonski KP, Letcher B, et al. Sustainable data analysis with Snakemake. "
-        "F1000Research 2021;10:33. doi:10.12688/f1000research.29032.2"
-    ),
-    "tejani2024": (
-        "Tejani AS, Klontzas ME, Gatti AA, et al. Checklist for Artificial Intelligence in Medical "
-        "Imaging (CLAIM): 2024 update. Radiol Artif Intell 2024;6(4):e240300. "
-        "doi:10.1148/ryai.240300"
-    ),
-    "collins2024": (
-        "Collins GS, Moons KGM, Dhiman P, et al. TRIPOD+AI statement: updated guidance for "
-        "reporting clinical prediction models that use regression or machine learning methods. "
-        "BMJ 2024;385:e078378. doi:10.1136/bmj-2023-078378"
-    ),
-}
-
-SEGMENTATION_SOURCES = {
-    "bce_dice": ("milletari2016",),
-    "focal": ("lin2017",),
-    "tversky": ("salehi2017",),
-    "focal_tversky": ("abraham2019",),
-}
-
+from multiloss.study import ABLATIONS, Variant
+from multiloss.tables import SPLITS
 
 MONITORED = {"mcc": "MCC", "dice": "Dice"}
 
@@ -204,7 +46,7 @@ class Citer:
 
     @property
     def references(self) -> list[str]:
-        return [REFERENCES[key] for key in self.keys]
+        return [references.cited(key) for key in self.keys]
 
 
 def _network_training(settings: Mapping[str, Any], cite: Citer) -> str:
@@ -286,7 +128,7 @@ def _decimal(value: float) -> str:
 def _with_parameters(kind: str, entry: Mapping[str, Any]) -> str:
     """'focal with gamma 2': a loss and the parameters that were used."""
     used = loss_parameters(kind, entry)
-    said = [f"{key} {value:g}" for key, value in used.items() if value is not None]
+    said = [f"{key} {number_text(value)}" for key, value in used.items() if value is not None]
     return f"{entry['name']} with {listed(said)}" if said else str(entry["name"])
 
 
@@ -301,16 +143,9 @@ def _variant(variant: Variant, settings: Mapping[str, Any]) -> str:
     return f"{text}" if not changed else text.replace("; ", " (", 1) + ")"
 
 
-def _loss_sources(losses: list[str], cite: Citer) -> str:
-    keys = []
-    for marker, key in (
-        ("focal", "lin2017"),
-        ("entropy", "pereyra2017"),
-        ("smoothed", "szegedy2016"),
-        ("calibrated", "liang2020"),
-    ):
-        if any(marker in loss for loss in losses):
-            keys.append(key)
+def _sources(things: Iterable[Described | Method], cite: Citer) -> str:
+    """The citations of losses or methods, each once, after a blank; "" without one."""
+    keys = dict.fromkeys(key for thing in things for key in thing.cites)
     return f" {cite(*keys)}" if keys else ""
 
 
@@ -337,16 +172,10 @@ def paragraphs(facts: Facts) -> tuple[list[str], list[str]]:
     ensembles = config["ensembles"]
     if ensembles.get("methods") and ensembles.get("top_k"):
         said = []
-        for method in ensembles["methods"]:
-            text = method.replace("_", " ")
-            if method in words.METHODS:
-                text += f" ({words.METHODS[method]})"
-            if method == "weighted_average":
-                text += f" by sequential least squares programming {cite('kraft1988')}"
-            if method == "stacking":
-                text += f" {cite('wolpert1992')}"
-            head = ensembles.get("model_level") or {}
-            if method == "model_level" and "filters" in head:
+        for method in map(methods().get, ensembles["methods"]):
+            text = f"{method.title} ({lowered(method.sentence)}){_sources([method], cite)}"
+            head = ensembles["model_level"]
+            if method.level == "model":
                 text += (
                     f" (a 1 x 1 convolution with {head['filters']} filters, global average "
                     f"pooling, softmax), trained {_network_training(head, cite)}"
@@ -389,18 +218,18 @@ def _segmentation(facts: Facts, cite: Citer) -> str:
     settings = facts.config["segmentation"]
     names = [str(entry["name"]) for entry in settings["losses"]]
     losses = [_with_parameters("segmentation", entry) for entry in settings["losses"]]
-    sources = [key for name in names for key in SEGMENTATION_SOURCES.get(name, ())]
-    backbone = str(settings.get("backbone", "efficientnetb0"))
+    known = losses_of("segmentation")
+    backbone = backbones.get(settings["backbone"])
     weights = str(settings.get("encoder_weights", "none"))
     start = {"none": "random weights", "imagenet": "ImageNet weights"}.get(
         weights, f"the weights in {Path(weights).name}"
     )
     return (
-        f"Lungs were segmented by a U-Net {cite('ronneberger2015')} with an "
-        f"{backbone.replace('efficientnetb', 'EfficientNet-B')} encoder {cite('tan2019')} that "
+        f"Lungs were segmented by a U-Net {cite('ronneberger2015')} with "
+        f"{backbone.title} as its encoder {cite(*backbone.cites)} that "
         f"started from {start}, at {settings['image_size']} x {settings['image_size']} pixels, one "
         f"for each of {plural(len(names), 'loss', 'losses')} ({'; '.join(losses)})"
-        f"{' ' + cite(*dict.fromkeys(sources)) if sources else ''}, trained "
+        f"{_sources((known[name] for name in names), cite)}, trained "
         f"{_network_training(settings, cite)}. {_combination(settings)} Images were cropped to the "
         f"bounding box of the lungs, widened by {number(100 * facts.config['crop']['margin'], 0)}% "
         "on each side; an image with an empty mask was used whole."
@@ -424,15 +253,16 @@ def _classification(facts: Facts, cite: Citer) -> str:
     weights = "without class weights"
     if settings.get("class_weights") == "balanced":
         weights = "with class weights inversely proportional to the class sizes"
-        if any(name in CALIBRATED for name in names):
+        if any(name in calibrated() for name in names):
             weights += " (on each image's loss, not on the calibration term of the batch)"
-    ablations = [str(name).replace("_", " ") for name in facts.config.get("ablations") or []]
+    ablations = [ABLATIONS[name] for name in facts.config["ablations"]]
     return (
-        "Classifiers consisted of the encoder of the best segmenter, cut at block5c_add, a 3 x 3 "
+        "Classifiers consisted of the encoder of the best segmenter, cut at "
+        f"{backbones.get(settings['backbone']).cut_layer}, a 3 x 3 "
         "convolution with 512 filters and ReLU, global average pooling and a softmax layer, at "
         f"{settings['image_size']} x {settings['image_size']} pixels. One was trained for each of "
         f"{facts.losses_told} ({'; '.join(losses)})"
-        f"{_loss_sources(names, cite)}"
+        f"{_sources((losses_of('classification')[name] for name in names), cite)}"
         + (f" and each of {facts.replicates} seeds" if facts.replicates > 1 else "")
         + f", {weights}, {_network_training(settings, cite)}."
         + (f" The loss {facts.baseline_loss} was also trained {listed(ablations)}."
@@ -452,15 +282,8 @@ def _data(facts: Facts, cite: Citer) -> str:
                 origin = "a generator of phantom radiographs"
             else:
                 origin = source["name"]
-                key = {
-                    "kermany": "kermany2018",
-                    "montgomery": "jaeger2014",
-                    "shenzhen": "jaeger2014",
-                }.get(source["layout"])
-                if key:
-                    keys = [key]
-                    if source["layout"] == "shenzhen":
-                        keys.append("stirenko2018")
+                keys = layouts.get(source["layout"]).cites
+                if keys:
                     origin += f" (layout of {cite(*keys)})"
                 elif source.get("citation"):
                     origin += f" ({source['citation']})"
@@ -473,7 +296,7 @@ def _data(facts: Facts, cite: Citer) -> str:
     text = text[:1].upper() + text[1:]
     manifest = facts.manifest
     if not manifest.empty:
-        counts = [f"{split} {facts.size(split)}" for split in words.SPLITS]
+        counts = [f"{split} {facts.size(split)}" for split in SPLITS]
         text += (
             f" {facts.size()} in {plural(len(facts.classes), 'class', 'classes')} "
             f"({listed(facts.classes)}) were divided by {facts.unit}, stratified by class"
@@ -591,10 +414,7 @@ def _author(author: Mapping[str, str]) -> str:
 def _article(entry: Mapping[str, Any]) -> str:
     """An article of CITATION.cff in the style of the reference list."""
     authors = ", ".join(_author(author) for author in entry["authors"])
-    return (
-        f"{authors}. {entry['title']}. {entry['journal']} {entry['year']};{entry['volume']}"
-        f"({entry['issue']}):{entry['start']}. doi:{entry['doi']}"
-    )
+    return references.written({**entry, "authors": authors, "pages": entry["start"]})
 
 
 def citation(facts: Facts, text: str) -> Section:
@@ -609,7 +429,7 @@ def citation(facts: Facts, text: str) -> Section:
         f"licence); with the name of the study ({facts.config['study']}) and its seed "
         f"({facts.config['seed']}).",
         f"The study it follows: {_article(own['preferred-citation'])}",
-        f"The workflow engine: {REFERENCES['molder2021']}",
+        f"The workflow engine: {references.cited('molder2021')}",
     ]
     for source in map(facts.provenance, facts.sources()):
         if source.get("citation") and source["layout"] != "phantom":

@@ -9,7 +9,6 @@ from markupsafe import Markup
 
 from multiloss.addresses import public
 from multiloss.manifest import COPY, FOREIGN, KEPT
-from multiloss.report import words
 from multiloss.report.blocks import (
     Block,
     Cell,
@@ -22,6 +21,7 @@ from multiloss.report.blocks import (
     count,
     is_true,
     listed,
+    metric_columns,
     number,
     plural,
     table,
@@ -30,6 +30,8 @@ from multiloss.report.blocks import (
 )
 from multiloss.report.facts import Estimate, Facts, percent, watched
 from multiloss.report.figures import Figures
+from multiloss.segmentation_scores import COMBINED, SCORES
+from multiloss.tables import SPLITS
 
 VERIFIED = {
     "known": "digest given in the config and matched",
@@ -80,7 +82,7 @@ def data(facts: Facts, figures: Figures) -> Section:
         return Section("data", "Data and provenance", blocks)
     blocks += [Heading("Splits"), Text([_splits_text(facts)])]
     rows = []
-    for split in words.SPLITS:
+    for split in SPLITS:
         role = facts.role(split)
         part = manifest[manifest["split"] == split]
         row = {"split": split, "role": role, "images": len(part)}
@@ -322,8 +324,8 @@ def segmentation(facts: Facts, figures: Figures) -> Section:
     if scores.empty:
         blocks.append(Note("The lung segmenters of this study have no scores yet."))
     else:
-        combined = scores[scores["loss"].astype(str).str.startswith("and_")]
-        single = scores[~scores["loss"].astype(str).str.startswith("and_")]
+        combined = scores[scores["loss"].astype(str).str.startswith(COMBINED)]
+        single = scores[~scores["loss"].astype(str).str.startswith(COMBINED)]
         chosen = single[single["selected"].map(is_true)] if "selected" in single else single[:0]
         text = (
             f"One U-Net was trained for each segmentation loss. {_watched(facts)}"
@@ -346,9 +348,9 @@ def segmentation(facts: Facts, figures: Figures) -> Section:
             frame["selected"] = (
                 frame["selected"]
                 .astype(object)
-                .where(~frame["loss"].astype(str).str.startswith("and_"), pd.NA)
+                .where(~frame["loss"].astype(str).str.startswith(COMBINED), pd.NA)
             )
-        for metric in ("dice", "iou"):
+        for metric in SCORES:
             columns = [metric, f"{metric}_ci_low", f"{metric}_ci_high"]
             if set(columns) <= set(frame.columns):
                 triples = zip(*(frame[name] for name in columns), strict=True)
@@ -359,15 +361,15 @@ def segmentation(facts: Facts, figures: Figures) -> Section:
                 "Agreement of predicted and drawn lung masks",
                 "Mean Dice and IoU over images (1 is perfect) with their intervals, and the "
                 "standard deviation between images. The choice was made on the split val; the "
-                "split test only reports. The row that begins with and_ is the combined mask.",
+                "split test only reports. The row that begins with and_top is the combined mask.",
                 frame,
                 [
                     Column("loss", "Loss", code=True),
                     Column("split", "Split", code=True),
                     Column("n", "Images", count),
-                    Column("dice", "Dice", number, help=words.metric_help("dice")),
+                    *metric_columns([SCORES["dice"]]),
                     Column("dice_sd", "SD of Dice", number),
-                    Column("iou", "IoU", number, help=words.metric_help("iou")),
+                    *metric_columns([SCORES["iou"]]),
                     Column("iou_sd", "SD of IoU", number),
                     Column("selected", "Combined", yes),
                 ],
@@ -411,7 +413,7 @@ def crops(facts: Facts, figures: Figures) -> Section:
         ) if len(facts.manifest) else boxes.assign(split="all")  # fmt: skip
         rows = []
         parts = dict(list(merged.groupby("split", sort=False)))
-        for split in sorted(parts, key=[*words.SPLITS, *parts].index):
+        for split in sorted(parts, key=[*SPLITS, *parts].index):
             part = parts[split]
             area = part["lung_fraction"].astype(float)
             rows.append(

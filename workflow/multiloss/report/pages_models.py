@@ -8,7 +8,10 @@ from typing import Any
 import pandas as pd
 from markupsafe import Markup
 
-from multiloss.report import faults, words
+from multiloss import losses
+from multiloss.ensembles import methods
+from multiloss.metrics import CLASS_METRICS, MACRO, MAIN, METRICS, OF_CLASS, shown
+from multiloss.report import faults
 from multiloss.report.answer import listed_codes
 from multiloss.report.blocks import (
     DAGGER,
@@ -23,7 +26,10 @@ from multiloss.report.blocks import (
     count,
     interval,
     listed,
+    lowered,
+    metric_columns,
     number,
+    number_text,
     plural,
     signed,
     table,
@@ -31,31 +37,16 @@ from multiloss.report.blocks import (
     yes,
 )
 from multiloss.report.facts import (
-    FEW_SEEDS,
-    PUBLISHED_INTERVAL,
+    ROLES,
     Estimate,
     Facts,
     differences,
     loss_parameters,
 )
 from multiloss.report.figures import Figures
-
-MAIN_METRICS = (
-    "mcc",
-    "accuracy",
-    "balanced_accuracy",
-    "auroc",
-    "auprc",
-    "precision",
-    "recall",
-    "f1",
-    "kappa",
-    "log_loss",
-    "brier",
-    "ece",
-)
-MACRO_METRICS = ("auroc_macro", "auprc_macro", "precision_macro", "recall_macro", "f1_macro")
-CLASS_METRICS = ("auroc", "auprc", "precision", "recall", "f1", "sensitivity", "specificity")
+from multiloss.statistics.bootstrap import PUBLISHED
+from multiloss.statistics.crossed import ENOUGH_SEEDS
+from multiloss.study import ABLATIONS, KINDS
 
 
 def training(facts: Facts, figures: Figures) -> Section:
@@ -76,14 +67,14 @@ def training(facts: Facts, figures: Figures) -> Section:
         )
     ]
     same = {name: other for pair in facts.same_objective for name, other in (pair, pair[::-1])}
-    rows = []
+    rows, known = [], losses.described("classification")
     for name, variant in facts.study.listed.items():
         used = loss_parameters("classification", variant.loss)
         loss, other = variant.loss["name"], same.get(name)
         rows.append(
             {
                 "loss": name,
-                "what": words.CLASSIFICATION_LOSSES.get(loss, "not described here"),
+                "what": known[loss].sentence,
                 "otherwise": ", ".join(differences(variant, settings)) or pd.NA,
                 "parameters": ", ".join(f"{k} {_plain(v)}" for k, v in used.items()) or "none",
                 "note": f"the same objective as {other}" if other in facts.losses else "",
@@ -167,9 +158,7 @@ def _gap_text(names: list[str]) -> Markup:
 
 
 def _plain(value: Any) -> str:
-    return (
-        "as derived" if value is None else f"{value:g}" if isinstance(value, float) else f"{value}"
-    )
+    return "as derived" if value is None else number_text(value)
 
 
 def _histories(facts: Facts) -> pd.DataFrame:
@@ -206,18 +195,18 @@ def metrics_table(
     title: str,
     caption: str,
     split: str = "test",
-    metrics: Iterable[str] = MAIN_METRICS,
+    metrics: Iterable[str] | None = None,
     extra: Mapping[str, Mapping[str, Any]] | None = None,
     published: bool = False,
     **options: Any,
 ) -> Block:
     """Models in rows, metrics with their intervals in columns."""
-    metrics = list(metrics)
+    metrics = shown(MAIN) if metrics is None else list(metrics)
     binomial: dict[str, str] = {}
     if published:
         table_ = facts.all_metrics
         keep = (
-            (table_["ci_method"] == PUBLISHED_INTERVAL)
+            (table_["ci_method"] == PUBLISHED)
             & (table_["metric"] == "mcc")
             & (table_["split"] == split)
         )
@@ -236,8 +225,7 @@ def metrics_table(
     columns = [Column("model", "Model", code=True, model=True)]
     columns += [Column(name, label) for name, label in (("kind", "Kind"), ("members", "Members"))]
     for metric in metrics:
-        help_text = words.metric_help(metric)
-        columns.append(Column(metric, words.metric_label(metric), number, help=help_text))
+        columns += metric_columns([METRICS[metric]])
         if metric == "mcc" and published:
             columns.append(
                 Column(
@@ -254,22 +242,19 @@ def class_table(
     facts: Facts, models: Iterable[str], id: str, title: str, caption: str, **options: Any
 ) -> Block | None:
     """One row per model and class."""
-    rows = []
+    rows, metrics = [], shown(OF_CLASS)
     for model in models:
         for name in facts.classes:
             row: dict[str, Any] = {"model": model, "class": name}
-            for metric in CLASS_METRICS:
-                found = facts.value(model, f"{metric}_{name}")
+            for metric in metrics:
+                found = facts.value(model, CLASS_METRICS[metric].of(name))
                 row[metric] = pd.NA if math.isnan(found.value) else value_cell(found)
             rows.append(row)
     frame = pd.DataFrame(rows)
-    if frame.empty or not frame[list(CLASS_METRICS)].notna().any(axis=None):
+    if frame.empty or not frame[metrics].notna().any(axis=None):
         return None
     columns = [Column("model", "Model", code=True, model=True), Column("class", "Class")]
-    columns += [
-        Column(metric, words.metric_label(metric), number, help=words.metric_help(metric))
-        for metric in CLASS_METRICS
-    ]
+    columns += metric_columns(CLASS_METRICS[metric] for metric in metrics)
     return table(id, title, caption, frame, columns, source="tables/metrics.csv", **options)
 
 
@@ -296,7 +281,7 @@ def _reasons(facts: Facts, kinds: Iterable[str]) -> list[Block]:
         return []
     grouped = part.groupby(["metric", "reason"], sort=True)["model"]
     grouped = grouped.agg(lambda names: Cell(listed_codes(sorted(set(names))))).reset_index()
-    grouped["metric"] = grouped["metric"].map(words.metric_label)
+    grouped["metric"] = [facts.metric(name).title for name in grouped["metric"]]
     return [
         table(
             f"undefined-{next(iter(kinds))}",
@@ -349,7 +334,7 @@ def singles(facts: Facts, figures: Figures) -> Section:
             "singles-macro",
             "Single models: means over the classes",
             f"{_how(facts)}. Macro averages count each class alike, however rare it is.",
-            metrics=MACRO_METRICS,
+            metrics=shown(MACRO),
             folded=True,
         )
     )
@@ -374,7 +359,7 @@ def singles(facts: Facts, figures: Figures) -> Section:
                     f"{_how(facts, split)}. Not a result: this split {facts.role(split)}"
                     + (
                         "."
-                        if facts.role(split) == words.SPLITS["val"]
+                        if facts.role(split) == ROLES["val"]
                         else ", and what is chosen or fitted on a split looks better there than it "
                         "is."
                     ),
@@ -388,12 +373,6 @@ def singles(facts: Facts, figures: Figures) -> Section:
     )
     blocks += _ablations(facts)
     return Section("singles", "Single models", blocks)
-
-
-ABLATIONS = {
-    "without_crop": "without the crop to the lungs",
-    "without_class_weights": "without class weights",
-}
 
 
 def _ablations(facts: Facts) -> list[Block]:
@@ -422,8 +401,8 @@ def ensembles(facts: Facts, figures: Figures) -> Section:
         return Section("ensembles", "Ensembles", blocks)
     settings = facts.config["ensembles"]
     said = [
-        f"{name.replace('_', ' ')} ({words.METHODS.get(name, 'not described here')})"
-        for name in settings["methods"]
+        f"{method.title} ({lowered(method.sentence)})"
+        for method in map(methods().get, settings["methods"])
     ]
     sizes = " and ".join(str(k) for k in settings["top_k"])
     blocks.append(
@@ -439,7 +418,7 @@ def ensembles(facts: Facts, figures: Figures) -> Section:
     members = facts.members
     kinds = facts.metrics.drop_duplicates("model").set_index("model")["kind"]
     extra: dict[str, dict[str, Any]] = {
-        name: {"kind": words.kind_label(kinds[name])}
+        name: {"kind": KINDS[kinds[name]].one}
         for name in ([*facts.ensembles, *facts.seed_ensembles] if facts.seed_ensembles else [])
     }
     blocks.append(
@@ -637,16 +616,16 @@ def replicates(facts: Facts, figures: Figures) -> Section:
         blocks.append(
             Note(
                 "Each loss was trained once, so the spread between seeds is not known"
-                f"{_known(facts)}. Set replicates to {FEW_SEEDS} or more to separate the loss "
+                f"{_known(facts)}. Set replicates to {ENOUGH_SEEDS} or more to separate the loss "
                 "from the seed.",
                 "warning",
             )
         )
-    elif facts.replicates < FEW_SEEDS:
+    elif facts.replicates < ENOUGH_SEEDS:
         blocks.append(
             Note(
                 f"{facts.replicates} seeds give a poor estimate of the spread between seeds; "
-                f"{FEW_SEEDS} or more are needed to rely on it.",
+                f"{ENOUGH_SEEDS} or more are needed to rely on it.",
                 "warning",
             )
         )

@@ -6,8 +6,10 @@ from typing import Any
 
 import pandas as pd
 
-from multiloss.localisation import GAIN, UNIFORM
-from multiloss.report import words
+from multiloss.ensembles import methods
+from multiloss.evaluation import families
+from multiloss.localisation import GAIN, MEASURES, UNIFORM
+from multiloss.metrics import BRIER, METRICS, PRIMARY, shown
 from multiloss.report.answer import calibration_text
 from multiloss.report.blocks import (
     Block,
@@ -20,6 +22,7 @@ from multiloss.report.blocks import (
     count,
     is_true,
     listed,
+    metric_columns,
     number,
     plural,
     signed,
@@ -130,8 +133,8 @@ def significance(facts: Facts, figures: Figures) -> Section:
         frame["family"] = "all tests"
     frame["difference"] = [_difference_cell(row) for row in frame.to_dict("records")]
     frame["family"] = frame["family"].astype(str)
-    frame["metric"] = frame["metric"].map(words.metric_label)
-    frame["test"] = frame["test"].astype(str).str.replace("_", " ")
+    frame["metric"] = [facts.metric(name).title for name in frame["metric"]]
+    frame["test"] = frame["test"].map(families.test_label)
     blocks += [
         Heading("All tests"),
         Text(
@@ -158,7 +161,7 @@ def significance(facts: Facts, figures: Figures) -> Section:
         blocks.append(
             table(
                 f"family-{position}",
-                words.family_label(family, facts.unit),
+                families.label(family, facts.unit),
                 f"n = {facts.size('test')}. {verdict}",
                 part.sort_values("p_value", kind="stable"),
                 columns,
@@ -169,8 +172,6 @@ def significance(facts: Facts, figures: Figures) -> Section:
     return Section("significance", "Significance", blocks)
 
 
-CALIBRATION_METRICS = ("ece", "classwise_ece", "brier", "log_loss")
-BRIER_PARTS = ("brier", "brier_reliability", "brier_resolution", "brier_uncertainty")
 VERSIONS = {
     "temperature": "ECE, temperature-scaled",
     "prior_corrected": "ECE, class shares corrected",
@@ -196,17 +197,14 @@ def calibration(facts: Facts, figures: Figures) -> Section:
     rows = []
     for model in models:
         row: dict[str, Any] = {"model": model, "order": facts.value(model, "ece").value}
-        for metric in CALIBRATION_METRICS:
+        for metric in families.CALIBRATION:
             found = facts.value(model, metric)
             row[metric] = pd.NA if math.isnan(found.value) else value_cell(found)
         row |= {version: versions.get((model, version), pd.NA) for version in VERSIONS}
         rows.append(row)
     frame = pd.DataFrame(rows).sort_values("order", kind="stable", na_position="last")
     columns = [Column("model", "Model", code=True, model=True)]
-    columns += [
-        Column(metric, words.metric_label(metric), number, help=words.metric_help(metric))
-        for metric in CALIBRATION_METRICS
-    ]
+    columns += metric_columns(METRICS[metric] for metric in families.CALIBRATION)
     columns += [Column(version, label, number) for version, label in VERSIONS.items()]
     bins = facts.config.get("evaluation", {}).get("ece_bins", "")
     blocks.append(
@@ -215,11 +213,11 @@ def calibration(facts: Facts, figures: Figures) -> Section:
             "Calibration on the test split",
             f"n = {facts.size('test')}; "
             f"{facts.confidence} intervals over {facts.unit}s. ECE is the mean distance between "
-            "confidence and share of right answers"
+            "confidence and the proportion of correct predictions"
             + (f" over {bins} bins with equal numbers of images" if bins else "")
             + "; in a finite sample it is never 0, even for a perfectly calibrated model. "
             "Temperatures are fitted on the ensemble split. All columns are better when smaller. "
-            "Lowest raw ECE first." + _votes(facts),
+            "Lowest raw ECE first." + _caveats(facts),
             frame,
             columns,
             source="tables/calibration_scores.csv",
@@ -249,23 +247,22 @@ def _shares_text(facts: Facts) -> str:
     )
 
 
-def _votes(facts: Facts) -> str:
-    """That the probabilities of votes are no probabilities."""
-    if not any(facts.planned[name].method == "majority_vote"
-               for name in facts.ensembles):  # fmt: skip
-        return ""
-    return (
-        " What majority votes give as probabilities, (votes + mean probability) / (members + 1), "
-        "orders the classes and is not meant to be believed: read none of these columns as the "
+def _caveats(facts: Facts) -> str:
+    """That what some ensemble methods give are no probabilities."""
+    used = {facts.planned[name].method for name in facts.ensembles}
+    said = [method for name, method in methods().items() if name in used and method.caveat]
+    return "".join(
+        f" What {method.title} gives are {method.caveat}: read none of these columns as the "
         "calibration of such a model."
+        for method in said
     )
 
 
 def _brier(facts: Facts, models: list[str]) -> Block:
-    rows = []
+    rows, metrics = [], ["brier", *shown(BRIER)]
     for model in models:
         row: dict[str, Any] = {"model": model}
-        for metric in BRIER_PARTS:
+        for metric in metrics:
             found = facts.value(model, metric)
             row[metric] = pd.NA if math.isnan(found.value) else value_cell(found)
         rows.append(row)
@@ -278,7 +275,7 @@ def _brier(facts: Facts, models: list[str]) -> Block:
         pd.DataFrame(rows),
         [
             Column("model", "Model", code=True, model=True),
-            *(Column(metric, words.metric_label(metric), number) for metric in BRIER_PARTS),
+            *metric_columns(METRICS[metric] for metric in metrics),
         ],
         source="tables/metrics.csv",
         folded=True,
@@ -355,7 +352,7 @@ def optimism(facts: Facts, figures: Figures) -> Section:
     if rows.empty:
         note = Note("Optimism was not computed: it needs prediction-level ensembles.")
         return Section("optimism", title, [note])
-    order = {name: place for place, name in enumerate(words.METRICS)}
+    order = {name: place for place, name in enumerate(METRICS)} | {PRIMARY: -1}
     rows = rows.sort_values(
         "metric", key=lambda names: names.map(order).fillna(len(order)), kind="stable"
     )
@@ -385,7 +382,7 @@ def optimism(facts: Facts, figures: Figures) -> Section:
     frame = rows.copy()
     triples = zip(frame["difference"], frame["ci_low"], frame["ci_high"], strict=True)
     frame["difference"] = [value_cell(Estimate(*triple), show=signed) for triple in triples]
-    frame["metric"] = frame["metric"].map(words.metric_label)
+    frame["metric"] = [facts.metric(name).title for name in frame["metric"]]
     blocks.append(
         table(
             "optimism",
@@ -478,13 +475,13 @@ def gradcam(facts: Facts, figures: Figures) -> Section:
             return Section("gradcam", "Grad-CAM and localisation", blocks)
     if len(measures):
         frame = measures.copy()
-        # Those over the rightly classified images alone, and each point of the curves, are in
+        # Those over the correctly classified images alone, and each point of the curves, are in
         # the table's file.
         frame = frame[~frame["metric"].astype(str).str.endswith(("_correct", "_curve", GAIN))]
         triples = zip(frame["value"], frame["ci_low"], frame["ci_high"], strict=True)
         frame["cell"] = [value_cell(Estimate(*triple)) for triple in triples]
         frame["measure"] = [
-            words.metric_label(metric)
+            MEASURES[metric].title
             + ("" if pd.isna(threshold) else f", heat above {number(threshold, 2)}")
             for metric, threshold in zip(
                 frame["metric"], frame.get("threshold", pd.Series(math.nan, frame.index)),
@@ -521,7 +518,7 @@ def gradcam(facts: Facts, figures: Figures) -> Section:
         blocks.append(
             table(
                 "localisation",
-                "Where the heat lies",
+                "Grad-CAM localisation",
                 "Measures of the heat maps of the test images for each model, with "
                 f"{facts.confidence} intervals over {facts.unit}s. Heat inside the lungs can be "
                 "measured in any study; pointing game, IoU and Dice need known lesions. Under "

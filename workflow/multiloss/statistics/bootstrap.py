@@ -10,6 +10,17 @@ import numpy.typing as npt
 
 Array = npt.NDArray[np.float64]
 
+# What the column `ci_method` says, in words.
+INTERVALS = {
+    "percentile": "percentile bootstrap",
+    "bca": "bias-corrected and accelerated bootstrap",
+    "transformed": "bootstrap on a transformed scale",
+    "wilson": "Wilson",
+    "binomial": "binomial normal approximation, as published",
+}
+# That of the published study, which takes MCC for a proportion.
+PUBLISHED = "binomial"
+
 
 def patient_codes(patients: npt.ArrayLike) -> tuple[npt.NDArray[np.intp], int]:
     """Patients as integers (N,) in order of first appearance, and how many there are.
@@ -147,16 +158,16 @@ def bca_interval(
     from scipy.stats import norm
 
     values = np.asarray(resampled, dtype=np.float64)
-    centre, speed = np.asarray(estimate, float), np.asarray(accelerated, float)
+    observed, accelerated = np.asarray(estimate, float), np.asarray(accelerated, float)
     unknown = np.isnan(values)
-    below = _mean(np.where(unknown, np.nan, (values < centre) + 0.5 * (values == centre)))
+    below = _mean(np.where(unknown, np.nan, (values < observed) + 0.5 * (values == observed)))
     count = len(values)
     bias = norm.ppf(np.clip(below, 0.5 / count, 1 - 0.5 / count))
-    ends = []
+    bounds = []
     for tail in ((1 - confidence) / 2, (1 + confidence) / 2):
         shifted = bias + norm.ppf(tail)
-        ends.append(_quantiles(values, norm.cdf(bias + shifted / (1 - speed * shifted))))
-    return ends[0], ends[1]
+        bounds.append(_quantiles(values, norm.cdf(bias + shifted / (1 - accelerated * shifted))))
+    return bounds[0], bounds[1]
 
 
 def transformed_interval(
@@ -164,14 +175,14 @@ def transformed_interval(
     estimate: npt.ArrayLike,
     low: npt.ArrayLike,
     high: npt.ArrayLike,
-    freedom: float,
+    df: float,
     confidence: float = 0.95,
 ) -> tuple[Array, Array]:
     """Interval estimate +- t * SD on a scale without bounds, where SD is that of the resamples.
 
     `resampled` (R, M), `estimate`, `low`, `high` (M,): the scale of a statistic between two
     bounds is the logit of its place between them (for a correlation this is Fisher's z), that
-    of one bounded below alone the logarithm. `freedom`: degrees of freedom of Student's t.
+    of one bounded below alone the logarithm. `df`: degrees of freedom of Student's t.
     Near a bound, where percentiles fall short, its coverage is the best of the methods in
     docs/statistics-simulation.md. Resamples on or next to the bound count as a tenth of the
     estimate's distance from it. NaN where the estimate lies on a bound (but for rounding) or
@@ -180,28 +191,28 @@ def transformed_interval(
     from scipy.stats import t
 
     values = np.asarray(resampled, dtype=np.float64)
-    centre, low, high = (np.asarray(array, float) for array in (estimate, low, high))
+    observed, low, high = (np.asarray(array, float) for array in (estimate, low, high))
     bounded = np.isfinite(high)
     top = np.where(bounded, high, 0.0)
-    inside = (centre - low > 1e-12) & ((high - centre > 1e-12) | ~bounded)
+    inside = (observed - low > 1e-12) & ((high - observed > 1e-12) | ~bounded)
 
     def free(x: Array) -> Array:
-        below = np.log(np.maximum(x - low, (centre - low) / 10))
+        below = np.log(np.maximum(x - low, (observed - low) / 10))
         above = np.log(
-            np.maximum(top - x, (top - centre) / 10), where=bounded, out=np.zeros(x.shape)
+            np.maximum(top - x, (top - observed) / 10), where=bounded, out=np.zeros(x.shape)
         )
         return below - above
 
     with np.errstate(divide="ignore", invalid="ignore"):
-        middle = free(centre)
+        middle = free(observed)
         spread = _sd(free(values))
-        half = float(t.ppf((1 + confidence) / 2, max(freedom, 1.0))) * spread
-        ends = []
-        for end in (middle - half, middle + half):
+        margin = float(t.ppf((1 + confidence) / 2, max(df, 1.0))) * spread
+        bounds = []
+        for end in (middle - margin, middle + margin):
             odds = np.exp(end)
             share = np.where(bounded, low + (top - low) / (1 + 1 / odds), low + odds)
-            ends.append(np.where(inside & (spread > 1e-12), share, np.nan))
-    return ends[0], ends[1]
+            bounds.append(np.where(inside & (spread > 1e-12), share, np.nan))
+    return bounds[0], bounds[1]
 
 
 def proportion_interval(
@@ -237,8 +248,8 @@ def binomial_interval(value: float, n: int, confidence: float = 0.95) -> tuple[f
 
     if not 0 <= value <= 1:
         return nan, nan
-    half = float(norm.ppf((1 + confidence) / 2)) * np.sqrt(value * (1 - value) / n)
-    return value - half, value + half
+    margin = float(norm.ppf((1 + confidence) / 2)) * np.sqrt(value * (1 - value) / n)
+    return value - margin, value + margin
 
 
 def _mean(values: Array) -> Array:

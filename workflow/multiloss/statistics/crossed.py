@@ -52,7 +52,7 @@ def crossed_comparison(
     values_b: npt.ArrayLike,
     drawn_a: npt.ArrayLike,
     drawn_b: npt.ArrayLike,
-    freedom: float,
+    df_patients: float,
     confidence: float = 0.95,
 ) -> Crossed:
     """Compare two losses over seeds (random) and patients (random, the same for both).
@@ -62,7 +62,7 @@ def crossed_comparison(
     difference is split into that of the patients (variance of the resampled mean difference)
     and that of the seeds ((s^2 - interaction of seed and patient) / runs for each loss, not
     below 0, the interaction estimated from the resamples). Student's t with Satterthwaite's
-    degrees of freedom; `freedom` are those of the patients.
+    degrees of freedom; `df_patients` are those of the patients.
     """
     from scipy.stats import t
 
@@ -76,19 +76,19 @@ def crossed_comparison(
     seeds = sum(part for part, _ in parts)
     total = patients + seeds
     se_seed = float(np.sqrt(seeds)) if fewest > 1 else nan
-    if total <= 1e-24 or freedom < 1:
+    if total <= 1e-24 or df_patients < 1:
         same = abs(difference) < 1e-12
         ends, p_value = ((0.0, 0.0), 1.0) if same else ((nan, nan), nan)
         return Crossed(difference, se_seed, np.sqrt(patients), *ends, p_value, warning)
-    spread = patients**2 / freedom + sum(part**2 / own for part, own in parts if own)
+    spread = patients**2 / df_patients + sum(part**2 / own for part, own in parts if own)
     df = total**2 / spread
-    half = float(t.ppf((1 + confidence) / 2, df)) * np.sqrt(total)
+    margin = float(t.ppf((1 + confidence) / 2, df)) * np.sqrt(total)
     return Crossed(
         difference,
         se_seed,
         float(np.sqrt(patients)),
-        difference - half,
-        difference + half,
+        difference - margin,
+        difference + margin,
         float(2 * t.sf(abs(difference) / np.sqrt(total), df)),
         warning,
     )
@@ -113,8 +113,8 @@ def spread(values: Mapping[str, npt.ArrayLike]) -> Spread:
     """Split the spread of one metric's runs (by loss) into seed and loss."""
     runs = [np.asarray(v, float) for v in values.values()]
     within = [(len(v) - 1, v.var(ddof=1)) for v in runs if len(v) > 1]
-    freedom = sum(df for df, _ in within)
-    seed = sum(df * var for df, var in within) / freedom if freedom else nan
+    df_within = sum(df for df, _ in within)
+    seed = sum(df * var for df, var in within) / df_within if df_within else nan
     between = np.var([v.mean() for v in runs], ddof=1) if len(runs) > 1 else nan
     # NaN where a part is unknown: maximum passes it on.
     noise = seed * float(np.mean([1 / len(v) for v in runs]))

@@ -145,7 +145,7 @@ def bootstrap_p_value(differences: npt.ArrayLike) -> float:
 
 
 def bootstrap_test(
-    resampled: npt.ArrayLike, estimate: float, freedom: float, method: str, confidence: float = 0.95
+    resampled: npt.ArrayLike, estimate: float, df: float, method: str, confidence: float = 0.95
 ) -> Result:
     """A difference with interval and p-value from its paired resamples (R,).
 
@@ -155,7 +155,7 @@ def bootstrap_test(
     """
     drawn = np.asarray(resampled, dtype=np.float64)
     drawn = drawn[~np.isnan(drawn)]
-    if len(drawn) < 2 or freedom < 1:
+    if len(drawn) < 2 or df < 1:
         return Result(estimate, nan, nan, reason="too few patients for an interval")
     spread = float(drawn.std(ddof=1))
     if spread < TIE:
@@ -169,9 +169,9 @@ def bootstrap_test(
     from scipy.stats import t
 
     statistic = estimate / spread
-    half = float(t.ppf((1 + confidence) / 2, freedom)) * spread
-    p_value = float(2 * t.sf(abs(statistic), freedom))
-    return Result(estimate, statistic, p_value, estimate - half, estimate + half)
+    margin = float(t.ppf((1 + confidence) / 2, df)) * spread
+    p_value = float(2 * t.sf(abs(statistic), df))
+    return Result(estimate, statistic, p_value, estimate - margin, estimate + margin)
 
 
 def _placements(scores: Array, positive: npt.NDArray[np.bool_]) -> tuple[Array, Array]:
@@ -189,7 +189,7 @@ def auroc_standard_error(
     patients: npt.ArrayLike | None = None,
     minus: npt.ArrayLike | None = None,
 ) -> tuple[float, float, int]:
-    """AUROC (or the difference to that of the scores `minus`), standard error, freedom.
+    """AUROC (or the difference to that of the scores `minus`), standard error, degrees of freedom.
 
     DeLong (1988) without `patients`; with them the cluster-adjusted form of Obuchowski
     (1997, doi:10.2307/2533958): sums of placement values over each patient's positive and
@@ -219,8 +219,8 @@ def auroc_standard_error(
     shared = count / (count - 1) * (up * down).sum() / (m * n)
     variance = max(variance_up + variance_down + 2 * shared, 0.0)
     spread = variance_up**2 / (clusters_up - 1) + variance_down**2 / (clusters_down - 1)
-    freedom = (variance_up + variance_down) ** 2 / spread if spread > 0 else 0.0
-    return area, float(np.sqrt(variance)), int(freedom)
+    df = (variance_up + variance_down) ** 2 / spread if spread > 0 else 0.0
+    return area, float(np.sqrt(variance)), int(df)
 
 
 def delong_test(
@@ -241,7 +241,7 @@ def delong_test(
     if positive.all() or not positive.any():
         side = "all" if positive.all() else "no"
         return Result(nan, nan, nan, reason=f"{side} images are of the class")
-    difference, error, freedom = auroc_standard_error(positive, scores_a, patients, scores_b)
+    difference, error, df = auroc_standard_error(positive, scores_a, patients, scores_b)
     if abs(difference) < TIE and (np.isnan(error) or error < TIE):
         return Result(0.0, 0.0, 1.0, 0.0, 0.0, "both models rank the images alike")
     if np.isnan(error):
@@ -250,11 +250,11 @@ def delong_test(
         return Result(difference, nan, nan, reason="all images agree: the standard error is 0")
     statistic, level = difference / error, (1 + confidence) / 2
     if patients is None:
-        half, p_value = float(norm.ppf(level)) * error, float(2 * norm.sf(abs(statistic)))
+        margin, p_value = float(norm.ppf(level)) * error, float(2 * norm.sf(abs(statistic)))
     else:
-        half = float(t.ppf(level, max(freedom, 1))) * error
-        p_value = float(2 * t.sf(abs(statistic), max(freedom, 1)))
-    return Result(difference, statistic, p_value, difference - half, difference + half)
+        margin = float(t.ppf(level, max(df, 1))) * error
+        p_value = float(2 * t.sf(abs(statistic), max(df, 1)))
+    return Result(difference, statistic, p_value, difference - margin, difference + margin)
 
 
 def mcnemar_test(right_a: npt.ArrayLike, right_b: npt.ArrayLike) -> Result:
