@@ -168,10 +168,13 @@ def changed(before: dict[str, str]) -> set[str]:
         ("seeds.py", "def derive", "EDITED = 1\n\n\ndef derive",
          {"cce", "focal", "calibrated_focal", "label_smoothed_cce", "hinge"}),
         # A new loss, another formula in words, code of other steps: nothing.
-        ("losses/classification.py", '@loss("cce")',
-         '@loss("new")\nclass New(ClassificationLoss):\n    pass\n\n\n@loss("cce")', set()),
-        ("losses/classification.py", '    """Focal loss', '    # why\n    """A focal loss', set()),
-        ("losses/segmentation.py", "SMALLEST_GAP = 1e-7", "SMALLEST_GAP = 1e-6", set()),
+        ("losses/classification.py", '@loss("cce", ',
+         '@loss("new")\nclass New(ClassificationLoss):\n    pass\n\n\n@loss("cce", ', set()),
+        # What people call it, and what it is compared with.
+        ("losses/classification.py", 'title="label smoothed CCE"', 'title="smooth"', set()),
+        ("losses/classification.py", 'plain="focal"', 'plain="cce"', set()),
+        ("losses/classification.py", '    """Focal loss plus', '    """A focal loss plus', set()),
+        ("losses/segmentation.py", "SMALLEST_LOSS = 1e-7", "SMALLEST_LOSS = 1e-6", set()),
         ("evaluation/scores.py", "from ", "EDITED = 1\nfrom ", set()),
     ],
 )  # fmt: skip
@@ -201,6 +204,24 @@ def test_template_belongs_to_the_report(package: Path) -> None:
     report = digest("report")
     edit(package / "figures/catalog.yaml", "imbalance", "imbalances")
     assert digest("report") != report
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new"),
+    [
+        ("losses/segmentation.py", "Overlap loss that", "A loss that"),
+        ("ensembles/combiners.py", "The class that most", "What most"),
+        ("metrics.py", "Agreement beyond", "Agreement above"),
+        ("report/references.yaml", "Rational decisions", "Decisions"),
+    ],
+)
+def test_words_of_the_registries_belong_to_the_report(
+    package: Path, file: str, old: str, new: str
+) -> None:
+    report, judging = digest("report"), digest("evaluation", "optimism")
+    edit(package / file, old, new)
+    assert digest("report") != report
+    assert digest("evaluation", "optimism") == judging
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.text import Text
-from multiloss import diversity, evaluation
+from multiloss import diversity, evaluation, segmentation_scores
 from multiloss import study as study_models
 from multiloss.config.models import Figures
 from multiloss.ensembles import predictions
@@ -961,7 +961,15 @@ def test_numbers_stand_out_on_every_colour(colours):
         assert (pair[1] + 0.05) / (pair[0] + 0.05) >= 4.5
 
 
-def test_class_names_stand_verbatim_in_metric_names():
-    assert style.label("auroc_Large_mass") == "AUROC, Large_mass"
-    assert style.label("auroc_macro") == "AUROC macro"
-    assert style.label("balanced_accuracy") == "balanced accuracy"
+def test_class_names_stand_verbatim_in_the_headings_of_tests():
+    look = style.Style()
+    names = look.class_names(["Large_mass", "2"], 60, 1)
+    head = comparisons._head("auroc_Large_mass", "delong", names, None, look)
+    assert head == "AUROC, Large_mass (DeLong)"
+    assert comparisons._head("f1_2", "bootstrap", names, None, look) == "F1, 2 (bootstrap)"
+    assert comparisons._head("mcc", "permutation", names, None, look) == "MCC (permutation)"
+
+
+def test_segmenters_have_the_titles_of_their_losses():
+    labels = [segmentation_scores.label(name) for name in ("bce_dice", "focal_tversky", "and_top3")]
+    assert labels == ["BCE + Dice", "focal Tversky", "AND of the top 3"]

@@ -1234,7 +1234,7 @@ def test_secondary_tests_that_reject_are_listed(changed: tuple[Path, dict[str, A
     assert (
         f"Of {primary.sum()} primary tests (permutation by patient, MCC) none rejects after Holm "
         f"correction; of the {(~primary).sum()} secondary tests on other metrics or of other kinds "
-        "1 does: focal-r0 against cce-r0 (AUROC, viral, DeLong's test: p 0.0497)."
+        "1 does: focal-r0 against cce-r0 (AUROC, viral, DeLong: p 0.0497)."
     ) in said
 
 

@@ -17,6 +17,13 @@ from pathlib import Path
 from multiloss import registry
 
 PACKAGE = Path(__file__).resolve().parent
+# Files whose docstrings are words of the report.
+REGISTRIES = (
+    "losses/classification.py",
+    "losses/segmentation.py",
+    "ensembles/combiners.py",
+    "metrics.py",
+)
 # They say, time and place what is done; no result depends on them.
 WITHOUT_RESULTS = frozenset(
     {"checkpoints", "devices", "errors", "locks", "progress", "records", "script", "versions"}
@@ -40,6 +47,8 @@ def digest(
         definitions.append(_definition(path, name))
     files = [script, *sorted(_behind(wanted))]
     parts = [_content(path) for path in files] + definitions
+    if PACKAGE / "report" / "__init__.py" in files:
+        parts += [_words(PACKAGE / name) for name in REGISTRIES]
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 
 
@@ -125,6 +134,17 @@ def _is_idle(node: object, above: ast.AST) -> bool:
     if isinstance(node, ast.Expr):
         return isinstance(node.value, ast.Constant)
     return isinstance(above, ast.JoinedStr) and isinstance(node, ast.Constant) and node.value == ""
+
+
+def _words(path: Path) -> str:
+    """A registry with the docstrings of what it registers, which the report shows."""
+    tree = _tree(path)
+    told = [
+        ast.get_docstring(n) or ""
+        for n in tree.body
+        if isinstance(n, ast.ClassDef | ast.FunctionDef)
+    ]
+    return "\0".join([_shape(tree), *told])
 
 
 def _definition(path: Path, name: str) -> str:
