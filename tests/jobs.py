@@ -8,6 +8,9 @@ from typing import Any
 class Named(SimpleNamespace):
     """Files or wildcards: by name, and one after the other, lists among them too."""
 
+    def __getitem__(self, name: str) -> Any:
+        return getattr(self, name)
+
     def __iter__(self) -> Iterator[Any]:
         for value in vars(self).values():
             yield from value if isinstance(value, list) else [value]

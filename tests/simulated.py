@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from jobs import Named
 from multiloss import study
 from multiloss.ensembles import selection
 from multiloss.ensembles.predictions import Predictions
@@ -106,9 +107,7 @@ def run_script(
     root: Path, monkeypatch: pytest.MonkeyPatch, name: str, **parts: Mapping[str, Any]
 ) -> None:
     """Run a rule's script in this process; `parts` are input, output and params."""
-    snakemake = types.SimpleNamespace(
-        **{part: types.SimpleNamespace(**values) for part, values in parts.items()}
-    )
+    snakemake = types.SimpleNamespace(**{part: Named(**values) for part, values in parts.items()})
     snakemake.input.get = lambda key: getattr(snakemake.input, key, None)
     monkeypatch.setattr("multiloss.script.run", lambda main, _: main(snakemake))
     runpy.run_path(str(root / "workflow" / "scripts" / f"{name}.py"))

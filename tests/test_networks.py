@@ -212,18 +212,18 @@ def test_a_model_level_ensemble_of_a_failed_member_is_a_gap(root, network, tmp_p
     parts = {
         "input": {
             "manifest": tmp_path / "manifest.csv", "ranking": tmp_path / "ranking.csv",
-            "features": tmp_path, "models": [tmp_path / f"{m}.keras" for m in ranking["model"]],
+            "features": tmp_path, **{m: tmp_path / f"{m}.keras" for m in ranking["model"]},
         },
         "params": {
             "training": {"mixed_precision": False, "batch_size": 2}, "classes": list("xyz"),
-            "class_weights": "none", "k": 2, "seed": 1, "filters": 4, "loss": {"name": "cce"},
-            "models": list(ranking["model"]), "tensorflow_threads": 1, "get": lambda _: None,
+            "class_weights": "none", "seed": 1, "filters": 4, "loss": {"name": "cce"},
+            "tensorflow_threads": 1, "get": lambda _: None,
         },
         "output": {
             "model": tmp_path / "model_level-top2-r0.keras", "history": tmp_path / "history.csv",
             "predictions": tmp_path / "predictions.csv", "versions": tmp_path / "versions.json",
         },
-        "wildcards": {"replicate": "0"}, "resources": {"gpu": 0},
+        "wildcards": {"k": "2", "replicate": "0"}, "resources": {"gpu": 0},
     }  # fmt: skip
     simulated.run_script(root, monkeypatch, "model_level", **parts)
     assert training.diverged(pd.read_csv(tmp_path / "history.csv"))
