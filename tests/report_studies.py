@@ -82,7 +82,13 @@ def statistics(study: Study, config: dict[str, Any]) -> dict[str, Any]:
     uniform = np.full(len(config["classes"]), 1 / len(config["classes"]))
     variants = {name: asdict(variant) for name, variant in planned.listed.items()}
     scores, calibrated = evaluation.calibration_tables(
-        found, models, options, seed, dict.fromkeys(models, uniform), plain_forms(variants)[0]
+        found,
+        models,
+        options,
+        seed,
+        dict.fromkeys(models, uniform),
+        plain_forms(variants)[0],
+        alpha=tests["alpha"],
     )
     spread, crossed = evaluation.replicate_tables(found, models, tests, options, seed, variants)
     singles = found.subset([name for name in models if models[name]["kind"] == "single"])

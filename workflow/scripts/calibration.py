@@ -42,6 +42,7 @@ def main(snakemake) -> None:
         assumed,
         plain_forms(params.variants)[0],
         snakemake.threads,
+        params.alpha,
     )
     write_csv(scores, snakemake.output.calibration_scores)
     write_csv(compared, snakemake.output.calibration_comparisons)
