@@ -537,16 +537,6 @@ def test_failed_runs_are_counted_in_the_spread(tmp_path, monkeypatch):
         assert any(len(x) == 2 and x == pytest.approx([row.ci_low, row.ci_high]) for x in drawn)
 
 
-def test_calibration_pairs_are_those_of_the_table(three, monkeypatch):
-    result = paint(three, "calibration", monkeypatch)
-    pairs = pd.read_csv(three.results / "tables/calibration_comparisons.csv")
-    drawn = [line.get_xdata() for line in result.canvas.axes[1].lines]
-    assert set(pairs["version"]) == {"raw", "prior_corrected"}
-    for row in pairs.itertuples():
-        assert any(len(x) == 2 and x == pytest.approx([row.ci_low, row.ci_high]) for x in drawn)
-        assert any(len(x) == 1 and x[0] == pytest.approx(row.difference) for x in drawn)
-
-
 def test_learning_curves_hold_the_histories(three, monkeypatch):
     result = paint(three, "learning_curves", monkeypatch)
     history = pd.read_csv(three.results / "models/cce/0.history.csv")
