@@ -201,6 +201,7 @@ figures:
     for: model in study.select(["single"])
     inputs:
       one: tables/a.csv
+      never: "{% if not study.models %}tables/b.csv{% endif %}"
       several: {for: loss in config.segmentation.losses, path: "b/{{ loss.name }}.csv"}
     params: {names: "{{ study.listed | list }}", run: "{{ model.replicate }}", said: as it is}
     caption: >-
