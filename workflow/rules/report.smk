@@ -58,17 +58,22 @@ RULE_EDGES = [
     ("localisation", "gradcam"),
     ("report", "figure"),
 ]
-# The steps that only write tables; those that no figure shows are in the report alone.
-DRAWN = {
-    path
-    for figure in FIGURES.values()
-    for paths in figure.files(RESULTS).values()
-    for path in paths
+# The steps that only write tables: a figure shows them, or the report alone, or neither.
+SHOWN = {
+    "figure": [
+        path
+        for figure in FIGURES.values()
+        for paths in figure.files(RESULTS).values()
+        for path in paths
+    ],
+    "report": [path for part in TABLES for path in ([part] if isinstance(part, str) else part)],
 }
 ENDS = ["leakage", "segmentation_scores", "evaluate", "significance", "calibration"]
 for step in [*ENDS, "replicates", "diversity", "optimism", "localisation"]:
-    reader = "report" if DRAWN.isdisjoint(getattr(rules, step).output) else "figure"
-    RULE_EDGES.append((reader, step))
+    for reader, files in SHOWN.items():
+        if set(getattr(rules, step).output) & set(files):
+            RULE_EDGES.append((reader, step))
+            break
 # Dependencies that only some studies have.
 if initial_weights(None) == rules.encoder_weights.output.weights:
     RULE_EDGES.append(("train_segmenter", "encoder_weights"))

@@ -71,7 +71,7 @@ class Figures:
             blocks = self.take(
                 *(name for name in self._left if self._catalogue[name].category == category)
             )
-            if category in SECTION_OF:
+            if SECTION_OF.get(category) in known:
                 known[SECTION_OF[category]].blocks += blocks
             else:
                 sections.insert(end, Section(f"figures-{end}", category, blocks))
