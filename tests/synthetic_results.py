@@ -1,8 +1,9 @@
 """A made-up results folder with every table of the contract, in seconds and without training.
 
 Figures and report are tested on it: any number of classes, losses and replicates, with the
-optional steps on or off. Predictions are drawn from a simple model of skill and difficulty;
-tables are computed from them, so that they agree with each other.
+optional steps on or off. Predictions are drawn from a simple model of skill and difficulty; the
+workflow's own modules compute the tables from them, with few resamples. Made up are besides what
+networks would leave behind: masks, histories, heat maps and their measures.
 
     python tests/synthetic_results.py FOLDER [--classes 7] [--replicates 10] [--test 4000]
 """
@@ -13,13 +14,16 @@ import itertools
 import json
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import cv2
 import numpy as np
 import pandas as pd
 from multiloss import config as study_config
-from multiloss import study
-from multiloss.losses import calibrated
+from multiloss import diversity, evaluation, optimism, study
+from multiloss.ensembles import predictions
+from multiloss.evaluation import families
+from multiloss.files import write_csv
 
 LOSSES = [
     "cce",
@@ -132,13 +136,70 @@ def make(
     models = study.Study(config).models.values()
     (results / "data" / "models.csv").write_text(study.models_text(models), encoding="utf-8")
     maker.predictions()
-    maker.tables()
+    tables(results, config)
     if config["gradcam"]["enabled"]:
         maker.gradcam()
     maker.benchmarks()
     if placeholder_figures:
         maker.figures()
     return Study(Path(folder), results, config, list(maker.singles), list(maker.ensembles))
+
+
+def tables(
+    results: Path, config: dict[str, Any], resamples: int = 20, permutations: int = 199
+) -> None:
+    """Write the tables of what is predicted, computed by the workflow's own modules."""
+    planned, seed, rng = study.Study(config), config["seed"], np.random.default_rng(0)
+    options = config["evaluation"] | {"resamples": resamples}
+    tests = config["significance"] | {"permutations": permutations}
+    paths = {name: results / "predictions" / f"{name}.csv" for name in planned.models}
+    found = predictions.read([path for path in paths.values() if path.is_file()], config["classes"])
+    models = study.entries(planned.models[name] for name in found.models)
+    scaled, entries, _ = evaluation.with_temperatures(found, models)
+    everything, entries = evaluation.join(found, scaled), models | entries
+    points, thresholds = evaluation.operating_points(everything, entries, options)
+    singles = found.subset([name for name in models if models[name]["kind"] == "single"])
+    variants = {name: dataclasses.asdict(variant) for name, variant in planned.listed.items()}
+    uniform = dict.fromkeys(models, np.full(len(config["classes"]), 1 / len(config["classes"])))
+    plain = families.plain_forms(variants)[0]
+    scores, calibrated = evaluation.calibration_tables(
+        found, models, options, seed, uniform, plain, alpha=tests["alpha"]
+    )
+    spread, crossed = evaluation.replicate_tables(found, models, tests, options, seed, variants)
+    members = pd.read_csv(results / "ensembles" / "members.csv")
+    made = {
+        "metrics": evaluation.metrics_table(everything, entries, options, seed, thresholds),
+        "confusion": evaluation.confusion_table(everything),
+        "curves": evaluation.curves_table(found, options, seed),
+        "calibration": evaluation.reliability_table(everything, entries, options),
+        "operating_points": points,
+        "rank": evaluation.rank_table(found, models, options, seed),
+        "significance": evaluation.significance_table(
+            found, models, members, tests, options, seed, variants
+        ),
+        "calibration_scores": scores,
+        "calibration_comparisons": calibrated,
+        "replicates": spread,
+        "replicate_comparisons": crossed,
+        "degenerate": evaluation.degenerate_table(found, models),
+        "diversity": diversity.table(singles, planned.models, "test", resamples, 0.95, rng),
+    }
+    if ensembles := planned.select(["ensemble"], levels=["prediction"]):
+        quick = {"weighted_average": {"starts": 1}, "stacking": {"max_iter": 200}}
+        with mock.patch.object(optimism, "RESTARTS", 1):
+            made["optimism"] = pd.concat(
+                optimism.table(
+                    singles.subset([m for m in singles.models if models[m]["replicate"] == number]),
+                    study.entries(model for model in ensembles if model.replicate == number),
+                    quick,
+                    seed,
+                    optimism.Settings(2, 1),
+                    number,
+                )
+                for number in planned.replicates
+            )
+    for name, table in made.items():
+        write_csv(table, results / "tables" / f"{name}.csv")
 
 
 def _softmax(logits: np.ndarray) -> np.ndarray:
@@ -428,18 +489,18 @@ class _Maker:
                 score = logits["cce-r0"] + self.rng.normal(0, 0.8, size)
                 seeds[f"cce-r{replicate}"] = self.frame(_softmax(score))
                 self.others[f"cce-r{replicate}"] = ("seed", seeds[f"cce-r{replicate}"])
+        members = [pd.read_csv(self.results / "ensembles/members.csv")]
         for model in study.Study(self.config).select(["seed_ensemble"]):
             mean = np.mean([self.array(seeds[member]) for member in model.members], axis=0)
             self.others[model.name] = ("seed_ensemble", self.frame(mean))
+            rows = {"ensemble": model.name, "method": model.method, "k": model.k}
+            more = pd.DataFrame(rows | {"member": model.members, "rank": range(1, model.k + 1)})
+            members.append(more)
+        self.csv("ensembles/members.csv", pd.concat(members))
         everything = {**self.singles, **self.ensembles}
         everything |= {name: frame for name, (_, frame) in self.others.items()}
         for name, frame in everything.items():
             self.csv(f"predictions/{name}.csv", frame)
-        if self.config["evaluation"]["temperature_scaling"]:
-            for name in everything:
-                scaled = self.array(everything[name]) ** 0.7
-                frame = self.frame(scaled / scaled.sum(axis=1, keepdims=True))
-                self.others[f"{name}-temperature"] = ("temperature", frame)
 
     def frame(self, p: np.ndarray) -> pd.DataFrame:
         columns = {f"p_{name}": p[:, k] for k, name in enumerate(self.classes)}
@@ -525,351 +586,6 @@ class _Maker:
         columns = ["what", "model", "metric", "split", "score", "ci_low", "ci_high", "rule"]
         self.csv("ensembles/chosen.csv", rows, columns)
         self.best = best
-
-    # ---- tables -----------------------------------------------------------------------
-    def kinds(self) -> dict[str, tuple[str, pd.DataFrame]]:
-        table = {name: ("single", frame) for name, frame in self.singles.items()}
-        table |= {name: ("ensemble", frame) for name, frame in self.ensembles.items()}
-        return table | self.others
-
-    def tables(self) -> None:
-        metrics, confusion, calibration, bins = [], [], [], []
-        everything = self.kinds()
-        self.values: dict[tuple[str, str], dict[str, float]] = {}
-        for name, (kind, frame) in everything.items():
-            scaled_from = name.removesuffix("-temperature") if kind == "temperature" else ""
-            family, _, replicate = (scaled_from or name).rpartition("-r")
-            for split in ("val", "ensemble", "test"):
-                keep = (frame["split"] == split).to_numpy()
-                counts = self.confusion(frame, split)
-                p, truth = self.array(frame)[keep], self.truth[keep]
-                patients = frame["patient_id"][keep].nunique()
-                values = self.metrics(counts, p, truth)
-                self.values[name, split] = values
-                for metric, value in values.items():
-                    half = 1.96 * np.sqrt(max(value * (1 - value), 1e-4) / len(p))
-                    low, high = value - half, min(value + half, 1.0)
-                    row = (name, kind, family or name, replicate, split, metric, value, low, high)
-                    metrics.append((*row, "percentile", len(p), patients, "", scaled_from))
-                    if metric == "mcc":
-                        metrics.append((*row, "binomial", len(p), patients, "", scaled_from))
-                for a, b in itertools.product(range(len(self.classes)), repeat=2):
-                    cell = (self.classes[a], self.classes[b], int(counts[a, b]))
-                    confusion.append((name, split, *cell))
-                if split == "test":
-                    found = self.reliability(name, split, p, truth)
-                    bins += [(*one, scaled_from) for one in found]
-                    row = {"model": name, "kind": kind, "split": split}
-                    calibration.append(row | {"ece": values["ece"], "brier": values["brier"]})
-        columns = "model kind family replicate split metric value ci_low ci_high ci_method"
-        columns += " n n_patients reason scaled_from"
-        self.csv("tables/metrics.csv", metrics, columns.split())
-        columns = ["model", "split", "label", "predicted", "count"]
-        self.csv("tables/confusion.csv", confusion, columns)
-        columns = ["model", "split", "bin", "n", "confidence", "accuracy", "ci_low", "ci_high"]
-        columns.append("scaled_from")
-        self.csv("tables/calibration.csv", bins, columns)
-        self.curves(everything)
-        self.ranks()
-        self.spread()
-        self.significance()
-        self.optimism()
-        self.diversity()
-        self.degenerate()
-
-    def degenerate(self) -> None:
-        """As though the last loss never predicted the first class."""
-        name, patients = f"{self.losses[-1]}-r0", self.counts["test"] - 9
-        row = (name, "single", "test", "class_never_predicted", self.classes[0], 7)
-        columns = "model kind split problem class value n n_patients"
-        rows = [(*row, self.counts["test"], patients)] if len(self.losses) > 1 else []
-        self.csv("tables/degenerate.csv", rows, columns.split())
-
-    def metrics(self, counts: np.ndarray, p: np.ndarray, truth: np.ndarray) -> dict[str, float]:
-        said, total = p.argmax(axis=1), counts.sum()
-        right = np.diag(counts)
-        recall = right / np.maximum(counts.sum(axis=1), 1)
-        precision = right / np.maximum(counts.sum(axis=0), 1)
-        f1 = 2 * precision * recall / np.maximum(precision + recall, 1e-9)
-        share = counts.sum(axis=1) / total
-        accuracy = right.sum() / total
-        chance = counts.sum(axis=1) @ counts.sum(axis=0) / total**2
-        target = np.eye(len(self.classes))[truth]
-        confidence = p.max(axis=1)
-        order = np.array_split(np.argsort(confidence, kind="stable"), 15)
-        gaps = [len(i) * abs((said == truth)[i].mean() - confidence[i].mean()) for i in order]
-        values = {
-            "accuracy": accuracy,
-            "balanced_accuracy": recall.mean(),
-            "precision": share @ precision,
-            "recall": share @ recall,
-            "f1": share @ f1,
-            "mcc": _mcc(counts),
-            "kappa": (accuracy - chance) / (1 - chance),
-            "auroc": self.auc(p.ravel(), target.ravel()),
-            "auprc": self.average_precision(p.ravel(), target.ravel()),
-            "log_loss": -np.log(np.clip((p * target).sum(axis=1), 1e-7, 1)).mean(),
-            "brier": ((p - target) ** 2).sum(axis=1).mean(),
-            "ece": sum(gaps) / total,
-        }
-        for k, name in enumerate(self.classes):
-            values |= {f"recall_{name}": recall[k], f"precision_{name}": precision[k]}
-            values[f"auroc_{name}"] = self.auc(p[:, k], target[:, k])
-            values[f"auprc_{name}"] = self.average_precision(p[:, k], target[:, k])
-        return {metric: float(value) for metric, value in values.items()}
-
-    @staticmethod
-    def auc(score: np.ndarray, positive: np.ndarray) -> float:
-        ranks = pd.Series(score).rank().to_numpy()
-        n = positive.sum()
-        return (ranks[positive > 0].sum() - n * (n + 1) / 2) / (n * (len(positive) - n))
-
-    @staticmethod
-    def average_precision(score: np.ndarray, positive: np.ndarray) -> float:
-        hits = positive[np.argsort(-score, kind="stable")]
-        precision = hits.cumsum() / np.arange(1, len(hits) + 1)
-        return (precision * hits).sum() / hits.sum()
-
-    def reliability(self, name: str, split: str, p: np.ndarray, truth: np.ndarray) -> list[tuple]:
-        confidence, right = p.max(axis=1), p.argmax(axis=1) == truth
-        rows = []
-        for number, index in enumerate(np.array_split(np.argsort(confidence, kind="stable"), 15)):
-            rate, half = right[index].mean(), 1.0 / np.sqrt(len(index))
-            low, high = max(0.0, rate - half), min(1.0, rate + half)
-            row = (name, split, number, len(index), confidence[index].mean(), rate, low, high)
-            rows.append(row)
-        return rows
-
-    def curves(self, everything: dict[str, tuple[str, pd.DataFrame]]) -> None:
-        grid = np.linspace(0, 1, 101 if len(self.replicates) < 4 else 21)
-        parts = []
-        for name, (kind, frame) in everything.items():
-            if kind == "temperature":
-                continue
-            keep = (frame["split"] == "test").to_numpy()
-            p, target = self.array(frame)[keep], np.eye(len(self.classes))[self.truth[keep]]
-            arms = {"micro": (p.ravel(), target.ravel())}
-            arms |= {c: (p[:, k], target[:, k]) for k, c in enumerate(self.classes)}
-            for label, (score, positive) in arms.items():
-                hits = positive[np.argsort(-score, kind="stable")]
-                true, false = hits.cumsum(), (1 - hits).cumsum()
-                recall = np.r_[0, true / true[-1]]
-                roc = np.interp(grid, np.r_[0, false / false[-1]], recall)
-                precision = np.r_[1, true / (true + false)]
-                pr = np.interp(grid, recall, precision)
-                for curve, y in (("roc", roc), ("pr", pr)):
-                    columns = {"model": name, "split": "test", "curve": curve, "class": label}
-                    columns |= {"x": grid, "y": y}
-                    columns |= {"y_low": (y - 0.05).clip(0, 1), "y_high": (y + 0.04).clip(0, 1)}
-                    parts.append(pd.DataFrame(columns))
-        self.csv("tables/curves.csv", pd.concat(parts))
-
-    def ranks(self) -> None:
-        rows = []
-        for kind, models in (("single", self.singles), ("ensemble", self.ensembles)):
-            if not models:
-                continue
-            value = np.array([self.values[name, "test"]["mcc"] for name in models])
-            draws = value + self.rng.normal(0, 0.03, (2000, len(value)))
-            rank = (-draws).argsort(axis=1).argsort(axis=1) + 1
-            for k, name in enumerate(models):
-                row = (name, kind, "test", "mcc", value[k], (rank[:, k] == 1).mean())
-                row += ((rank[:, k] <= 3).mean(), rank[:, k].mean())
-                row += (*np.quantile(rank[:, k], [0.025, 0.975]), 2000, *self.tested)
-                rows.append(row)
-        columns = "model kind split metric value p_best p_top3 rank rank_low rank_high resamples"
-        columns += " n n_patients"
-        self.csv("tables/rank.csv", rows, columns.split())
-
-    @property
-    def tested(self) -> tuple[int, int]:
-        """Test images, and patients."""
-        return self.counts["test"], self.counts["test"] - 9
-
-    def spread(self) -> None:
-        rows = []
-        families: dict[tuple[str, str], list[str]] = {}
-        for kind, models in (("single", self.singles), ("ensemble", self.ensembles)):
-            for name in models:
-                families.setdefault((kind, name.rpartition("-r")[0]), []).append(name)
-        for (kind, family), names in families.items():
-            for metric in ("mcc", "accuracy", "ece", "log_loss"):
-                values = [self.values[name, "test"][metric] for name in names]
-                spread = float(np.std(values, ddof=1)) if len(values) > 1 else np.nan
-                row = (family, kind, "test", metric, len(values), np.mean(values), spread)
-                runs = ";".join(f"{value:.6g}" for value in values)
-                several = len(values) > 1
-                parts = (0.02, 0.03, 2 / 3) if several else (np.nan, 0.03, np.nan)
-                warning = "" if several else "one seed: the spread between seeds is unknown"
-                row += (min(values), max(values), runs, *parts, warning)
-                rows.append((*row, *self.tested))
-        columns = [
-            "family",
-            "kind",
-            "split",
-            "metric",
-            "replicates",
-            "mean",
-            "sd",
-            "minimum",
-            "maximum",
-            "runs",
-            "seed_sd",
-            "loss_sd",
-            "seed_to_loss",
-            "warning",
-            "n",
-            "n_patients",
-        ]
-        table = self.csv("tables/replicates.csv", rows, columns)
-        self.crossed(table[(table["kind"] == "single") & (table["metric"] == "mcc")])
-        self.calibration_pairs()
-
-    def crossed(self, table: pd.DataFrame) -> None:
-        """Every loss against the baseline, over the seeds."""
-        means = table.set_index("family")["mean"]
-        rows = []
-        for loss in self.losses[1:]:
-            difference = means[loss] - means[self.losses[0]]
-            low, high = difference - 0.06, difference + 0.06
-            p = 0.04 if low > 0 or high < 0 else 0.6
-            row = (loss, self.losses[0], "mcc", difference, low, high, 0.01, 0.03, p, p, p < 0.05)
-            runs = len(self.replicates)
-            rows.append((*row, "against_baseline", runs, runs, *self.tested, ""))
-        columns = (
-            "loss_a loss_b metric difference ci_low ci_high se_seed se_patient p_value p_adjusted "
-            "reject family replicates_a replicates_b n n_patients warning"
-        )
-        self.csv("tables/replicate_comparisons.csv", rows, columns.split())
-
-    def calibration_pairs(self) -> None:
-        """Calibrated losses against their plain forms, by seed and over the seeds."""
-        rows = []
-        for loss, plain in calibrated().items():
-            if not {loss, plain} <= set(self.losses):
-                continue
-            names = list(self.replicates)
-            errors = [
-                [self.values[f"{name}-r{r}", "test"]["ece"] for r in names]
-                for name in (loss, plain)
-            ]
-            differences = dict(zip(names, np.subtract(*errors), strict=True))
-            if len(names) > 1:
-                differences["mean"] = float(np.mean(list(differences.values())))
-            for replicate, difference in differences.items():
-                for version, moved in (("raw", 0.0), ("prior_corrected", 0.01)):
-                    value = difference + moved
-                    row = (loss, plain, replicate, version, "ece", value, value - 0.05)
-                    rows.append((*row, value + 0.05, 0.3, "", *self.tested))
-        columns = (
-            "loss plain replicate version metric difference ci_low ci_high p_value reason n "
-            "n_patients"
-        )
-        self.csv("tables/calibration_comparisons.csv", rows, columns.split())
-
-    def significance(self) -> None:
-        rows = []
-        members = pd.read_csv(self.results / "ensembles" / "members.csv")
-        pairs = [
-            ("against_best_member", ensemble, part["member"].iloc[0])
-            for ensemble, part in members.groupby("ensemble", sort=False)
-        ]
-        seeds = [name for name, (kind, _) in self.others.items() if kind == "seed_ensemble"]
-        for r in self.replicates:
-            mine = [name for name in self.ensembles if name.endswith(f"-r{r}")]
-            pairs += [("against_seed_ensemble", a, b) for a in mine for b in seeds]
-        for name in [*self.singles, *self.ensembles]:
-            r = name.rpartition("-r")[2]
-            if name != f"cce-r{r}":
-                pairs.append(("against_baseline", name, f"cce-r{r}"))
-        ablated = [name for name, (kind, _) in self.others.items() if kind == "ablation"]
-        pairs += [("ablations", name, f"cce-r{name.rpartition('-r')[2]}") for name in ablated]
-        calibrated = ("cce", "kl_divergence", "focal", "hinge")
-        for family, twins in (
-            (
-                "noise_floor",
-                [("kl_divergence", "cce"), ("calibrated_kl_divergence", "calibrated_cce")],
-            ),
-            ("calibrated_against_plain", [(f"calibrated_{name}", name) for name in calibrated]),
-        ):
-            for (a, b), r in itertools.product(twins, self.replicates):
-                if {a, b} <= set(self.losses):
-                    pairs.append((family, f"{a}-r{r}", f"{b}-r{r}"))
-        for family, a, b in pairs:
-            arms = [(m, t) for t in ("permutation", "bootstrap") for m in ("mcc", "accuracy")]
-            arms += [(f"auroc_{name}", "delong") for name in self.classes]
-            arms.append(("accuracy", "mcnemar"))
-            if family == "calibrated_against_plain":
-                arms = [(metric, "bootstrap") for metric in ("ece", "brier", "log_loss")]
-            for metric, test in arms:
-                difference = self.values[a, "test"][metric] - self.values[b, "test"][metric]
-                spread = 0.035 if not metric.startswith("auroc") else 0.02
-                z = difference / spread
-                p = float(np.clip(np.exp(-0.717 * abs(z) - 0.416 * z * z), 1e-4, 1))
-                row = (a, b, metric, difference, difference - 2 * spread, difference + 2 * spread)
-                plain = test == "permutation" or family == "calibrated_against_plain"
-                rows.append((*row, test, z, p, family if plain else f"{family} ({test})"))
-        for r in self.replicates:
-            row = (f"{len(self.losses)} single models, r{r}", "", "accuracy", *[np.nan] * 3)
-            rows.append((*row, "cochran_q", 21.3, 0.03, "single_models"))
-        columns = "model_a model_b metric difference ci_low ci_high test statistic p_value family"
-        table = pd.DataFrame(rows, columns=columns.split())
-        size = table.groupby("family")["p_value"].transform("size")
-        table["p_adjusted"] = (table["p_value"] * size).clip(upper=1.0)
-        table["reject"] = table["p_adjusted"] <= self.config["significance"]["alpha"]
-        counts = {"n": self.counts["test"], "n_patients": self.counts["test"] - 9}
-        table = table.assign(reason="", permutations=10000, **counts)
-        order = "model_a model_b metric difference ci_low ci_high test statistic p_value"
-        order += " p_adjusted reject family reason permutations n n_patients"
-        self.csv("tables/significance.csv", table[order.split()])
-
-    def optimism(self) -> None:
-        rows = []
-        entries = [(f"best_single-r{r}", "best_single", 1, r) for r in self.replicates]
-        for name in self.ensembles:
-            method, _, rest = name.partition("-top")
-            if rest and method != "model_level":
-                k, _, r = rest.partition("-r")
-                entries.append((name, method, int(k), int(r)))
-        for name, method, k, r in entries:
-            model = name if name in self.ensembles else f"{self.losses[0]}-r{r}"
-            for metric in ("mcc", "accuracy", "auroc"):
-                ours = self.values[model, "test"][metric]
-                gap = abs(self.rng.normal(0.015, 0.01))
-                row = (name, method, k, r, metric, ours, ours + gap, gap, gap - 0.02, gap + 0.02)
-                rows.append((*row, self.counts["test"], self.counts["test"], 200, "", "no result"))
-        columns = "ensemble method k replicate metric ours as_published difference ci_low ci_high"
-        columns += " n n_patients resamples reason label"
-        self.csv("tables/optimism.csv", rows, columns.split())
-
-    def diversity(self) -> None:
-        rows = []
-        for r in self.replicates:
-            names = [f"{loss}-r{r}" for loss in self.losses]
-            keep = (self.rows["split"] == "test").to_numpy()
-            right = {
-                name: self.array(self.singles[name])[keep].argmax(1) == self.truth[keep]
-                for name in names
-            }
-            for a, b in itertools.combinations(names, 2):
-                both, neither = (right[a] & right[b]).sum(), (~right[a] & ~right[b]).sum()
-                only_a, only_b = (right[a] & ~right[b]).sum(), (~right[a] & right[b]).sum()
-                product, cross = both * neither, only_a * only_b
-                q = (product - cross) / (product + cross) if product + cross else np.nan
-                phi = np.corrcoef(right[a], right[b])[0, 1]
-                row = (
-                    "test",
-                    a,
-                    b,
-                    "losses",
-                    q,
-                    (only_a + only_b) / keep.sum(),
-                    neither / keep.sum(),
-                )
-                rows.append((*row, phi, keep.sum(), keep.sum(), ""))
-        columns = "split model_a model_b differs q_statistic disagreement double_fault"
-        columns += " error_correlation n n_patients reason"
-        self.csv("tables/diversity.csv", rows, columns.split())
 
     # ---- Grad-CAM ---------------------------------------------------------------------
     def gradcam(self) -> None:

@@ -474,6 +474,33 @@ def test_the_mean_calibration_over_seeds_counts_the_seeds() -> None:
     assert "fewer than 5 seeds" in mean["reason"] and one["reason"] == ""
 
 
+@pytest.mark.parametrize("runs", [1, 2])
+def test_calibration_answers_once_for_each_loss_after_holm(runs: int) -> None:
+    losses = ("cce", "calibrated_cce", "focal", "calibrated_focal", "hinge", "calibrated_hinge")
+    found, models = study(tuple(f"{loss}{r}" for loss in losses for r in range(runs)))
+    names = [f"{loss}-r{r}" for loss in losses for r in range(runs)]
+    entry = next(iter(models.values()))
+    models = {n: entry | {"variant": n[:-3], "replicate": int(n[-1])} for n in names}
+    found = Predictions(found.rows, names, CLASSES, found.p)
+    pairs = {f"calibrated_{loss}": loss for loss in ("cce", "focal", "hinge")}
+    compared = evaluation.calibration_tables(
+        found, models, OPTIONS, 1, dict.fromkeys(models, np.full(3, 1 / 3)), pairs, alpha=0.4
+    )[1]
+    assert list(compared)[-4:] == ["n", "n_patients", "p_adjusted", "reject"]
+    answers = compared["replicate"] == ("mean" if runs > 1 else 0)
+    assert compared.loc[~answers, "p_adjusted"].isna().all()
+    assert compared.loc[~answers, "reject"].eq("").all()
+    rejected = set()
+    for _, part in compared[answers].groupby(["version", "metric"]):
+        part = part.sort_values("p_value")
+        first, second, third = part["p_value"]
+        expected = np.minimum(np.maximum.accumulate([3 * first, 2 * second, third]), 1)
+        assert part["p_adjusted"].to_numpy() == pytest.approx(expected)
+        assert part["reject"].tolist() == (expected <= 0.4).tolist()
+        rejected |= set(part["reject"])
+    assert rejected == {True, False}
+
+
 def test_shares_that_training_saw() -> None:
     train, chosen = np.array([0.2, 0.8]), np.array([0.4, 0.6])
     models = {

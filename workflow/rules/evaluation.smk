@@ -122,6 +122,7 @@ rule calibration:
         evaluation=evaluation_keys(
             "resamples", "interval", "confidence", "ece_bins", "temperature_scaling"
         ),
+        alpha=config["significance"]["alpha"],
         seed=config["seed"],
         code=code_of("calibration.py"),
     message:

@@ -32,6 +32,7 @@ def main(snakemake) -> None:
         assumed,
         plain_forms(params.variants)[0],
         snakemake.threads,
+        params.alpha,
     )
     write_csv(bins, snakemake.output.calibration)
     write_csv(scores, snakemake.output.calibration_scores)

@@ -12,6 +12,7 @@ from multiloss import calibration, metrics
 from multiloss.ensembles import methods
 from multiloss.ensembles.predictions import Predictions
 from multiloss.evaluation.choices import with_temperatures
+from multiloss.evaluation.comparisons import adjust
 from multiloss.evaluation.intervals import intervals
 from multiloss.evaluation.resamples import (
     CHOICE_SPLIT,
@@ -148,13 +149,16 @@ def calibration_tables(
     assumed: Mapping[str, Array],
     plain_of: Mapping[str, str],
     threads: int = 1,
+    alpha: float = 0.05,
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """tables/calibration_scores.csv and tables/calibration_comparisons.csv, on the test split.
 
     Scores: model, kind, version, split, metric, value, ci_low, ci_high, ci_method,
     temperature, n, n_patients, reason. Comparisons: calibrated loss minus its plain form
     (`plain_of`: plain variant by calibrated one), for each replicate with the paired interval over
-    patients, and for the mean over replicates (replicate 'mean') over patients and seeds.
+    patients, and for the mean over replicates (replicate 'mean') over patients and seeds. Of each
+    loss the row of the mean, or else of its only replicate, has `p_adjusted`, by Holm's method over
+    the losses within a version and metric, and `reject` (p_adjusted <= alpha).
     `assumed`: class shares by model, as from `trained_shares`.
     """
     versions, temperatures = _versions(found, models, options, assumed)
@@ -218,6 +222,7 @@ def calibration_tables(
             if len(pairs) > 1:
                 groups.append(("mean", [a for _, a, _ in pairs], [b for _, _, b in pairs]))
             for replicate, first, second in groups:
+                answers = replicate == groups[-1][0]
                 for column, metric in enumerate(CALIBRATION_METRICS):
                     if not metrics.METRICS[metric].of_probabilities:
                         continue  # the same for all models
@@ -242,15 +247,16 @@ def calibration_tables(
                             "p_value": result.p_value,
                             "reason": result.reason,
                             **size,
+                            "family": f"{version} {metric}" if answers else None,
                         }
                     )
     scores = "model kind version split metric value ci_low ci_high ci_method temperature"
     scores += " n n_patients reason"
     columns = "loss plain replicate version metric difference ci_low ci_high p_value reason"
-    columns += " n n_patients"
+    columns += " n n_patients p_adjusted reject"
     return (
         pd.DataFrame(rows, columns=scores.split()),
-        pd.DataFrame(compared, columns=columns.split()),
+        adjust(pd.DataFrame(compared), alpha).reindex(columns=columns.split()),
     )
 
 

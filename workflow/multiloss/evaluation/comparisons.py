@@ -246,7 +246,7 @@ def significance_table(
 def adjust(table: pd.DataFrame, alpha: float) -> pd.DataFrame:
     """Add p_adjusted and reject (p_adjusted <= alpha): Holm within each value of `family`.
 
-    Both are empty where p is.
+    Both are empty where p is, and where `family` is.
     """
     if table.empty:
         return table

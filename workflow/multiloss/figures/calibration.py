@@ -176,7 +176,7 @@ def _differences(
     style: Style,
 ) -> list[str]:
     """Calibrated minus plain with paired intervals, on the calibrated loss's row; in words."""
-    columns = ["difference", "ci_low", "ci_high", "p_value"]
+    columns = ["difference", "ci_low", "ci_high", "p_adjusted"]
     table = inputs.table("pairs", columns, text=["loss", "replicate", "version", "metric"])
     axes.axvline(0, color=INK, linewidth=0.8)
     facts = []
@@ -196,7 +196,7 @@ def _differences(
             axes.plot(row["difference"], place, mark, color=colour, ms=4 if first else 3, **fill)
             if first:
                 words = interval(row["difference"], *ends, 3)
-                facts.append(f"{inputs.models.label_of(child)} {words}{_p_text(row['holm'])}")
+                facts.append(f"{inputs.models.label_of(child)} {words}{_p_text(row['p_adjusted'])}")
     axes.set_yticks([])
     axes.locator_params(axis="x", nbins=5)
     axes.set_xlabel("difference in ECE")

@@ -100,7 +100,8 @@ def _of_entry(entry: Mapping[str, Any], facts: Facts) -> Iterator[Figure]:
     if "when" in entry and not _value(entry["when"], facts):
         return
     for known in _each(entry["for"], facts) if "for" in entry else [facts]:
-        inputs = {name: _paths(given, known) for name, given in entry["inputs"].items()}
+        paths = {name: _paths(given, known) for name, given in entry["inputs"].items()}
+        inputs = {name: path for name, path in paths.items() if path != ""}
         params = {name: _param(given, known) for name, given in entry["params"].items()}
         words = {key: _text(entry[key], known) for key in ("name", "title", "category", "caption")}
         yield Figure(draw=entry["draw"], inputs=inputs, params=params, **words)

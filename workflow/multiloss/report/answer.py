@@ -423,7 +423,7 @@ def calibration_text(facts: Facts) -> str | None:
     )
     if raw.empty:
         return f"That cannot be told ({size}).{left}"
-    rejects = raw["holm"] <= facts.alpha
+    rejects = raw["reject"].map(is_true)
     names = list(raw.index[rejects & (raw["difference"] < 0)])
     helps = len(names)
     harms = int((rejects & (raw["difference"] > 0)).sum())

@@ -73,7 +73,7 @@ class Figures:
         end = sections.index(known[BEHIND]) + 1
         for category in dict.fromkeys(self._catalogue[name].category for name in self._left):
             blocks = self.of(category)
-            if category in SECTION_OF:
+            if SECTION_OF.get(category) in known:
                 known[SECTION_OF[category]].blocks += blocks
             else:
                 sections.insert(end, Section(f"figures-{end}", category, blocks))

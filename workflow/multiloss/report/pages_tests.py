@@ -303,7 +303,7 @@ def _calibration_answer(facts: Facts) -> list[Block]:
             "plain": row["plain"],
             "difference": _difference_cell(row),
             "p": row["p_value"],
-            "holm": row["holm"],
+            "holm": row["p_adjusted"],
             "corrected": _difference_cell(corrected.loc[loss])
             if loss in corrected.index
             else pd.NA,
