@@ -131,7 +131,12 @@ def validate(config: Mapping[str, Any]) -> dict[str, Any]:
     names = [study.variant_name(entry) for entry in config["classification"]["losses"]]
     _refuse_twice("classification", names, "; give one a name of its own with `as`")
     _check_sources(config)
-    _check_address("segmentation.encoder_weights", config["segmentation"]["encoder_weights"])
+    if config["classification"]["encoder_weights"] is None:
+        segmented = study.Study(config).segmented
+        config["classification"]["encoder_weights"] = study.SEGMENTER if segmented else "imagenet"
+    for section in ("segmentation", "classification"):
+        weights = config[section]["encoder_weights"]
+        _check_address(f"{section}.encoder_weights", weights)
     _check_consistency(config)
     return config
 
@@ -234,8 +239,10 @@ def _check_sources(config: Mapping[str, Any]) -> None:
             raise UserError(
                 f"config: data.sources: '{source['name']}': masks_sha256 without a masks_url"
             )
-    for role in ("classification", "lungs_train", "lungs_test"):
-        if role not in [source["role"] for source in sources]:
+    roles = {source["role"] for source in sources}
+    needed = study.LUNG_ROLES if roles & set(study.LUNG_ROLES) else ()
+    for role in ("classification", *needed):
+        if role not in roles:
             raise UserError(f"config: data.sources: no source with role '{role}'")
 
 
@@ -288,24 +295,37 @@ def _check_consistency(config: Mapping[str, Any]) -> None:
             f"config: ensembles.seed_ensemble.loss: '{repeated}' is not in classification.losses; "
             f"{_nearest(repeated, names)}"
         )
-    weights = config["segmentation"]["encoder_weights"]
-    if set("{}") & set(weights):
+    known = study.Study(config)
+    if known.from_segmenter and not known.segmented:
         raise UserError(
-            f"config: segmentation.encoder_weights: '{addresses.public(weights)}' has curly "
-            "brackets, which Snakemake takes for a wildcard: rename the file"
+            "config: classification.encoder_weights: 'segmenter' needs sources of the roles "
+            "lungs_train and lungs_test; give imagenet, none, or a weights file"
         )
-    path = encoder_weights.local_weights(weights)
-    if path is not None and not path.is_file():
+    if "without_crop" in config["ablations"] and not known.segmented:
         raise UserError(
-            f"config: segmentation.encoder_weights: {path} is no file: give imagenet, none, an "
-            "http(s) address, or the path of a weights file (relative to the checkout)"
+            "config: ablations: 'without_crop' needs sources of the roles lungs_train and "
+            "lungs_test: without them no image is cropped"
         )
+    for section in ("segmentation", "classification"):
+        weights = config[section]["encoder_weights"]
+        if set("{}") & set(weights):
+            raise UserError(
+                f"config: {section}.encoder_weights: '{addresses.public(weights)}' has curly "
+                "brackets, which Snakemake takes for a wildcard: rename the file"
+            )
+        path = encoder_weights.local_weights(weights)
+        if path is not None and not path.is_file():
+            raise UserError(
+                f"config: {section}.encoder_weights: {path} is no file: give imagenet, none, an "
+                "http(s) address, or the path of a weights file (relative to the checkout)"
+            )
     segmenters = len(config["segmentation"]["losses"])
     if config["segmentation"]["ensemble_size"] > segmenters:
         raise UserError(
             f"config: segmentation.ensemble_size: more than the {segmenters} segmentation.losses"
         )
-    if config["classification"]["backbone"] != config["segmentation"]["backbone"]:
+    same = config["classification"]["backbone"] == config["segmentation"]["backbone"]
+    if known.from_segmenter and not same:
         raise UserError(
             "config: classification.backbone: must be segmentation.backbone, since the classifier "
             "starts from the segmenter's encoder"

@@ -28,8 +28,9 @@ rule train:
     input:
         manifest=rules.splits.output.manifest,
         images=training_images,
-        chosen=rules.score_segmenters.output.chosen,
-        segmenters=rules.score_segmenters.input.models,
+        chosen=rules.score_segmenters.output.chosen if STUDY.from_segmenter else [],
+        segmenters=rules.score_segmenters.input.models if STUDY.from_segmenter else [],
+        weights=initial_weights("classification"),
     output:
         model=RESULTS / "models/{variant}/{replicate}.keras",
         history=RESULTS / "models/{variant}/{replicate}.history.csv",

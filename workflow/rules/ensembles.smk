@@ -29,7 +29,7 @@ rule rank:
 
 rule features:
     input:
-        images=rules.crop.output.images,
+        images=packed(STUDY.segmented),
         ranking=rules.rank.output.ranking,
         models=lambda wildcards: [
             trained_model(model) for model in models_of(["single"], wildcards.replicate)

@@ -6,8 +6,8 @@ TABLES = [
     rules.splits.output,
     rules.models.output.models,
     rules.leakage.output,
-    rules.segmentation_scores.output.scores,
-    rules.crop.output.boxes,
+    rules.segmentation_scores.output.scores if STUDY.segmented else [],
+    rules.crop.output.boxes if STUDY.segmented else [],
     rules.ensemble_tables.output,
     rules.evaluate.output,
     rules.significance.output,
@@ -18,7 +18,11 @@ TABLES = [
     rules.localisation.output if EXPLAINED else [],
     expand(rules.download.output.record, source=SOURCES),
     [history_file(model) for model in TRAINED],
-    expand(rules.train_segmenter.output.versions, segmentation_loss=SEGMENTATION_LOSSES),
+    (
+        expand(rules.train_segmenter.output.versions, segmentation_loss=SEGMENTATION_LOSSES)
+        if STUDY.segmented
+        else []
+    ),
     [versions_file(model) for model in [*TRAINED, *MODEL_LEVEL]],
 ]
 
@@ -27,13 +31,6 @@ RULE_EDGES = [
     ("manifest", "download"),
     ("splits", "manifest"),
     ("leakage", "splits"),
-    ("lungs", "splits"),
-    ("train_segmenter", "lungs"),
-    ("score_segmenters", "train_segmenter"),
-    ("segmentation_scores", "score_segmenters"),
-    ("mask", "score_segmenters"),
-    ("crop", "mask"),
-    ("train", "crop"),
     ("predict", "train"),
     ("rank", "predict"),
     ("features", "rank"),
@@ -64,14 +61,35 @@ RULE_EDGES = [
     ("figure", "diversity"),
     ("figure", "leakage"),
     ("figure", "replicates"),
-    ("figure", "segmentation_scores"),
     ("report", "figure"),
 ]
+OF_LUNGS = [
+    ("lungs", "splits"),
+    ("train_segmenter", "lungs"),
+    ("score_segmenters", "train_segmenter"),
+    ("segmentation_scores", "score_segmenters"),
+    ("mask", "score_segmenters"),
+    ("crop", "mask"),
+    ("train", "crop"),
+    ("figure", "segmentation_scores"),
+]
+OF_WHOLE_IMAGES = [
+    ("pack", "splits"),
+    ("train", "pack"),
+]
 # Dependencies that only some studies have.
-if initial_weights(None) == rules.encoder_weights.output.weights:
-    RULE_EDGES.append(("train_segmenter", "encoder_weights"))
-if audit_if_strict(None):
-    RULE_EDGES.append(("lungs", "leakage"))
+if STUDY.segmented:
+    RULE_EDGES += OF_LUNGS
+    if fetched_weights("segmentation"):
+        RULE_EDGES.append(("train_segmenter", "encoder_weights"))
+    if audit_if_strict(None):
+        RULE_EDGES.append(("lungs", "leakage"))
+if not all(variant.crop for variant in STUDY.variants.values()):
+    RULE_EDGES += OF_WHOLE_IMAGES
+    if audit_if_strict(None):
+        RULE_EDGES.append(("pack", "leakage"))
+if fetched_weights("classification"):
+    RULE_EDGES.append(("train", "encoder_weights"))
 if models_of(["seed_ensemble"]):
     RULE_EDGES.append(("seed_ensemble", "predict"))
     RULE_EDGES.append(("evaluate", "seed_ensemble"))

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from multiloss import checkpoints, classifier, prediction, training, versions
+from multiloss import backbones, checkpoints, classifier, prediction, training, versions
 from multiloss.backend import keras
 from multiloss.files import write_csv
 from multiloss.losses import classification_loss
@@ -34,16 +34,16 @@ def main(snakemake) -> None:
         weights = classifier.class_weights(labels[train], len(params.classes))
     # Before loading: the encoder's dropout layers draw their seeds when they are made.
     keras.utils.set_random_seed(seed)
-    segmenter = prediction.load_model(_best(snakemake))
+    source = _source(snakemake, images.shape[1])
     model = classifier.build_classifier(
-        segmenter, params.backbone, len(params.classes), images.shape[1], seed
+        source, params.backbone, len(params.classes), images.shape[1], seed
     )
     loss = classification_loss(**params.loss)
     identity = training.fingerprint(
         params.get("code"), params.loss, options, params.augmentation, params.class_weights, seed,
-        (images, train), labels[train], (images, val), labels[val], *segmenter.get_weights(),
+        (images, train), labels[train], (images, val), labels[val], *source.get_weights(),
     )  # fmt: skip
-    del segmenter
+    del source
     output = Path(snakemake.output.model)
     checkpoint = training.Checkpoint(output.with_suffix(checkpoints.ENDING), identity)
     history = training.fit(
@@ -61,10 +61,15 @@ def main(snakemake) -> None:
     versions.write(snakemake.output.versions)
 
 
-def _best(snakemake) -> str:
-    """The segmenter of largest mean Dice on validation images gives its encoder."""
+def _source(snakemake, size: int) -> keras.Model:
+    """The network whose encoder is the start: the best segmenter by mean Dice, or an encoder."""
+    if not snakemake.input.segmenters:
+        return backbones.encoder(
+            snakemake.params.backbone, size, snakemake.input.get("weights") or None
+        )
     best = pd.read_csv(snakemake.input.chosen)["loss"].iloc[0]
-    return snakemake.input.segmenters[snakemake.params.segmentation_losses.index(best)]
+    place = snakemake.params.segmentation_losses.index(best)
+    return prediction.load_model(snakemake.input.segmenters[place])
 
 
 run(main, globals().get("snakemake"))

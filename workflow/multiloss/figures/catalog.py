@@ -136,6 +136,16 @@ def _further_seeds(config: Config) -> bool:
     return bool(Study(config).select(["seed"]))
 
 
+def _shown(config: Config) -> dict[str, Any]:
+    """How pictures are drawn: whose sources are phantoms, and whether in colour."""
+    return {"phantoms": _phantoms(config), "rgb": Study(config).rgb}
+
+
+def _boxes(config: Config) -> dict[str, str]:
+    """The crop boxes, where the study has them."""
+    return _BOXES if Study(config).segmented else {}
+
+
 def _percent(config: Config) -> str:
     return f"{100 * config['evaluation']['confidence']:g}%"
 
@@ -169,12 +179,14 @@ def _data(config: Config) -> list[Figure]:
             "Training images as they came, one row for each class. They were drawn at random "
             "with the study's seed, at most one of a known patient, not picked by eye. Frames of "
             "equal size: the pixel size differs between images." + _of_phantoms(config),
-            {**classes, "seed": config["seed"], "phantoms": _phantoms(config)},
+            {**classes, "seed": config["seed"], **_shown(config)},
         ),
     ]
 
 
 def _segmentation(config: Config) -> list[Figure]:
+    if not Study(config).segmented:
+        return []
     losses = names_of(config["segmentation"]["losses"])
     return [
         Figure(
@@ -222,7 +234,7 @@ def _segmentation(config: Config) -> list[Figure]:
             "smallest to largest, so that failures at either end are seen. Images whose mask was "
             "empty fall back to the whole image; such cases, if any, come first and are marked."
             + _of_phantoms(config),
-            {"classes": list(config["classes"]), "phantoms": _phantoms(config)},
+            {"classes": list(config["classes"]), **_shown(config)},
         ),
         Figure(
             "learning_curves_segmentation",
@@ -557,6 +569,7 @@ def _gradcam(config: Config, units: str) -> list[Figure]:
     models = Study(config).explained
     if not models:
         return []
+    segmented = Study(config).segmented
     classes = list(config["classes"])
     threshold = config["gradcam"]["threshold"]
     heat = (
@@ -569,6 +582,10 @@ def _gradcam(config: Config, units: str) -> list[Figure]:
     )
     whole = heat.format(", of which the network saw all")
     heat = heat.format(" inside the crop box, which is all that the network saw")
+    places, comma = "Pointing game and IoU", ""
+    if segmented:
+        places, comma = "The share of heat inside the lungs, and pointing game and IoU", ","
+    seen = "crop" if segmented else "image"
     outline = "A dashed outline is the known lesion, where there is one. "
     outline += f"{_of_phantoms(config).strip()} " if _phantoms(config) else ""
     result = [
@@ -579,7 +596,7 @@ def _gradcam(config: Config, units: str) -> list[Figure]:
                 "maps": f"gradcam/{model.name}.npz",
                 "predictions": f"predictions/{model.name}.csv",
                 **_MANIFEST,
-                **_BOXES,
+                **_boxes(config),
             },
             f"Grad-CAM of {model.name}",
             "Grad-CAM",
@@ -594,13 +611,13 @@ def _gradcam(config: Config, units: str) -> list[Figure]:
                 "classes": classes,
                 "images_per_outcome": config["gradcam"]["images_per_outcome"],
                 "threshold": threshold,
-                "phantoms": _phantoms(config),
+                **_shown(config),
                 "cropped": model.cropped,
             },
         )
         for model in models
     ]
-    first = [model.name for model in models if model.replicate == 0 and model.cropped]
+    first = [model.name for model in models if model.replicate == 0 and model.cropped == segmented]
     but = " but the one without the crop" if "without_crop" in config["ablations"] else ""
     result.append(
         Figure(
@@ -610,21 +627,21 @@ def _gradcam(config: Config, units: str) -> list[Figure]:
                 "maps": [f"gradcam/{model}.npz" for model in first],
                 "predictions": [f"predictions/{model}.csv" for model in first],
                 **_MANIFEST,
-                **_BOXES,
+                **_boxes(config),
                 **_ON_MODELS,
             },
             "Grad-CAM of all models on the same images",
             "Grad-CAM",
             "One test image of each class, drawn at random with the study's seed, and the "
-            f"overlay of every model{but} on it. {heat}{outline}The frame and the sign tell "
-            "whether the model's class is right (solid, +) or wrong (dashed, -); below stands the "
-            "class where it is wrong, and its probability."
+            f"overlay of every model{but} on it. {heat if segmented else whole}{outline}The "
+            "frame and the sign tell whether the model's class is right (solid, +) or wrong "
+            "(dashed, -); below stands the class where it is wrong, and its probability."
             + _runs(config, "Models of training run 0."),
             {
                 "models": first,
                 "classes": classes,
                 "threshold": threshold,
-                "phantoms": _phantoms(config),
+                **_shown(config),
                 "seed": config["seed"],
             },
         )
@@ -637,17 +654,16 @@ def _gradcam(config: Config, units: str) -> list[Figure]:
             "Where the heat lies",
             "Grad-CAM",
             "Measures of the heat maps of the test images, one panel for each, with "
-            f"{_percent(config)} intervals from resampling {units}. The share of heat inside "
-            "the lungs, and pointing game and IoU with the known lesions, are better when "
-            "larger (Dice is in the table). The first row and the dashed line are a uniform map, "
-            "equal heat all over the crop: a model whose interval holds the line was not shown to "
-            "say more of the place than that. Insertion: the class's probability while the hottest "
+            f"{_percent(config)} intervals from resampling {units}. {places} "
+            f"with the known lesions{comma} are better when larger (Dice is in the table). The "
+            "first row and the dashed line are a uniform map, equal heat all over the "
+            f"{seen}: a model whose interval holds the line was not shown to say more of the place than that. Insertion: the class's probability while the hottest "
             "pixels are uncovered first in a blurred image; deletion: while they are blurred "
             "first; the short upright lines are the same with the pixels in random order. "
             "Correlation with the maps of the same network with its weights shuffled should be "
             "near the line at 0: maps that do not change show the image, not the model."
             + _runs(config, "Points are the training runs."),
-            {"percent": _percent(config)},
+            {"percent": _percent(config), "seen": seen},
         )
     )
     result.append(
@@ -681,7 +697,8 @@ def _last_tables(config: Config) -> list[str]:
         names.append("optimism")
     if Study(config).explained:
         names.append("localisation")
-    return [*(_TABLES[name] for name in names), "segmentation/scores.csv"]
+    last = [_TABLES[name] for name in names]
+    return [*last, "segmentation/scores.csv"] if Study(config).segmented else last
 
 
 def _cost(config: Config) -> list[Figure]:

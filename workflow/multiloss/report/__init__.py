@@ -41,8 +41,7 @@ def sections(
     parts = [
         answer.section(facts),
         pages_data.data(facts, figures),
-        pages_data.segmentation(facts, figures),
-        pages_data.crops(facts, figures),
+        *(pages_data.lungs(facts, figures) if facts.study.segmented else []),
         pages_models.training(facts, figures),
         pages_models.singles(facts, figures),
         pages_models.ensembles(facts, figures),
