@@ -24,11 +24,13 @@ def main(snakemake) -> None:
     manifest_table, rejected_images = manifest.build(
         images, params.classes, snakemake.threads, bits, params.rgb
     )
-    lung_table, rejected_lungs = manifest.build_lungs(lungs, snakemake.threads, bits)
-    rejected = pd.concat([rejected_images, rejected_lungs], ignore_index=True)
+    rejected, lung_table = rejected_images, None
+    if lungs:
+        lung_table, rejected_lungs = manifest.build_lungs(lungs, snakemake.threads, bits)
+        rejected = pd.concat([rejected_images, rejected_lungs], ignore_index=True)
     manifest.tell(rejected)
     write_csv(manifest_table, snakemake.output.images)
-    if snakemake.output.lungs:
+    if lungs:
         write_csv(lung_table, snakemake.output.lungs)
     write_csv(rejected, snakemake.output.rejected)
 

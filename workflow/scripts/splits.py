@@ -9,10 +9,9 @@ from multiloss.script import run
 def main(snakemake) -> None:
     params = snakemake.params
     images, rejected = _read(snakemake.input.images), _read(snakemake.input.rejected)
-    # Only a study with sources of lung masks has the table.
-    lungs = _read(snakemake.input.lungs) if snakemake.input.lungs else images.iloc[:0]
     roles = params.roles
     lung_sources = [name for name, role in roles.items() if role != layouts.CLASSIFICATION]
+    lungs = _read(snakemake.input.lungs) if lung_sources else images.iloc[:0]
     manifest.refuse_empty(images, lungs, rejected, params.classes, lung_sources)
     division = params.splits
     images, dropped = splits.assign(

@@ -657,9 +657,10 @@ def _gradcam(config: Config, units: str) -> list[Figure]:
             f"{_percent(config)} intervals from resampling {units}. {places} "
             f"with the known lesions{comma} are better when larger (Dice is in the table). The "
             "first row and the dashed line are a uniform map, equal heat all over the "
-            f"{seen}: a model whose interval holds the line was not shown to say more of the place than that. Insertion: the class's probability while the hottest "
-            "pixels are uncovered first in a blurred image; deletion: while they are blurred "
-            "first; the short upright lines are the same with the pixels in random order. "
+            f"{seen}: a model whose interval holds the line was not shown to say more of the place "
+            "than that. Insertion: the class's probability while the hottest pixels are uncovered "
+            "first in a blurred image; deletion: while they are blurred first; the short "
+            "upright lines are the same with the pixels in random order. "
             "Correlation with the maps of the same network with its weights shuffled should be "
             "near the line at 0: maps that do not change show the image, not the model."
             + _runs(config, "Points are the training runs."),
