@@ -90,6 +90,7 @@ def configuration(
                 {"name": "phantom-lungs-test", "role": "lungs_test", **source},
             ],
         },
+        "images": {"channels": "grey"},
         "splits": {
             "test": "shipped",
             "ratios": {"train": 0.70, "val": 0.15, "ensemble": 0.15},
@@ -105,6 +106,8 @@ def configuration(
         },
         "classification": {
             "losses": [{"name": name} for name in (losses or LOSSES)],
+            "backbone": "efficientnetb0",
+            "encoder_weights": "segmenter",
             "class_weights": "balanced",
             "image_size": 64,
             "training": {},

@@ -105,7 +105,7 @@ SOURCE = {"name": "mine", "role": "classification", "layout": "folders", "url": 
         ("segmentation.image_size", 50, ["segmentation.image_size", "multiple of 32"]),
         # data
         ("data.sources", [], ["data.sources", "non-empty"]),
-        ("data.sources", [SOURCE], ["no source with role 'lungs_train'"]),
+        ("data.sources", [SOURCE | {"role": "lungs_test"}], ["no source with role 'classificat"]),
         ("data.sources.0", "kermany", ["data.sources.0", "object"]),
         ("data.sources.0.layout", "kermani", ["'phantom-cxr'", "did you mean 'kermany'"]),
         ("data.sources.0.layout", "kermany", ["layout and url", "'phantom'"]),

@@ -9,13 +9,22 @@ import networkx
 import pytest
 
 
-def drawn(root, further: list[tuple[str, str]]) -> set[tuple[str, str]]:
-    """RULE_EDGES of report.smk: (rule, rule it depends on), with those of some studies alone."""
+def drawn(root, further: list[tuple[str, str] | str]) -> set[tuple[str, str]]:
+    """RULE_EDGES of report.smk: (rule, rule it depends on), with those of some studies alone.
+
+    `further` are such, or the name of a list of them.
+    """
     text = (root / "workflow/rules/report.smk").read_text(encoding="utf-8")
-    found = re.search(r"^RULE_EDGES = (\[.*?^\])", text, re.MULTILINE | re.DOTALL)
+
+    def listed(name: str) -> set[tuple[str, str]]:
+        found = re.search(rf"^{name} = (\[.*?^\])", text, re.MULTILINE | re.DOTALL)
+        return set(ast.literal_eval(found[1]))
+
+    named = set().union(*(listed(name) for name in further if isinstance(name, str)))
+    further = [edge for edge in further if not isinstance(edge, str)]
     added = {ast.literal_eval(edge) for edge in re.findall(r"RULE_EDGES\.append\((.*)\)", text)}
     assert set(further) <= added
-    return set(ast.literal_eval(found[1])) | set(further)
+    return listed("RULE_EDGES") | named | set(further)
 
 
 def actual(root, folder, options: list[str]) -> networkx.DiGraph:
@@ -36,15 +45,21 @@ SEEDS = [("seed_ensemble", "predict")] + [
 @pytest.mark.parametrize(
     ("study", "further"),
     [
-        ("", SEEDS),
+        ("", ["OF_LUNGS", *SEEDS]),
         (
             "segmentation: {encoder_weights: imagenet}",
-            [*SEEDS, ("train_segmenter", "encoder_weights")],
+            ["OF_LUNGS", *SEEDS, ("train_segmenter", "encoder_weights")],
         ),
-        ("data: {strict_leakage: true}", [*SEEDS, ("lungs", "leakage")]),
-        ("ensembles: {seed_ensemble: {further_seeds: false}}", []),
+        ("data: {strict_leakage: true}", ["OF_LUNGS", *SEEDS, ("lungs", "leakage")]),
+        ("ensembles: {seed_ensemble: {further_seeds: false}}", ["OF_LUNGS"]),
+        ("ablations: [without_crop]", ["OF_LUNGS", "OF_WHOLE_IMAGES", *SEEDS]),
+        (
+            "data: {strict_leakage: true, sources: [{name: a, role: classification, "
+            "layout: folders, url: a}]}",
+            ["OF_WHOLE_IMAGES", *SEEDS, ("pack", "leakage"), ("train", "encoder_weights")],
+        ),
     ],
-    ids=["default", "weights", "strict", "no seeds"],
+    ids=["default", "weights", "strict", "no seeds", "whole images too", "without lungs"],
 )
 def test_drawn_graph_is_the_real_one_without_detours(root, tmp_path, study, further):
     (tmp_path / "study.yaml").write_text(study)

@@ -582,9 +582,16 @@ def _gradcam(config: Config, units: str) -> list[Figure]:
     )
     whole = heat.format(", of which the network saw all")
     heat = heat.format(" inside the crop box, which is all that the network saw")
-    places, comma = "Pointing game and IoU", ""
+    places = (
+        "Where lesions are known, pointing game and IoU with them are better when larger (Dice is "
+        "in the table), and the first row and the dashed line there are"
+    )
     if segmented:
-        places, comma = "The share of heat inside the lungs, and pointing game and IoU", ","
+        places = (
+            "The share of heat inside the lungs, and pointing game and IoU with the known "
+            "lesions, are better when larger (Dice is in the table). The first row and the dashed "
+            "line are"
+        )
     seen = "crop" if segmented else "image"
     outline = "A dashed outline is the known lesion, where there is one. "
     outline += f"{_of_phantoms(config).strip()} " if _phantoms(config) else ""
@@ -654,13 +661,12 @@ def _gradcam(config: Config, units: str) -> list[Figure]:
             "Where the heat lies",
             "Grad-CAM",
             "Measures of the heat maps of the test images, one panel for each, with "
-            f"{_percent(config)} intervals from resampling {units}. {places} "
-            f"with the known lesions{comma} are better when larger (Dice is in the table). The "
-            "first row and the dashed line are a uniform map, equal heat all over the "
-            f"{seen}: a model whose interval holds the line was not shown to say more of the place "
-            "than that. Insertion: the class's probability while the hottest pixels are uncovered "
-            "first in a blurred image; deletion: while they are blurred first; the short "
-            "upright lines are the same with the pixels in random order. "
+            f"{_percent(config)} intervals from resampling {units}. {places} a "
+            f"uniform map, equal heat all over the {seen}: a model whose interval holds the line "
+            "was not shown to say more of the place than that. Insertion: the class's probability "
+            "while the hottest pixels are uncovered first in a blurred image; deletion: while they "
+            "are blurred first; the short upright lines are the same with the pixels in random "
+            "order. "
             "Correlation with the maps of the same network with its weights shuffled should be "
             "near the line at 0: maps that do not change show the image, not the model."
             + _runs(config, "Points are the training runs."),
