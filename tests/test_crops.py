@@ -81,10 +81,8 @@ def study(root, tmp_path, monkeypatch):
         wildcards=[],
         log=["crop.log"],
         input=Named(manifest="manifest.csv", masks="masks"),
-        output=Named(
-            boxes="crops/boxes.csv", images="crops/images.npy", whole="crops/whole_images.npy"
-        ),
-        params=SimpleNamespace(margin=0.05, png_size=32, image_size=16, keep_whole=True),
+        output=Named(boxes="crops/boxes.csv", images="crops/images.npy"),
+        params=SimpleNamespace(margin=0.05, png_size=32, image_size=16, rgb=False),
     )
     script = str(root / "workflow" / "scripts" / "crop.py")
     return lambda: runpy.run_path(script, {"snakemake": snakemake})
@@ -104,7 +102,6 @@ def test_script_writes_boxes_crops_and_arrays(study):
     names = sorted(path.name for path in Path("crops").glob("*.png"))
     assert names == ["NA.png", "b.png", "c.png", "d.png"]
     assert np.load("crops/images.npy").shape == (4, 16, 16)
-    assert np.load("crops/whole_images.npy").shape == (4, 16, 16)
     assert (
         read_grey("crops/b.png") == crop(read_grey("b.png"), Box(0, 0, 80, 60, 0, True), 32)
     ).all()

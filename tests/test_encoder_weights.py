@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from jobs import Named
-from multiloss import backbones, download, encoder_weights
+from multiloss import addresses, backbones, download, encoder_weights
 
 CONTENT = b"\x89HDF\r\n\x1a\n" + b"weights" * 100
 BACKBONE = "efficientnetb0"
@@ -42,16 +42,16 @@ def server():
         found.shutdown()
 
 
-def fetch(root, tmp_path, setting: str) -> Path:
-    output = tmp_path / f"segmentation/encoder{encoder_weights.ending(setting)}"
+def fetch(root, tmp_path, setting: str, section: str = "segmentation") -> Path:
+    output = tmp_path / f"{section}/encoder{encoder_weights.ending(setting)}"
     job = Named(
-        params=Named(backbone=BACKBONE, encoder_weights=setting),
+        params=Named(backbone=BACKBONE, encoder_weights=addresses.identity(setting)),
         input=[],
         output=Named(weights=str(output)),
         log=[str(tmp_path / "log")],
         rule="encoder_weights",
-        wildcards=[],
-        config={"segmentation": {"encoder_weights": setting}},
+        wildcards=Named(section=section, weights=output.name),
+        config={section: {"encoder_weights": setting}},
     )
     runpy.run_path(
         str(root / "workflow/scripts/encoder_weights.py"), init_globals={"snakemake": job}
@@ -73,8 +73,9 @@ def test_published_weights_are_fetched_and_verified(root, tmp_path, server, monk
     assert [path.name for path in output.parent.iterdir()] == ["encoder.h5"]
 
 
-def test_address_of_weights(root, tmp_path, server):
-    assert fetch(root, tmp_path, f"{server}/weights.h5").read_bytes() == CONTENT
+@pytest.mark.parametrize("section", ["segmentation", "classification"])
+def test_address_of_weights(root, tmp_path, server, section):
+    assert fetch(root, tmp_path, f"{server}/weights.h5", section).read_bytes() == CONTENT
 
 
 def test_wrong_weights_are_refused(root, tmp_path, server, monkeypatch, capsys):
@@ -121,6 +122,7 @@ def test_which_weights_are_fetched_and_which_are_here(root):
     assert url.startswith("https://") and len(digest) == 64
     assert encoder_weights.local_weights("none") is None
     assert encoder_weights.local_weights("imagenet") is None
+    assert encoder_weights.local_weights("segmenter") is None
     assert encoder_weights.local_weights("weights/b0.h5") == root / "weights/b0.h5"
     assert encoder_weights.local_weights("/weights/b0.h5") == Path("/weights/b0.h5")
     assert encoder_weights.ending("https://host/b0.weights.h5") == ".weights.h5"

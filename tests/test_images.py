@@ -15,7 +15,7 @@ from multiloss.images import (
     DECODABLE_ENDINGS,
     ImageError,
     decode,
-    decode_grey,
+    decode_pixels,
     in_threads,
     read_grey,
     read_mask_for,
@@ -153,11 +153,11 @@ def test_jpeg_that_has_lost_data_whatever_its_end_says(jpegs, kind):
     }
     for name, content in damaged.items():
         with pytest.raises(ImageError, match="truncated"):
-            decode_grey(content)
+            decode_pixels(content)
             pytest.fail(name)
     # Nothing is lost with the end marker, and nothing behind it counts.
     for content in (whole[:-2], whole[:-1], whole + END, whole + bytes(50), whole + whole[:999]):
-        assert np.array_equal(decode_grey(content), decode_grey(whole))
+        assert np.array_equal(decode_pixels(content), decode_pixels(whole))
 
 
 def test_progressive_jpeg_without_its_last_scans(jpegs):
@@ -168,7 +168,7 @@ def test_progressive_jpeg_without_its_last_scans(jpegs):
     tables = whole.rfind(b"\xff\xc4", 0, scans[-1])
     cut = tables if tables > scans[-2] else scans[-1]
     with pytest.raises(ImageError, match="scans are missing"):
-        decode_grey(whole[:cut] + END)
+        decode_pixels(whole[:cut] + END)
 
 
 def test_lost_restart_interval(jpegs):
@@ -176,23 +176,23 @@ def test_lost_restart_interval(jpegs):
     one, two = whole.find(b"\xff\xd2"), whole.find(b"\xff\xd3")
     assert 0 < one < two
     with pytest.raises(ImageError, match="instead of RST2|premature end"):
-        decode_grey(whole[:one] + whole[two:])
+        decode_pixels(whole[:one] + whole[two:])
 
 
 def test_damaged_jpeg_inside_of_a_tiff_file(picture):
     large = Image.fromarray(np.tile(picture, (5, 5)))
     content = file(large, "TIFF", compression="jpeg")
-    assert decode_grey(content).shape == (300, 240)
+    assert decode_pixels(content).shape == (300, 240)
     place = content.find(b"\xff\xda") + 500
     with pytest.raises(ImageError, match="corrupt JPEG data"):
-        decode_grey(content[:place] + END + content[place + 2 :])
+        decode_pixels(content[:place] + END + content[place + 2 :])
 
 
 def test_jpeg_of_12_bits_is_named(jpegs):
     content = bytearray(jpegs["baseline"])
     content[content.find(b"\xff\xc0") + 4] = 12
     with pytest.raises(ImageError, match="a JPEG file of 12 bits: save it as PNG or TIFF"):
-        decode_grey(bytes(content))
+        decode_pixels(bytes(content))
 
 
 def test_what_does_not_bear_on_a_jpeg_picture_is_not_damage(jpegs):
@@ -201,7 +201,7 @@ def test_what_does_not_bear_on_a_jpeg_picture_is_not_damage(jpegs):
     profile = b"\xff\xe2\x00\x10ICC_PROFILE\0\1\7"  # the first of seven parts
     thumbnail = b"\xff\xe1\x01\x02Exif\0\0\xff\xd8\xff\xda\x00\xff\xd9" + bytes(243)
     content = whole[:2] + odd + profile + thumbnail + b"\xff\xff" + whole[2:]
-    assert np.array_equal(decode_grey(content), decode_grey(whole))
+    assert np.array_equal(decode_pixels(content), decode_pixels(whole))
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning:PIL.TiffImagePlugin")
@@ -234,7 +234,7 @@ def test_damage_behind_rubbish_in_the_head(jpegs):
     # An application segment that says to be shorter than it is.
     short = whole[:2] + b"\xff\xe1\0\x08" + bytes(90) + whole[2:]
     with pytest.raises(ImageError, match="90|84 extraneous bytes|premature end"):
-        decode_grey(short[: len(short) // 2] + END)
+        decode_pixels(short[: len(short) // 2] + END)
 
 
 def test_jpegs_are_looked_at_in_several_threads(jpegs):
@@ -242,7 +242,7 @@ def test_jpegs_are_looked_at_in_several_threads(jpegs):
 
     def sound(content: bytes) -> bool:
         try:
-            decode_grey(content)
+            decode_pixels(content)
         except ImageError:
             return False
         return True
@@ -348,18 +348,18 @@ def png16(array: np.ndarray, significant: int | None = None) -> bytes:
 @pytest.mark.parametrize("bits", [9, 10, 12, 14, 15, 16])
 def test_16_bit_values_in_the_range_that_is_given(bits):
     values = np.array([[0, 1, 2 ** (bits - 1), 2**bits - 1]] * 4, np.uint16)
-    grey = decode_grey(png16(values), bits)
+    grey = decode_pixels(png16(values), bits)
     assert grey[0].tolist() == [0, round(255 / (2**bits - 1)), 128, 255]
     if bits < 16:
         with pytest.raises(ImageError, match=f"values up to {2**bits} do not fit in {bits} bits"):
-            decode_grey(png16(values + 1), bits)
+            decode_pixels(png16(values + 1), bits)
 
 
 def test_all_depths_read_back_an_8_bit_picture(picture):
     for bits in (8, 10, 12, 14, 16):
         deep = np.round(picture / 255 * (2**bits - 1)).astype(np.uint16)
         for content in (png16(deep), tiff((deep, {})), tiff((deep, {}), order=">")):
-            assert np.array_equal(decode_grey(content, bits), picture), bits
+            assert np.array_equal(decode_pixels(content, bits), picture), bits
 
 
 def test_depth_that_a_file_states(picture):
@@ -370,10 +370,10 @@ def test_depth_that_a_file_states(picture):
     # The largest value of this one image is no depth, nor is that of the type.
     assert decode(tiff((dim, {281: int(dim.max())}))).bits is None
     assert decode(tiff((dim, {281: 65535}))).bits is None
-    alone = decode_grey(png16(dim, 12))
-    assert np.array_equal(alone, decode_grey(png16(dim), 12))
+    alone = decode_pixels(png16(dim, 12))
+    assert np.array_equal(alone, decode_pixels(png16(dim), 12))
     # As the standard has it, 12 bits are stretched to 16.
-    assert np.array_equal(decode_grey(png16(picture.astype(np.uint16) * 257, 12)), picture)
+    assert np.array_equal(decode_pixels(png16(picture.astype(np.uint16) * 257, 12)), picture)
 
 
 @pytest.mark.parametrize("bits", [1, 8, 10, 12, 14, 16])
@@ -382,8 +382,8 @@ def test_tiff_whose_zero_is_white_is_turned_once(picture, bits, order):
     most = 2**bits - 1
     values = np.round(picture / 255 * most).astype(np.uint8 if bits <= 8 else np.uint16)
     true = np.round(values / most * 255)
-    black = decode_grey(tiff((values, {258: bits}), order=order))
-    white = decode_grey(tiff((most - values, {258: bits, 262: 0}), order=order))
+    black = decode_pixels(tiff((values, {258: bits}), order=order))
+    white = decode_pixels(tiff((most - values, {258: bits, 262: 0}), order=order))
     # Packed values are stretched by a shift: 4095 becomes 65520 of 65535.
     assert np.abs(black - true).max() <= (1 if bits in (10, 12, 14) else 0)
     assert np.abs(white - true).max() <= (1 if bits in (10, 12, 14) else 0)
@@ -392,7 +392,7 @@ def test_tiff_whose_zero_is_white_is_turned_once(picture, bits, order):
 def test_12_bits_in_a_16_bit_tiff_whose_zero_is_white(picture):
     values = picture.astype(np.uint16) * 16
     content = tiff((4095 - values, {262: 0}))
-    assert np.abs(decode_grey(content, 12).astype(int) - picture).max() <= 1
+    assert np.abs(decode_pixels(content, 12).astype(int) - picture).max() <= 1
 
 
 @pytest.mark.parametrize("compression", ["tiff_lzw", "tiff_adobe_deflate", "packbits"])
@@ -403,8 +403,8 @@ def test_compressed_tiff_whose_zero_is_white(picture, compression):
         white = bytearray(black)
         place = white.find(struct.pack("<HHI", 262, 3, 1))
         white[place + 8] = 0  # the same values, now with white as zero
-        assert np.array_equal(decode_grey(black), picture)
-        assert np.array_equal(decode_grey(bytes(white)), 255 - picture)
+        assert np.array_equal(decode_pixels(black), picture)
+        assert np.array_equal(decode_pixels(bytes(white)), 255 - picture)
 
 
 def test_tiff_that_states_12_bits_and_stores_16(picture):
@@ -414,7 +414,7 @@ def test_tiff_that_states_12_bits_and_stores_16(picture):
         struct.pack("<HHII", 258, 4, 1, 16), struct.pack("<HHII", 258, 4, 1, 12)
     )
     with pytest.raises(ImageError, match="12 bits a pixel with 5760 bytes of pixels, not 4320"):
-        decode_grey(wrong)
+        decode_pixels(wrong)
 
 
 def test_several_pages_or_frames_are_refused(picture):
@@ -424,9 +424,9 @@ def test_several_pages_or_frames_are_refused(picture):
             blank, kind, save_all=True, append_images=[page, Image.fromarray(255 - picture)]
         )
         with pytest.raises(ImageError, match=r"^3 (pages|frames) in one file"):
-            decode_grey(three)
+            decode_pixels(three)
         one = file(page, kind, save_all=True, append_images=[])
-        assert np.abs(decode_grey(one).astype(int) - picture).mean() < 3
+        assert np.abs(decode_pixels(one).astype(int) - picture).mean() < 3
 
 
 def test_reduced_copies_beside_the_full_image_of_a_tiff_file(picture):
@@ -437,7 +437,7 @@ def test_reduced_copies_beside_the_full_image_of_a_tiff_file(picture):
         [(smaller, {254: 1}), full],
         [(small, {254: 0, 255: 2}), full],
     ):
-        assert np.array_equal(decode_grey(tiff(*pages)), picture)
+        assert np.array_equal(decode_pixels(tiff(*pages)), picture)
     for pages, reason in (
         ([full, (small, {})], "2 pages"),  # not marked as a copy
         ([(small, {}), full], "2 pages"),
@@ -446,7 +446,7 @@ def test_reduced_copies_beside_the_full_image_of_a_tiff_file(picture):
         ([(small, {254: 1})], "marked as a reduced copy"),
     ):
         with pytest.raises(ImageError, match=reason):
-            decode_grey(tiff(*pages))
+            decode_pixels(tiff(*pages))
 
 
 def test_size_is_read_before_the_pixels_are():
@@ -460,9 +460,9 @@ def test_size_is_read_before_the_pixels_are():
             # The checksum of the header has to be right for it to be believed.
             content = claimed(width, height)
             header = content[12:29]
-            decode_grey(content[:29] + struct.pack(">I", zlib.crc32(header)) + content[33:])
+            decode_pixels(content[:29] + struct.pack(">I", zlib.crc32(header)) + content[33:])
     with pytest.raises(ImageError, match="at most 200 megapixels"):
-        decode_grey(tiff((np.zeros((2, 2), np.uint8), {256: 40000, 257: 40000})))
+        decode_pixels(tiff((np.zeros((2, 2), np.uint8), {256: 40000, 257: 40000})))
 
 
 @pytest.mark.parametrize("ending", sorted(DECODABLE_ENDINGS))
@@ -495,7 +495,7 @@ def test_8_bit_files_are_as_the_decoder_has_them(tmp_path, where):
             continue
         checked += 1
         (tmp_path / "a").write_bytes(content)
-        own = decode_grey(content, 8) if where == "memory" else read_grey(tmp_path / "a")
+        own = decode_pixels(content, 8) if where == "memory" else read_grey(tmp_path / "a")
         assert np.array_equal(own, plain)
     assert checked >= 9
 

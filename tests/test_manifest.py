@@ -583,7 +583,8 @@ def listed_and_divided(root: Path, classes: list[str]) -> None:
         {"name": name, "role": role, "layout": "folders", "url": name}
         for name, role in ROLES.items()
     ]
-    run(root, "manifest", {"sources": list(ROLES)}, CHECKED, sources=sources, classes=classes)
+    how = {"sources": sources, "classes": classes, "rgb": False}
+    run(root, "manifest", {"sources": list(ROLES)}, CHECKED, **how)
     splits = {
         "test": 0.25,
         "ratios": {"train": 0.5, "val": 0.25, "ensemble": 0.25},

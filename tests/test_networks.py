@@ -241,6 +241,26 @@ def test_weights_that_cannot_be_had_are_an_error(tmp_path):
     missing.write_text("<html>Not found</html>")
     with pytest.raises(UserError, match="missing.h5' is no weights file of efficientnetb0"):
         backbones.unet("efficientnetb0", SIZE, missing, FILTERS)
+    with pytest.raises(UserError, match="^classification.encoder_weights: .* is no weights file"):
+        backbones.encoder("efficientnetb0", SIZE, missing)
+
+
+def test_encoder_normalises_by_imagenet_and_is_one_flat_network(tmp_path):
+    encoder = backbones.encoder("efficientnetb0", 40)
+    found = classifier.build_classifier(encoder, "efficientnetb0", 3, 40, seed=2)
+    normalise = keras.Model(found.input, found.get_layer("imagenet_normalisation").output)
+    mean, deviation = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
+    pixels = np.zeros((1, 40, 40, 3), np.float32)
+    pixels[0, 0, 0], pixels[0, 0, 1], pixels[0, 0, 2] = mean, mean + deviation, 0
+    seen = normalise(pixels).numpy()[0, 0, :3]
+    np.testing.assert_allclose(seen, [[0] * 3, [1] * 3, -mean / deviation], atol=1e-5)
+    # The layer has no weights, and those of the backbone are on the outer level.
+    assert not found.get_layer("imagenet_normalisation").weights
+    norms = [layer for layer in found.layers if isinstance(layer, keras.layers.BatchNormalization)]
+    assert len(norms) > 30
+    prediction.save_model(found, tmp_path / "a.keras")
+    again = prediction.load_model(tmp_path / "a.keras")
+    np.testing.assert_allclose(again(pixels), found(pixels), atol=1e-6)
 
 
 @pytest.mark.parametrize("ending", [".weights.h5", ".h5"])
@@ -254,14 +274,17 @@ def test_weights_file_is_taken_in_both_formats(segmenter, tmp_path, ending):
             legacy_h5_format.save_weights_to_hdf5_group(file, encoder)
     else:
         encoder.save_weights(path)
-    again = backbones.unet("efficientnetb0", SIZE, str(path), FILTERS)
-    for layer in encoder.layers:
-        for mine, theirs in zip(
-            again.get_layer(layer.name).get_weights() if layer.weights else [],
-            layer.get_weights(),
-            strict=True,
-        ):
-            np.testing.assert_array_equal(mine, theirs)
+    for again in (
+        backbones.unet("efficientnetb0", SIZE, str(path), FILTERS),
+        backbones.encoder("efficientnetb0", 48, str(path)),
+    ):
+        for layer in encoder.layers:
+            for mine, theirs in zip(
+                again.get_layer(layer.name).get_weights() if layer.weights else [],
+                layer.get_weights(),
+                strict=True,
+            ):
+                np.testing.assert_array_equal(mine, theirs)
 
 
 @pytest.fixture

@@ -46,7 +46,10 @@ def warp(images: tf.Tensor, matrices: tf.Tensor) -> tf.Tensor:
 
 
 def jitter(images: tf.Tensor, options: Mapping[str, Any], seed: tf.Tensor) -> tf.Tensor:
-    """Contrast about 0.5, brightness and gamma of [0, 1] images, each uniform in +-its option."""
+    """Contrast about 0.5, brightness and gamma of [0, 1] images, each uniform in +-its option.
+
+    All channels of an image change alike: its hue may tell the class, and is not drawn at random.
+    """
     values = _uniform((tf.shape(images)[0], 3, 1, 1, 1), seed, 1)
     images = (images - 0.5) * (1 + values[:, 0] * options["contrast"]) + 0.5
     images = tf.clip_by_value(images + values[:, 1] * options["brightness"], 0.0, 1.0)
@@ -54,7 +57,7 @@ def jitter(images: tf.Tensor, options: Mapping[str, Any], seed: tf.Tensor) -> tf
 
 
 def augment_images(images: tf.Tensor, options: Mapping[str, Any], seed: tf.Tensor) -> tf.Tensor:
-    """Random geometry and grey values of (B, S, S, 1) images in [0, 1]."""
+    """Random geometry and exposure of (B, S, S, C) images in [0, 1], the same for all channels."""
     matrices = affine_matrices(tf.shape(images)[0], images.shape[1], options, seed)
     return jitter(warp(images, matrices), options, seed)
 

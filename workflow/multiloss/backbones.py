@@ -8,17 +8,21 @@ The published study used segmentation-models: another decoder would have other l
 import contextlib
 import io
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from multiloss.errors import UserError
 
 if TYPE_CHECKING:
     from multiloss.backend import keras
+
+
+# Mean and standard deviation of the channels of ImageNet in [0, 1], by which its networks see.
+IMAGENET_MEAN, IMAGENET_DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 @dataclass(frozen=True)
@@ -55,6 +59,12 @@ class Family:
         """The U-Net on (S, S, 3) images with one sigmoid output channel, decoder untrained."""
         raise NotImplementedError
 
+    @staticmethod
+    def encoder(name: str, image_size: int, weights: str | None) -> "keras.Model":
+        """The encoder without its head on (S, S, 3) images, one flat functional model, with the
+        layers that bring values to what published weights expect."""
+        raise NotImplementedError
+
 
 class EfficientNet(Family):
     """EfficientNet, as segmentation-models builds it."""
@@ -84,6 +94,36 @@ class EfficientNet(Family):
             encoder_weights=weights,
             decoder_filters=decoder_filters,
         )
+
+    @staticmethod
+    def encoder(name: str, image_size: int, weights: str | None) -> "keras.Model":
+        from multiloss.backend import keras
+
+        factory = _segmentation_models().backbones.backbones_factory.Backbones
+        plain = factory.get_backbone(
+            name,
+            input_shape=(image_size, image_size, 3),
+            weights=weights,
+            include_top=False,
+            backend=keras.backend,
+            layers=keras.layers,
+            models=keras.models,
+            utils=keras.utils,
+        )
+        normalise = keras.layers.Normalization(
+            mean=IMAGENET_MEAN,
+            variance=[deviation**2 for deviation in IMAGENET_DEVIATION],
+            name="imagenet_normalisation",
+        )
+
+        # Put in only now: files of weights go by the layers that the backbone itself has.
+        def call(layer: Any, image: Any, *others: Any, **options: Any) -> Any:
+            first = layer.name == plain.layers[1].name
+            return layer(normalise(image) if first else image, *others, **options)
+
+        found = keras.models.clone_model(plain, call_function=call)
+        found.set_weights(plain.get_weights())
+        return found
 
 
 FAMILIES: tuple[type[Family], ...] = (EfficientNet,)
@@ -131,21 +171,38 @@ def unet(
     under any policy: in half precision a certain pixel would be exactly 0 or 1, where the losses
     have no slope.
     """
-    remedy = "set segmentation.encoder_weights to 'none' or to the path of a weights file"
-    if weights is not None and not Path(weights).is_file():
-        raise UserError(f"segmentation.encoder_weights: no file '{weights}'; {remedy}")
-    start = None if weights is None else str(weights)
-    try:
+    with _checked("segmentation", backbone, weights):
+        start = None if weights is None else str(weights)
         model = get(backbone).family.unet(backbone, image_size, start, decoder_filters)
+    model.layers[-1].dtype_policy = "float32"
+    return model
+
+
+def encoder(backbone: str, image_size: int, weights: str | Path | None = None) -> "keras.Model":
+    """The backbone without its head on (S, S, 3) images in [0, 1], one flat functional model.
+
+    `weights` is a file, or None for a random start; raises UserError as `unet` does.
+    """
+    with _checked("classification", backbone, weights):
+        start = None if weights is None else str(weights)
+        return get(backbone).family.encoder(backbone, image_size, start)
+
+
+@contextlib.contextmanager
+def _checked(section: str, backbone: str, weights: str | Path | None) -> Iterator[None]:
+    """Building a network from a file of weights that may be missing or of another network."""
+    key = f"{section}.encoder_weights"
+    remedy = f"set {key} to 'none' or to the path of a weights file"
+    if weights is not None and not Path(weights).is_file():
+        raise UserError(f"{key}: no file '{weights}'; {remedy}")
+    try:
+        yield
     except Exception as error:
         if weights is None:
             raise
         raise UserError(
-            f"segmentation.encoder_weights: '{weights}' is no weights file of {backbone} "
-            f"({_first_line(error)}); {remedy}"
+            f"{key}: '{weights}' is no weights file of {backbone} ({_first_line(error)}); {remedy}"
         ) from error
-    model.layers[-1].dtype_policy = "float32"
-    return model
 
 
 def _first_line(error: Exception) -> str:

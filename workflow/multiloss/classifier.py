@@ -1,4 +1,4 @@
-"""The classifier: the segmenter's encoder with a small head, all layers trained."""
+"""The classifier: an encoder with a small head, all layers trained."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -11,7 +11,7 @@ from multiloss.augmentation import augment_images
 from multiloss.backend import keras, tf
 from multiloss.losses import classification_loss
 from multiloss.mcc import mcc, mcc_or_chance
-from multiloss.prediction import predictor
+from multiloss.prediction import network_channels, predictor, scaled
 from multiloss.training import TrainingSet
 
 # The deepest convolutional layer, where Grad-CAM looks and where model-level ensembles cut.
@@ -19,20 +19,21 @@ DEEPEST_CONVOLUTION = "dcl"
 
 
 def build_classifier(
-    segmenter: keras.Model, backbone: str, classes: int, image_size: int, seed: int
+    source: keras.Model, backbone: str, classes: int, image_size: int, seed: int
 ) -> keras.Model:
-    """Encoder of `segmenter`, cut at its backbone's `cut_layer` -> zero padding -> 3x3 convolution
+    """Encoder of `source`, cut at its backbone's `cut_layer` -> zero padding -> 3x3 convolution
     (512, ReLU) -> global average pooling -> dense softmax over `classes`.
 
-    The encoder's weights are the trained segmenter's; the head starts from `seed`. One flat
-    functional model on (image_size, image_size, 3) inputs, as Grad-CAM needs it. All of it
-    computes under the precision in force, whichever the segmenter was trained in.
+    `source`: a trained segmenter, or an encoder of `backbones.encoder`. The encoder's weights are
+    those of `source`; the head starts from `seed`. One flat functional model on (image_size,
+    image_size, 3) inputs, as Grad-CAM needs it. All of it computes under the precision in force,
+    whichever `source` was trained in.
     """
-    cut = segmenter.get_layer(backbones.get(backbone).cut_layer)
-    encoder = keras.Model(segmenter.input, cut.output)
+    cut = source.get_layer(backbones.get(backbone).cut_layer)
+    encoder = keras.Model(source.input, cut.output)
     precision = keras.mixed_precision.dtype_policy().name
     alike = all(layer.dtype_policy.name == precision for layer in encoder.layers[1:])
-    if segmenter.input_shape[1] != image_size or not alike:
+    if source.input_shape[1] != image_size or not alike:
         encoder = _rebuilt(encoder, image_size, precision)
     keras.utils.set_random_seed(seed)
     x = keras.layers.ZeroPadding2D(1, name="dcl_padding")(encoder.output)
@@ -97,10 +98,10 @@ def training_set(
     weights: np.ndarray,
     augmentation: Mapping[str, Any],
 ) -> TrainingSet:
-    """Crops, one-hot labels and per-image weights of the rows to learn from.
+    """Images, one-hot labels and per-image weights of the rows to learn from.
 
-    `images` is the stored uint8 (N, S, S) array; `labels` (N,) class indices, of which those
-    of `rows` alone are read; `weights` (K,) per class.
+    `images` is the stored uint8 (N, S, S) or (N, S, S, 3) array; `labels` (N,) class indices, of
+    which those of `rows` alone are read; `weights` (K,) per class.
     """
     one_hot = np.eye(len(weights), dtype=np.float32)
 
@@ -108,8 +109,8 @@ def training_set(
         return np.asarray(images[batch]), one_hot[labels[batch]], weights[labels[batch]]
 
     def prepare(raw: tuple[tf.Tensor, ...], seed: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        grey = tf.cast(raw[0], tf.float32)[..., None] / 255.0
-        return tf.repeat(augment_images(grey, augmentation, seed), 3, axis=-1), raw[1]
+        augmented = augment_images(scaled(raw[0]), augmentation, seed)
+        return network_channels(augmented), raw[1]
 
     return TrainingSet(rows, gather, prepare)
 

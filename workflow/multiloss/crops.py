@@ -39,11 +39,11 @@ def bounding_box(mask: np.ndarray, margin: float = 0.05) -> Box:
 
 
 def crop(image: np.ndarray, box: Box, size: int) -> np.ndarray:
-    """The box of a uint8 (H, W) image stretched to (size, size).
+    """The box of a uint8 (H, W) or (H, W, 3) image stretched to (size, size), channels kept.
 
     Averages over pixels when shrinking and interpolates linearly when growing.
     """
     inside = image[box.ymin : box.ymin + box.height, box.xmin : box.xmin + box.width]
-    shrinks = size < min(inside.shape)
+    shrinks = size < min(inside.shape[:2])
     interpolation = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
     return cv2.resize(inside, (size, size), interpolation=interpolation)

@@ -1,8 +1,9 @@
-"""Where the weights come from that a segmenter's encoder starts with.
+"""Where the weights come from that an encoder starts with.
 
-The config names `none` (a random start), `imagenet`, an http(s) address or a file. What is not on
-this machine is fetched by a job of its own, once for all segmenters: jobs that fetched it
-themselves would write over each other's file, and often run where there is no network.
+The config names `none` (a random start), `imagenet`, an http(s) address or a file, for classifiers
+also `segmenter`. What is not on this machine is fetched by a job of its own, once for all networks:
+jobs that fetched it themselves would write over each other's file, and often run where there is no
+network.
 """
 
 from pathlib import Path
@@ -20,7 +21,7 @@ def address(backbone: str, setting: str) -> tuple[str, str | None] | None:
 
 def local_weights(setting: str) -> Path | None:
     """The weights file on this machine, as `url` of a source means it; None for all else."""
-    if setting in ("none", "imagenet") or is_remote(setting):
+    if setting in ("none", "imagenet", "segmenter") or is_remote(setting):
         return None
     return local_path(setting)
 

@@ -269,9 +269,9 @@ def faithfulness(
 ) -> Faithfulness:
     """Deletion and insertion curves of maps: does what is hot carry the decision?
 
-    `probabilities` takes at most `batch_size` uint8 (B, S, S) images to (B, K); `images` uint8
-    (n, S, S), `maps` (n, h, w) in [0, 1], `class_index` (n,). Pixels of equal heat go in
-    random order.
+    `probabilities` takes at most `batch_size` uint8 images to (B, K); `images` uint8 (n, S, S) or
+    (n, S, S, 3), whose pixels go or come with all their channels; `maps` (n, h, w) in [0, 1],
+    `class_index` (n,). Pixels of equal heat go in random order.
     Petsiuk V, Das A, Saenko K (2018), RISE, BMVC, arXiv:1806.07421 (there the deleted pixels
     are black; here they are blurred in both curves).
     """
@@ -280,9 +280,13 @@ def faithfulness(
     items = zip(images, maps, class_index, strict=True)
     for row, (image, heat, chosen) in enumerate(progress(items, len(images), "Faithfulness")):
         noise = rng.random(heat.shape, dtype=np.float32)
-        by_heat, by_chance = (_ranks(upsample(m, image.shape), rng) for m in (heat, noise))
+        shape = image.shape[:2]
+        ranks = (_ranks(upsample(m, shape), rng) for m in (heat, noise))
+        # One rank for all channels of a pixel.
+        by_heat, by_chance = (rank[..., None] if image.ndim == 3 else rank for rank in ranks)
         blurred = cv2.GaussianBlur(image, (0, 0), BLUR * image.shape[0])
-        counts = np.round(np.linspace(0, 1, steps + 1) * image.size).astype(int)[:, None, None]
+        counts = np.round(np.linspace(0, 1, steps + 1) * shape[0] * shape[1]).astype(int)
+        counts = counts.reshape(-1, *[1] * image.ndim)
         variants = np.concatenate(
             [
                 np.where(by_heat < counts, blurred, image),

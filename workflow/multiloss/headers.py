@@ -24,8 +24,9 @@ _PACKED_DEPTHS = {10, 12, 14}
 _UNCOMPRESSED, _JPEG_IN_TIFF = 1, {6, 7}
 # The tags of a TIFF file that matter here.
 _SUBFILE, _OLD_SUBFILE, _WIDTH, _HEIGHT, _DEPTH, _COMPRESSION = 254, 255, 256, 257, 258, 259
-_PHOTOMETRIC, _CHANNELS, _STRIP_BYTES, _MOST = 262, 277, 279, 281
-_WHITE_IS_ZERO = 0
+_PHOTOMETRIC, _CHANNELS, _STRIP_BYTES, _MOST, _FURTHER = 262, 277, 279, 281, 338
+_WHITE_IS_ZERO, _RGB, _LAB = 0, 2, {8, 9, 10}
+_ALPHA_APART = 2
 
 
 @dataclass(frozen=True)
@@ -34,13 +35,15 @@ class Header:
 
     `page` is the one to decode; `white_is_zero` tells of a TIFF file whose value 0 is white;
     `bits` is the depth that the file states for values stored in 16 bits, None where it states
-    none; `jpeg` tells that libjpeg decodes it, alone or inside of a TIFF file.
+    none; `jpeg` tells that libjpeg decodes it, alone or inside of a TIFF file; `colour_fault` says
+    why its colours, if these are asked for, would not be decoded as they are.
     """
 
     page: int = 0
     white_is_zero: bool = False
     bits: int | None = None
     jpeg: bool = False
+    colour_fault: str = ""
 
 
 def read(content: bytes) -> Header:
@@ -55,6 +58,7 @@ def read(content: bytes) -> Header:
     try:
         with Image.open(io.BytesIO(content)) as image:
             kind, size, frames = image.format, image.size, getattr(image, "n_frames", 1)
+            transparent = kind == "GIF" and "transparency" in image.info
     except Exception:  # whatever a broken file brings about: the decoder has the last word
         return Header(jpeg=content.startswith(_JPEG))
     _refuse_large(*size)
@@ -62,7 +66,8 @@ def read(content: bytes) -> Header:
     if frames > 1 and kind != "MPO":
         raise ImageError(f"{frames} frames in one file: save the one that is meant by itself")
     bits = {"PNG": _png_bits, "JPEG2000": _jpeg2000_bits}.get(kind or "", lambda content: None)
-    return Header(bits=bits(content), jpeg=kind in ("JPEG", "MPO"))
+    fault = "a GIF file with a transparent colour: save it as PNG" if transparent else ""
+    return Header(bits=bits(content), jpeg=kind in ("JPEG", "MPO"), colour_fault=fault)
 
 
 def _refuse_large(width: int, height: int) -> None:
@@ -123,7 +128,19 @@ def _tiff(content: bytes) -> Header:
         white_is_zero=_first(page, _PHOTOMETRIC, 1) == _WHITE_IS_ZERO,
         bits=most.bit_length() if states else None,
         jpeg=_first(page, _COMPRESSION, 1) in _JPEG_IN_TIFF,
+        colour_fault=_tiff_colour_fault(page),
     )
+
+
+def _tiff_colour_fault(page: TiffImagePlugin.ImageFileDirectory_v2) -> str:
+    kind = _first(page, _PHOTOMETRIC, 1)
+    if kind in _LAB:
+        return "a TIFF file of L*a*b* colours: save it as RGB"
+    # The decoder multiplies the colours by alpha.
+    alpha = _first(page, _FURTHER, 0) == _ALPHA_APART and _first(page, _DEPTH, 1) == 8
+    if kind == _RGB and alpha:
+        return "a TIFF file of RGB with transparency: save it without, or as PNG"
+    return ""
 
 
 def _refuse_unpacked(page: TiffImagePlugin.ImageFileDirectory_v2, depth: int) -> None:

@@ -1,4 +1,4 @@
-"""Reading radiographs and masks of any common kind as 8-bit grey, and writing PNG files."""
+"""Reading images and masks of any common kind as 8-bit grey or RGB, and writing PNG files."""
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator
@@ -20,6 +20,7 @@ DECODABLE_ENDINGS = frozenset(
 )
 # The pixel grid as stored: a mask drawn on it must not be turned away by an EXIF tag.
 _GREY = cv2.IMREAD_ANYDEPTH | cv2.IMREAD_IGNORE_ORIENTATION
+_COLOUR = cv2.IMREAD_COLOR | _GREY
 
 # Values of a mask this near to its smallest or largest one (in shares of their distance) are
 # those two: lossy compression and soft borders make them.
@@ -33,7 +34,9 @@ _VALUES_NAMED = 6
 
 @dataclass(frozen=True)
 class Stored:
-    """An image as its file holds it: uint8 or uint16 (H, W) `values`, and how to read them.
+    """An image as its file holds it, and how to read its `values`.
+
+    These are uint8 or uint16, (H, W) grey or (H, W, 3) RGB.
 
     `bits` is the depth that the file states for 16-bit values, if any; with `negative`, 0 is
     white (8-bit values are turned already, when they are decoded).
@@ -43,8 +46,8 @@ class Stored:
     bits: int | None = None
     negative: bool = False
 
-    def grey(self, bits: int | None = None) -> np.ndarray:
-        """As uint8 (H, W), 0 is black; 16-bit values read with `bits` bits, see `decode_grey`.
+    def pixels(self, bits: int | None = None) -> np.ndarray:
+        """As uint8 of the same shape, 0 is black; 16-bit values read with `bits` bits.
 
         Raises `ImageError` if a value needs more bits.
         """
@@ -53,16 +56,27 @@ class Stored:
         if bits is None:
             reach = bit_depth.Reach(int(self.values.max()), self.bits)
             (bits,) = bit_depth.agree([reach])
-        grey = bit_depth.to_8_bits(self.values, bits)
-        return 255 - grey if self.negative else grey
+        pixels = bit_depth.to_8_bits(self.values, bits)
+        return 255 - pixels if self.negative else pixels
 
 
-def decode(content: bytes, verified: bool = False) -> Stored:
-    """The bytes of an image file as stored grey values.
+def luminance(pixels: np.ndarray) -> np.ndarray:
+    """uint8 (H, W) or RGB (H, W, 3) as grey (H, W): 0.299 R + 0.587 G + 0.114 B, rounded."""
+    return pixels if pixels.ndim == 2 else cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY)
 
-    Colour (RGB, palette, CMYK) becomes luminance, an alpha channel and the EXIF orientation are
-    ignored, a TIFF file whose zero is white is turned. `verified` leaves out the second look for
-    damage at a JPEG file that has had it.
+
+def is_grey(values: np.ndarray) -> bool:
+    """Whether an image (H, W) or (H, W, 3) has no colour: one channel, or three equal ones."""
+    return values.ndim == 2 or bool((values == values[..., :1]).all())
+
+
+def decode(content: bytes, verified: bool = False, rgb: bool = False) -> Stored:
+    """The bytes of an image file as stored values: grey, or with `rgb` colour.
+
+    Colour (RGB, palette, CMYK) becomes luminance where grey is asked for; a grey file becomes three
+    equal channels where colour is. An alpha channel and the EXIF orientation are ignored, a TIFF
+    file whose zero is white is turned. `verified` leaves out the second look for damage at a JPEG
+    file that has had it.
 
     Raises `ImageError` if the content is empty, no image, incomplete or damaged, too large, of
     several pages, or not of 8 or 16 bits without sign.
@@ -70,6 +84,8 @@ def decode(content: bytes, verified: bool = False) -> Stored:
     if not content:
         raise ImageError("the file is empty")
     header = headers.read(content)
+    if rgb and header.colour_fault:
+        raise ImageError(header.colour_fault)
     if header.jpeg:
         alone = content.startswith(jpeg.START)
         if not verified:
@@ -79,10 +95,11 @@ def decode(content: bytes, verified: bool = False) -> Stored:
     buffer = np.frombuffer(content, np.uint8)
     try:
         if header.page:
-            pages = cv2.imdecodemulti(buffer, _GREY, range=(header.page, header.page + 1))[1]
+            one = (header.page, header.page + 1)
+            pages = cv2.imdecodemulti(buffer, _COLOUR if rgb else _GREY, range=one)[1]
             values = pages[0] if pages else None
         else:
-            values = cv2.imdecode(buffer, _GREY)
+            values = cv2.imdecode(buffer, _COLOUR if rgb else _GREY)
     except cv2.error as error:
         raise ImageError(
             f"cannot be decoded ({error.err}): save it as PNG, of at most "
@@ -90,15 +107,19 @@ def decode(content: bytes, verified: bool = False) -> Stored:
         ) from None
     if values is None:
         raise ImageError("unreadable, truncated or not an image")
-    if values.ndim != 2 or values.size == 0:
+    if values.ndim != 2 + rgb or values.size == 0:
         raise ImageError(f"no picture elements (shape {values.shape})")
     if values.dtype not in (np.uint8, np.uint16):
         raise ImageError(f"pixels of type {values.dtype}; 8 or 16 bits are needed")
+    if rgb:
+        values = cv2.cvtColor(values, cv2.COLOR_BGR2RGB)
     return Stored(values, header.bits, header.white_is_zero)
 
 
-def decode_grey(content: bytes, bits: int | None = None, verified: bool = False) -> np.ndarray:
-    """The bytes of an image file as grey values: uint8 (H, W), see `decode`.
+def decode_pixels(
+    content: bytes, bits: int | None = None, verified: bool = False, rgb: bool = False
+) -> np.ndarray:
+    """The bytes of an image file as uint8 grey (H, W), with `rgb` (H, W, 3), see `decode`.
 
     16-bit values v become round(v * 255 / (2^bits - 1)), with the `bits` that all 16-bit images
     of a source share (column `bits` of the manifest). None reads the file as if it were alone:
@@ -106,7 +127,7 @@ def decode_grey(content: bytes, bits: int | None = None, verified: bool = False)
 
     Raises `ImageError` as `decode` does, and if a value does not fit in `bits`.
     """
-    return decode(content, verified).grey(bits)
+    return decode(content, verified, rgb).pixels(bits)
 
 
 def read_bytes(path: str | Path) -> bytes:
@@ -117,18 +138,23 @@ def read_bytes(path: str | Path) -> bytes:
         raise ImageError(f"cannot be opened ({error.strerror})") from None
 
 
+def read_pixels(path: str | Path, bits: int | None = None, rgb: bool = False) -> np.ndarray:
+    """An image file as uint8 grey (H, W), with `rgb` (H, W, 3). See `decode_pixels`."""
+    return decode_pixels(read_bytes(path), bits, rgb=rgb)
+
+
 def read_grey(path: str | Path, bits: int | None = None) -> np.ndarray:
-    """An image file as grey values: uint8 (H, W). See `decode_grey`."""
-    return decode_grey(read_bytes(path), bits)
+    """An image file as grey values: uint8 (H, W). See `decode_pixels`."""
+    return read_pixels(path, bits)
 
 
-def read_unchanged(path: str | Path, sha256: str, bits: int | str) -> np.ndarray:
-    """`read_grey` of a listed file; raises `UserError` unless it has the listed digest."""
+def read_unchanged(path: str | Path, sha256: str, bits: int | str, rgb: bool = False) -> np.ndarray:
+    """`read_pixels` of a listed file; raises `UserError` unless it has the listed digest."""
     try:
         content = read_bytes(path)
         if hashlib.sha256(content).hexdigest() != sha256:
             raise ImageError("has changed since it was checked")
-        return decode_grey(content, int(bits), verified=True)
+        return decode_pixels(content, int(bits), verified=True, rgb=rgb)
     except ImageError as error:
         raise UserError(
             f"{path}: {error}: put the file back, or take the images as they are now with "
@@ -274,7 +300,7 @@ def _fit(mask: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
 
 
 def resize(image: np.ndarray, size: int | tuple[int, int]) -> np.ndarray:
-    """Stretch to `size` pixels square, or to (height, width); same dtype.
+    """Stretch (H, W) or (H, W, C) to `size` pixels square, or to (height, width); same dtype.
 
     Averages over areas where both sides shrink, interpolates linearly otherwise.
     """

@@ -33,11 +33,13 @@ def near_pairs(
             yield start + int(row), int(column), int(apart[row, column])
 
 
-def audit(manifest: pd.DataFrame, lungs: pd.DataFrame, dropped: pd.DataFrame) -> pd.DataFrame:
+def audit(
+    manifest: pd.DataFrame, lungs: pd.DataFrame | None, dropped: pd.DataFrame
+) -> pd.DataFrame:
     """One row a check: how many patients or images are where they should not be.
 
-    Takes the tables of `splits.assign` and `splits.assign_lungs`, and reads those images again
-    whose hashes are near each other, to compare them. Columns: `check`; `level`
+    Takes the tables of `splits.assign` and `splits.assign_lungs` (None without lungs), and reads
+    those images again whose hashes are near each other, to compare them. Columns: `check`; `level`
     (patient or image: what is counted); `count` of `n`; `detail` in words with up to five
     examples; `verdict`: `pass`, `leak` (results may flatter), `note` (to know, no leak by
     itself), or `unknown` (nothing found, but the patients of some images are not known). Checks of
@@ -45,8 +47,8 @@ def audit(manifest: pd.DataFrame, lungs: pd.DataFrame, dropped: pd.DataFrame) ->
     """
     rows = [
         *_sides("", manifest),
-        *_sides("lung_", lungs),
-        _lungs_against_test(manifest, lungs),
+        *([] if lungs is None else _sides("lung_", lungs)),
+        *([] if lungs is None else [_lungs_against_test(manifest, lungs)]),
         _unknown_patients(manifest),
         *_labels_differ(manifest),
         *_recurrence(manifest, dropped),

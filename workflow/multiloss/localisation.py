@@ -1,8 +1,8 @@
 """Where the heat of Grad-CAM lies, measured on the original image, and whether it means anything.
 
-No TensorFlow here: maps come from stored arrays. A map of low resolution covers the crop that
-the network saw; stretched to the crop box it lies on the original image, and outside the box
-there is no heat.
+No TensorFlow here: maps come from stored arrays. A map of low resolution covers what the network
+saw, a crop or the whole image; stretched to its box it lies on the original image, and outside the
+box there is no heat.
 """
 
 from collections.abc import Mapping, Sequence
@@ -246,11 +246,11 @@ def load(path: str | Path, name: str, kind: str, cropped: bool = True) -> Explai
 
 
 def uniform(like: Explained) -> Explained:
-    """The same images with one and the same heat everywhere in the crop."""
+    """The same images with one and the same heat everywhere in what the network saw."""
     return Explained(
         UNIFORM,
         "baseline",
-        True,
+        like.cropped,
         np.ones((len(like.maps), 1, 1), np.float16),
         np.full(len(like.maps), -1),
         np.zeros(len(like.maps), bool),
@@ -276,8 +276,8 @@ class Options:
 def table(
     models: Sequence[Explained],
     images: pd.DataFrame,
-    boxes: pd.DataFrame,
-    masks: Path,
+    boxes: pd.DataFrame | None,
+    masks: Path | None,
     classes: Sequence[str],
     options: Options,
     seed: int,
@@ -288,10 +288,12 @@ def table(
     `grid` of a row is the rows and columns of cells of the maps, "4 x 4".
 
     `images` are the N test rows of the manifest, `boxes` the crop boxes, `masks` the folder of
-    lung masks. Metrics, each the mean over the images that have it:
+    lung masks, both None where nothing is segmented. Metrics, each the mean over the images that
+    have it:
 
-    - `lung_share`: share of the heat inside the lung mask of the workflow;
-    - `lung_share_reference`: the same with known lung masks (`lung_mask` of the manifest);
+    - `lung_share`: share of the heat inside the lung mask of the workflow, where it makes them;
+    - `lung_share_reference`: the same with known lung masks (`lung_mask` of the manifest), where
+      the workflow makes its own or some image has one;
     - with `lesion_mask`, over images with a lesion: `pointing_game`, `energy_pointing_game`,
       `iou` and `dice` at each threshold; with `_correct`, over the correctly classified alone;
     - `lung_share_minus_uniform`, `energy_pointing_game_minus_uniform`: the mean of the paired
@@ -326,6 +328,8 @@ def table(
         columns = _columns(model, by_key, model.class_index == labels)
         if model.name != UNIFORM:
             for metric in ("lung_share", "energy_pointing_game"):
+                if (metric, None) not in values[-1]:
+                    continue
                 columns[metric + GAIN, None] = by_key[metric, None] - values[-1][metric, None]
         matrix = np.stack(list(columns.values()), axis=1)
         for key, value, low, high, column in zip(
@@ -449,24 +453,29 @@ def _reason(metric: str, used: np.ndarray, low: float, model: Explained) -> str:
 def _measures(
     models: Sequence[Explained],
     images: pd.DataFrame,
-    boxes: pd.DataFrame,
-    masks: Path,
+    boxes: pd.DataFrame | None,
+    masks: Path | None,
     options: Options,
     threads: int,
 ) -> list[dict[Key, np.ndarray]]:
     """For each model: measures of its maps by metric and threshold, each (N,)."""
-    boxes = boxes.set_index("image_id")
-    missing = set(images["image_id"]) - set(boxes.index)
-    if missing:
-        raise UserError(
-            f"crops/boxes.csv has no box of '{min(missing)}'; make the crops again: "
-            "snakemake --forcerun crop"
-        )
-    places = boxes.loc[images["image_id"], ["xmin", "ymin", "width", "height"]].to_numpy(int)
+    if boxes is None:
+        places = [(0, 0, width, height) for width, height in images[["width", "height"]].to_numpy()]
+    else:
+        boxes = boxes.set_index("image_id")
+        missing = set(images["image_id"]) - set(boxes.index)
+        if missing:
+            raise UserError(
+                f"crops/boxes.csv has no box of '{min(missing)}'; make the crops again: "
+                "snakemake --forcerun crop"
+            )
+        places = boxes.loc[images["image_id"], ["xmin", "ymin", "width", "height"]].to_numpy(int)
+    with_lungs = masks is not None or bool((images["lung_mask"] != "").any())
     records = images.to_dict("records")
 
     def work(row: int) -> list[dict[Key, float]]:
-        return _measure_image(models, row, records[row], tuple(places[row]), masks, options)
+        place = tuple(int(side) for side in places[row])
+        return _measure_image(models, row, records[row], place, masks, with_lungs, options)
 
     found = in_threads(work, range(len(images)), threads)
     by_image = list(progress(found, len(images), "Localisation"))
@@ -481,25 +490,26 @@ def _measure_image(
     row: int,
     record: Mapping[str, Any],
     box: tuple[int, int, int, int],
-    masks: Path,
+    masks: Path | None,
+    with_lungs: bool,
     options: Options,
 ) -> list[dict[Key, float]]:
     """The measures of all models on one image; NaN where they are not defined."""
     shape = int(record["height"]), int(record["width"])
-    lungs = _region(shape, str(masks / f"{record['image_id']}.png"), own=True)
-    reference = _region(shape, record["lung_mask"])
+    shares = {}
+    if masks is not None:
+        own = masks / f"{record['image_id']}.png"
+        shares["lung_share"] = _region(shape, str(own), own=True)
+    if with_lungs:
+        shares["lung_share_reference"] = _region(shape, record["lung_mask"])
     lesion = _region(shape, record["lesion_mask"])
     tolerance = options.tolerance * min(shape)
     near = None if lesion is None else within(lesion, tolerance)
+    shares["energy_pointing_game"] = lesion
     results = []
     for model in models:
         place = box if model.cropped else (0, 0, shape[1], shape[0])
         heat = to_original(model.maps[row], place, shape)
-        shares = {
-            "lung_share": lungs,
-            "lung_share_reference": reference,
-            "energy_pointing_game": lesion,
-        }
         found: dict[Key, float] = {
             (metric, None): nan if region is None else heat_share(heat, region)
             for metric, region in shares.items()

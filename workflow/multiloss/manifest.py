@@ -17,7 +17,7 @@ from scipy.sparse.csgraph import connected_components
 
 from multiloss import bit_depth
 from multiloss.errors import ImageError, UserError
-from multiloss.images import decode, in_threads, read_bytes, read_mask_for
+from multiloss.images import decode, in_threads, is_grey, luminance, read_bytes, read_mask_for
 from multiloss.layouts import SHIPPED_TEST, Found, ImageRecord, LungRecord
 from multiloss.likeness import perceptual_hash
 from multiloss.listing import composed
@@ -59,7 +59,7 @@ LUNG_COLUMNS = [
     "patient_known",
 ]
 REJECTED_COLUMNS = ["image_id", "path", "source", "reason", "label"]
-# A radiograph has dozens of grey values, and no two of them cover nearly all of it, be its border
+# A picture has dozens of grey values, and no two of them cover nearly all of it, be its border
 # as wide as it may; masks and maps of labels do.
 FEWEST_GREYS = 7
 SHARE_OF_TWO_GREYS = 0.97
@@ -74,7 +74,7 @@ COPY = "identical copy of an image that is used"
 FOREIGN = "is not in the config"
 # How the reason of an image begins that is used nevertheless.
 KEPT = "image kept"
-# A phantom or scan smaller than this shows no lung.
+# An image smaller than this shows next to nothing.
 SMALLEST_SIDE = 16
 # File systems take names of 255 bytes; masks and crops are named so, with a little around it.
 LONGEST_ID = 220
@@ -85,6 +85,7 @@ def build(
     classes: Sequence[str],
     threads: int = 1,
     bits: Mapping[str, int | None] | None = None,
+    rgb: bool = False,
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Check every classification image of the sources, given as {source name: `Found`}.
 
@@ -97,7 +98,8 @@ def build(
     is used with a remark: an image with a faulty mask, and one whose equal has another label. An
     image_id that two sources have gets the source's name in front. `bits` is the depth of the
     16-bit images of sources (by name) for which it is given; that of the others is told by
-    `bit_depth.agree`, and logged.
+    `bit_depth.agree`, and logged. With `rgb` the classifiers see colour: an image is then unusable
+    if it is so in every channel, and images without colour are counted in the log.
 
     Raises `UserError` for an image_id that is there twice in one source, with different content.
     """
@@ -111,8 +113,8 @@ def build(
                 rejected.append(_rejection(record, record.path, source, reason, record.label))
             else:
                 records.append((source, replace(record, label=label)))
-    rows = []
-    checked = in_threads(lambda item: _check_image(item[1]), records, threads)
+    rows, grey = [], 0
+    checked = in_threads(lambda item: _check_image(item[1], rgb), records, threads)
     settled = _settle(records, progress(checked, len(records), "images"), bits or {})
     for (source, record), (facts, problems) in zip(records, settled, strict=True):
         rejected += [
@@ -120,6 +122,7 @@ def build(
         ]
         if facts is None:
             continue
+        grey += facts.pop("grey", False)
         rows.append(
             {
                 "image_id": record.image_id,
@@ -133,6 +136,8 @@ def build(
                 **facts,
             }
         )
+    if grey:
+        logger.warning("%d of %d images have no colour: three equal channels", grey, len(rows))
     rows = _without_copies(rows, rejected, ("label",))
     _make_ids_unique(rows)
     manifest = pd.DataFrame(rows, columns=MANIFEST_COLUMNS)
@@ -290,11 +295,11 @@ class _Checked:
     resized: list[str] = field(default_factory=list)
 
 
-def _check_image(record: ImageRecord) -> _Checked:
+def _check_image(record: ImageRecord, rgb: bool) -> _Checked:
     try:
         if len(os.fsencode(record.image_id)) > LONGEST_ID:
             raise ImageError(f"its image_id has more than {LONGEST_ID} bytes: shorten its path")
-        checked, shape = _look(record.path)
+        checked, shape = _look(record.path, rgb)
     except ImageError as error:
         return _Checked(problems=[str(error)])
     for kind in ("lung_mask", "lesion_mask"):
@@ -330,16 +335,17 @@ def _check_masks(checked: _Checked, shape: tuple[int, int], paths: Sequence[Path
     return mask
 
 
-def _look(path: Path) -> tuple[_Checked, tuple[int, int]]:
+def _look(path: Path, rgb: bool = False) -> tuple[_Checked, tuple[int, int]]:
     content = read_bytes(path)
-    stored = decode(content)
-    height, width = stored.values.shape
+    stored = decode(content, rgb=rgb)
+    height, width = stored.values.shape[:2]
     if min(height, width) < SMALLEST_SIDE:
         raise ImageError(f"only {width}x{height} pixels")
     low, high = int(stored.values.min()), int(stored.values.max())
     if low == high:
         raise ImageError(f"all its pixels have one value ({low}): nothing to see")
     _refuse_mask_like(stored.values)
+    # Likeness is that of the luminance: two exposures of one scene differ in colour, too.
     checked = _Checked(
         {
             "width": width,
@@ -349,17 +355,19 @@ def _look(path: Path) -> tuple[_Checked, tuple[int, int]]:
             "phash": "",
         }
     )
+    if rgb:
+        checked.facts["grey"] = is_grey(stored.values)
     if stored.values.dtype == np.uint8:
         if flat := _flat(stored.values):
             raise ImageError(flat)
-        checked.facts["phash"] = perceptual_hash(stored.values)
+        checked.facts["phash"] = perceptual_hash(luminance(stored.values))
     else:
         checked.reach = bit_depth.Reach(high, stored.bits)
         for bits in {*bit_depth.DEPTHS, stored.bits or 16}:
             if not high >> bits:
-                grey = stored.grey(bits)
-                checked.phashes[bits] = perceptual_hash(grey)
-                checked.flat[bits] = _flat(grey)
+                pixels = stored.pixels(bits)
+                checked.phashes[bits] = perceptual_hash(luminance(pixels))
+                checked.flat[bits] = _flat(pixels)
     return checked, (height, width)
 
 
@@ -417,27 +425,44 @@ def _settle(
     return [(look.facts, look.problems) for look in looks]
 
 
-def _refuse_mask_like(image: np.ndarray) -> None:
-    """Raise `ImageError` if grey values (uint8 or uint16, (H, W)) are those of a mask or of labels.
+def _channels(image: np.ndarray) -> list[np.ndarray]:
+    """The channels (H, W) of an image; the one of a grey one."""
+    return [image] if image.ndim == 2 else list(np.moveaxis(image, -1, 0))
 
-    That is: 2 to `FEWEST_GREYS` - 1 different values in all, or two that cover
+
+def _refuse_mask_like(image: np.ndarray) -> None:
+    """Raise `ImageError` if values (uint8 or uint16) are those of a mask or of labels.
+
+    That is, in each channel: 1 to `FEWEST_GREYS` - 1 different values in all, or two that cover
     `SHARE_OF_TWO_GREYS` of the pixels, as JPEG files of masks have them.
     """
-    counts = np.bincount(image.ravel())
-    greys = np.count_nonzero(counts)
-    two = np.sort(counts)[-2:].sum() / image.size
-    if 1 < greys < FEWEST_GREYS or (greys > 1 and two >= SHARE_OF_TWO_GREYS):
-        raise ImageError(
-            f"looks like a mask, not a radiograph ({greys} grey values, two of them on "
-            f"{two:.0%} of the pixels)"
-        )
+    found = []
+    for channel in _channels(image):
+        counts = np.bincount(channel.ravel())
+        greys = np.count_nonzero(counts)
+        two = np.sort(counts)[-2:].sum() / channel.size
+        if greys >= FEWEST_GREYS and two < SHARE_OF_TWO_GREYS:
+            return
+        found.append((greys, two))
+    greys, two = max(found)
+    values = "grey values" if image.ndim == 2 else "values in a channel"
+    raise ImageError(
+        f"looks like a mask, not a picture ({greys} {values}, two of them on {two:.0%} of the "
+        "pixels)"
+    )
 
 
-def _flat(grey: np.ndarray) -> str:
-    """What is wrong with uint8 grey values (H, W) that hardly differ; '' if they do.
+def _flat(pixels: np.ndarray) -> str:
+    """What is wrong with a uint8 image that hardly varies in any channel; '' if it does.
 
     That is: of the pixels between the smallest and the largest value, 98% lie within `FLAT` values.
     """
+    varied = [channel for channel in _channels(pixels) if channel.min() < channel.max()]
+    told = [_flat_channel(channel) for channel in varied]
+    return told[0] if told and all(told) else ""
+
+
+def _flat_channel(grey: np.ndarray) -> str:
     counts = np.bincount(grey.ravel(), minlength=256)
     counts[[grey.min(), grey.max()]] = 0
     if not counts.any():

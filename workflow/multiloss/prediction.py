@@ -12,23 +12,34 @@ from multiloss.files import atomic
 from multiloss.tables import PREDICTED_SPLITS
 
 
+def scaled(images: tf.Tensor) -> tf.Tensor:
+    """uint8 (B, S, S) or (B, S, S, 3) images as float32 in [0, 1] with their 1 or 3 channels."""
+    images = tf.cast(images, tf.float32)
+    return (images if images.shape.rank == 4 else images[..., None]) / 255.0
+
+
+def network_channels(images: tf.Tensor) -> tf.Tensor:
+    """(B, S, S, 1) repeated to the (B, S, S, 3) that networks take; three channels as they are."""
+    return images if images.shape[-1] == 3 else tf.repeat(images, 3, axis=-1)
+
+
 def network_input(images: tf.Tensor) -> tf.Tensor:
-    """uint8 (B, S, S) grey images to the float32 (B, S, S, 3) in [0, 1] that networks take."""
-    scaled = tf.cast(images, tf.float32)[..., None] / 255.0
-    return tf.repeat(scaled, 3, axis=-1)
+    """uint8 (B, S, S) or (B, S, S, 3) images to the float32 (B, S, S, 3) in [0, 1] of networks."""
+    return network_channels(scaled(images))
 
 
 def batches(images: np.ndarray, rows: np.ndarray, batch_size: int) -> Iterator[np.ndarray]:
-    """uint8 batches of the chosen rows of a stored (N, S, S) array, in order."""
+    """uint8 batches of the chosen rows of a stored array of images, in order."""
     for start in range(0, len(rows), batch_size):
         yield np.asarray(images[rows[start : start + batch_size]])
 
 
 def forward(model: keras.Model, batch_size: int) -> Callable[[np.ndarray], np.ndarray]:
-    """A graph-mode function from uint8 (B, S, S) images, B <= batch_size, to model outputs.
+    """A graph-mode function from uint8 images to model outputs.
 
-    A short last batch is padded to full size, so that the graph is traced once and each
-    image's output does not depend on how many came with it.
+    It takes (B, S, S) or (B, S, S, 3), B <= batch_size. A short last batch is padded to full size,
+    so that the graph is traced once and each image's output does not depend on how many came with
+    it.
     """
 
     @tf.function(autograph=False)
@@ -37,7 +48,8 @@ def forward(model: keras.Model, batch_size: int) -> Callable[[np.ndarray], np.nd
 
     def call(images: np.ndarray) -> np.ndarray:
         missing = batch_size - len(images)
-        padded = np.pad(images, [(0, missing), (0, 0), (0, 0)]) if missing else images
+        others = [(0, 0)] * (images.ndim - 1)
+        padded = np.pad(images, [(0, missing), *others]) if missing else images
         return run(tf.constant(padded)).numpy()[: len(images)]
 
     return call
@@ -46,7 +58,7 @@ def forward(model: keras.Model, batch_size: int) -> Callable[[np.ndarray], np.nd
 def predictor(
     model: keras.Model, images: np.ndarray, batch_size: int = 32
 ) -> Callable[[np.ndarray], np.ndarray]:
-    """A function from rows of a stored uint8 (N, S, S) array to float32 model outputs."""
+    """A function from rows of a stored uint8 array of images to float32 model outputs."""
     run = forward(model, batch_size)
 
     def predict(rows: np.ndarray) -> np.ndarray:

@@ -51,6 +51,10 @@ KINDS = {
 # What tables tell beside the models: the same model after its probabilities were scaled.
 TEMPERATURE = "temperature"
 TRAINED = ("single", "ablation", "seed")
+# Roles of sources that make a study one with lungs; it has both or none.
+LUNG_ROLES = ("lungs_train", "lungs_test")
+# What `classification.encoder_weights` calls the encoder of the best lung segmenter.
+SEGMENTER = "segmenter"
 LEVELS = (None, "prediction", "model", "model_average")
 # Convolutions whose maps are the last with a place: of a classifier, of a model-level ensemble.
 LAYER, LAYER_OF_MODEL_LEVEL = "dcl", "ensemble_conv"
@@ -76,8 +80,9 @@ class Variant:
     """One way of training a classifier; `name` is the {variant} of its files.
 
     `loss`: name and all parameters. `training` and `augmentation` are complete: the study's with
-    the entry's own keys. `ablation`: the step that is left out of the baseline, or None.
-    `relations`: how the loss stands to others, as from `losses.relations`.
+    the entry's own keys. `crop`: whether it sees crops to the lungs or whole images. `ablation`:
+    the step that is left out of the baseline, or None. `relations`: how the loss stands to others,
+    as from `losses.relations`.
     """
 
     name: str
@@ -150,6 +155,26 @@ class Study:
 
     config: Mapping[str, Any]
 
+    @property
+    def segmented(self) -> bool:
+        """Whether the study has lung masks to learn from, and so segmenters, masks and crops."""
+        return any(source["role"] in LUNG_ROLES for source in self.config["data"]["sources"])
+
+    @property
+    def rgb(self) -> bool:
+        """Whether the classifiers see colour, or grey values."""
+        return self.config["images"]["channels"] == "rgb"
+
+    @property
+    def encoder_weights(self) -> str:
+        """What classifiers start from: segmenter, imagenet, none, or a weights file."""
+        return self.config["classification"]["encoder_weights"]
+
+    @property
+    def from_segmenter(self) -> bool:
+        """Whether the classifiers start from the best segmenter's encoder."""
+        return self.encoder_weights == SEGMENTER
+
     @cached_property
     def listed(self) -> dict[str, Variant]:
         """The variants of `classification.losses` by name, in its order."""
@@ -164,6 +189,7 @@ class Study:
                 entry.get("class_weights", settings["class_weights"]),
                 {**settings["training"], **entry.get("training", {})},
                 {**settings["augmentation"], **entry.get("augmentation", {})},
+                crop=self.segmented,
                 relations=losses.relations([loss["name"]]),
             )
         return found
@@ -182,7 +208,7 @@ class Study:
                 weights,
                 base.training,
                 base.augmentation,
-                crop=ablation != "without_crop",
+                crop=self.segmented and ablation != "without_crop",
                 ablation=ablation,
             )
         return found
@@ -248,6 +274,7 @@ class Study:
             method=method,
             k=k,
             level=ensembles.methods()[method].level,
+            cropped=self.segmented,
         )
 
     def _average_of_model_level(self, replicate: int) -> Model:
@@ -262,6 +289,7 @@ class Study:
             k=len(sizes),
             level="model_average",
             members=tuple(OF_MODEL_LEVEL.format(k=k, replicate=replicate) for k in sizes),
+            cropped=self.segmented,
         )
 
     def _average_of_seeds(self, variant: Variant, k: int) -> Model:
@@ -276,6 +304,7 @@ class Study:
             method=SEED_AVERAGE,
             k=k,
             members=tuple(OF_VARIANT.format(variant=variant.name, replicate=r) for r in range(k)),
+            cropped=variant.crop,
         )
 
     def select(

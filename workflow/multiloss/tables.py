@@ -57,6 +57,11 @@ def read_array(path: str | Path, rows: int | None = None) -> np.ndarray:
     return array
 
 
+def packed_shape(count: int, size: int, rgb: bool) -> tuple[int, ...]:
+    """The shape of the array of all images; only colour has an axis of channels."""
+    return (count, size, size, 3) if rgb else (count, size, size)
+
+
 def _read(path: str | Path, columns: Sequence[str], splits: Sequence[str]) -> pd.DataFrame:
     # By hand: pandas fills up a line that was cut, and moves the columns of one that is too long.
     try:

@@ -28,7 +28,7 @@ rule train:
     input:
         manifest=rules.splits.output.manifest,
         images=training_images,
-        encoder=rules.score_segmenters.output.encoder,
+        encoder=initial_encoder,
     output:
         model=RESULTS / "models/{variant}/{replicate}.keras",
         history=RESULTS / "models/{variant}/{replicate}.history.csv",
@@ -51,6 +51,7 @@ rule train:
         class_weights=of_variant("class_weights"),
         classes=config["classes"],
         backbone=config["classification"]["backbone"],
+        from_segmenter=STUDY.from_segmenter,
         training=of_variant("training"),
         augmentation=of_variant("augmentation"),
         seed=config["seed"],

@@ -37,7 +37,6 @@ rule crop:
     output:
         boxes=RESULTS / "crops/boxes.csv",
         images=RESULTS / "crops/images.npy",
-        whole=RESULTS / "crops/whole_images.npy",
     log:
         LOGS / "crop.log",
     benchmark:
@@ -52,7 +51,7 @@ rule crop:
         margin=config["crop"]["margin"],
         png_size=config["crop"]["png_size"],
         image_size=config["classification"]["image_size"],
-        keep_whole=any(not variant.crop for variant in STUDY.variants.values()),
+        rgb=STUDY.rgb,
         code=code_of("crop.py"),
     message:
         "Cropping all images to the lungs"

@@ -1,4 +1,5 @@
-# Download each source, list and check its images, divide the patients, audit the division.
+# Download each source, list and check its images, divide the patients, audit the division; fetch
+# weights; pack whole images for classifiers that see no crops.
 
 
 rule download:
@@ -32,7 +33,7 @@ rule manifest:
         sources=expand(rules.download.output.folder, source=SOURCES),
     output:
         images=RESULTS / "data/checked/images.csv",
-        lungs=RESULTS / "data/checked/lungs.csv",
+        lungs=RESULTS / "data/checked/lungs.csv" if STUDY.segmented else [],
         rejected=RESULTS / "data/rejected.csv",
     log:
         LOGS / "manifest.log",
@@ -47,6 +48,7 @@ rule manifest:
     params:
         sources=[reading(source) for source in SOURCES.values()],
         classes=config["classes"],
+        rgb=STUDY.rgb,
         code=code_of("manifest.py", also=layouts_of_sources),
     message:
         "Listing and checking all images"
@@ -61,7 +63,7 @@ rule splits:
         rejected=rules.manifest.output.rejected,
     output:
         manifest=RESULTS / "data/manifest.csv",
-        lungs=RESULTS / "data/lungs.csv",
+        lungs=RESULTS / "data/lungs.csv" if STUDY.segmented else [],
         dropped=RESULTS / "data/dropped.csv",
     log:
         LOGS / "splits.log",
@@ -115,3 +117,59 @@ rule leakage:
         "Checking for patients and images in more than one split"
     script:
         "../scripts/leakage.py"
+
+
+# Where the segmenters and the classifiers start from the same weights, these are fetched once.
+rule encoder_weights:
+    output:
+        weights=RESULTS / "{section}/{weights}",
+    log:
+        LOGS / "encoder_weights/{section}/{weights}.log",
+    benchmark:
+        BENCHMARKS / "encoder_weights/{section}/{weights}.tsv"
+    wildcard_constraints:
+        section="segmentation|classification",
+        # Keras tells the two formats of weights apart by the ending.
+        weights=r"encoder(\.weights)?\.h5",
+    conda:
+        "../../envs/data.yaml"
+    threads: threads_of("data")
+    resources:
+        mem_mb=memory_of("data"),
+        runtime=runtime_of("data"),
+    params:
+        backbone=lambda wildcards: config[wildcards.section]["backbone"],
+        encoder_weights=lambda wildcards: addresses.identity(
+            config[wildcards.section]["encoder_weights"]
+        ),
+        code=code_of("encoder_weights.py", instead=lambda wildcards: []),
+    message:
+        "Fetching the weights that encoders start with ({wildcards.section})"
+    script:
+        "../scripts/encoder_weights.py"
+
+
+rule pack:
+    input:
+        manifest=rules.splits.output.manifest,
+        audit=audit_if_strict,
+    output:
+        images=RESULTS / "data/images.npy",
+    log:
+        LOGS / "pack.log",
+    benchmark:
+        BENCHMARKS / "pack.tsv"
+    conda:
+        "../../envs/data.yaml"
+    threads: threads_of("data")
+    resources:
+        mem_mb=memory_of("data"),
+        runtime=runtime_of("data"),
+    params:
+        image_size=config["classification"]["image_size"],
+        rgb=STUDY.rgb,
+        code=code_of("pack.py"),
+    message:
+        "Decoding all images once, at the size of the classifiers"
+    script:
+        "../scripts/pack.py"

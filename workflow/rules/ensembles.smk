@@ -30,7 +30,7 @@ rule rank:
 rule features:
     input:
         unpack(single_models),
-        images=rules.crop.output.images,
+        images=packed(STUDY.segmented),
         ranking=rules.rank.output.ranking,
     output:
         features=temp(directory(RESULTS / "ensembles/r{replicate}/features")),

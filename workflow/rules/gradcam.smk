@@ -48,8 +48,8 @@ rule gradcam:
 rule localisation:
     input:
         manifest=rules.splits.output.manifest,
-        masks=rules.mask.output.masks,
-        boxes=rules.crop.output.boxes,
+        masks=rules.mask.output.masks if STUDY.segmented else [],
+        boxes=rules.crop.output.boxes if STUDY.segmented else [],
         maps=expand(rules.gradcam.output.maps, model=EXPLAINED),
     output:
         table=report(

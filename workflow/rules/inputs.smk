@@ -54,12 +54,24 @@ def audit_if_strict(wildcards):
     return rules.leakage.output.table if config["data"]["strict_leakage"] else []
 
 
-def initial_weights(wildcards):
-    """The file that the encoder's weights come from; a random start has none."""
-    setting = config["segmentation"]["encoder_weights"]
-    if encoder_weights.address(config["segmentation"]["backbone"], setting):
-        return rules.encoder_weights.output.weights
-    path = encoder_weights.local_weights(setting)
+def fetched_weights(section):
+    """The name of the weights that a job fetches for an encoder of this section; None if none."""
+
+    def start(name):
+        return config[name]["backbone"], config[name]["encoder_weights"]
+
+    if not encoder_weights.address(*start(section)):
+        return None
+    shared = STUDY.segmented and start("segmentation") == start("classification")
+    ending = encoder_weights.ending(config[section]["encoder_weights"])
+    return f"{RESULTS}/{'segmentation' if shared else section}/encoder{ending}"
+
+
+def initial_weights(section):
+    """The file that the weights of a section's encoder come from; a random start has none."""
+    if fetched := fetched_weights(section):
+        return fetched
+    path = encoder_weights.local_weights(config[section]["encoder_weights"])
     if path is None:
         return []
     # Below the checkout as Snakemake tells the results, so that both can be moved together.
@@ -102,10 +114,21 @@ def run_name(wildcards):
     return study.OF_VARIANT.format(**wildcards)
 
 
+def packed(cropped):
+    """The array of what classifiers see: crops, or whole images."""
+    return rules.crop.output.images if cropped else rules.pack.output.images
+
+
+def initial_encoder(wildcards):
+    """What classifiers start from: the best segmenter, a file of weights, or nothing."""
+    if STUDY.from_segmenter:
+        return rules.score_segmenters.output.encoder
+    return initial_weights("classification")
+
+
 def training_images(wildcards):
-    """Crops, or the whole images for the ablation without crop."""
-    crop = STUDY.variants[wildcards.variant].crop
-    return rules.crop.output.images if crop else rules.crop.output.whole
+    """Crops, or the whole images of a variant that sees these."""
+    return packed(STUDY.variants[wildcards.variant].crop)
 
 
 def evaluation_keys(*keys):
@@ -145,9 +168,8 @@ def figure_inputs(wildcards):
 
 
 def explained_images(wildcards):
-    """What the network saw: crops, or whole images for the variant without the crop."""
-    cropped = STUDY.models[wildcards.model].cropped
-    return rules.crop.output.images if cropped else rules.crop.output.whole
+    """What the network saw."""
+    return packed(STUDY.models[wildcards.model].cropped)
 
 
 def locked_versions():
@@ -175,12 +197,13 @@ def warn_of_gaps(output):
 
 def all_outputs(wildcards):
     """What the study makes: the report's tables and figures, models, crops and masks."""
-    for output in (rules.mask.output.masks, rules.crop.output.boxes):
+    masks = [rules.mask.output.masks] if STUDY.segmented else []
+    for output in [*masks, rules.crop.output.boxes] if masks else []:
         warn_of_gaps(output)
     return [
         *rules.report.input.tables,
         *rules.report.input.figures,
         *(model_file(model) for model in [*TRAINED, *MODEL_LEVEL]),
         *predictions_of(STUDY.models),
-        rules.mask.output.masks,
+        *masks,
     ]

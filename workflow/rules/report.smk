@@ -6,8 +6,8 @@ TABLES = [
     rules.splits.output,
     rules.models.output.models,
     rules.leakage.output,
-    rules.segmentation_scores.output.scores,
-    rules.crop.output.boxes,
+    rules.segmentation_scores.output.scores if STUDY.segmented else [],
+    rules.crop.output.boxes if STUDY.segmented else [],
     rules.ensemble_tables.output,
     rules.evaluate.output,
     rules.significance.output,
@@ -18,7 +18,11 @@ TABLES = [
     rules.localisation.output if EXPLAINED else [],
     expand(rules.download.output.record, source=SOURCES),
     [history_file(model) for model in TRAINED],
-    expand(rules.train_segmenter.output.versions, segmentation_loss=SEGMENTATION_LOSSES),
+    (
+        expand(rules.train_segmenter.output.versions, segmentation_loss=SEGMENTATION_LOSSES)
+        if STUDY.segmented
+        else []
+    ),
     [versions_file(model) for model in [*TRAINED, *MODEL_LEVEL]],
 ]
 

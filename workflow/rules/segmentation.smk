@@ -1,31 +1,6 @@
 # One lung segmenter per loss, scored on images of their own.
 
 
-rule encoder_weights:
-    output:
-        # Keras tells the two formats of weights apart by the ending.
-        weights=RESULTS
-        / f"segmentation/encoder{encoder_weights.ending(config['segmentation']['encoder_weights'])}",
-    log:
-        LOGS / "encoder_weights.log",
-    benchmark:
-        BENCHMARKS / "encoder_weights.tsv"
-    conda:
-        "../../envs/data.yaml"
-    threads: threads_of("data")
-    resources:
-        mem_mb=memory_of("data"),
-        runtime=runtime_of("data"),
-    params:
-        backbone=config["segmentation"]["backbone"],
-        encoder_weights=addresses.identity(config["segmentation"]["encoder_weights"]),
-        code=code_of("encoder_weights.py", instead=lambda wildcards: []),
-    message:
-        "Fetching the encoders' initial weights"
-    script:
-        "../scripts/encoder_weights.py"
-
-
 rule lungs:
     input:
         lungs=rules.splits.output.lungs,
@@ -57,7 +32,7 @@ rule train_segmenter:
         lungs=rules.splits.output.lungs,
         images=rules.lungs.output.images,
         masks=rules.lungs.output.masks,
-        weights=initial_weights,
+        weights=initial_weights("segmentation"),
     output:
         model=RESULTS / "segmentation/models/{segmentation_loss}.keras",
         history=RESULTS / "segmentation/models/{segmentation_loss}.history.csv",

@@ -1,4 +1,4 @@
-"""Fetch the weights that the segmenters' encoders start with."""
+"""Fetch the weights that encoders start with: the segmenters' or the classifiers'."""
 
 from pathlib import Path
 
@@ -8,19 +8,22 @@ from multiloss.script import run
 
 # What a file of weights, which is HDF5, begins with.
 SIGN = b"\x89HDF\r\n\x1a\n"
-REMEDY = "set segmentation.encoder_weights to 'none' or to the path of a weights file"
 
 
 def main(snakemake) -> None:
+    section = snakemake.wildcards.section
+    remedy = f"set {section}.encoder_weights to 'none' or to the path of a weights file"
     weights = Path(snakemake.output.weights)
     fetched = weights.with_suffix(".archive")
-    # Not among the parameters, which Snakemake stores: a token may be in the address.
-    setting = snakemake.config["segmentation"]["encoder_weights"]
+    setting = snakemake.params.encoder_weights
+    if addresses.is_remote(setting):
+        # Not among the parameters, which Snakemake stores: a token may be in the address.
+        setting = snakemake.config[section]["encoder_weights"]
     url, sha256 = encoder_weights.address(snakemake.params.backbone, setting)
     try:
         download.fetch(url, fetched, sha256, name="encoder_weights")
     except UserError as error:
-        raise UserError(f"{error}; or {REMEDY}") from None
+        raise UserError(f"{error}; or {remedy}") from None
     with open(fetched, "rb") as file:
         sign = file.read(len(SIGN))
     if sign != SIGN:
@@ -28,7 +31,7 @@ def main(snakemake) -> None:
         download.forget(fetched)
         raise UserError(
             f"source 'encoder_weights': {addresses.public(url)} gives no file of weights (HDF5): "
-            f"check the address and whether the site asks for a login; or {REMEDY}"
+            f"check the address and whether the site asks for a login; or {remedy}"
         )
     fetched.replace(weights)
     download.forget(fetched)

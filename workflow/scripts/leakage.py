@@ -13,7 +13,7 @@ logger = logging.getLogger(__name__)
 
 def main(snakemake) -> None:
     manifest = read_manifest(snakemake.input.manifest)
-    lungs = read_lungs(snakemake.input.lungs)
+    lungs = read_lungs(snakemake.input.lungs) if snakemake.input.lungs else None
     dropped = pd.read_csv(snakemake.input.dropped, dtype=str, keep_default_na=False)
     table = leakage.audit(manifest, lungs, dropped)
     for row in table[table["verdict"] != "pass"].itertuples():

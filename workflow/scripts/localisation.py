@@ -13,7 +13,11 @@ def main(snakemake) -> None:
     params = snakemake.params
     manifest = read_manifest(snakemake.input.manifest, params.classes)
     images = manifest[manifest["split"] == "test"].reset_index(drop=True)
-    boxes = pd.read_csv(snakemake.input.boxes, dtype={"image_id": str}, keep_default_na=False)
+    boxes, masks = None, None
+    if snakemake.input.masks:
+        masks = Path(snakemake.input.masks)
+        text = {"image_id": str}
+        boxes = pd.read_csv(snakemake.input.boxes, dtype=text, keep_default_na=False)
     maps = by_name(snakemake.input.maps)
     models = [
         localisation.load(maps[name], name, model["kind"], model["cropped"])
@@ -29,7 +33,7 @@ def main(snakemake) -> None:
         models,
         images,
         boxes,
-        Path(snakemake.input.masks),
+        masks,
         params.classes,
         options,
         params.seed,

@@ -23,13 +23,16 @@ def main(snakemake) -> None:
     lungs = {name: own for name, own in found.items() if name not in images}
     bits = {source["name"]: source.get("bits") for source in params.sources}
     manifest_table, rejected_images = manifest.build(
-        images, params.classes, snakemake.threads, bits
+        images, params.classes, snakemake.threads, bits, params.rgb
     )
-    lung_table, rejected_lungs = manifest.build_lungs(lungs, snakemake.threads, bits)
-    rejected = pd.concat([rejected_images, rejected_lungs], ignore_index=True)
+    rejected, lung_table = rejected_images, None
+    if lungs:
+        lung_table, rejected_lungs = manifest.build_lungs(lungs, snakemake.threads, bits)
+        rejected = pd.concat([rejected_images, rejected_lungs], ignore_index=True)
     manifest.tell(rejected)
     write_csv(manifest_table, snakemake.output.images)
-    write_csv(lung_table, snakemake.output.lungs)
+    if lungs:
+        write_csv(lung_table, snakemake.output.lungs)
     write_csv(rejected, snakemake.output.rejected)
 
 

@@ -8,15 +8,13 @@ from multiloss.script import run
 
 def main(snakemake) -> None:
     params = snakemake.params
-    images, lungs, rejected = (
-        pd.read_csv(path, dtype=str, keep_default_na=False)
-        for path in (snakemake.input.images, snakemake.input.lungs, snakemake.input.rejected)
-    )
+    images, rejected = _read(snakemake.input.images), _read(snakemake.input.rejected)
     roles = params.roles
     lung_sources = [name for name, role in roles.items() if role != layouts.CLASSIFICATION]
+    lungs = _read(snakemake.input.lungs) if lung_sources else images.iloc[:0]
     manifest.refuse_empty(images, lungs, rejected, params.classes, lung_sources)
     division = params.splits
-    images, dropped_images = splits.assign(
+    images, dropped = splits.assign(
         images,
         division["ratios"],
         division["test"],
@@ -24,12 +22,16 @@ def main(snakemake) -> None:
         params.seed,
         params.classes,
     )
-    lungs, dropped_lungs = splits.assign_lungs(lungs, roles, params.val_fraction, params.seed)
     write_csv(images, snakemake.output.manifest)
-    write_csv(lungs, snakemake.output.lungs)
-    write_csv(
-        pd.concat([dropped_images, dropped_lungs], ignore_index=True), snakemake.output.dropped
-    )
+    if lung_sources:
+        lungs, dropped_lungs = splits.assign_lungs(lungs, roles, params.val_fraction, params.seed)
+        write_csv(lungs, snakemake.output.lungs)
+        dropped = pd.concat([dropped, dropped_lungs], ignore_index=True)
+    write_csv(dropped, snakemake.output.dropped)
+
+
+def _read(path: str) -> pd.DataFrame:
+    return pd.read_csv(path, dtype=str, keep_default_na=False)
 
 
 run(main, globals().get("snakemake"))

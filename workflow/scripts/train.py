@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from multiloss import checkpoints, classifier, prediction, training, versions
+from multiloss import backbones, checkpoints, classifier, prediction, training, versions
 from multiloss.backend import keras
 from multiloss.files import write_csv
 from multiloss.script import run
@@ -25,16 +25,20 @@ def main(snakemake) -> None:
     seed = derive(params.seed, "classification", variant, replicate)
     # Before loading: the encoder's dropout layers draw their seeds when they are made.
     keras.utils.set_random_seed(seed)
-    segmenter = prediction.load_model(snakemake.input.encoder)
+    if params.from_segmenter:
+        source = prediction.load_model(snakemake.input.encoder)
+    else:
+        start = snakemake.input.encoder or None
+        source = backbones.encoder(params.backbone, images.shape[1], start)
     model = classifier.build_classifier(
-        segmenter, params.backbone, len(params.classes), images.shape[1], seed
+        source, params.backbone, len(params.classes), images.shape[1], seed
     )
     loss = classifier.training_loss(params.loss, labels[train], len(params.classes))
     identity = training.fingerprint(
         params.get("code"), params.loss, options, params.augmentation, params.class_weights, seed,
-        (images, train), labels[train], (images, val), labels[val], *segmenter.get_weights(),
+        (images, train), labels[train], (images, val), labels[val], *source.get_weights(),
     )  # fmt: skip
-    del segmenter
+    del source
     output = Path(snakemake.output.model)
     checkpoint = training.Checkpoint(output.with_suffix(checkpoints.ENDING), identity)
     history = training.fit(

@@ -78,6 +78,7 @@ def facts_of(config: Config, units: str = UNITS) -> Facts:
     return {
         "config": config,
         "study": study,
+        "seen": "crop" if study.segmented else "image",
         "percent": f"{100 * config['evaluation']['confidence']:g}%",
         "units": units,
         "labels": {name: variant.label for name, variant in study.listed.items()},

@@ -24,7 +24,7 @@ from multiloss.figures.style import (
     stamp,
     text_mm,
 )
-from multiloss.images import read_grey
+from multiloss.images import read_grey, read_pixels
 from multiloss.seeds import derive
 from multiloss.tables import SPLITS
 
@@ -33,8 +33,8 @@ BOXES_SHOWN = 12
 
 
 def shrink(image: np.ndarray, longest: int) -> np.ndarray:
-    """An image (H, W) no longer than `longest` pixels on either side, its proportions kept."""
-    factor = longest / max(image.shape)
+    """An image (H, W) or (H, W, 3) of at most `longest` pixels a side, its proportions kept."""
+    factor = longest / max(image.shape[:2])
     if factor >= 1:
         return image
     size = (max(1, round(image.shape[1] * factor)), max(1, round(image.shape[0] * factor)))
@@ -42,7 +42,7 @@ def shrink(image: np.ndarray, longest: int) -> np.ndarray:
 
 
 def show(axes: Axes, image: np.ndarray, longest: int, style: Style, phantom: bool = False) -> float:
-    """Draw a grey image shrunk; return the factor from its pixels to the drawn ones.
+    """Draw a grey or RGB image shrunk; return the factor from its pixels to the drawn ones.
 
     A picture of a phantom says so in its corner.
     """
@@ -134,9 +134,8 @@ def samples(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Drawing:
         chosen = part.iloc[draws.permutation(len(part))[:columns]]
         for place, image in zip(row, chosen.itertuples(), strict=False):
             phantom = image.source in params["phantoms"]
-            show(
-                place, read_grey(image.path, int(image.bits)), style.pixels(columns), style, phantom
-            )
+            pixels = read_pixels(image.path, int(image.bits), params["rgb"])
+            show(place, pixels, style.pixels(columns), style, phantom)
         for place in row[len(chosen) :]:
             bare(place)
         row[0].set_title(heads[name], loc="left")
@@ -180,9 +179,8 @@ def crop_overview(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Dr
     canvas = style.figure(-(-len(chosen) // columns) * tall + 8 + foot_mm)
     for axes, image in zip(panels(canvas, len(chosen), columns), chosen.itertuples(), strict=True):
         phantom = image.source in params["phantoms"]
-        factor = show(
-            axes, read_grey(image.path, int(image.bits)), style.pixels(columns), style, phantom
-        )
+        pixels = read_pixels(image.path, int(image.bits), params["rgb"])
+        factor = show(axes, pixels, style.pixels(columns), style, phantom)
         mask = inputs.path("masks") / f"{image.image_id}.png"
         outline(axes, read_grey(mask), factor, color=style.colours[4], linewidth=0.9)
         corner = (image.xmin * factor - 0.5, image.ymin * factor - 0.5)

@@ -31,7 +31,7 @@ from multiloss.figures.style import (
     wrap,
 )
 from multiloss.heat import cut, to_original, upsample
-from multiloss.images import read_grey, read_mask_for
+from multiloss.images import read_mask_for, read_pixels
 from multiloss.seeds import derive
 
 # The overlay shows the image through the heat; where there is no heat, only the image.
@@ -48,6 +48,7 @@ FOOT_MM = 15.0
 PAGE_MM = 240.0
 SMALLEST_MM = 18.0
 NO_ANSWER = "training failed"
+BOX = ["xmin", "ymin", "width", "height"]
 
 
 @dataclass(frozen=True)
@@ -95,7 +96,7 @@ def stretched(heat: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
 
 
 def _test_images(inputs: Inputs) -> pd.DataFrame:
-    """Manifest rows of the test split with their crop boxes, indexed by image id."""
+    """Manifest rows of the test split, with crop boxes if there are any, indexed by image id."""
     text = ["image_id", "path", "label", "split", "patient_id", "source"]
     manifest = inputs.table("manifest", text=text)
     if "lesion_mask" not in manifest:
@@ -104,10 +105,11 @@ def _test_images(inputs: Inputs) -> pd.DataFrame:
     manifest = manifest.rename(columns={"width": "image_width", "height": "image_height"})
     columns = ["image_id", "path", "bits", "label", "patient_id", "lesion_mask", "source"]
     columns += ["image_width", "image_height"]
-    boxes = inputs.table("boxes", ["xmin", "ymin", "width", "height"], text=["image_id"])
-    boxes = boxes[["image_id", "xmin", "ymin", "width", "height"]]
     test = manifest.loc[manifest["split"] == "test", columns]
-    return test.merge(boxes, on="image_id", how="left").set_index("image_id")
+    if "boxes" not in inputs.files:
+        return test.assign(**dict.fromkeys(BOX, np.nan)).set_index("image_id")
+    boxes = inputs.table("boxes", BOX, text=["image_id"])
+    return test.merge(boxes[["image_id", *BOX]], on="image_id", how="left").set_index("image_id")
 
 
 def _predictions(path: Path, classes: Sequence[str]) -> pd.DataFrame:
@@ -141,11 +143,11 @@ def choose(table: pd.DataFrame, wanted: int) -> pd.DataFrame:
 
 
 def overlay(image: np.ndarray, heat: np.ndarray, colours: str) -> np.ndarray:
-    """A grey image (H, W) tinted by its heat (H, W) in [0, 1]: float RGB (H, W, 3)."""
-    grey = np.repeat(image[..., None] / 255.0, 3, axis=2)
+    """An image (H, W) or RGB (H, W, 3) tinted by its heat (H, W) in [0, 1]: float RGB (H, W, 3)."""
     tint = get_cmap(colours)(heat)[..., :3]
     share = STRONGEST_TINT * np.clip(heat, 0, 1)[..., None] ** 0.7
-    return grey * (1 - share) + tint * share
+    below = (image if image.ndim == 3 else np.repeat(image[..., None], 3, axis=2)) / 255.0
+    return below * (1 - share) + tint * share
 
 
 class _Painter:
@@ -159,21 +161,21 @@ class _Painter:
         style: Style,
     ) -> None:
         self.images, self.threshold, self.style = images, params["threshold"], style
-        self.phantoms = params["phantoms"]
+        self.phantoms, self.rgb = params["phantoms"], params["rgb"]
         self.longest = style.pixels(columns)
         self.pixels: dict[str, tuple[np.ndarray, np.ndarray | None]] = {}
 
     def read(self, image_id: str) -> tuple[np.ndarray, np.ndarray | None]:
         if image_id not in self.pixels:
             row = self.images.loc[image_id]
-            image, mask = read_grey(row["path"], int(row["bits"])), row["lesion_mask"]
-            lesion = read_mask_for(image.shape, [mask]) if mask else None
+            image, mask = read_pixels(row["path"], int(row["bits"]), self.rgb), row["lesion_mask"]
+            lesion = read_mask_for(image.shape[:2], [mask]) if mask else None
             self.pixels[image_id] = image, lesion
         return self.pixels[image_id]
 
     def box(self, image_id: str, shape: tuple[int, int]) -> tuple[int, int, int, int]:
         """What the network saw of the image: its crop box, or all of it where it has none."""
-        values = self.images.loc[image_id, ["xmin", "ymin", "width", "height"]]
+        values = self.images.loc[image_id, BOX]
         if values.isna().any():
             return 0, 0, shape[1], shape[0]
         x, y, width, height = (int(value) for value in values)
@@ -182,8 +184,8 @@ class _Painter:
     def heat(self, image_id: str, heat: np.ndarray) -> np.ndarray:
         """Heat on the original image, (H, W) in [0, 1]; what is below the threshold is 0."""
         image, _ = self.read(image_id)
-        box = self.box(image_id, image.shape)
-        whole = to_original(stretched(heat, (box[3], box[2])), box, image.shape)
+        box = self.box(image_id, image.shape[:2])
+        whole = to_original(stretched(heat, (box[3], box[2])), box, image.shape[:2])
         return cut(whole, self.threshold)
 
     def is_phantom(self, image_id: str) -> bool:
@@ -233,11 +235,12 @@ class _Painter:
         factor: float,
         colour: str,
     ) -> None:
-        x, y, width, height = (value * factor for value in self.box(image_id, image.shape))
-        frame = Rectangle((x - 0.5, y - 0.5), width, height, fill=False, ec=colour, lw=0.7)
-        frame.set_clip_on(False)
-        axes.add_patch(frame)
-        if lesion is not None and lesion.shape == image.shape:
+        if not self.images.loc[image_id, BOX].isna().any():
+            x, y, width, height = (side * factor for side in self.box(image_id, image.shape[:2]))
+            frame = Rectangle((x - 0.5, y - 0.5), width, height, fill=False, ec=colour, lw=0.7)
+            frame.set_clip_on(False)
+            axes.add_patch(frame)
+        if lesion is not None and lesion.shape == image.shape[:2]:
             outline(axes, lesion, factor, color="white", linewidth=0.8, linestyle=(0, (2, 1.2)))
 
 
@@ -246,7 +249,7 @@ def model(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Drawing:
     classes = params["classes"]
     images = _test_images(inputs)
     if not params["cropped"]:
-        images[["xmin", "ymin", "width", "height"]] = np.nan
+        images[BOX] = np.nan
     predictions = _predictions(inputs.path("predictions"), classes)
     maps = read_maps(inputs.path("maps"), list(images.index))
     if (predictions["said"] == NO_ANSWER).all():
@@ -298,7 +301,7 @@ def model(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Drawing:
             if cases.empty:
                 middle = {"ha": "center", "va": "center", "color": MUTED}
                 block[0, 1].text(0.5, 0.5, none, transform=block[0, 1].transAxes, **middle)
-    _key(foot, style, images["lesion_mask"].ne("").any(), signs)
+    _key(foot, style, images, signs)
     flat = int(maps.flat.sum())
     right = int(predictions["right"].sum())
     facts = (
@@ -349,14 +352,16 @@ def _heading(section: Any, text: str, style: Style) -> None:
     section.suptitle(text, fontweight="bold", fontsize=style.font_size, x=0.008, ha="left")
 
 
-def _key(foot: Any, style: Style, lesions: bool, words_above: str) -> None:
+def _key(foot: Any, style: Style, shown: pd.DataFrame, words_above: str) -> None:
     """What lines mean and the scale of the heat, at the foot of a figure."""
     words, scale = foot.subplots(1, 2, width_ratios=[2.2, 1])
     bare(words)
-    lines = [words.plot([], [], color=style.colours[4], linewidth=0.9, label="crop box")[0]]
+    lines = []
+    if shown["xmin"].notna().any():
+        lines += words.plot([], [], color=style.colours[4], linewidth=0.9, label="crop box")
     half = f"{CONTOUR:.0%} of the strongest heat"
     lines += words.plot([], [], color=style.colours[5], linewidth=0.9, label=half)
-    if lesions:
+    if shown["lesion_mask"].ne("").any():
         look = {"color": MUTED, "linewidth": 0.9, "linestyle": (0, (2, 1.2))}
         lines += words.plot([], [], label="known lesion (white)", **look)
     words.legend(
@@ -441,7 +446,7 @@ def montage(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Drawing:
                 spine.set_linestyle("-" if answer["right"] else "--")
         for unused in axes[1 + len(models) :]:
             unused.set_axis_off()
-    _key(foot, style, images.loc[list(chosen.values()), "lesion_mask"].ne("").any(), signs)
+    _key(foot, style, images.loc[list(chosen.values())], signs)
     # Labels below pictures whose height, not width, is bounded are seen by a second pass only.
     canvas.get_layout_engine().execute(canvas)
     facts = f"Images: {'; '.join(shown)}. {count(len(models), 'model')}; maps of {grids}."

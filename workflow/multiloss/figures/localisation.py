@@ -101,8 +101,11 @@ def localisation(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Dra
             place.tick_params(left=False)
     models_of = {name: part["model"].unique() for name, part in table.groupby("family")}
     labels = [weak.mark(models.label_of(name), *models_of.get(name, ())) for name in names]
-    axes[0].set_yticks(range(len(names) + 1), [_UNIFORM_LABEL, *labels])
-    axes[0].set_ylim(len(names) + 0.6, -0.6)
+    # Only regions, lungs or lesions, have a value for a uniform map.
+    uniform = any(arm in chance.index for arm in arms)
+    first = 0 if uniform else 1
+    axes[0].set_yticks(range(first, len(names) + 1), [_UNIFORM_LABEL, *labels][first:])
+    axes[0].set_ylim(len(names) + 0.6, first - 0.6)
     for unused in axes[len(arms) :]:
         unused.set_axis_off()
     percent = f"{params['percent']} interval"
@@ -111,7 +114,7 @@ def localisation(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Dra
         for kind, colour in zip(_KINDS, style.colours, strict=False)
         if kind in kinds.values()
     ]
-    text = "equal heat all over the crop; correlation: 0"
+    text = f"equal heat all over the {params['seen']}; correlation: 0" if uniform else "0"
     lines += axes[0].plot([], [], "--", color=INK, lw=0.8, label=text)
     if table["metric"].isin(_CURVE_AREAS).any():
         text = "the model's pixels in random order"

@@ -43,8 +43,6 @@ def sections(
     placed = {
         10: answer.section(facts),
         20: pages_data.data(facts, figures),
-        24: pages_data.segmentation(facts, figures),
-        28: pages_data.crops(facts, figures),
         30: pages_models.training(facts, figures),
         40: pages_models.singles(facts, figures),
         45: pages_models.ensembles(facts, figures),
@@ -59,6 +57,9 @@ def sections(
         94: methods.section(facts),
         96: methods.citation(facts, citation),
     }
+    if facts.study.segmented:
+        placed[24] = pages_data.segmentation(facts, figures)
+        placed[28] = pages_data.crops(facts, figures)
     record = {"configuration": pages_record.configuration(facts)}
     record |= pages_record.run_times(facts.results.root)
     for place, section in templates.sections(facts, figures, record).items():

@@ -10,7 +10,7 @@ import pandas as pd
 import yaml
 from markupsafe import Markup
 
-from multiloss import __version__, layouts, references
+from multiloss import __version__, addresses, layouts, references
 from multiloss.report.blocks import (
     Bullets,
     Cell,
@@ -69,7 +69,7 @@ def items(facts: Facts) -> list[Item]:
                 topic=entry["topic"],
                 status=answer["status"],
                 answer=environment.from_string(answer["text"]).render(known),
-                section=entry.get("section", ""),
+                section=answer.get("section", entry.get("section", "")),
             )
         )
     return found
@@ -86,7 +86,12 @@ def context(facts: Facts) -> dict[str, Any]:
     classified = {source["layout"] for source in facts.sources("classification")}
     archives = [layouts.get(name).published for name in sorted(classified)]
     audit = not facts.results.table("tables/leakage.csv").empty
-    weights = config["segmentation"]["encoder_weights"]
+    start = {"none": "random start", "segmenter": "the encoder of the best U-Net"}
+    weights = {
+        section: start.get(word, word)
+        for section in ("segmentation", "classification")
+        for word in [addresses.public(config[section]["encoder_weights"])]
+    }
     return {
         "phantom": facts.generated,
         "generated": "Images are generated; there are no patients.",
@@ -113,7 +118,10 @@ def context(facts: Facts) -> dict[str, Any]:
         "shipped_test": facts.shipped_test,
         "unit": facts.unit,
         "image_size": config["classification"]["image_size"],
-        "encoder_weights": "random start" if weights == "none" else weights,
+        "segmented": facts.study.segmented,
+        "from_segmenter": facts.study.from_segmenter,
+        "pixels": "8-bit RGB" if facts.study.rgb else "8-bit grey",
+        "encoder_weights": weights,
         "class_weights": config["classification"]["class_weights"],
         "temperature_scaling": config["evaluation"]["temperature_scaling"],
         "maps": not facts.results.table("tables/localisation.csv").empty,

@@ -168,7 +168,8 @@ def paragraphs(facts: Facts) -> tuple[list[str], list[str]]:
     cite = Citer()
     config = facts.config
     found = [_data(facts, cite)]
-    found += [_segmentation(facts, cite), _classification(facts, cite)]
+    found += [_segmentation(facts, cite)] if facts.study.segmented else []
+    found.append(_classification(facts, cite))
     ensembles = config["ensembles"]
     if ensembles.get("methods") and ensembles.get("top_k"):
         said = []
@@ -192,20 +193,22 @@ def paragraphs(facts: Facts) -> tuple[list[str], list[str]]:
     if config.get("gradcam", {}).get("enabled", True):
         text = (
             f"Class activation maps were computed by Grad-CAM {cite('selvaraju2017')} for the "
-            "predicted class at the deepest convolutional layer, and judged by the share of heat "
-            "inside the lungs"
+            "predicted class at the deepest convolutional layer"
         )
         measured = facts.results.table("tables/localisation.csv")
         metrics = set(measured["metric"].astype(str)) if "metric" in measured else set()
+        judged = ["by the share of heat inside the lungs"] if facts.study.segmented else []
         if any("pointing" in metric for metric in metrics):
-            text += (
-                f", by the pointing game {cite('zhang2018')} and its energy-based form "
+            judged.append(
+                f"by the pointing game {cite('zhang2018')} and its energy-based form "
                 f"{cite('wang2020')} on known lesions"
             )
         if any("deletion" in metric for metric in metrics):
-            text += f", by deletion and insertion curves {cite('petsiuk2018')}"
+            judged.append(f"by deletion and insertion curves {cite('petsiuk2018')}")
         if any("random" in metric for metric in metrics):
-            text += f", and against networks with random weights {cite('adebayo2018')}"
+            judged.append(f"against networks with random weights {cite('adebayo2018')}")
+        if judged:
+            text += f", and judged {listed(judged)}"
         found.append(text + ".")
     found.append(
         f"The study was run with Snakemake {cite('molder2021')} and multiloss {__version__}; all "
@@ -219,21 +222,51 @@ def _segmentation(facts: Facts, cite: Citer) -> str:
     names = [str(entry["name"]) for entry in settings["losses"]]
     losses = [_with_parameters("segmentation", entry) for entry in settings["losses"]]
     known = losses_of("segmentation")
-    backbone = backbones.get(settings["backbone"])
-    weights = str(settings.get("encoder_weights", "none"))
-    start = {"none": "random weights", "imagenet": "ImageNet weights"}.get(
-        weights, f"the weights in {Path(weights).name}"
-    )
     return (
         f"Lungs were segmented by a U-Net {cite('ronneberger2015')} with "
-        f"{backbone.title} as its encoder {cite(*backbone.cites)} that "
-        f"started from {start}, at {settings['image_size']} x {settings['image_size']} pixels, one "
+        f"{_network(settings, cite)} as its encoder that started from {_start(settings)}, at "
+        f"{settings['image_size']} x {settings['image_size']} pixels, one "
         f"for each of {plural(len(names), 'loss', 'losses')} ({'; '.join(losses)})"
         f"{_sources((known[name] for name in names), cite)}, trained "
         f"{_network_training(settings, cite)}. {_combination(settings)} Images were cropped to the "
         f"bounding box of the lungs, widened by {number(100 * facts.config['crop']['margin'], 0)}% "
         "on each side; an image with an empty mask was used whole."
     )
+
+
+def _network(settings: Mapping[str, Any], cite: Citer) -> str:
+    """A backbone as papers call it, with its reference."""
+    backbone = backbones.get(settings["backbone"])
+    return f"{backbone.title} {cite(*backbone.cites)}"
+
+
+def _start(settings: Mapping[str, Any]) -> str:
+    """What weights an encoder starts from."""
+    weights = str(settings.get("encoder_weights", "none"))
+    known = {"none": "random weights", "imagenet": "ImageNet weights"}
+    return known.get(weights, f"the weights in {Path(weights).name}")
+
+
+def _encoder(facts: Facts, cite: Citer) -> str:
+    """The encoder of the classifiers, and what it sees."""
+    settings = facts.config["classification"]
+    if facts.study.from_segmenter:
+        return "the encoder of the best segmenter"
+    return (
+        f"{_network(settings, cite)} as encoder, which started from {_start(settings)} and saw "
+        "values normalised by ImageNet's channels"
+    )
+
+
+def _seen(facts: Facts) -> str:
+    """What of an image the classifiers see."""
+    size = facts.config["classification"]["image_size"]
+    seen = f"at {size} x {size} pixels"
+    if not facts.study.segmented:
+        seen += f", to which the whole {'RGB' if facts.study.rgb else 'grey'} images were stretched"
+    elif facts.study.rgb:
+        seen += " in colour"
+    return seen
 
 
 def _combination(settings: Mapping[str, Any]) -> str:
@@ -257,10 +290,10 @@ def _classification(facts: Facts, cite: Citer) -> str:
             weights += " (on each image's loss, not on the calibration term of the batch)"
     ablations = [ABLATIONS[name] for name in facts.config["ablations"]]
     return (
-        "Classifiers consisted of the encoder of the best segmenter, cut at "
+        f"Classifiers consisted of {_encoder(facts, cite)}, cut at "
         f"{backbones.get(settings['backbone']).cut_layer}, a 3 x 3 "
-        "convolution with 512 filters and ReLU, global average pooling and a softmax layer, at "
-        f"{settings['image_size']} x {settings['image_size']} pixels. One was trained for each of "
+        "convolution with 512 filters and ReLU, global average pooling and a softmax layer, "
+        f"{_seen(facts)}. One was trained for each of "
         f"{facts.losses_told} ({'; '.join(losses)})"
         f"{_sources((losses_of('classification')[name] for name in names), cite)}"
         + (f" and each of {facts.replicates} seeds" if facts.replicates > 1 else "")

@@ -223,7 +223,7 @@ def _left_out(facts: Facts) -> list[Block]:
                 "rejected",
                 "Files left out, and images used with a remark",
                 f"n = {plural(len(rejected) + len(remarks), 'row')}, each with its reason: files "
-                "that cannot be read, are damaged or no radiographs, lack a partner, repeat an "
+                "that cannot be read, are damaged or no pictures, lack a partner, repeat an "
                 "image, or belong to no class of this study. Where the reason begins with "
                 f"'{KEPT}', the image is used all the same.",
                 pd.concat([rejected, remarks]),
@@ -315,6 +315,11 @@ def _combined(number: int) -> str:
         f"The {number} with the best mean Dice on the validation images were combined: a pixel is "
         "lung where all of them say so."
     )
+
+
+def lungs(facts: Facts, figures: Figures) -> list[Section]:
+    """The sections of studies with lung masks."""
+    return [segmentation(facts, figures), crops(facts, figures)]
 
 
 def segmentation(facts: Facts, figures: Figures) -> Section:

@@ -44,6 +44,9 @@ def configuration(facts: Facts) -> str:
     """The whole config with every default filled in, as YAML."""
     # By way of JSON: Snakemake's config may hold its own kinds of mappings.
     plain = json.loads(json.dumps(facts.config))
+    if not facts.study.segmented:
+        # Nothing of it was used.
+        plain = {key: value for key, value in plain.items() if key not in ("segmentation", "crop")}
     return yaml.safe_dump(
         plain, sort_keys=False, allow_unicode=True, width=88, default_flow_style=False
     )

@@ -515,17 +515,23 @@ def gradcam(facts: Facts, figures: Figures) -> Section:
                 "for the class. They are marked, not stretched to full heat."
             )
         blocks.append(Text([text]))
+        inside = "Pointing game, IoU and Dice need known lesions. "
+        if facts.study.segmented:
+            inside = (
+                "Heat inside the lungs can be measured in any study; pointing game, IoU and Dice "
+                "need known lesions. "
+            )
         blocks.append(
             table(
                 "localisation",
                 "Grad-CAM localisation",
                 "Measures of the heat maps of the test images for each model, with "
-                f"{facts.confidence} intervals over {facts.unit}s. Heat inside the lungs can be "
-                "measured in any study; pointing game, IoU and Dice need known lesions. Under "
+                f"{facts.confidence} intervals over {facts.unit}s. {inside}Under "
                 "deletion low is good, under insertion high. Similarity to the maps of a network "
                 "with random weights should be low. The first row, uniform, is a map of the same "
-                "heat everywhere in the crop: what chance gives. Models in the order of their test "
-                "MCC.",
+                "heat everywhere in the "
+                f"{'crop' if facts.study.segmented else 'image'}: what chance gives. Models in the "
+                "order of their test MCC.",
                 wide,
                 [
                     Column("model", "Model", code=True, model=True),

@@ -1,0 +1,23 @@
+"""Decode all images and stretch them to the classifiers' size once, into an array."""
+
+import numpy as np
+from multiloss.files import atomic
+from multiloss.images import read_unchanged, resize
+from multiloss.progress import progress
+from multiloss.script import run
+from multiloss.tables import packed_shape, read_manifest
+
+
+def main(snakemake) -> None:
+    params = snakemake.params
+    manifest = read_manifest(snakemake.input.manifest)
+    shape = packed_shape(len(manifest), params.image_size, params.rgb)
+    with atomic(snakemake.output.images) as path:
+        images = np.lib.format.open_memmap(path, "w+", np.uint8, shape)
+        for row in progress(manifest.itertuples(), len(manifest), "packing"):
+            image = read_unchanged(row.path, row.sha256, row.bits, params.rgb)
+            images[row.Index] = resize(image, params.image_size)
+        images.flush()
+
+
+run(main, globals().get("snakemake"))
