@@ -119,12 +119,14 @@ def make(
     collapsed: tuple[str, ...] = (),
     unknown: float = 0.0,
     lesions: bool = True,
+    with_tables: bool = True,
     **options: Any,
 ) -> Study:
     """Write a results folder for `configuration(**options)` below `folder` and describe it.
 
     `collapsed`: losses whose models name the first class for every image; `unknown`: share of
-    the images whose patient is not known; `lesions`: whether masks of lesions are.
+    the images whose patient is not known; `lesions`: whether masks of lesions are. `with_tables`:
+    whether to compute the tables of what is predicted, which else `tables` does later.
     """
     config = configuration(**options)
     results = Path(folder) / "results" / config["study"]
@@ -136,7 +138,8 @@ def make(
     models = study.Study(config).models.values()
     (results / "data" / "models.csv").write_text(study.models_text(models), encoding="utf-8")
     maker.predictions()
-    tables(results, config)
+    if with_tables:
+        tables(results, config)
     if config["gradcam"]["enabled"]:
         maker.gradcam()
     maker.benchmarks()
@@ -185,7 +188,7 @@ def tables(
         "diversity": diversity.table(singles, planned.models, "test", resamples, 0.95, rng),
     }
     if ensembles := planned.select(["ensemble"], levels=["prediction"]):
-        quick = {"weighted_average": {"starts": 1}, "stacking": {"max_iter": 200}}
+        quick = {"weighted_average": {"starts": 1}, "stacking": {"max_iter": 2000}}
         with mock.patch.object(optimism, "RESTARTS", 1):
             made["optimism"] = pd.concat(
                 optimism.table(
