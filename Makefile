@@ -46,7 +46,7 @@ format: setup
 	$(BIN)/ruff check --fix .
 	$(BIN)/snakefmt Snakefile workflow
 	@git ls-files --cached --others --exclude-standard config.yaml CITATION.cff requirements.lock \
-	  workflow/multiloss workflow/schemas workflow/scripts | LC_ALL=C sort >workflow/files.txt
+	  workflow/multiloss workflow/phantom workflow/schemas workflow/scripts | LC_ALL=C sort >workflow/files.txt
 
 # What the code says of itself, for readers and for editors.
 reference: setup
@@ -55,15 +55,16 @@ reference: setup
 
 # The smallest study several times over: interrupted, with exchanged test labels, same bytes.
 test-long: setup
-	$(BIN)/python -m pytest -m slow -n 0 --ignore tests/test_slurm.py --ignore tests/test_conda.py $(ARGS)
+	$(BIN)/python -m pytest -m slow -n 0 \
+	  --ignore tests/workflow/test_slurm.py --ignore tests/workflow/test_conda.py $(ARGS)
 
 # Jobs over their memory or time, cancelled, orphaned; replicates added afterwards.
 test-slurm: setup
-	$(BIN)/python -m pytest -m slow -n 0 $(ARGS) tests/test_slurm.py
+	$(BIN)/python -m pytest -m slow -n 0 $(ARGS) tests/workflow/test_slurm.py
 
 # The smallest study with --sdm conda, and two faulty environments that must fail.
 test-conda: setup
-	$(BIN)/python -m pytest -m slow -n 0 $(ARGS) tests/test_conda.py
+	$(BIN)/python -m pytest -m slow -n 0 $(ARGS) tests/workflow/test_conda.py
 
 lint: setup
 	$(BIN)/ruff format --check .

@@ -22,10 +22,9 @@ import numpy.typing as npt
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "workflow"))
 
-from multiloss import metrics
-from multiloss.files import write_text
-from multiloss.seeds import derive
-from multiloss.statistics import bootstrap, paired
+from multiloss.job.files import write_text
+from multiloss.job.seeds import derive
+from multiloss.statistics import bootstrap, metrics, paired
 from multiloss.statistics.bootstrap import binomial_interval
 
 Array = npt.NDArray[np.float64]

@@ -32,8 +32,8 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "workflow"))
 
 from multiloss import config as configuration  # noqa: E402
+from multiloss.job.summary import step_times  # noqa: E402
 from multiloss.study import Study  # noqa: E402
-from multiloss.summary import step_times  # noqa: E402
 
 # Seconds of a job of which TensorFlow's start and the compilation of the graphs are the most.
 START_UP = {"train_segmenter": 25.0, "train": 15.0, "model_level": 8.0}

@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from multiloss import predictions
 from multiloss import study as identity
-from multiloss.ensembles import predictions
-from multiloss.files import write_csv
+from multiloss.job.files import write_csv
 from synthetic_results import Study, tables
 
 CITATION = (Path(__file__).resolve().parents[1] / "CITATION.cff").read_text(encoding="utf-8")

@@ -13,9 +13,9 @@ import pytest
 from jobs import Named
 from multiloss import study
 from multiloss.ensembles import selection
-from multiloss.ensembles.predictions import Predictions
-from multiloss.ensembles.predictions import table as prediction_table
-from multiloss.files import write_csv
+from multiloss.job.files import write_csv
+from multiloss.predictions import Predictions
+from multiloss.predictions import table as prediction_table
 from multiloss.study import Model, of_replicate
 
 CLASSES = ("normal", "bacterial", "viral")
@@ -109,5 +109,5 @@ def run_script(
     """Run a rule's script in this process; `parts` are input, output and params."""
     snakemake = types.SimpleNamespace(**{part: Named(**values) for part, values in parts.items()})
     snakemake.input.get = lambda key: getattr(snakemake.input, key, None)
-    monkeypatch.setattr("multiloss.script.run", lambda main, _: main(snakemake))
+    monkeypatch.setattr("multiloss.job.script.run", lambda main, _: main(snakemake))
     runpy.run_path(str(root / "workflow" / "scripts" / f"{name}.py"))

@@ -20,10 +20,10 @@ import cv2
 import numpy as np
 import pandas as pd
 from multiloss import config as study_config
-from multiloss import diversity, evaluation, optimism, study
-from multiloss.ensembles import predictions
+from multiloss import evaluation, predictions, study
+from multiloss.ensembles import diversity, optimism
 from multiloss.evaluation import families
-from multiloss.files import write_csv
+from multiloss.job.files import write_csv
 
 LOSSES = [
     "cce",

@@ -13,8 +13,8 @@ import simulated
 import yaml
 from multiloss import config as configuration
 from multiloss import study
-from multiloss.errors import UserError
 from multiloss.evaluation import families
+from multiloss.job.errors import UserError
 from multiloss.study import Model, Study
 
 ROOT = Path(__file__).parents[1]

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 from multiloss import ensembles, losses
 from multiloss.ensembles import MODEL_LEVEL
-from multiloss.errors import UserError
+from multiloss.job.errors import UserError
 from multiloss.losses.parameters import Relations
 
 # Patterns of names, for Snakemake's wildcards too; nothing reads them backwards.

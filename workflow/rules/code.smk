@@ -1,7 +1,7 @@
 # Snakemake notices another date of a script, which every clone brings, and not a change in the
 # modules behind it. Each job therefore has a digest of both among its parameters: an edit makes
 # anew what it made, and an added loss or layout nothing that was there before.
-from multiloss import code
+from multiloss.job import code
 
 
 def code_of(script, instead=None, also=None, losses=None):
@@ -37,11 +37,11 @@ def loss_of_segmenter(wildcards):
 def what_fetches(wildcards):
     """What is fetched is what its digest says; code decides on what is drawn and unpacked."""
     drawn = SOURCES[wildcards.source]["layout"] == "phantom"
-    return ["archives", "phantom", "seeds"] if drawn else ["archives"]
+    return ["data.sources.archives", "phantom"] if drawn else ["data.sources.archives"]
 
 
 def layouts_of_sources(wildcards):
-    return [f"layouts.{source['layout']}" for source in SOURCES.values()]
+    return [f"data.layouts.{source['layout']}" for source in SOURCES.values()]
 
 
 def what_draws(wildcards):

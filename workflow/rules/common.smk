@@ -46,12 +46,14 @@ if not Path(multiloss.__file__).parent.samefile(WORKFLOW / "multiloss"):
         f"before {WORKFLOW}"
     )
 
-from multiloss import addresses, encoder_weights, listing, study
+from multiloss.data.sources import addresses, listing
+from multiloss.networks import encoder_weights
+from multiloss import study
 from multiloss import config as configuration
-from multiloss.checkpoints import forget as forget_checkpoints
-from multiloss.errors import UserError
+from multiloss.networks.checkpoints import forget as forget_checkpoints
+from multiloss.job.errors import UserError
 from multiloss.figures import catalog
-from multiloss.summary import failure_message, success_message
+from multiloss.job.summary import failure_message, success_message
 
 STARTED = time.monotonic()
 

@@ -1,12 +1,11 @@
 """Measure calibration: raw, temperature-scaled and corrected for the class shares."""
 
 import pandas as pd
-from multiloss import evaluation, study
-from multiloss.ensembles import predictions
+from multiloss import evaluation, predictions, study
+from multiloss.data.tables import read_manifest
 from multiloss.evaluation.families import plain_forms
-from multiloss.files import write_csv
-from multiloss.script import run
-from multiloss.tables import read_manifest
+from multiloss.job.files import write_csv
+from multiloss.job.script import run
 
 
 def main(snakemake) -> None:

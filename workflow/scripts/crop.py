@@ -6,13 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from multiloss.crops import bounding_box, crop
-from multiloss.errors import UserError
-from multiloss.files import atomic, write_csv
-from multiloss.images import ImageError, read_own_mask, read_unchanged, write_png
-from multiloss.progress import progress
-from multiloss.script import run
-from multiloss.tables import packed_shape, read_manifest
+from multiloss.data.crops import bounding_box, crop
+from multiloss.data.images import ImageError, read_own_mask, read_unchanged, write_png
+from multiloss.data.tables import packed_shape, read_manifest
+from multiloss.job.errors import UserError
+from multiloss.job.files import atomic, write_csv
+from multiloss.job.progress import progress
+from multiloss.job.script import run
 
 logger = logging.getLogger(__name__)
 

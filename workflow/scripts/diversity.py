@@ -1,11 +1,11 @@
 """Measure for each pair of single models whether they err on the same test images."""
 
 import numpy as np
-from multiloss import diversity, study
-from multiloss.ensembles import predictions
-from multiloss.files import write_csv
-from multiloss.script import run
-from multiloss.seeds import derive
+from multiloss import predictions, study
+from multiloss.ensembles import diversity
+from multiloss.job.files import write_csv
+from multiloss.job.script import run
+from multiloss.job.seeds import derive
 
 
 def main(snakemake) -> None:

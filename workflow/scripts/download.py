@@ -3,11 +3,12 @@
 import json
 from pathlib import Path
 
-from multiloss import addresses, archives, download, layouts
-from multiloss.download import Fetched
-from multiloss.files import write_text
-from multiloss.script import run
-from multiloss.seeds import derive
+from multiloss.data import layouts
+from multiloss.data.sources import addresses, archives, download
+from multiloss.data.sources.download import Fetched
+from multiloss.job.files import write_text
+from multiloss.job.script import run
+from multiloss.job.seeds import derive
 
 
 def main(snakemake) -> None:
@@ -53,7 +54,7 @@ def main(snakemake) -> None:
 
 def generated(source: dict, seed: int, destination: Path) -> Fetched:
     """An archive from the phantom generator, made like any other source's."""
-    from multiloss.phantom import write_archive
+    from phantom import write_archive
 
     destination.parent.mkdir(parents=True, exist_ok=True)
     seed = derive(seed, "phantom", source["name"])

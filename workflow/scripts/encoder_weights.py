@@ -2,9 +2,10 @@
 
 from pathlib import Path
 
-from multiloss import addresses, download, encoder_weights
-from multiloss.errors import UserError
-from multiloss.script import run
+from multiloss.data.sources import addresses, download
+from multiloss.job.errors import UserError
+from multiloss.job.script import run
+from multiloss.networks import encoder_weights
 
 # What a file of weights, which is HDF5, begins with.
 SIGN = b"\x89HDF\r\n\x1a\n"

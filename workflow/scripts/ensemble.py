@@ -1,9 +1,10 @@
 """Fit and predict all prediction-level ensembles of one replicate, and judge them."""
 
 import pandas as pd
-from multiloss.ensembles import build, predictions
-from multiloss.files import by_name, write_csv
-from multiloss.script import run
+from multiloss import predictions
+from multiloss.ensembles import build
+from multiloss.job.files import by_name, write_csv
+from multiloss.job.script import run
 
 
 def main(snakemake) -> None:

@@ -1,9 +1,10 @@
 """Gather members, weights and scores of all replicates, and choose on the `ensemble` split."""
 
 import pandas as pd
-from multiloss.ensembles import build, crossfit, predictions, selection
-from multiloss.files import write_csv
-from multiloss.script import run
+from multiloss import predictions
+from multiloss.ensembles import build, crossfit, selection
+from multiloss.job.files import write_csv
+from multiloss.job.script import run
 
 
 def main(snakemake) -> None:

@@ -3,10 +3,9 @@
 import logging
 
 import pandas as pd
-from multiloss import evaluation, study
-from multiloss.ensembles import predictions
-from multiloss.files import write_csv
-from multiloss.script import run
+from multiloss import evaluation, predictions, study
+from multiloss.job.files import write_csv
+from multiloss.job.script import run
 
 logger = logging.getLogger(__name__)
 

@@ -4,12 +4,13 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from multiloss import model_level, prediction, records, training
+from multiloss.data.tables import read_array
 from multiloss.ensembles import selection
-from multiloss.files import atomic
-from multiloss.progress import progress
-from multiloss.script import run
-from multiloss.tables import read_array
+from multiloss.job import records
+from multiloss.job.files import atomic
+from multiloss.job.progress import progress
+from multiloss.job.script import run
+from multiloss.networks import model_level, prediction, training
 
 
 def main(snakemake) -> None:

@@ -3,7 +3,7 @@
 from typing import Any
 
 from multiloss.figures.drawing import draw
-from multiloss.script import run
+from multiloss.job.script import run
 
 
 def main(snakemake: Any) -> None:

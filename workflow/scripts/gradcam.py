@@ -4,11 +4,12 @@ import logging
 
 import numpy as np
 import pandas as pd
-from multiloss import gradcam, prediction, training
-from multiloss.files import atomic
-from multiloss.script import run
-from multiloss.seeds import derive
-from multiloss.tables import read_array, read_manifest
+from multiloss.data.tables import read_array, read_manifest
+from multiloss.gradcam import maps as gradcam
+from multiloss.job.files import atomic
+from multiloss.job.script import run
+from multiloss.job.seeds import derive
+from multiloss.networks import prediction, training
 
 logger = logging.getLogger(__name__)
 

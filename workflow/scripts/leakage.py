@@ -3,10 +3,10 @@
 import logging
 
 import pandas as pd
-from multiloss import leakage
-from multiloss.files import write_csv
-from multiloss.script import run
-from multiloss.tables import read_lungs, read_manifest
+from multiloss.data import leakage
+from multiloss.data.tables import read_lungs, read_manifest
+from multiloss.job.files import write_csv
+from multiloss.job.script import run
 
 logger = logging.getLogger(__name__)
 

@@ -3,10 +3,10 @@
 from pathlib import Path
 
 import pandas as pd
-from multiloss import localisation
-from multiloss.files import by_name, write_csv
-from multiloss.script import run
-from multiloss.tables import read_manifest
+from multiloss.data.tables import read_manifest
+from multiloss.gradcam import localisation
+from multiloss.job.files import by_name, write_csv
+from multiloss.job.script import run
 
 
 def main(snakemake) -> None:

@@ -3,12 +3,12 @@
 import logging
 
 import numpy as np
-from multiloss.errors import UserError
-from multiloss.files import atomic
-from multiloss.images import ImageError, read_mask_for, read_unchanged, resize
-from multiloss.progress import progress
-from multiloss.script import run
-from multiloss.tables import read_lungs
+from multiloss.data.images import ImageError, read_mask_for, read_unchanged, resize
+from multiloss.data.tables import read_lungs
+from multiloss.job.errors import UserError
+from multiloss.job.files import atomic
+from multiloss.job.progress import progress
+from multiloss.job.script import run
 
 logger = logging.getLogger(__name__)
 

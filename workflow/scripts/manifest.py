@@ -4,9 +4,9 @@ from pathlib import Path
 
 import cv2
 import pandas as pd
-from multiloss import layouts, manifest
-from multiloss.files import write_csv
-from multiloss.script import run
+from multiloss.data import layouts, manifest
+from multiloss.job.files import write_csv
+from multiloss.job.script import run
 
 
 def main(snakemake) -> None:

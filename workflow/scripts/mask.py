@@ -5,11 +5,12 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from multiloss import prediction, segmentation, training
-from multiloss.images import read_unchanged, resize, write_png
-from multiloss.progress import progress
-from multiloss.script import run
-from multiloss.tables import read_manifest
+from multiloss.data.images import read_unchanged, resize, write_png
+from multiloss.data.tables import read_manifest
+from multiloss.job.progress import progress
+from multiloss.job.script import run
+from multiloss.networks import prediction, training
+from multiloss.networks import segmenter as segmentation
 
 
 def main(snakemake) -> None:

@@ -5,12 +5,13 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from multiloss import checkpoints, classifier, model_level, prediction, records, training, versions
+from multiloss.data.tables import read_array, read_manifest
 from multiloss.ensembles import selection
-from multiloss.files import write_csv
-from multiloss.script import run
-from multiloss.seeds import derive
-from multiloss.tables import read_array, read_manifest
+from multiloss.job import records, versions
+from multiloss.job.files import write_csv
+from multiloss.job.script import run
+from multiloss.job.seeds import derive
+from multiloss.networks import checkpoints, classifier, model_level, prediction, training
 
 logger = logging.getLogger(__name__)
 

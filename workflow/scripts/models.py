@@ -1,8 +1,8 @@
 """Write data/models.csv: every model of the study once, with all that its name stands for."""
 
 from multiloss import study
-from multiloss.files import write_text
-from multiloss.script import run
+from multiloss.job.files import write_text
+from multiloss.job.script import run
 
 
 def main(snakemake) -> None:

@@ -1,9 +1,9 @@
 """Measure how much choosing and fitting on the test split, as published, would flatter."""
 
-from multiloss import optimism, study
-from multiloss.ensembles import predictions
-from multiloss.files import write_csv
-from multiloss.script import run
+from multiloss import predictions, study
+from multiloss.ensembles import optimism
+from multiloss.job.files import write_csv
+from multiloss.job.script import run
 
 
 def main(snakemake) -> None:

@@ -1,11 +1,11 @@
 """Decode all images and stretch them to the classifiers' size once, into an array."""
 
 import numpy as np
-from multiloss.files import atomic
-from multiloss.images import read_unchanged, resize
-from multiloss.progress import progress
-from multiloss.script import run
-from multiloss.tables import packed_shape, read_manifest
+from multiloss.data.images import read_unchanged, resize
+from multiloss.data.tables import packed_shape, read_manifest
+from multiloss.job.files import atomic
+from multiloss.job.progress import progress
+from multiloss.job.script import run
 
 
 def main(snakemake) -> None:

@@ -2,10 +2,10 @@
 
 import numpy as np
 import pandas as pd
-from multiloss import prediction, training
-from multiloss.files import write_csv
-from multiloss.script import run
-from multiloss.tables import read_array, read_manifest
+from multiloss.data.tables import read_array, read_manifest
+from multiloss.job.files import write_csv
+from multiloss.job.script import run
+from multiloss.networks import prediction, training
 
 
 def main(snakemake) -> None:

@@ -1,8 +1,9 @@
 """Rank the single models of one replicate by MCC on the `ensemble` split."""
 
-from multiloss.ensembles import predictions, selection
-from multiloss.files import write_csv
-from multiloss.script import run
+from multiloss import predictions
+from multiloss.ensembles import selection
+from multiloss.job.files import write_csv
+from multiloss.job.script import run
 
 
 def main(snakemake) -> None:

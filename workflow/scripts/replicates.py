@@ -1,9 +1,8 @@
 """Separate what the loss does from what the seed does."""
 
-from multiloss import evaluation, study
-from multiloss.ensembles import predictions
-from multiloss.files import write_csv
-from multiloss.script import run
+from multiloss import evaluation, predictions, study
+from multiloss.job.files import write_csv
+from multiloss.job.script import run
 
 
 def main(snakemake) -> None:

@@ -3,9 +3,10 @@
 from pathlib import Path
 from typing import Any
 
-from multiloss import report, versions
-from multiloss.files import write_text
-from multiloss.script import run
+from multiloss import report
+from multiloss.job import versions
+from multiloss.job.files import write_text
+from multiloss.job.script import run
 
 
 def main(snakemake: Any) -> None:

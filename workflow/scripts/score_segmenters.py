@@ -2,11 +2,12 @@
 
 import numpy as np
 import pandas as pd
-from multiloss import prediction, segmentation, training
-from multiloss.errors import UserError
-from multiloss.files import atomic, copy, write_csv
-from multiloss.script import run
-from multiloss.tables import read_array, read_lungs
+from multiloss.data.tables import read_array, read_lungs
+from multiloss.job.errors import UserError
+from multiloss.job.files import atomic, copy, write_csv
+from multiloss.job.script import run
+from multiloss.networks import prediction, training
+from multiloss.networks import segmenter as segmentation
 
 
 def main(snakemake) -> None:

@@ -1,8 +1,9 @@
 """Average several seeds of one loss: the ensemble that costs the same and mixes no losses."""
 
-from multiloss.ensembles import combiners, predictions
-from multiloss.files import write_csv
-from multiloss.script import run
+from multiloss import predictions
+from multiloss.ensembles import combiners
+from multiloss.job.files import write_csv
+from multiloss.job.script import run
 
 
 def main(snakemake) -> None:

@@ -1,9 +1,9 @@
 """Average the scores of the segmenters over the images, with intervals by patient."""
 
 import pandas as pd
-from multiloss import segmentation_scores
-from multiloss.files import write_csv
-from multiloss.script import run
+from multiloss.evaluation import segmentation_scores
+from multiloss.job.files import write_csv
+from multiloss.job.script import run
 
 
 def main(snakemake) -> None:

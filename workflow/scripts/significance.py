@@ -3,11 +3,10 @@
 import logging
 
 import pandas as pd
-from multiloss import evaluation, study
-from multiloss.ensembles import predictions
+from multiloss import evaluation, predictions, study
 from multiloss.evaluation import families
-from multiloss.files import write_csv
-from multiloss.script import run
+from multiloss.job.files import write_csv
+from multiloss.job.script import run
 
 logger = logging.getLogger(__name__)
 

@@ -1,9 +1,9 @@
 """Divide the patients of all usable images."""
 
 import pandas as pd
-from multiloss import layouts, manifest, splits
-from multiloss.files import write_csv
-from multiloss.script import run
+from multiloss.data import layouts, manifest, splits
+from multiloss.job.files import write_csv
+from multiloss.job.script import run
 
 
 def main(snakemake) -> None:

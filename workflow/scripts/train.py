@@ -2,12 +2,13 @@
 
 from pathlib import Path
 
-from multiloss import backbones, checkpoints, classifier, prediction, training, versions
 from multiloss.backend import keras
-from multiloss.files import write_csv
-from multiloss.script import run
-from multiloss.seeds import derive
-from multiloss.tables import read_array, read_manifest
+from multiloss.data.tables import read_array, read_manifest
+from multiloss.job import versions
+from multiloss.job.files import write_csv
+from multiloss.job.script import run
+from multiloss.job.seeds import derive
+from multiloss.networks import backbones, checkpoints, classifier, prediction, training
 
 
 def main(snakemake) -> None:

@@ -3,13 +3,15 @@
 from pathlib import Path
 
 import numpy as np
-from multiloss import backbones, checkpoints, prediction, segmentation, training, versions
 from multiloss.backend import keras
-from multiloss.files import write_csv
+from multiloss.data.tables import read_array, read_lungs
+from multiloss.job import versions
+from multiloss.job.files import write_csv
+from multiloss.job.script import run
+from multiloss.job.seeds import derive
 from multiloss.losses import segmentation_loss
-from multiloss.script import run
-from multiloss.seeds import derive
-from multiloss.tables import read_array, read_lungs
+from multiloss.networks import backbones, checkpoints, prediction, training
+from multiloss.networks import segmenter as segmentation
 
 # So many images pass before a rewritten graph has made up for the time of its rewriting.
 IMAGES_WORTH_REWRITING = 1000

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from multiloss.config import messages
 from multiloss.config.models import GeneratorOptions, StudyConfig
-from multiloss.errors import UserError
+from multiloss.job.errors import UserError
 
 __all__ = ["StudyConfig", "generator_options", "load", "validate"]
 

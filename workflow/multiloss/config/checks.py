@@ -3,9 +3,10 @@
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from multiloss import addresses, encoder_weights
 from multiloss.config.values import Section
-from multiloss.errors import UserError, did_you_mean
+from multiloss.data.sources import addresses
+from multiloss.job.errors import UserError, did_you_mean
+from multiloss.networks import encoder_weights
 
 if TYPE_CHECKING:
     from multiloss.config.models import Source, StudyConfig

@@ -8,7 +8,7 @@ import yaml
 from pydantic import ValidationError
 
 from multiloss.config.values import Section
-from multiloss.errors import UserError, did_you_mean
+from multiloss.job.errors import UserError, did_you_mean
 
 # Keys of older versions and where they went: `old.path: new.path`, `[]` for any place in a list.
 # A key that was renamed or moved is entered here; those of 0.1.0 and 0.2.0 are all where they were.

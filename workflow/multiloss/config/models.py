@@ -20,7 +20,7 @@ from pydantic import (
 )
 from pydantic_core import CoreSchema
 
-from multiloss import backbones, ensembles, layouts, losses, study
+from multiloss import ensembles, losses, study
 from multiloss.config import checks
 from multiloss.config.values import (
     Bounds,
@@ -41,7 +41,9 @@ from multiloss.config.values import (
     not_known,
     unfit,
 )
-from multiloss.errors import UserError
+from multiloss.data import layouts
+from multiloss.job.errors import UserError
+from multiloss.networks import backbones
 from multiloss.registry import Parameter
 
 Backbone = Annotated[str, OneOf(backbones.known)]

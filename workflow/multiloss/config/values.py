@@ -8,7 +8,8 @@ from typing import Annotated, Any, ClassVar, NamedTuple, TypeVar
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, GetJsonSchemaHandler
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
-from multiloss import addresses, study
+from multiloss import study
+from multiloss.data.sources import addresses
 
 
 def fault(text: str) -> PydanticCustomError:

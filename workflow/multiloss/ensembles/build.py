@@ -13,9 +13,9 @@ import pandas as pd
 
 from multiloss.ensembles import MODEL_LEVEL, combiners, methods, selection
 from multiloss.ensembles.crossfit import crossfit, folds, obstacle
-from multiloss.ensembles.predictions import Predictions
-from multiloss.errors import UserError
-from multiloss.seeds import derive
+from multiloss.job.errors import UserError
+from multiloss.job.seeds import derive
+from multiloss.predictions import Predictions
 from multiloss.statistics.bootstrap import label_strata, patient_weights, percentile_interval
 from multiloss.statistics.degenerate import CHANCE, DOMINATES, NEVER, problems
 from multiloss.study import SEED_AVERAGE

@@ -13,7 +13,7 @@ from typing import Annotated, Any, ClassVar, Self
 
 import numpy as np
 
-from multiloss.errors import UserError
+from multiloss.job.errors import UserError
 from multiloss.registry import Count, NonNegative
 
 # Added to probabilities inside logarithms: smooth, unlike clipping, so the gradient stays right.
@@ -268,6 +268,6 @@ class Stacking(Combiner):
 class ModelLevel:
     """A new classification head on the members' joined feature maps.
 
-    Trained by jobs of its own (`multiloss.model_level`) on the train split, and only judged here:
+    Trained by jobs of its own (`multiloss.networks.model_level`) on the train split, and only judged here:
     more elaborate than any combination of probabilities.
     """

@@ -7,10 +7,10 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from multiloss import metrics
-from multiloss.ensembles.predictions import Predictions
-from multiloss.errors import UserError
-from multiloss.mcc import mcc_or_chance
+from multiloss.job.errors import UserError
+from multiloss.predictions import Predictions
+from multiloss.statistics import metrics
+from multiloss.statistics.mcc import mcc_or_chance
 
 SPLIT = "ensemble"
 METRIC = "mcc"

@@ -6,13 +6,12 @@ models of a split, so differences between rows are paired. The statistics themse
 arrays, are in `multiloss.statistics`.
 """
 
-from multiloss.evaluation.calibration import (
+from multiloss.evaluation.calibration_tables import (
     calibration_tables,
     class_shares,
     reliability_table,
     trained_shares,
 )
-from multiloss.evaluation.choices import join, operating_points, with_scaled, with_temperatures
 from multiloss.evaluation.comparisons import significance_table
 from multiloss.evaluation.curves import curves_table
 from multiloss.evaluation.degenerate import degenerate_table
@@ -26,6 +25,7 @@ from multiloss.evaluation.scores import (
     flattered_models,
     metrics_table,
 )
+from multiloss.evaluation.thresholds import join, operating_points, with_scaled, with_temperatures
 
 __all__ = [
     "FAILED",

@@ -10,8 +10,6 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from multiloss import metrics
-from multiloss.ensembles.predictions import Predictions
 from multiloss.evaluation.families import (
     CALIBRATION,
     CALIBRATION_FAMILY,
@@ -32,8 +30,9 @@ from multiloss.evaluation.resamples import (
     resample,
     resampled_values,
 )
-from multiloss.seeds import derive
-from multiloss.statistics import paired
+from multiloss.job.seeds import derive
+from multiloss.predictions import Predictions
+from multiloss.statistics import metrics, paired
 
 Array = npt.NDArray[np.float64]
 logger = logging.getLogger(__name__)

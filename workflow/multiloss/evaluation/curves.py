@@ -8,10 +8,9 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from multiloss import metrics
-from multiloss.ensembles.predictions import Predictions
 from multiloss.evaluation.resamples import Options, Resamples, failed, resample
-from multiloss.statistics import bootstrap
+from multiloss.predictions import Predictions
+from multiloss.statistics import bootstrap, metrics
 
 Array = npt.NDArray[np.float64]
 

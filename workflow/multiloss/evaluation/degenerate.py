@@ -4,8 +4,8 @@ from typing import Any
 
 import pandas as pd
 
-from multiloss.ensembles.predictions import Predictions
 from multiloss.evaluation.resamples import CHOICE_SPLIT, Models, failed
+from multiloss.predictions import Predictions
 from multiloss.statistics.bootstrap import patient_codes
 from multiloss.statistics.degenerate import problems
 

@@ -6,9 +6,8 @@ from math import nan
 import numpy as np
 import numpy.typing as npt
 
-from multiloss import metrics
 from multiloss.evaluation.resamples import Options, Resamples
-from multiloss.statistics import bootstrap
+from multiloss.statistics import bootstrap, metrics
 
 Array = npt.NDArray[np.float64]
 

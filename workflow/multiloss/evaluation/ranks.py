@@ -6,9 +6,9 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from multiloss.ensembles.predictions import Predictions
 from multiloss.evaluation.resamples import Models, Options, failed, resample, resampled_values
-from multiloss.mcc import mcc_or_chance
+from multiloss.predictions import Predictions
+from multiloss.statistics.mcc import mcc_or_chance
 
 Array = npt.NDArray[np.float64]
 

@@ -6,7 +6,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from multiloss.ensembles.predictions import Predictions
 from multiloss.evaluation import families
 from multiloss.evaluation.comparisons import adjust
 from multiloss.evaluation.resamples import (
@@ -16,7 +15,7 @@ from multiloss.evaluation.resamples import (
     resample,
     resampled_values,
 )
-from multiloss.mcc import mcc_or_chance
+from multiloss.predictions import Predictions
 from multiloss.statistics.crossed import (
     Crossed,
     Spread,
@@ -24,6 +23,7 @@ from multiloss.statistics.crossed import (
     spread,
     warning_of,
 )
+from multiloss.statistics.mcc import mcc_or_chance
 
 METRICS = ("mcc", "accuracy", "auroc", "log_loss", "brier", "ece")
 

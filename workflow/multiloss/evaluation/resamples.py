@@ -9,11 +9,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from multiloss import metrics
-from multiloss.ensembles.predictions import Predictions
-from multiloss.seeds import derive
-from multiloss.statistics import bootstrap
-from multiloss.tables import PREDICTED_SPLITS
+from multiloss.data.tables import PREDICTED_SPLITS
+from multiloss.job.seeds import derive
+from multiloss.predictions import Predictions
+from multiloss.statistics import bootstrap, metrics
 
 Array = npt.NDArray[np.float64]
 Models = Mapping[str, Mapping[str, Any]]

@@ -9,9 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from multiloss import metrics
 from multiloss.ensembles import methods
-from multiloss.ensembles.predictions import Predictions
 from multiloss.evaluation.intervals import intervals
 from multiloss.evaluation.resamples import (
     CHOICE_SPLIT,
@@ -24,6 +22,8 @@ from multiloss.evaluation.resamples import (
     resample,
     splits_of,
 )
+from multiloss.predictions import Predictions
+from multiloss.statistics import metrics
 from multiloss.statistics.bootstrap import PUBLISHED, binomial_interval
 from multiloss.study import TEMPERATURE
 

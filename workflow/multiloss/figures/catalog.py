@@ -13,7 +13,7 @@ from typing import Any
 import jinja2
 import yaml
 
-from multiloss.errors import UserError
+from multiloss.job.errors import UserError
 from multiloss.study import Study
 
 Config = Mapping[str, Any]

@@ -29,7 +29,7 @@ from multiloss.figures.style import (
     offsets,
     text_mm,
 )
-from multiloss.metrics import lookup
+from multiloss.statistics.metrics import lookup
 from multiloss.study import ModelTable
 
 # Columns below these widths have room for two digits of a p value, or for none.

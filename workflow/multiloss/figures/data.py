@@ -9,6 +9,8 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 
+from multiloss.data.images import read_grey, read_pixels
+from multiloss.data.tables import SPLITS
 from multiloss.figures.drawing import Drawing, Inputs, message
 from multiloss.figures.sizes import patients
 from multiloss.figures.style import (
@@ -24,9 +26,7 @@ from multiloss.figures.style import (
     stamp,
     text_mm,
 )
-from multiloss.images import read_grey, read_pixels
-from multiloss.seeds import derive
-from multiloss.tables import SPLITS
+from multiloss.job.seeds import derive
 
 FALLBACKS_SHOWN = 4
 BOXES_SHOWN = 12

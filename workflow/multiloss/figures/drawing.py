@@ -13,9 +13,9 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure as Canvas
 
-from multiloss.errors import UserError
 from multiloss.figures.style import Style, save
-from multiloss.files import write_text
+from multiloss.job.errors import UserError
+from multiloss.job.files import write_text
 from multiloss.study import ModelTable, read_models
 
 

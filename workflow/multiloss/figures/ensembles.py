@@ -12,7 +12,7 @@ from multiloss.figures.degenerate import IN_THE_PICTURE, Degenerate
 from multiloss.figures.drawing import Drawing, Inputs, message
 from multiloss.figures.sizes import sizes
 from multiloss.figures.style import INK, NO_RESULT, Style, ink_on, offsets
-from multiloss.metrics import title
+from multiloss.statistics.metrics import title
 from multiloss.study import BEST_SINGLE
 
 

@@ -14,7 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 from matplotlib.pyplot import get_cmap
 
-from multiloss.errors import UserError
+from multiloss.data.images import read_mask_for, read_pixels
 from multiloss.figures.data import outline, show, shrink, steps
 from multiloss.figures.degenerate import IN_THE_PICTURE, Degenerate
 from multiloss.figures.drawing import Drawing, Inputs, message
@@ -30,9 +30,9 @@ from multiloss.figures.style import (
     stamp,
     wrap,
 )
-from multiloss.heat import cut, to_original, upsample
-from multiloss.images import read_mask_for, read_pixels
-from multiloss.seeds import derive
+from multiloss.gradcam.heat import cut, to_original, upsample
+from multiloss.job.errors import UserError
+from multiloss.job.seeds import derive
 
 # The overlay shows the image through the heat; where there is no heat, only the image.
 STRONGEST_TINT = 0.4

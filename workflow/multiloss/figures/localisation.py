@@ -19,7 +19,7 @@ from multiloss.figures.style import (
     panels,
     wrap,
 )
-from multiloss.localisation import MEASURES, UNIFORM
+from multiloss.gradcam.localisation import MEASURES, UNIFORM
 from multiloss.study import KINDS
 
 # Measures of curves, beside which the table has the same for a random order of the pixels: what

@@ -30,9 +30,9 @@ from multiloss.figures.style import (
     panels,
     wrap,
 )
-from multiloss.metrics import ALL_CLASSES, CLASS_METRICS
-from multiloss.metrics import title as metric_title
 from multiloss.statistics.bootstrap import PUBLISHED
+from multiloss.statistics.metrics import ALL_CLASSES, CLASS_METRICS
+from multiloss.statistics.metrics import title as metric_title
 from multiloss.study import KINDS
 
 _TEXT = ["model", "kind", "split", "metric", "ci_method", "scaled_from"]

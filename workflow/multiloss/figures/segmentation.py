@@ -5,10 +5,10 @@ from typing import Any
 
 import numpy as np
 
+from multiloss.evaluation.segmentation_scores import label as segmenter
 from multiloss.figures.data import outline, show
 from multiloss.figures.drawing import Drawing, Inputs
 from multiloss.figures.style import INK, MUTED, Style, bare, count, interval
-from multiloss.segmentation_scores import label as segmenter
 
 
 def dice(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Drawing:

@@ -21,7 +21,7 @@ from matplotlib.legend import Legend
 from matplotlib.textpath import text_to_path
 from matplotlib.transforms import Bbox
 
-from multiloss.files import atomic
+from multiloss.job.files import atomic
 
 MM = 1 / 25.4
 INK = "#222222"

@@ -10,9 +10,9 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
+from multiloss.evaluation.segmentation_scores import label as segmenter
 from multiloss.figures.drawing import Drawing, Inputs
 from multiloss.figures.style import MUTED, Style, count, wrap
-from multiloss.segmentation_scores import label as segmenter
 
 # Columns of a history, how a reader knows them, colour index and line of each.
 _SCORES = {

@@ -9,7 +9,7 @@ gap; w_i is the sample weight (class weight) of image i.
 from typing import Any
 
 from multiloss.backend import ops
-from multiloss.losses.registry import StudyLoss, clip, registrar, shapes_match
+from multiloss.losses.base import StudyLoss, clip, registrar, shapes_match
 from multiloss.registry import NonNegative, ShareBelowOne
 
 LOSSES: dict[str, type[StudyLoss]] = {}

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from multiloss import registry
-from multiloss.errors import UserError, did_you_mean
+from multiloss.job.errors import UserError, did_you_mean
 from multiloss.registry import Described, Parameter, public_name
 
 KINDS = ("classification", "segmentation")

@@ -12,7 +12,7 @@ even 1e-7 on each of a quarter of a million empty pixels would be seen in them.
 from typing import Any, NamedTuple
 
 from multiloss.backend import ops
-from multiloss.losses.registry import StudyLoss, clip, registrar, shapes_match
+from multiloss.losses.base import StudyLoss, clip, registrar, shapes_match
 from multiloss.registry import NonNegative, Positive, Share
 
 LOSSES: dict[str, type[StudyLoss]] = {}

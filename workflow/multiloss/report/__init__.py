@@ -6,8 +6,9 @@ from typing import Any
 
 from markupsafe import Markup
 
-from multiloss import __version__, addresses
-from multiloss.errors import UserError
+from multiloss import __version__
+from multiloss.data.sources import addresses
+from multiloss.job.errors import UserError
 from multiloss.report import (
     answer,
     checklist,

@@ -7,7 +7,6 @@ import pandas as pd
 from markupsafe import Markup
 
 from multiloss.evaluation import families
-from multiloss.metrics import CLASS_METRICS, METRICS
 from multiloss.report import faults
 from multiloss.report.blocks import (
     Block,
@@ -40,6 +39,7 @@ from multiloss.report.facts import (
     percent,
 )
 from multiloss.statistics.crossed import ENOUGH_SEEDS
+from multiloss.statistics.metrics import CLASS_METRICS, METRICS
 
 
 @dataclass

@@ -9,8 +9,8 @@ from typing import Any
 import pandas as pd
 from markupsafe import Markup, escape
 
-from multiloss.metrics import Metric
 from multiloss.report.results import Image
+from multiloss.statistics.metrics import Metric
 
 # Of a table of at least so many rows the script shows the first ones and a button for the rest.
 LONG_TABLE, ROWS_SHOWN = 25, 12

@@ -10,7 +10,9 @@ import pandas as pd
 import yaml
 from markupsafe import Markup
 
-from multiloss import __version__, addresses, layouts, references
+from multiloss import __version__, references
+from multiloss.data import layouts
+from multiloss.data.sources import addresses
 from multiloss.report.blocks import (
     Bullets,
     Cell,

@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 
 from multiloss import losses
+from multiloss.data.manifest import KEPT
 from multiloss.evaluation import families
 from multiloss.evaluation.families import (
     BASELINE,
@@ -18,11 +19,10 @@ from multiloss.evaluation.families import (
     SEED_ENSEMBLE,
 )
 from multiloss.figures import selection
-from multiloss.manifest import KEPT
-from multiloss.metrics import PRIMARY, Row, lookup
 from multiloss.report.blocks import is_true, listed, p_value, plural
 from multiloss.report.results import Results
 from multiloss.statistics.bootstrap import INTERVALS, PUBLISHED
+from multiloss.statistics.metrics import PRIMARY, Row, lookup
 from multiloss.study import KINDS, OWN_KEYS, ModelTable, Study, Variant
 
 __all__ = ["BASELINE", "BEST_MEMBER", "BEST_SINGLE", "NOISE_FLOOR", "SEED_ENSEMBLE", "Facts"]

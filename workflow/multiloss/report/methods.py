@@ -6,10 +6,13 @@ from typing import Any
 
 import yaml
 
-from multiloss import __version__, backbones, layouts, references
+from multiloss import __version__, references
+from multiloss.data import layouts
+from multiloss.data.tables import SPLITS
 from multiloss.ensembles import Method, methods
 from multiloss.losses import calibrated
 from multiloss.losses import described as losses_of
+from multiloss.networks import backbones
 from multiloss.registry import Described
 from multiloss.report.blocks import (
     Block,
@@ -27,7 +30,6 @@ from multiloss.report.blocks import (
 from multiloss.report.facts import Facts, differences, loss_parameters, percent
 from multiloss.report.pages_data import dropped_text, left_out_text
 from multiloss.study import ABLATIONS, Variant
-from multiloss.tables import SPLITS
 
 MONITORED = {"mcc": "MCC", "dice": "Dice"}
 

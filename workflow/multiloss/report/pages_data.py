@@ -7,8 +7,10 @@ from typing import Any
 import pandas as pd
 from markupsafe import Markup
 
-from multiloss.addresses import public
-from multiloss.manifest import COPY, FOREIGN, KEPT
+from multiloss.data.manifest import COPY, FOREIGN, KEPT
+from multiloss.data.sources.addresses import public
+from multiloss.data.tables import SPLITS
+from multiloss.evaluation.segmentation_scores import COMBINED, SCORES
 from multiloss.report.blocks import (
     Block,
     Cell,
@@ -30,8 +32,6 @@ from multiloss.report.blocks import (
 )
 from multiloss.report.facts import Estimate, Facts, percent, watched
 from multiloss.report.figures import Figures
-from multiloss.segmentation_scores import COMBINED, SCORES
-from multiloss.tables import SPLITS
 
 VERIFIED = {
     "known": "digest given in the config and matched",

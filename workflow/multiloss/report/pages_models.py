@@ -10,7 +10,6 @@ from markupsafe import Markup
 
 from multiloss import losses
 from multiloss.ensembles import methods
-from multiloss.metrics import CLASS_METRICS, MACRO, MAIN, METRICS, OF_CLASS, shown
 from multiloss.report import faults
 from multiloss.report.answer import listed_codes
 from multiloss.report.blocks import (
@@ -46,6 +45,7 @@ from multiloss.report.facts import (
 from multiloss.report.figures import Figures
 from multiloss.statistics.bootstrap import PUBLISHED
 from multiloss.statistics.crossed import ENOUGH_SEEDS
+from multiloss.statistics.metrics import CLASS_METRICS, MACRO, MAIN, METRICS, OF_CLASS, shown
 from multiloss.study import ABLATIONS, KINDS
 
 

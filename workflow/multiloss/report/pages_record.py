@@ -10,7 +10,8 @@ from typing import Any
 import pandas as pd
 import yaml
 
-from multiloss.progress import clock
+from multiloss.job.progress import clock
+from multiloss.job.summary import step_times
 from multiloss.report.blocks import (
     Cell,
     Column,
@@ -22,7 +23,6 @@ from multiloss.report.blocks import (
 )
 from multiloss.report.facts import Facts
 from multiloss.report.results import Results
-from multiloss.summary import step_times
 
 MAIN_PACKAGES = (
     "python",

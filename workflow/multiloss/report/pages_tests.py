@@ -8,8 +8,7 @@ import pandas as pd
 
 from multiloss.ensembles import methods
 from multiloss.evaluation import families
-from multiloss.localisation import GAIN, MEASURES, UNIFORM
-from multiloss.metrics import BRIER, METRICS, PRIMARY, shown
+from multiloss.gradcam.localisation import GAIN, MEASURES, UNIFORM
 from multiloss.report.answer import calibration_text
 from multiloss.report.blocks import (
     Block,
@@ -32,6 +31,7 @@ from multiloss.report.blocks import (
 )
 from multiloss.report.facts import Estimate, Facts
 from multiloss.report.figures import Figures
+from multiloss.statistics.metrics import BRIER, METRICS, PRIMARY, shown
 
 
 def _comparison_columns(facts: Facts) -> list[Column]:

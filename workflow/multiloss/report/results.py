@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 import pandas as pd
 
-from multiloss.errors import UserError
+from multiloss.job.errors import UserError
 
 # An image in the page has at most this many pixels across: twice the width of the text column.
 MAX_WIDTH = 1800

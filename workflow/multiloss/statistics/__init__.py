@@ -2,7 +2,7 @@
 
 `bootstrap`: resampling of patients, intervals; `paired`: tests of two models or more on the same
 images, Holm's correction; `crossed`: seeds and patients together; `agreement`: whether models err
-on the same images. Metrics on plain arrays are in `multiloss.metrics`, temperatures, operating
-points and reliability curves in `multiloss.calibration`; what makes tables of them is in
+on the same images. Metrics on plain arrays are in `multiloss.statistics.metrics`, temperatures, operating
+points and reliability curves in `multiloss.statistics.calibration`; what makes tables of them is in
 `multiloss.evaluation`.
 """

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from multiloss.mcc import mcc_of_confusion, mcc_or_chance
+from multiloss.statistics.mcc import mcc_of_confusion, mcc_or_chance
 
 NEVER, DOMINATES, CHANCE = (
     "class_never_predicted",

@@ -10,8 +10,8 @@ from math import nan
 import numpy as np
 import numpy.typing as npt
 
-from multiloss.mcc import mcc_of_confusion, mcc_or_chance
 from multiloss.statistics.bootstrap import patient_codes, percentile_interval
+from multiloss.statistics.mcc import mcc_of_confusion, mcc_or_chance
 
 Array = npt.NDArray[np.float64]
 

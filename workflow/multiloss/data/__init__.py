@@ -1,0 +1,1 @@
+"""From the sources to arrays: layouts, images, the manifest, splits, their audit, crops."""

@@ -1,0 +1,310 @@
+"""Does anything of the test images reach the training? An audit of the split."""
+
+import functools
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import pandas as pd
+
+from multiloss.data.images import read_grey
+from multiloss.data.likeness import likeness
+from multiloss.job.errors import UserError
+
+# Of 64 bits; from 4 on, radiographs of different children collide.
+NEAR = 2
+# Few bits can agree by chance. Copies (recompressed, halved, noisy, other exposure) correlate by
+# 0.98 and more at 32x32 pixels; radiographs of different children with near hashes by at most
+# 0.95 (real and phantom ones, measured with this code).
+CONFIRMED = 0.97
+COLUMNS = ["check", "level", "count", "n", "detail", "verdict"]
+_EXAMPLES = 5
+_ROWS_AT_ONCE = 512
+
+
+def near_pairs(
+    left: Sequence[str], right: Sequence[str], distance: int = NEAR
+) -> Iterator[tuple[int, int, int]]:
+    """(row in left, row in right, differing bits) for all pairs of hashes within `distance`."""
+    rows = np.array([int(text, 16) for text in left], dtype=np.uint64)
+    columns = np.array([int(text, 16) for text in right], dtype=np.uint64)
+    for start in range(0, len(rows), _ROWS_AT_ONCE):
+        apart = np.bitwise_count(rows[start : start + _ROWS_AT_ONCE, None] ^ columns)
+        for row, column in np.argwhere(apart <= distance):
+            yield start + int(row), int(column), int(apart[row, column])
+
+
+def audit(
+    manifest: pd.DataFrame, lungs: pd.DataFrame | None, dropped: pd.DataFrame
+) -> pd.DataFrame:
+    """One row a check: how many patients or images are where they should not be.
+
+    Takes the tables of `splits.assign` and `splits.assign_lungs` (None without lungs), and reads
+    those images again whose hashes are near each other, to compare them. Columns: `check`; `level`
+    (patient or image: what is counted); `count` of `n`; `detail` in words with up to five
+    examples; `verdict`: `pass`, `leak` (results may flatter), `note` (to know, no leak by
+    itself), or `unknown` (nothing found, but the patients of some images are not known). Checks of
+    patients count those who are known.
+    """
+    rows = [
+        *_sides("", manifest),
+        *([] if lungs is None else _sides("lung_", lungs)),
+        *([] if lungs is None else [_lungs_against_test(manifest, lungs)]),
+        _unknown_patients(manifest),
+        *_labels_differ(manifest),
+        *_recurrence(manifest, dropped),
+    ]
+    return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def refuse(table: pd.DataFrame) -> None:
+    """Raise `UserError` with the first leak of an audit; nothing if there is none."""
+    leaks = table[table["verdict"] == "leak"]
+    if len(leaks):
+        first = leaks.iloc[0]
+        raise UserError(
+            f"data.strict_leakage: {first['check']}: {first['count']} of {first['n']} "
+            f"({first['detail']}), {len(leaks)} leaking checks in all: mend the data or patient "
+            "ids, or set data.strict_leakage to false"
+        )
+
+
+def _row(check: str, level: str, count: int, n: int, detail: str, bad: str) -> dict:
+    return {
+        "check": check,
+        "level": level,
+        "count": count,
+        "n": n,
+        "detail": detail,
+        "verdict": bad if count else "pass",
+    }
+
+
+def _known(table: pd.DataFrame) -> pd.Series:
+    """Whether the patient of each image is known."""
+    return table["patient_known"].astype(str) == "True"
+
+
+def _unless_unknown(row: dict, known: pd.Series) -> dict:
+    """The row of a check of patients, which cannot pass where some are not known."""
+    if known.all():
+        return row
+    row["detail"] += f"; the patient is known for {int(known.sum())} of {len(known)} images only"
+    if row["verdict"] == "pass":
+        row["verdict"] = "unknown"
+    return row
+
+
+def _sides(prefix: str, table: pd.DataFrame) -> list[dict]:
+    """Patients and images of one table that are on two sides of its split."""
+    known = _known(table)
+    splits_of = table[known].groupby("patient_id")["split"].unique()
+    torn = splits_of[splits_of.map(len) > 1]
+    examples = [f"{patient} in {' and '.join(sorted(own))}" for patient, own in torn.items()]
+    rows = [
+        _unless_unknown(
+            _row(
+                f"{prefix}patients_across_splits",
+                "patient",
+                len(torn),
+                len(splits_of),
+                _told("patients with images in more than one split", examples),
+                "leak",
+            ),
+            known,
+        )
+    ]
+    places = table.groupby("sha256")["split"].transform("nunique")
+    twins = table[places > 1].sort_values(["sha256", "image_id"])
+    rows.append(
+        _row(
+            f"{prefix}identical_images_across_splits",
+            "image",
+            len(twins),
+            len(table),
+            _told(
+                "images with a byte-identical copy in another split",
+                [f"{row.image_id} in {row.split}" for row in twins.itertuples()],
+            ),
+            "leak",
+        )
+    )
+    copies = table.duplicated(["sha256", "split"], keep="first")
+    near, confirmed, examples = _near(table, table)
+    rows += [
+        _row(
+            f"{prefix}near_identical_images_across_splits",
+            "image",
+            near,
+            len(table),
+            _told(
+                f"images whose perceptual hash differs by at most {NEAR} of 64 bits from one in "
+                f"another split, {confirmed} of them with a correlation of at least {CONFIRMED} "
+                "(the others only look alike)",
+                examples,
+            ),
+            "leak" if confirmed else "note",
+        ),
+        _row(
+            f"{prefix}identical_images_within_split",
+            "image",
+            int(copies.sum()),
+            len(table),
+            _told(
+                "further copies of an image in the same split, which count more than once",
+                table.loc[copies, "image_id"].tolist(),
+            ),
+            "note",
+        ),
+    ]
+    return rows
+
+
+def _near(
+    left: pd.DataFrame, right: pd.DataFrame, column: str = "split"
+) -> tuple[int, int, list[str]]:
+    """Images of `left` with a near hash in another split of `right` (or of another label, by
+    `column`); how many of them really look the same; example pairs, the most alike first.
+    Byte-identical pairs are counted elsewhere.
+    """
+    near, confirmed, examples = set(), set(), {}
+    columns = ["image_id", column, "sha256", "path", "bits"]
+    ours = list(left[columns].itertuples(index=False, name=None))
+    theirs = list(right[columns].itertuples(index=False, name=None))
+    read = functools.lru_cache(maxsize=64)(read_grey)
+    for row, other_row, apart in near_pairs(left["phash"], right["phash"]):
+        one, side, digest, path, bits = ours[row]
+        other, other_side, other_digest, other_path, other_bits = theirs[other_row]
+        if side == other_side or digest == other_digest:
+            continue
+        near.add(row)
+        alike = likeness(read(path, int(bits)), read(other_path, int(other_bits)))
+        if alike >= CONFIRMED:
+            confirmed.add(row)
+        examples.setdefault(
+            frozenset((one, other)),
+            (
+                -alike,
+                f"{one} in {side} and {other} in {other_side} ({apart} bits, correlation "
+                f"{alike:.3f})",
+            ),
+        )
+    return len(near), len(confirmed), [text for _, text in sorted(examples.values())]
+
+
+def _lungs_against_test(manifest: pd.DataFrame, lungs: pd.DataFrame) -> dict:
+    """The classifier starts from the segmenter's encoder: has that seen the test images?"""
+    test = manifest[manifest["split"] == "test"]
+    trained = lungs[lungs["split"].isin(["train", "val"])]
+    # The splits of the two tables mean different images, so a name tells them apart.
+    trained = trained.assign(split="lungs " + trained["split"].astype(str))
+    same = test["sha256"].isin(trained["sha256"])
+    near, confirmed, examples = _near(test, trained)
+    return _row(
+        "test_images_seen_by_the_segmenter",
+        "image",
+        int(same.sum()) + near,
+        len(test),
+        _told(
+            "test images that are identical, or near by hash, to one with which the segmenter was "
+            f"trained; {int(same.sum()) + confirmed} of them identical or with a correlation of at "
+            f"least {CONFIRMED}",
+            test.loc[same, "image_id"].tolist() + examples,
+        ),
+        "leak" if same.any() or confirmed else "note",
+    )
+
+
+def _unknown_patients(manifest: pd.DataFrame) -> dict:
+    unknown = manifest[~_known(manifest)]
+    return _row(
+        "images_without_patient_id",
+        "image",
+        len(unknown),
+        len(manifest),
+        _told(
+            "images whose patient is not known; each counts as a patient of its own, which "
+            "overlooks several images of one patient",
+            unknown["image_id"].tolist(),
+        ),
+        "note",
+    )
+
+
+def _labels_differ(manifest: pd.DataFrame) -> list[dict]:
+    """Images that are there under several labels, one of which must be wrong."""
+    labels = manifest.groupby("sha256")["label"].transform("nunique")
+    same = manifest[labels > 1].sort_values(["sha256", "image_id"])
+    near, confirmed, examples = _near(manifest, manifest, "label")
+    return [
+        _row(
+            "labels_differ_of_identical_images",
+            "image",
+            len(same),
+            len(manifest),
+            _told(
+                "images with a byte-identical copy under another label; data/rejected.csv lists "
+                "all of them",
+                [f"{row.image_id} in {row.label}" for row in same.itertuples()],
+            ),
+            "note",
+        ),
+        _row(
+            "labels_differ_of_near_identical_images",
+            "image",
+            confirmed,
+            len(manifest),
+            _told(
+                f"images whose perceptual hash differs by at most {NEAR} of 64 bits from one under "
+                f"another label, with a correlation of at least {CONFIRMED} ({near} are near by "
+                "hash alone)",
+                examples if confirmed else [],
+            ),
+            "note",
+        ),
+    ]
+
+
+def _recurrence(manifest: pd.DataFrame, dropped: pd.DataFrame) -> list[dict]:
+    """Patients in both shipped folders, before anything was dropped or divided anew."""
+    columns = ["patient_id", "label", "shipped_split"]
+    known = _known(manifest)
+    shipped = pd.concat([manifest.loc[known, columns], dropped[columns]])
+    shipped = shipped[shipped["label"].astype(str) != ""]
+    in_test = shipped["shipped_split"] == "test"
+    test, rest = shipped[in_test], shipped[~in_test]
+    rows = []
+    for check, keys, meaning in (
+        (
+            "shipped_patients_recurring",
+            ["patient_id"],
+            "patients of the shipped test folder whose id occurs in the other folders too, by id "
+            "alone (the safe reading: an upper bound where one id can mean two patients)",
+        ),
+        (
+            "shipped_patients_recurring_same_class",
+            ["patient_id", "label"],
+            "the same by id and class together (a lower bound where each class numbers its own "
+            "patients)",
+        ),
+    ):
+        ours = pd.MultiIndex.from_frame(test[keys].drop_duplicates())
+        theirs = pd.MultiIndex.from_frame(rest[keys].drop_duplicates())
+        both = sorted(" ".join(entry) for entry in ours.intersection(theirs))
+        left_out = int((dropped["label"].astype(str) != "").sum())
+        told = _told(meaning, both)
+        if both:
+            told += (
+                f"; {left_out} images of theirs are left out"
+                if left_out
+                else "; everything was divided anew"
+            )
+        row = _row(check, "patient", len(both), len(ours), told, "note")
+        rows.append(_unless_unknown(row, known))
+    return rows
+
+
+def _told(meaning: str, examples: Sequence[str]) -> str:
+    if not len(examples):
+        return meaning
+    more = f", and {len(examples) - _EXAMPLES} more" if len(examples) > _EXAMPLES else ""
+    return f"{meaning}: {', '.join(examples[:_EXAMPLES])}{more}"

@@ -1,0 +1,111 @@
+"""The tables of images and the arrays made from them, read and checked in one place."""
+
+import csv
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from multiloss.job.errors import UserError
+
+SPLITS = ("train", "val", "ensemble", "test")
+# Those that models predict.
+PREDICTED_SPLITS = ("val", "ensemble", "test")
+LUNG_SPLITS = ("train", "val", "test")
+COMMON = ["image_id", "path", "patient_id", "split", "width", "height", "sha256"]
+REMEDY = "delete the file and run again to have it made anew"
+
+
+def read_manifest(path: str | Path, classes: Sequence[str] | None = None) -> pd.DataFrame:
+    """data/manifest.csv, one row an image: text as it stands, `width` and `height` int64.
+
+    Raises UserError naming the file, the image and the remedy for a missing column, an incomplete
+    row, an image_id that is empty or there twice, a split that is unknown or without images, a
+    label that is none of `classes` (where they are given), a digest that is not 64 hexadecimal
+    digits, and a width or height that is no number of pixels.
+    """
+    table = _read(path, [*COMMON, "label"], SPLITS)
+    for split in SPLITS:
+        if not (table["split"] == split).any():
+            raise UserError(f"{path}: no image in split '{split}': {REMEDY}")
+    if classes is not None:
+        _refuse(path, table, ~table["label"].isin(classes), "label", f"none of {_any_of(classes)}")
+    return table
+
+
+def read_lungs(path: str | Path) -> pd.DataFrame:
+    """data/lungs.csv, read and checked as `read_manifest` does; `mask_paths` is never empty."""
+    table = _read(path, [*COMMON, "mask_paths"], LUNG_SPLITS)
+    _refuse(path, table, table["mask_paths"] == "", "mask_paths", "empty")
+    return table
+
+
+def read_array(path: str | Path, rows: int | None = None) -> np.ndarray:
+    """An array of images, mapped from its file; the first axis has `rows` entries, if given.
+
+    Raises UserError naming the file where it is no whole array, or of another number of images.
+    """
+    try:
+        array = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (ValueError, EOFError) as error:
+        raise UserError(f"{path}: not a whole array ({error}): {REMEDY}") from None
+    if rows is not None and len(array) != rows:
+        raise UserError(
+            f"{path}: {len(array)} images, but the table that it was made from has {rows}: {REMEDY}"
+        )
+    return array
+
+
+def packed_shape(count: int, size: int, rgb: bool) -> tuple[int, ...]:
+    """The shape of the array of all images; only colour has an axis of channels."""
+    return (count, size, size, 3) if rgb else (count, size, size)
+
+
+def _read(path: str | Path, columns: Sequence[str], splits: Sequence[str]) -> pd.DataFrame:
+    # By hand: pandas fills up a line that was cut, and moves the columns of one that is too long.
+    try:
+        with open(path, encoding="utf-8-sig", newline="") as file:
+            rows = list(csv.reader(file, strict=True))
+    except (csv.Error, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: not a readable table ({error}): {REMEDY}") from None
+    if not rows:
+        raise UserError(f"{path}: not a readable table (it is empty): {REMEDY}")
+    header = rows.pop(0)
+    for line, row in enumerate(rows, 2):
+        if len(row) != len(header):
+            raise UserError(
+                f"{path}: line {line} has {len(row)} fields instead of {len(header)}: {REMEDY}"
+            )
+    table = pd.DataFrame(rows, columns=header, dtype=str)
+    missing = [name for name in columns if name not in table]
+    if missing:
+        raise UserError(f"{path}: column '{missing[0]}' is missing: {REMEDY}")
+    _refuse(path, table, table["image_id"] == "", "image_id", "empty")
+    _refuse(path, table, table["image_id"].duplicated(), "image_id", "there twice")
+    _refuse(path, table, table["path"] == "", "path", "empty")
+    _refuse(path, table, table["patient_id"] == "", "patient_id", "empty")
+    _refuse(path, table, ~table["split"].isin(splits), "split", f"none of {_any_of(splits)}")
+    digest = table["sha256"].str.fullmatch("[0-9a-f]{64}")
+    _refuse(path, table, ~digest, "sha256", "not 64 hexadecimal digits")
+    for side in ("width", "height"):
+        pixels = table[side].str.fullmatch("[1-9][0-9]{0,5}")
+        _refuse(path, table, ~pixels, side, "no number of pixels")
+    return table.astype({"width": int, "height": int})
+
+
+def _refuse(
+    path: str | Path, table: pd.DataFrame, bad: pd.Series, column: str, reason: str
+) -> None:
+    """Raise UserError naming the first row that is bad, and how many there are."""
+    if bad.any():
+        row = int(np.flatnonzero(bad)[0])
+        raise UserError(
+            f"{path}: line {row + 2} (image '{table['image_id'].iloc[row]}'): {column} "
+            f"'{table[column].iloc[row]}' is {reason} ({bad.sum()} such in all): correct it, or "
+            f"{REMEDY}"
+        )
+
+
+def _any_of(names: Sequence[str]) -> str:
+    return ", ".join(names)

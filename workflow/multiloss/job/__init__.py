@@ -1,0 +1,1 @@
+"""What every job shares: errors, files, logs, seeds, records of outputs, digests of code."""

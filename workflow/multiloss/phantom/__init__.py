@@ -1,7 +1,0 @@
-"""Phantom chest radiographs with known lungs and lesions, since no real set may be bundled."""
-
-from multiloss.phantom.archive import write_archive
-from multiloss.phantom.pathology import KINDS
-from multiloss.phantom.picture import Phantom, generate, render
-
-__all__ = ["KINDS", "Phantom", "generate", "render", "write_archive"]

@@ -1,0 +1,809 @@
+"""Every metric of the study, each in one place: words, range, direction and kernel.
+
+A new metric is one function here under `@metric("name", "Title")`, whose docstring begins with a
+sentence on what it is; tables/metrics.csv and the report's tables then have it.
+
+A kernel works on resample weights: it takes the images once and many weightings of them, `weights`
+(R, N), whose row r says how often each image counts in resample r. Sorting and binning orders do
+not depend on the weights, so 2,000 resamples cost little more than one evaluation. With integer
+weights the result equals that of the images repeated so often. The metrics of scikit-learn, which
+the tests compare with, take one weighting in a call: hours for the intervals of one study.
+
+Undefined values (0/0) are NaN, never 0; `undefined_reason` says why in words.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cache, cached_property
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from multiloss.job.errors import UserError
+from multiloss.registry import first_sentence
+from multiloss.statistics.mcc import mcc_of_confusion
+
+Array = npt.NDArray[np.float64]
+
+# Elements of the largest temporary array; small enough to stay in a core's cache.
+CHUNK_ELEMENTS = 2**18
+EQUAL_MASS_BINS = 15
+PRIMARY = "mcc"
+# The place of a class's name in the tables of curves where all classes count together.
+ALL_CLASSES = "micro"
+
+
+@dataclass(frozen=True)
+class _Ranking:
+    """Images in the order of a score, with the places where a new value of it begins."""
+
+    image: npt.NDArray[np.intp]
+    positive: npt.NDArray[np.bool_]
+    score: Array
+    first_of_group: npt.NDArray[np.intp]
+
+
+def _rank(score: Array, positive: npt.NDArray[np.bool_], image: npt.NDArray[np.intp]) -> _Ranking:
+    order = np.argsort(-score, kind="stable")
+    ranked = score[order]
+    first = np.flatnonzero(np.r_[True, ranked[1:] != ranked[:-1]])
+    return _Ranking(image[order], positive[order], ranked, first)
+
+
+class Sample:
+    """Labels and probabilities of N images, with all that no resampling changes.
+
+    `y_true`: (N,) integers in [0, K); `y_prob`: (N, K), rows sum to 1. `bins`: number of
+    equal-mass bins of the calibration errors. `thresholds`: (K,) operating points: class k is
+    predicted where p_k >= threshold; NaN where none could be chosen.
+    Raises ValueError on wrong shapes, labels out of range or non-finite probabilities.
+    """
+
+    def __init__(
+        self,
+        y_true: npt.ArrayLike,
+        y_prob: npt.ArrayLike,
+        *,
+        bins: int = EQUAL_MASS_BINS,
+        thresholds: npt.ArrayLike | None = None,
+    ) -> None:
+        self.y = np.asarray(y_true)
+        self.p = np.asarray(y_prob, dtype=np.float64)
+        if self.p.ndim != 2 or self.y.shape != self.p.shape[:1] or not len(self.y):
+            raise ValueError(
+                "expected y_true of shape (N,) and y_prob of shape (N, K), "
+                f"got {self.y.shape} and {self.p.shape}"
+            )
+        if not np.issubdtype(self.y.dtype, np.integer):
+            raise ValueError(f"labels are class indices, got {self.y.dtype}")
+        if not np.isfinite(self.p).all():
+            raise ValueError("probabilities must be finite")
+        self.n, self.n_classes = self.p.shape
+        if self.y.min() < 0 or self.y.max() >= self.n_classes:
+            raise ValueError(f"labels must be in [0, {self.n_classes})")
+        if bins < 1:
+            raise ValueError(f"bins must be at least 1, got {bins}")
+        self.bins = bins
+        self.thresholds = (
+            np.full(self.n_classes, np.nan) if thresholds is None else np.asarray(thresholds, float)
+        )
+        self.predicted = self.p.argmax(axis=1)
+        self._rankings: dict[int | str, _Ranking] = {}
+
+    @cached_property
+    def truth(self) -> Array:
+        """One-hot labels, (N, K)."""
+        return np.eye(self.n_classes)[self.y]
+
+    @cached_property
+    def cells(self) -> Array:
+        """One-hot cell of the confusion matrix, (N, K * K), true class first."""
+        return np.eye(self.n_classes**2)[self.y * self.n_classes + self.predicted]
+
+    @cached_property
+    def negative_log_likelihood(self) -> Array:
+        """-log of the true class's probability, clipped as scikit-learn does, (N,)."""
+        chosen = self.p[np.arange(self.n), self.y]
+        smallest = np.finfo(np.float64).eps
+        return -np.log(np.clip(chosen, smallest, 1 - smallest))
+
+    @cached_property
+    def predicted_positive(self) -> Array:
+        """1 where class k is predicted at its operating point, (N, K)."""
+        return (self.p >= self.thresholds).astype(np.float64)
+
+    def ranking(self, which: int | str) -> _Ranking:
+        """Images by falling score: of class `which`, of all classes ('micro'), or of the
+        predicted class, where a right prediction is the positive ('top')."""
+        if which not in self._rankings:
+            images = np.arange(self.n)
+            if which == ALL_CLASSES:
+                ranked = _rank(
+                    self.p.ravel(),
+                    self.truth.ravel().astype(bool),
+                    np.repeat(images, self.n_classes),
+                )
+            elif which == "top":
+                ranked = _rank(self.p.max(axis=1), self.predicted == self.y, images)
+            else:
+                ranked = _rank(self.p[:, int(which)], self.y == which, images)
+            self._rankings[which] = ranked
+        return self._rankings[which]
+
+
+class Weighted:
+    """A sample under R weightings; what several metrics need is computed once.
+
+    `weights`: (R, N), non-negative, each row with a positive sum.
+    """
+
+    def __init__(self, sample: Sample, weights: Array) -> None:
+        self.sample = sample
+        self.weights = weights
+        self._grouped: dict[int | str, tuple[Array, Array]] = {}
+        self._curves: dict[int | str, tuple[Array, Array]] = {}
+        self._binned: dict[int | str, tuple[Array, Array, Array]] = {}
+
+    @cached_property
+    def total(self) -> Array:
+        """Sum of weights, (R,)."""
+        return self.weights.sum(axis=1)
+
+    @cached_property
+    def confusion(self) -> Array:
+        """Confusion matrices, (R, K, K), true class first."""
+        k = self.sample.n_classes
+        return (self.weights @ self.sample.cells).reshape(-1, k, k)
+
+    @cached_property
+    def true_positives(self) -> Array:
+        """Weight of each class's true positives, (R, K)."""
+        return np.diagonal(self.confusion, axis1=1, axis2=2)
+
+    @cached_property
+    def support(self) -> Array:
+        """Weight of each true class, (R, K)."""
+        return self.confusion.sum(axis=2)
+
+    @cached_property
+    def predicted(self) -> Array:
+        """Weight of each predicted class, (R, K)."""
+        return self.confusion.sum(axis=1)
+
+    def grouped(self, which: int | str) -> tuple[Array, Array]:
+        """Weight of the positives and of the negatives at each distinct score, falling."""
+        if which not in self._grouped:
+            ranking = self.sample.ranking(which)
+            weights = self.weights[:, ranking.image]
+            positive = weights * ranking.positive
+            negative = weights - positive
+            if len(ranking.first_of_group) < len(ranking.image):
+                positive = np.add.reduceat(positive, ranking.first_of_group, axis=1)
+                negative = np.add.reduceat(negative, ranking.first_of_group, axis=1)
+            self._grouped[which] = (positive, negative)
+        return self._grouped[which]
+
+    def curve(self, which: int | str) -> tuple[Array, Array]:
+        """True and false positives (weights) at each distinct threshold, falling, (R, G)."""
+        if which not in self._curves:
+            positive, negative = self.grouped(which)
+            self._curves[which] = (positive.cumsum(axis=1), negative.cumsum(axis=1))
+        return self._curves[which]
+
+    def binned(self, which: int | str) -> tuple[Array, Array, Array]:
+        """Weight, sum of scores and sum of positives in equal-mass bins, each (R, bins).
+
+        A value's bin is that of the middle of its share of the total weight, so equal
+        scores stay together and a repeated image is the same as a doubled weight.
+        """
+        if which not in self._binned:
+            bins, ranking = self.sample.bins, self.sample.ranking(which)
+            positive, negative = self.grouped(which)
+            true, false = self.curve(which)
+            mass, upto = positive + negative, true + false
+            middle = mass * -0.5
+            middle += upto
+            middle *= bins / self.total[:, None]
+            # Bins follow each other along the ranking, so their sums are differences of the
+            # running sums at their ends, and their ends are found by bisection.
+            ends = np.full((len(middle), bins), middle.shape[1])
+            inner = np.arange(1.0, bins)
+            for row, found in zip(middle, ends, strict=True):
+                found[:-1] = row.searchsorted(inner)
+            mass *= ranking.score[ranking.first_of_group]
+            score = mass.cumsum(axis=1)
+            last, empty = np.maximum(ends - 1, 0), ends == 0
+            self._binned[which] = tuple(
+                np.diff(np.where(empty, 0.0, np.take_along_axis(sums, last, axis=1)), prepend=0)
+                for sums in (upto, score, true)
+            )
+        return self._binned[which]
+
+
+Kernel = Callable[[Weighted], Array]
+ClassKernel = Callable[[Weighted, int], Array]
+# Which images a proportion is of, and which of them count as a success, each bool (N,).
+Members = Callable[[Sample, int | None], tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]]
+# Places in the report: the table of all models, that of macro averages, that of each class, and
+# that of the Brier score's parts.
+MAIN, MACRO, OF_CLASS, BRIER = "main", "macro", "class", "brier"
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One metric: its words, range and direction, and the function that computes it.
+
+    `title`: short name for people; `long`: written out; `sentence`: what it is. `low`, `high`: its
+    range; `chance`: the value of a model that tells nothing apart, None where it depends on the
+    images. `per_class`: one class against the rest; `of_probabilities`: whether it takes
+    probabilities at their word, so that a temperature changes it; `at_threshold`: whether it needs
+    operating points; `proportion`: of which images it is the proportion, if it is one, which
+    decides on its interval where resampling cannot vary. `show`: the report's table that it stands
+    in; `cites`: keys of report/references.yaml. `kernel` is None for what is computed elsewhere.
+    """
+
+    name: str
+    title: str
+    sentence: str
+    higher_is_better: bool = True
+    low: float = 0.0
+    high: float = 1.0
+    chance: float | None = None
+    long: str = ""
+    per_class: bool = False
+    of_probabilities: bool = False
+    at_threshold: bool = False
+    proportion: Members | None = None
+    show: str = ""
+    cites: tuple[str, ...] = ()
+    kernel: Kernel | ClassKernel | None = None
+
+    @property
+    def best(self) -> float:
+        """The value of a perfect model."""
+        return self.high if self.higher_is_better else self.low
+
+    @property
+    def worst(self) -> float:
+        """The other end of the range."""
+        return self.low if self.higher_is_better else self.high
+
+    @property
+    def direction(self) -> str:
+        """Which way is better, in words."""
+        return "higher is better" if self.higher_is_better else "lower is better"
+
+    @property
+    def help(self) -> str:
+        """What it is, which way is better and what chance gives, on one line."""
+        chance = "" if self.chance is None else f"; {self.chance:g} is chance"
+        long = f"{self.long}. " if self.long else ""
+        return f"{long}{self.sentence}; {self.direction}{chance}"
+
+    def of(self, label: str) -> str:
+        """The name that tables give this metric of one class: auroc_viral."""
+        return f"{self.name}_{label}"
+
+
+class Row(NamedTuple):
+    """What one value of the column `metric` means: a metric, and the class that it is of."""
+
+    metric: Metric
+    index: int | None = None
+    label: str | None = None
+
+    @property
+    def name(self) -> str:
+        """As tables have it."""
+        return self.metric.name if self.label is None else self.metric.of(self.label)
+
+    @property
+    def title(self) -> str:
+        """As a reader sees it: the class stands as it is."""
+        return self.metric.title if self.label is None else f"{self.metric.title}, {self.label}"
+
+
+# Of all classes together, and of one class against the rest.
+METRICS: dict[str, Metric] = {}
+CLASS_METRICS: dict[str, Metric] = {}
+
+
+@cache
+def _rows(classes: tuple[str, ...]) -> dict[str, Row]:
+    found = [Row(metric) for metric in METRICS.values()] + [
+        Row(metric, index, label)
+        for metric in CLASS_METRICS.values()
+        for index, label in enumerate(classes)
+    ]
+    by_name: dict[str, Row] = {}
+    for row in found:
+        if row.name in by_name:
+            raise UserError(f"classes: a class name makes metric '{row.name}' ambiguous; rename it")
+        by_name[row.name] = row
+    if ALL_CLASSES in classes:
+        raise UserError(
+            f"classes: '{ALL_CLASSES}' is what tables of curves call all classes together; "
+            "rename it"
+        )
+    return by_name
+
+
+def metric(
+    name: str,
+    title: str,
+    *,
+    per_class: bool = False,
+    show: str | None = None,
+    higher_is_better: bool = True,
+    **words: Any,
+) -> Callable[[Callable[..., Array]], Callable[..., Array]]:
+    """Make a kernel known as a metric; `words` are fields of `Metric`.
+
+    Without `show` it stands in the report's table of all models, or of each class.
+    """
+
+    def register(kernel: Callable[..., Array]) -> Callable[..., Array]:
+        registry = CLASS_METRICS if per_class else METRICS
+        registry[name] = Metric(
+            name,
+            title,
+            first_sentence(kernel.__doc__),
+            higher_is_better,
+            per_class=per_class,
+            show=(OF_CLASS if per_class else MAIN) if show is None else show,
+            kernel=kernel,
+            **words,
+        )
+        _rows.cache_clear()
+        return kernel
+
+    return register
+
+
+def _right(sample: Sample, k: int | None) -> tuple[Any, Any]:
+    return np.ones(sample.n, bool), sample.predicted == sample.y
+
+
+def _right_of_class(sample: Sample, k: int | None) -> tuple[Any, Any]:
+    return sample.y == k, sample.predicted == sample.y
+
+
+def _right_of_predicted(sample: Sample, k: int | None) -> tuple[Any, Any]:
+    return sample.predicted == k, sample.predicted == sample.y
+
+
+def _found(sample: Sample, k: int | None) -> tuple[Any, Any]:
+    return sample.y == k, sample.predicted_positive[:, k] > 0
+
+
+def _spared(sample: Sample, k: int | None) -> tuple[Any, Any]:
+    return sample.y != k, sample.predicted_positive[:, k] == 0
+
+
+def _divide(numerator: Array, denominator: Array) -> Array:
+    """Quotient, NaN where the denominator is zero."""
+    shape = np.broadcast_shapes(np.shape(numerator), np.shape(denominator))
+    return np.divide(numerator, denominator, out=np.full(shape, np.nan), where=denominator > 0)
+
+
+def _class_mean(values: Array, support: Array | None = None) -> Array:
+    """Mean over classes, weighted by support if given; a class without weight is left out."""
+    if support is None:
+        return values.mean(axis=1)
+    share = support / support.sum(axis=1, keepdims=True)
+    return np.where(share > 0, share * values, 0.0).sum(axis=1)
+
+
+# -- from the confusion matrix -----------------------------------------------------------
+
+
+@metric("accuracy", "Accuracy", proportion=_right)
+def _accuracy(r: Weighted) -> Array:
+    """Proportion of images classified correctly."""
+    return r.true_positives.sum(axis=1) / r.total
+
+
+@metric("balanced_accuracy", "Balanced accuracy")
+def _balanced_accuracy(r: Weighted) -> Array:
+    """Mean of the sensitivities of the classes."""
+    return _class_mean(_divide(r.true_positives, r.support))
+
+
+@metric("precision", "Precision (weighted)")
+def _precision(r: Weighted) -> Array:
+    """Positive predictive value, weighted by class size."""
+    return _class_mean(_divide(r.true_positives, r.predicted), r.support)
+
+
+@metric("recall", "Recall (weighted)", proportion=_right)
+def _recall(r: Weighted) -> Array:
+    """Sensitivity, weighted by class size, which is the accuracy."""
+    return _class_mean(_divide(r.true_positives, r.support), r.support)
+
+
+@metric("f1", "F1 (weighted)")
+def _f1(r: Weighted) -> Array:
+    """Harmonic mean of precision and recall, weighted by class size."""
+    return _class_mean(_divide(2 * r.true_positives, r.support + r.predicted), r.support)
+
+
+@metric("precision_macro", "Precision (macro)", show=MACRO)
+def _precision_macro(r: Weighted) -> Array:
+    """Mean of the classes."""
+    return _class_mean(_divide(r.true_positives, r.predicted))
+
+
+@metric("recall_macro", "Recall (macro)", show=MACRO)
+def _recall_macro(r: Weighted) -> Array:
+    """Mean of the classes."""
+    return _class_mean(_divide(r.true_positives, r.support))
+
+
+@metric("f1_macro", "F1 (macro)", show=MACRO)
+def _f1_macro(r: Weighted) -> Array:
+    """Mean of the classes."""
+    return _class_mean(_divide(2 * r.true_positives, r.support + r.predicted))
+
+
+@metric(
+    "mcc",
+    "MCC",
+    long="Matthews correlation coefficient",
+    low=-1.0,
+    chance=0.0,
+    cites=("gorodkin2004",),
+)
+def _mcc(r: Weighted) -> Array:
+    """Correlation of true and predicted class, for any number of classes (Gorodkin 2004)."""
+    return mcc_of_confusion(r.confusion)
+
+
+@metric("kappa", "Cohen's kappa", low=-1.0, chance=0.0, cites=("cohen1960",))
+def _kappa(r: Weighted) -> Array:
+    """Agreement beyond chance."""
+    expected = (r.support * r.predicted).sum(axis=1) / r.total**2
+    observed = r.true_positives.sum(axis=1) / r.total
+    return _divide(observed - expected, np.where(expected < 1 - 1e-12, 1 - expected, 0.0))
+
+
+@metric("precision", "Precision", per_class=True, proportion=_right_of_predicted)
+def _class_precision(r: Weighted, k: int) -> Array:
+    """Positive predictive value."""
+    return _divide(r.true_positives[:, k], r.predicted[:, k])
+
+
+@metric("recall", "Recall", per_class=True, proportion=_right_of_class)
+def _class_recall(r: Weighted, k: int) -> Array:
+    """Proportion of the class that is predicted as such."""
+    return _divide(r.true_positives[:, k], r.support[:, k])
+
+
+@metric("f1", "F1", per_class=True)
+def _class_f1(r: Weighted, k: int) -> Array:
+    """Harmonic mean of precision and recall."""
+    return _divide(2 * r.true_positives[:, k], r.support[:, k] + r.predicted[:, k])
+
+
+# -- from the ranking of probabilities ---------------------------------------------------
+
+
+def _area_under_roc(r: Weighted, which: int | str) -> Array:
+    positive, negative = r.grouped(which)
+    true, false = r.curve(which)
+    area = np.einsum("rg,rg->r", negative, true)
+    if positive.shape[1] < len(r.sample.ranking(which).image):
+        # Within a group of equal scores a positive and a negative count half.
+        area -= np.einsum("rg,rg->r", negative, positive) / 2
+    return _divide(area, true[:, -1] * false[:, -1])
+
+
+def _average_precision(r: Weighted, which: int | str) -> Array:
+    positive, _ = r.grouped(which)
+    true, false = r.curve(which)
+    # Where nothing counts above a threshold, nothing is found there either: 0 / 1 for 0 / 0.
+    precision = true + false
+    np.maximum(precision, 1e-300, out=precision)
+    np.divide(true, precision, out=precision)
+    found = np.einsum("rg,rg->r", positive, precision)
+    return _divide(found, true[:, -1])
+
+
+def _over_classes(r: Weighted, kernel: Callable[[Weighted, int], Array]) -> Array:
+    return np.stack([kernel(r, k) for k in range(r.sample.n_classes)], axis=1)
+
+
+@metric("auroc", "AUROC (micro)", long="Area under the ROC curve", chance=0.5)
+def _auroc(r: Weighted) -> Array:
+    """Over all pairs of image and class."""
+    return _area_under_roc(r, ALL_CLASSES)
+
+
+@metric("auroc", "AUROC", per_class=True, long="Area under the ROC curve", chance=0.5)
+def _class_auroc(r: Weighted, k: int) -> Array:
+    """The class against the rest."""
+    return _area_under_roc(r, k)
+
+
+@metric("auroc_macro", "AUROC (macro)", chance=0.5, show=MACRO)
+def _auroc_macro(r: Weighted) -> Array:
+    """Mean of the classes."""
+    return _class_mean(_over_classes(r, _class_auroc))
+
+
+@metric("auprc", "AUPRC (micro)", long="Area under the precision-recall curve")
+def _auprc(r: Weighted) -> Array:
+    """Average precision over all pairs of image and class, without interpolation."""
+    return _average_precision(r, ALL_CLASSES)
+
+
+@metric("auprc", "AUPRC", per_class=True, long="Area under the precision-recall curve")
+def _class_auprc(r: Weighted, k: int) -> Array:
+    """Average precision of the class against the rest."""
+    return _average_precision(r, k)
+
+
+@metric("auprc_macro", "AUPRC (macro)", show=MACRO)
+def _auprc_macro(r: Weighted) -> Array:
+    """Mean of the classes."""
+    return _class_mean(_over_classes(r, _class_auprc))
+
+
+@metric("sensitivity", "Sensitivity", per_class=True, at_threshold=True, proportion=_found)
+def _class_sensitivity(r: Weighted, k: int) -> Array:
+    """At the operating point chosen on the ensemble split, the class against the rest."""
+    positive, truth = r.sample.predicted_positive[:, k], r.sample.truth[:, k]
+    value = _divide(r.weights @ (positive * truth), r.support[:, k])
+    return value if np.isfinite(r.sample.thresholds[k]) else np.full(len(value), np.nan)
+
+
+@metric("specificity", "Specificity", per_class=True, at_threshold=True, proportion=_spared)
+def _class_specificity(r: Weighted, k: int) -> Array:
+    """At the operating point chosen on the ensemble split, the class against the rest."""
+    positive, truth = r.sample.predicted_positive[:, k], r.sample.truth[:, k]
+    value = _divide(r.weights @ ((1 - positive) * (1 - truth)), r.total - r.support[:, k])
+    return value if np.isfinite(r.sample.thresholds[k]) else np.full(len(value), np.nan)
+
+
+# -- from the probabilities themselves ---------------------------------------------------
+
+
+@metric("log_loss", "Log loss", higher_is_better=False, high=np.inf, of_probabilities=True)
+def _log_loss(r: Weighted) -> Array:
+    """Mean negative log probability of the true class, in nats."""
+    return r.weights @ r.sample.negative_log_likelihood / r.total
+
+
+@metric(
+    "brier",
+    "Brier score",
+    higher_is_better=False,
+    high=2.0,
+    of_probabilities=True,
+    cites=("brier1950",),
+)
+def _brier(r: Weighted) -> Array:
+    """Squared error of the probabilities, summed over the classes, so 0 to 2 (Brier 1950)."""
+    error = ((r.sample.p - r.sample.truth) ** 2).sum(axis=1)
+    return r.weights @ error / r.total
+
+
+def _bin_rates(r: Weighted, which: int | str) -> tuple[Array, Array, Array]:
+    """Share of the weight, mean score and rate of positives in each bin; 0 in empty bins."""
+    mass, score, positive = r.binned(which)
+    occupied = np.where(mass > 0, mass, 1.0)
+    return mass / r.total[:, None], score / occupied, positive / occupied
+
+
+def _class_reliability(r: Weighted, k: int) -> Array:
+    share, score, rate = _bin_rates(r, k)
+    return (share * (score - rate) ** 2).sum(axis=1)
+
+
+def _class_resolution(r: Weighted, k: int) -> Array:
+    share, _, rate = _bin_rates(r, k)
+    return (share * (rate - (r.support[:, k] / r.total)[:, None]) ** 2).sum(axis=1)
+
+
+@metric(
+    "brier_reliability",
+    "Reliability",
+    higher_is_better=False,
+    high=2.0,
+    of_probabilities=True,
+    show=BRIER,
+)
+def _brier_reliability(r: Weighted) -> Array:
+    """Miscalibration part of the Brier score (Murphy 1973).
+
+    One class against the rest in equal-mass bins, summed over classes.
+    """
+    return _over_classes(r, _class_reliability).sum(axis=1)
+
+
+@metric("brier_resolution", "Resolution", of_probabilities=True, show=BRIER)
+def _brier_resolution(r: Weighted) -> Array:
+    """Part of the Brier score that tells how far cases are told apart."""
+    return _over_classes(r, _class_resolution).sum(axis=1)
+
+
+@metric("brier_uncertainty", "Uncertainty", higher_is_better=False, show=BRIER)
+def _brier_uncertainty(r: Weighted) -> Array:
+    """Part of the Brier score that is of the classes themselves, the same for all models."""
+    share = r.support / r.total[:, None]
+    return (share * (1 - share)).sum(axis=1)
+
+
+@metric(
+    "brier_within_bin",
+    "Within bins",
+    higher_is_better=False,
+    low=-2.0,
+    high=2.0,
+    of_probabilities=True,
+    show="",
+)
+def _brier_within_bin(r: Weighted) -> Array:
+    """Part of the Brier score that the bins hide (Stephenson 2008).
+
+    With it the parts add up: Brier = reliability - resolution + uncertainty + within bins.
+    """
+    return _brier(r) - _brier_reliability(r) + _brier_resolution(r) - _brier_uncertainty(r)
+
+
+def _calibration_error(r: Weighted, which: int | str) -> Array:
+    share, score, rate = _bin_rates(r, which)
+    return (share * np.abs(score - rate)).sum(axis=1)
+
+
+@metric(
+    "ece",
+    "ECE",
+    long="Expected calibration error",
+    higher_is_better=False,
+    of_probabilities=True,
+    cites=("guo2017",),
+)
+def _ece(r: Weighted) -> Array:
+    """Mean over equal-mass bins of |accuracy - mean confidence| of the predicted class."""
+    return _calibration_error(r, "top")
+
+
+@metric(
+    "ece",
+    "Calibration error",
+    per_class=True,
+    higher_is_better=False,
+    of_probabilities=True,
+    show="",
+)
+def _class_ece(r: Weighted, k: int) -> Array:
+    """Mean over equal-mass bins of |frequency - mean probability| of the class."""
+    return _calibration_error(r, k)
+
+
+@metric(
+    "classwise_ece",
+    "Classwise ECE",
+    higher_is_better=False,
+    of_probabilities=True,
+    show="",
+)
+def _classwise_ece(r: Weighted) -> Array:
+    """Mean of the classes' calibration errors."""
+    return _class_mean(_over_classes(r, _class_ece))
+
+
+# -- by name -----------------------------------------------------------------------------
+
+
+def rows(classes: Sequence[str] = ()) -> dict[str, Row]:
+    """What every value of the column `metric` means, overall metrics first.
+
+    The only place that makes names of metrics of a class, and so the only one that takes them
+    apart. Raises UserError for a class name that makes two of them, or two curves, the same.
+    """
+    return _rows(tuple(classes))
+
+
+def names(classes: Sequence[str] = ()) -> list[str]:
+    """All metric names, overall ones first, then `<metric>_<class>` for each class.
+
+    Raises UserError as `rows` does.
+    """
+    return list(rows(classes))
+
+
+def lookup(name: str, classes: Sequence[str] = ()) -> Row:
+    """The metric behind a name, and the class that it is of. Raises UserError for another name."""
+    found = rows(classes)
+    if name not in found:
+        raise UserError(f"unknown metric '{name}': choose one of {', '.join(found)}")
+    return found[name]
+
+
+def title(name: str, classes: Sequence[str] = ()) -> str:
+    """The metric's name for people: AUROC, viral."""
+    return lookup(name, classes).title
+
+
+def shown(place: str) -> list[str]:
+    """Names of the metrics of one of the report's tables, the primary metric first."""
+    registry = CLASS_METRICS if place == OF_CLASS else METRICS
+    found = [metric.name for metric in registry.values() if metric.show == place]
+    return sorted(found, key=lambda name: name != PRIMARY)
+
+
+def chunks(sample: Sample, weights: Array) -> Iterator[tuple[slice, Weighted]]:
+    """The sample under the weightings (R, N), some rows at a time, and which rows they are."""
+    rows = max(1, CHUNK_ELEMENTS // (sample.n * sample.n_classes))
+    for start in range(0, len(weights), rows):
+        part = slice(start, start + rows)
+        yield part, Weighted(sample, weights[part])
+
+
+def compute_many(
+    wanted: Sequence[str],
+    sample: Sample,
+    sample_weight: npt.ArrayLike | None = None,
+    classes: Sequence[str] | None = None,
+) -> Array:
+    """Values (R, M) of M named metrics under the weightings (R, N); unit weights if None.
+
+    `classes` names the columns of p ('0', '1', ... if None). Undefined values are NaN.
+    """
+    classes = [str(k) for k in range(sample.n_classes)] if classes is None else classes
+    found = [lookup(name, classes) for name in wanted]
+    weights = np.ones((1, sample.n)) if sample_weight is None else np.asarray(sample_weight, float)
+    if weights.ndim != 2 or weights.shape[1] != sample.n:
+        raise ValueError(f"expected sample_weight of shape (R, {sample.n}), got {weights.shape}")
+    values = np.empty((len(weights), len(wanted)))
+    for part, weighted in chunks(sample, weights):
+        for column, row in enumerate(found):
+            which = () if row.index is None else (row.index,)
+            values[part, column] = row.metric.kernel(weighted, *which)
+    return values
+
+
+def compute(
+    name: str,
+    y_true: npt.ArrayLike,
+    y_prob: npt.ArrayLike,
+    sample_weight: npt.ArrayLike | None = None,
+    *,
+    classes: Sequence[str] | None = None,
+    bins: int = EQUAL_MASS_BINS,
+    thresholds: npt.ArrayLike | None = None,
+) -> float | Array:
+    """One metric: a float for no weights or weights (N,), an array (R,) for weights (R, N).
+
+    `y_true` (N,) class indices, `y_prob` (N, K) probabilities. NaN where the metric is undefined.
+    Raises UserError for an unknown name, ValueError for wrong shapes.
+    """
+    sample = Sample(y_true, y_prob, bins=bins, thresholds=thresholds)
+    weights = None if sample_weight is None else np.atleast_2d(np.asarray(sample_weight, float))
+    values = compute_many([name], sample, weights, classes)[:, 0]
+    return values if np.ndim(sample_weight) == 2 else float(values[0])
+
+
+def undefined_reason(name: str, sample: Sample, classes: Sequence[str]) -> str:
+    """Why a metric has no value on these images, in words for the `reason` column."""
+    metric, index, _ = lookup(name, classes)
+    absent = [label for k, label in enumerate(classes) if not (sample.y == k).any()]
+    unused = [label for k, label in enumerate(classes) if not (sample.predicted == k).any()]
+    if index is not None:
+        absent = [label for label in absent if label == classes[index]]
+        unused = [label for label in unused if label == classes[index]]
+        if metric.at_threshold and np.isnan(sample.thresholds[index]):
+            return f"no operating point for class '{classes[index]}'"
+        if (sample.y == index).all():
+            return f"all images are of class '{classes[index]}'"
+    if metric.name == "kappa" or (metric.name == "mcc" and len(absent) == len(classes) - 1):
+        return "all images are of one class"
+    if metric.name == "mcc":
+        return "one class only is predicted"
+    if absent:
+        return f"no image of class '{absent[0]}'"
+    if unused:
+        return f"class '{unused[0]}' is never predicted"
+    return "undefined on these images"
