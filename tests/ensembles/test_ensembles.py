@@ -12,7 +12,7 @@ import pytest
 import simulated
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-from multiloss import ensembles, predictions, references, study
+from multiloss import methods, predictions, references, study
 from multiloss.ensembles import build, combiners, crossfit, selection
 from multiloss.job.errors import UserError
 from multiloss.predictions import Predictions
@@ -34,7 +34,7 @@ def informative(seed, members=3, n=60):
 
 
 def test_every_method_carries_its_words():
-    known = ensembles.methods()
+    known = methods.ensemble_methods()
     assert {name: method.level for name, method in known.items()} == {
         "majority_vote": "prediction",
         "simple_average": "prediction",
@@ -61,19 +61,19 @@ def test_every_method_carries_its_words():
 
 
 def test_a_method_declares_its_options():
-    assert ensembles.options_of("simple_average") == ensembles.options_of("model_level") == {}
-    assert {name: option.default for name, option in ensembles.options_of("stacking").items()} == {
+    assert methods.options_of("simple_average") == methods.options_of("model_level") == {}
+    assert {name: option.default for name, option in methods.options_of("stacking").items()} == {
         "alpha": 3.0,
         "max_iter": 5000,
     }
-    default, allowed = ensembles.options_of("weighted_average")["starts"]
+    default, allowed = methods.options_of("weighted_average")["starts"]
     assert default == 50 and str(allowed) == "a whole number at least 1"
     assert allowed.holds(1) and not any(map(allowed.holds, (0, 1.5, True, "3", None)))
 
 
 def test_methods_are_known_without_importing_what_they_need(root):
     code = (
-        "import sys; from multiloss import ensembles; ensembles.methods();"
+        "import sys; from multiloss import methods; methods.ensemble_methods();"
         "assert not {'numpy', 'scipy', 'sklearn'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True, cwd=root / "workflow")

@@ -256,7 +256,7 @@ def test_a_figure_is_redrawn_for_the_code_that_draws_it(
 def test_imports_are_found_wherever_they_stand(package: Path) -> None:
     path = package / "edited.py"
     path.write_text(
-        '"""Nothing."""\n\nimport os\nfrom multiloss.job import seeds; from multiloss import __version__\n\n\n'
+        '"""Nothing."""\n\nimport os\nfrom multiloss import study, __version__\n\n\n'
         "def later():\n    from multiloss.figures.style import Style\n    return Style, study\n",
         encoding="utf-8",
     )

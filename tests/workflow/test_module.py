@@ -304,7 +304,8 @@ def test_another_package_on_the_path_of_a_job_is_named(tmp_path: Path) -> None:
 
 
 def test_scripts_find_the_package_by_themselves() -> None:
-    code = "import sys; sys.path.append(sys.argv[1]); import multiloss, phantom, multiloss.job.seeds as seeds;"
+    code = "import sys; sys.path.append(sys.argv[1]); import multiloss, phantom;"
+    code += "from multiloss.job import seeds;"
     code += "print(seeds.__file__, multiloss.__file__, multiloss.__version__)"
     environment = {"PYTHONPATH": "", "PATH": os.environ["PATH"]}
     done = subprocess.run(

@@ -14,10 +14,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from multiloss import ensembles, losses
-from multiloss.ensembles import MODEL_LEVEL
+from multiloss import losses
 from multiloss.job.errors import UserError
 from multiloss.losses.parameters import Relations
+from multiloss.methods import MODEL_LEVEL, ensemble_methods
 
 # Patterns of names, for Snakemake's wildcards too; nothing reads them backwards.
 OF_VARIANT = "{variant}-r{replicate}"
@@ -72,7 +72,7 @@ def variant_label(name: str, loss: str) -> str:
 
 def method_label(method: str) -> str:
     """An ensemble method as a reader sees it."""
-    return ensembles.methods()[method].title
+    return ensemble_methods()[method].title
 
 
 @dataclass(frozen=True)
@@ -273,7 +273,7 @@ class Study:
             replicate=replicate,
             method=method,
             k=k,
-            level=ensembles.methods()[method].level,
+            level=ensemble_methods()[method].level,
             cropped=self.segmented,
         )
 
@@ -406,11 +406,11 @@ def fault_of_name(name: str, loss: str, losses: Iterable[str]) -> str:
     """
     if wrong := fault_of_file_name(name):
         return wrong
-    methods = [*ensembles.methods(), SEED_AVERAGE]
+    known = [*ensemble_methods(), SEED_AVERAGE]
     number = re.search(r"-(r|top)[0-9]+", name)
     if number:
         return f"'{number[0]}' is what names of models add"
-    for method in methods:
+    for method in known:
         if name == method or name.startswith(f"{method}-"):
             return f"'{method}' is an ensemble"
     for ending in [*(f"_{ablation}" for ablation in ABLATIONS), f"-{MODEL_LEVEL}", scaled("")]:

@@ -20,7 +20,7 @@ from pydantic import (
 )
 from pydantic_core import CoreSchema
 
-from multiloss import ensembles, losses, study
+from multiloss import losses, study
 from multiloss.config import checks
 from multiloss.config.values import (
     Bounds,
@@ -43,6 +43,7 @@ from multiloss.config.values import (
 )
 from multiloss.data import layouts
 from multiloss.job.errors import UserError
+from multiloss.methods import Method, ensemble_methods
 from multiloss.networks import backbones
 from multiloss.registry import Parameter
 
@@ -508,7 +509,7 @@ class SeedEnsemble(Section):
     out."""
 
 
-def _options_of(method: ensembles.Method) -> type[Section]:
+def _options_of(method: Method) -> type[Section]:
     """A section with the options that the method's class declares."""
     fields = {
         key: (_declared(option), Field(option.default, description=option.words or None))
@@ -520,7 +521,7 @@ def _options_of(method: ensembles.Method) -> type[Section]:
 
 def _method_options() -> type[Section]:
     sections = {
-        name: _options_of(method) for name, method in ensembles.methods().items() if method.options
+        name: _options_of(method) for name, method in ensemble_methods().items() if method.options
     }
     fields = {name: (section, section()) for name, section in sections.items()}
     return create_model("MethodOptions", __base__=Section, __doc__="Options of methods.", **fields)
@@ -545,7 +546,7 @@ class Ensembles(Section):
 
     top_k: Unique[Annotated[int, Field(ge=2)]] = [3, 5]
     """Numbers of members."""
-    methods: Unique[Annotated[str, OneOf(ensembles.methods)]] = list(ensembles.methods())
+    methods: Unique[Annotated[str, OneOf(ensemble_methods)]] = list(ensemble_methods())
     """How members are combined."""
     folds: Annotated[int, Field(ge=2)] = 5
     """Folds by patient in which fitted ensembles are judged."""

@@ -11,10 +11,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from multiloss.ensembles import MODEL_LEVEL, combiners, methods, selection
+from multiloss.ensembles import combiners, selection
 from multiloss.ensembles.crossfit import crossfit, folds, obstacle
 from multiloss.job.errors import UserError
 from multiloss.job.seeds import derive
+from multiloss.methods import MODEL_LEVEL, ensemble_methods
 from multiloss.predictions import Predictions
 from multiloss.statistics.bootstrap import label_strata, patient_weights, percentile_interval
 from multiloss.statistics.degenerate import CHANCE, DOMINATES, NEVER, problems
@@ -94,7 +95,7 @@ def build(
     on_split = (singles.rows["split"] == selection.SPLIT).to_numpy()
     combined: dict[str, np.ndarray] = {}
     weights, candidates = [], []
-    on_features = methods()[MODEL_LEVEL].complexity
+    on_features = ensemble_methods()[MODEL_LEVEL].complexity
 
     def judge(
         model: str, judged: np.ndarray, whole: np.ndarray, reason: str = "", **values: Any

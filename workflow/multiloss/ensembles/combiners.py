@@ -2,7 +2,7 @@
 
 A new method is one class here with `@register("its_name", complexity=...)`, whose docstring
 begins with a sentence on what it is; configs, jobs, cross-fitting, the optimism table and the
-report find it by that name. The decorator's other words are those of `ensembles.Method`; the
+report find it by that name. The decorator's other words are those of `methods.Method`; the
 config may set what `__init__` takes with a default and a range. Arrays: `p` (M, N, K) float64 in
 [0, 1] with rows that sum to 1, `y` (N,) class indices; M models, N images, K classes.
 """
@@ -67,8 +67,8 @@ def register(
 ) -> Callable[[type], type]:
     """Make a method known under the name that configs use.
 
-    All words are literals, which `ensembles.methods` reads from the source: see
-    `ensembles.Method`.
+    All words are literals, which `methods.ensemble_methods` reads from the source: see
+    `methods.Method`.
     """
 
     def add(cls: type) -> type:
@@ -268,6 +268,6 @@ class Stacking(Combiner):
 class ModelLevel:
     """A new classification head on the members' joined feature maps.
 
-    Trained by jobs of its own (`multiloss.networks.model_level`) on the train split, and only judged here:
-    more elaborate than any combination of probabilities.
+    Trained by jobs of its own (`networks.model_level`) on the train split, and only judged
+    here: more elaborate than any combination of probabilities.
     """

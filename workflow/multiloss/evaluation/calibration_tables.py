@@ -8,7 +8,6 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from multiloss.ensembles import methods
 from multiloss.evaluation.comparisons import adjust
 from multiloss.evaluation.intervals import intervals
 from multiloss.evaluation.resamples import (
@@ -22,6 +21,7 @@ from multiloss.evaluation.resamples import (
 )
 from multiloss.evaluation.scores import method_note
 from multiloss.evaluation.thresholds import with_temperatures
+from multiloss.methods import ensemble_methods
 from multiloss.predictions import Predictions
 from multiloss.statistics import calibration, metrics, paired
 from multiloss.statistics.crossed import crossed_comparison
@@ -69,7 +69,7 @@ def trained_shares(
 
     def of(model: str) -> Array:
         entry = models[model]
-        method = methods().get(entry["method"])
+        method = ensemble_methods().get(entry["method"])
         if method and method.trained_on == CHOICE_SPLIT:
             return ensemble
         if entry["kind"] in ("ensemble", "seed_ensemble") and entry["level"] != "model":

@@ -9,7 +9,6 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from multiloss.ensembles import methods
 from multiloss.evaluation.intervals import intervals
 from multiloss.evaluation.resamples import (
     CHOICE_SPLIT,
@@ -22,6 +21,7 @@ from multiloss.evaluation.resamples import (
     resample,
     splits_of,
 )
+from multiloss.methods import ensemble_methods
 from multiloss.predictions import Predictions
 from multiloss.statistics import metrics
 from multiloss.statistics.bootstrap import PUBLISHED, binomial_interval
@@ -78,7 +78,7 @@ def _notes(
 
 def method_note(metric: metrics.Metric, entry: Mapping[str, Any]) -> str:
     """What is to be said of a metric of probabilities that are none, such as shares of votes."""
-    method = methods().get(entry.get("method"))
+    method = ensemble_methods().get(entry.get("method"))
     return method.caveat if method and metric.of_probabilities else ""
 
 

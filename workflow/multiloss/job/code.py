@@ -24,7 +24,7 @@ REGISTRIES = (
     "losses/classification.py",
     "losses/segmentation.py",
     "ensembles/combiners.py",
-    "metrics.py",
+    "statistics/metrics.py",
 )
 # They say, time and place what is done; no result depends on them.
 WITHOUT_RESULTS = frozenset(

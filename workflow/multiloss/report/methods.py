@@ -9,9 +9,9 @@ import yaml
 from multiloss import __version__, references
 from multiloss.data import layouts
 from multiloss.data.tables import SPLITS
-from multiloss.ensembles import Method, methods
 from multiloss.losses import calibrated
 from multiloss.losses import described as losses_of
+from multiloss.methods import Method, ensemble_methods
 from multiloss.networks import backbones
 from multiloss.registry import Described
 from multiloss.report.blocks import (
@@ -175,7 +175,7 @@ def paragraphs(facts: Facts) -> tuple[list[str], list[str]]:
     ensembles = config["ensembles"]
     if ensembles.get("methods") and ensembles.get("top_k"):
         said = []
-        for method in map(methods().get, ensembles["methods"]):
+        for method in map(ensemble_methods().get, ensembles["methods"]):
             text = f"{method.title} ({lowered(method.sentence)}){_sources([method], cite)}"
             head = ensembles["model_level"]
             if method.level == "model":

@@ -9,7 +9,7 @@ import pandas as pd
 from markupsafe import Markup
 
 from multiloss import losses
-from multiloss.ensembles import methods
+from multiloss.methods import ensemble_methods
 from multiloss.report import faults
 from multiloss.report.answer import listed_codes
 from multiloss.report.blocks import (
@@ -402,7 +402,7 @@ def ensembles(facts: Facts, figures: Figures) -> Section:
     settings = facts.config["ensembles"]
     said = [
         f"{method.title} ({lowered(method.sentence)})"
-        for method in map(methods().get, settings["methods"])
+        for method in map(ensemble_methods().get, settings["methods"])
     ]
     sizes = " and ".join(str(k) for k in settings["top_k"])
     blocks.append(

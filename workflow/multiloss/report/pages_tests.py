@@ -6,9 +6,9 @@ from typing import Any
 
 import pandas as pd
 
-from multiloss.ensembles import methods
 from multiloss.evaluation import families
 from multiloss.gradcam.localisation import GAIN, MEASURES, UNIFORM
+from multiloss.methods import ensemble_methods
 from multiloss.report.answer import calibration_text
 from multiloss.report.blocks import (
     Block,
@@ -250,7 +250,7 @@ def _shares_text(facts: Facts) -> str:
 def _caveats(facts: Facts) -> str:
     """That what some ensemble methods give are no probabilities."""
     used = {facts.planned[name].method for name in facts.ensembles}
-    said = [method for name, method in methods().items() if name in used and method.caveat]
+    said = [method for name, method in ensemble_methods().items() if name in used and method.caveat]
     return "".join(
         f" What {method.title} gives are {method.caveat}: read none of these columns as the "
         "calibration of such a model."

@@ -2,7 +2,6 @@
 
 `bootstrap`: resampling of patients, intervals; `paired`: tests of two models or more on the same
 images, Holm's correction; `crossed`: seeds and patients together; `agreement`: whether models err
-on the same images. Metrics on plain arrays are in `multiloss.statistics.metrics`, temperatures, operating
-points and reliability curves in `multiloss.statistics.calibration`; what makes tables of them is in
-`multiloss.evaluation`.
+on the same images. `metrics`: on plain arrays; `calibration`: temperatures, operating points and
+reliability curves. What makes tables of them is in `multiloss.evaluation`.
 """
