@@ -13,10 +13,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from multiloss.ensembles import combiners, methods, selection
+from multiloss.ensembles import combiners, selection
 from multiloss.ensembles.build import make
 from multiloss.job.progress import progress
 from multiloss.job.seeds import derive
+from multiloss.methods import ensemble_methods
 from multiloss.predictions import Predictions
 from multiloss.statistics import metrics
 from multiloss.statistics.bootstrap import (
@@ -177,7 +178,7 @@ def _resampled(part: Predictions, count: int, seed: int) -> list[_Images]:
 
 
 def _resamples(method: str, settings: Settings) -> int:
-    if method != BEST_SINGLE and methods()[method].fits_a_network:
+    if method != BEST_SINGLE and ensemble_methods()[method].fits_a_network:
         return settings.network_resamples
     return settings.resamples
 
@@ -224,7 +225,7 @@ def _reason(metric: str, entry: Mapping[str, Any], difference: float, defined: n
         return f"{metric} is undefined: {why}"
     said = []
     if entry["method"] != BEST_SINGLE and metrics.METRICS[metric].of_probabilities:
-        said.append(methods()[entry["method"]].caveat)
+        said.append(ensemble_methods()[entry["method"]].caveat)
     if not defined.all():
         said.append(f"undefined in {1 - defined.mean():.0%} of the resamples, which were left out")
     return "; ".join(filter(None, said))
