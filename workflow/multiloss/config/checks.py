@@ -6,13 +6,11 @@ from typing import TYPE_CHECKING
 from multiloss.config.values import Section
 from multiloss.data.sources import addresses
 from multiloss.job.errors import UserError, did_you_mean
-from multiloss.networks import encoder_weights
+from multiloss.networks import backbones, encoder_weights
+from multiloss.study import LUNG_ROLES, SEGMENTER
 
 if TYPE_CHECKING:
-    from multiloss.config.models import Source, StudyConfig
-
-SEGMENTER = "segmenter"
-LUNGS = ("lungs_train", "lungs_test")
+    from multiloss.config.models import Classification, Segmentation, Source, StudyConfig
 
 
 def resolved(config: "StudyConfig") -> "StudyConfig":
@@ -102,7 +100,7 @@ def _check_sources(config: "StudyConfig") -> None:
     roles = {source.role for source in config.data.sources}
     if "classification" not in roles:
         raise UserError("config: data.sources: no source with role 'classification'")
-    missing = [role for role in LUNGS if role not in roles]
+    missing = [role for role in LUNG_ROLES if role not in roles]
     if len(missing) == 1:
         raise UserError(
             f"config: data.sources: no source with role '{missing[0]}': lungs are segmented with "
@@ -145,9 +143,9 @@ def _check_networks(config: "StudyConfig") -> None:
             "them give imagenet, none, an http(s) address, or the path of a weights file"
         )
     if config.has_lungs:
-        _check_weights("segmentation", segmentation.encoder_weights)
+        _check_weights("segmentation", segmentation)
     if not shared:
-        _check_weights("classification", classification.encoder_weights)
+        _check_weights("classification", classification)
     segmenters = len(segmentation.losses)
     if segmentation.ensemble_size > segmenters:
         raise UserError(
@@ -160,8 +158,13 @@ def _check_networks(config: "StudyConfig") -> None:
         )
 
 
-def _check_weights(section: str, weights: str) -> None:
-    key = f"config: {section}.encoder_weights"
+def _check_weights(section: str, settings: "Segmentation | Classification") -> None:
+    key, weights = f"config: {section}.encoder_weights", settings.encoder_weights
+    if weights == "imagenet" and backbones.get(settings.backbone).imagenet is None:
+        raise UserError(
+            f"{key}: no ImageNet weights of {settings.backbone} are known: give none, or the path "
+            "or address of a weights file"
+        )
     if wrong := _fault_of_address(weights):
         raise UserError(f"{key}: {wrong}")
     if set("{}") & set(weights):

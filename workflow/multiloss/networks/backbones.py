@@ -1,7 +1,7 @@
 """The encoders that a study may choose, one class a family, and the U-Nets built on them.
 
-A new family is one subclass of `Family` here, listed in `FAMILIES`; config, networks and report
-take all they need from it. Importing this module imports no Keras, so that a config can be checked.
+A new family is one subclass of `Family` here; config, networks and report take all they need from
+it. Importing this module imports no Keras, so that a config can be checked.
 The published study used segmentation-models: another decoder would have other layers and numbers.
 """
 
@@ -30,14 +30,14 @@ class Backbone:
     """One member of a family: what the config calls it, and what is to be known of it.
 
     `cut_layer`: where the classifier leaves the encoder, at 1/16 of the input's size. `imagenet`:
-    address and SHA-256 of ImageNet weights without the classification layers. `cites`: keys of
-    report/references.yaml.
+    address and SHA-256 of ImageNet weights without the classification layers, or None. `cites`:
+    keys of report/references.yaml.
     """
 
     name: str
     title: str
     cut_layer: str
-    imagenet: tuple[str, str]
+    imagenet: tuple[str, str] | None
     cites: tuple[str, ...]
     family: "type[Family]"
 
@@ -49,8 +49,8 @@ class Family:
     the study see images in [0, 1]; a family that wants other numbers has a layer for that.
     """
 
-    members: ClassVar[Mapping[str, tuple[str, str, tuple[str, str]]]]
-    cites: ClassVar[tuple[str, ...]]
+    members: ClassVar[Mapping[str, tuple[str, str, tuple[str, str] | None]]]
+    cites: ClassVar[tuple[str, ...]] = ()
 
     @staticmethod
     def unet(
@@ -126,15 +126,12 @@ class EfficientNet(Family):
         return found
 
 
-FAMILIES: tuple[type[Family], ...] = (EfficientNet,)
-
-
 @cache
 def known() -> dict[str, Backbone]:
     """Every encoder that a config may name."""
     return {
         name: Backbone(name, title, cut_layer, imagenet, family.cites, family)
-        for family in FAMILIES
+        for family in Family.__subclasses__()
         for name, (title, cut_layer, imagenet) in family.members.items()
     }
 

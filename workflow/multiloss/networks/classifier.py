@@ -30,10 +30,10 @@ def build_classifier(
     whichever `source` was trained in.
     """
     cut = source.get_layer(backbones.get(backbone).cut_layer)
-    encoder = keras.Model(source.input, cut.output)
+    encoder = keras.Model(source.inputs[0], cut.output)
     precision = keras.mixed_precision.dtype_policy().name
     alike = all(layer.dtype_policy.name == precision for layer in encoder.layers[1:])
-    if source.input_shape[1] != image_size or not alike:
+    if source.inputs[0].shape[1] != image_size or not alike:
         encoder = _rebuilt(encoder, image_size, precision)
     keras.utils.set_random_seed(seed)
     x = keras.layers.ZeroPadding2D(1, name="dcl_padding")(encoder.output)

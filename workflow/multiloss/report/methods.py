@@ -239,7 +239,7 @@ def _segmentation(facts: Facts, cite: Citer) -> str:
 def _network(settings: Mapping[str, Any], cite: Citer) -> str:
     """A backbone as papers call it, with its reference."""
     backbone = backbones.get(settings["backbone"])
-    return f"{backbone.title} {cite(*backbone.cites)}"
+    return backbone.title + (f" {cite(*backbone.cites)}" if backbone.cites else "")
 
 
 def _start(settings: Mapping[str, Any]) -> str:
