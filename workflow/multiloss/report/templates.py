@@ -22,6 +22,7 @@ import jinja2
 import pandas as pd
 from markupsafe import Markup
 
+from multiloss.job.errors import UserError
 from multiloss.report import blocks
 from multiloss.report.blocks import Block, Cell, Code, Column, Html, Note, Section
 from multiloss.report.facts import Facts
@@ -29,6 +30,7 @@ from multiloss.report.figures import Figures
 
 FOLDER = Path(__file__).parent / "sections"
 ENDING = ".html.j2"
+_NAME = re.compile(rf"(?P<place>\d+)_(?P<name>\w+){re.escape(ENDING)}")
 # Where a block stands in the text that a template gives.
 _PLACE = re.compile(r"\x00(\d+)\x00")
 _MODELS = ("model", "ensemble", "loss", "variant", "member")
@@ -54,18 +56,30 @@ def environment(folder: Path) -> jinja2.Environment:
 
 
 def sections(facts: Facts, figures: Figures, given: Mapping[str, Any]) -> dict[int, Section]:
-    """The sections that are templates, by their place; `given`: further names for them."""
+    """The sections that are templates, by their place; `given`: further names for them.
+
+    Raises UserError naming the file of a template that cannot be shown.
+    """
     made = environment(FOLDER)
     found: dict[int, Section] = {}
     for path in sorted(FOLDER.glob(f"*{ENDING}")):
-        place, _, name = path.name.removesuffix(ENDING).partition("_")
+        named = _NAME.fullmatch(path.name)
+        if not named:
+            raise UserError(f"report/sections/{path.name}: the name is not NUMBER_name{ENDING}")
         taken = _Taken(facts, figures)
-        module = made.get_template(path.name).make_module({**given, **taken.names()})
+        try:
+            module = made.get_template(path.name).make_module({**given, **taken.names()})
+        except jinja2.TemplateError as error:
+            raise UserError(f"report/sections/{path.name}: {error}") from None
+        if not hasattr(module, "title"):
+            raise UserError(f"report/sections/{path.name}: it sets no `title`")
         content = taken.blocks(str(module))
+        place = int(named["place"])
+        if place in found:
+            raise UserError(f"report/sections/{path.name}: '{found[place].id}' has this number")
         if content:
-            found[int(place)] = Section(
-                name, module.title, content, exempt=bool(getattr(module, "varies", False))
-            )
+            varies = bool(getattr(module, "varies", False))
+            found[place] = Section(named["name"], module.title, content, exempt=varies)
     return found
 
 
