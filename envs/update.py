@@ -13,7 +13,16 @@ LOCK = ENVS.parent / "requirements.lock"
 
 # What the rules of each environment import, and nothing more.
 PACKAGES = {
-    "data": ["numpy", "pandas", "scipy", "opencv-python-headless", "pillow", "requests", "urllib3"],
+    "data": [
+        "numpy",
+        "pandas",
+        "scipy",
+        "opencv-python-headless",
+        "pillow",
+        "requests",
+        "urllib3",
+        "pyyaml",
+    ],
     "tensorflow": [
         "tensorflow",
         "segmentation-models",

@@ -170,7 +170,7 @@ def test_a_null_may_become_a_mapping_with_its_defaults_and_the_other_way_round()
         (["cce", FOCAL_3 | {"training": {"monitor": "val_dice"}}], ["'focal_3'", "val_dice"]),
         (["cce", FOCAL_3 | {"augmentation": {"zoom": 2}}], ["'focal_3'", "augmentation.zoom"]),
         (["cce", FOCAL_3 | {"class_weights": "some"}], ["class_weights", "'some'"]),
-        (["cce", FOCAL_3 | {"backbone": "resnet"}], ["losses.1.backbone", "'resnet'"]),
+        (["cce", FOCAL_3 | {"backbone": "resnet"}], ["losses.1", "no parameter 'backbone'"]),
         ([FOCAL_3, "focal"], ["significance.baseline", "'cce'"]),
     ],
 )

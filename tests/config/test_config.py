@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ import yaml
 from multiloss import config, losses
 from multiloss.config import messages, reference
 from multiloss.job.errors import UserError
-from multiloss.networks import encoder_weights
+from multiloss.networks import backbones
 from multiloss.study import Study
 from snakemake.utils import update_config
 
@@ -332,11 +333,19 @@ def test_without_lungs_nothing_is_cropped_and_no_segmenter_lends_its_encoder() -
 
 
 def test_backbones_must_agree_only_where_the_encoder_is_shared(monkeypatch) -> None:
-    monkeypatch.setitem(encoder_weights.IMAGENET, "other", ("https://host/x.h5", "0" * 64))
+    known = backbones.known()
+    other = replace(known["efficientnetb0"], name="other")
+    monkeypatch.setattr(backbones, "known", lambda: known | {"other": other})
     study = changed("classification.backbone", "other")
     assert "classification.backbone: must be segmentation.backbone" in complaint(study)
     study["classification"]["encoder_weights"] = "imagenet"
     assert config.validate(study)["classification"]["backbone"] == "other"
+    without = replace(other, imagenet=None)
+    monkeypatch.setattr(backbones, "known", lambda: known | {"other": without})
+    told = "classification.encoder_weights: no ImageNet weights of other are known"
+    assert told in complaint(study)
+    study["classification"]["encoder_weights"] = "none"
+    config.validate(study)
 
 
 def test_configuration_as_an_object() -> None:

@@ -19,6 +19,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from multiloss.config import generator_options
 import yaml
 from jobs import Named
 from multiloss.data.sources import addresses, download
@@ -721,7 +722,7 @@ def test_script_with_an_archive_and_a_folder(run_script, tmp_path):
 
 
 def test_script_generates_phantoms_the_same_each_time(run_script):
-    options = {"images": 4, "size": [128, 160]}
+    options = generator_options({"images": 4, "size": [128, 160]})
     records = [
         run_script(url="phantom", layout="phantom", role="lungs_train", phantom=options)
         for _ in range(2)

@@ -10,6 +10,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from multiloss.config import generator_options
 from multiloss.job.errors import UserError
 from multiloss.data.images import DECODABLE_ENDINGS, ImageError, decode, decode_pixels, in_threads, read_grey, read_mask_for, read_own_mask, read_unchanged, resize, write_png
 from multiloss.data.sources.listing import IMAGE_ENDINGS
@@ -471,7 +472,8 @@ def test_endings_that_are_listed_can_be_decoded():
 def test_8_bit_files_are_as_the_decoder_has_them(tmp_path, where):
     """Phantoms as they are published, and as any other library would save them."""
     archive = tmp_path / "phantoms.zip"
-    write_archive({"train": 6, "test": 3, "size": [64, 96]}, "classification", 5, archive)
+    options = generator_options({"train": 6, "test": 3, "size": [64, 96]})
+    write_archive(options, "classification", 5, archive)
     with zipfile.ZipFile(archive) as opened:
         contents = [opened.read(name) for name in opened.namelist() if not name.endswith("/")]
     checked = 0

@@ -66,7 +66,8 @@ def test_a_method_declares_its_options():
         "alpha": 3.0,
         "max_iter": 5000,
     }
-    default, allowed = methods.options_of("weighted_average")["starts"]
+    default, allowed, words = methods.options_of("weighted_average")["starts"]
+    assert words == "Starting points of the optimiser."
     assert default == 50 and str(allowed) == "a whole number at least 1"
     assert allowed.holds(1) and not any(map(allowed.holds, (0, 1.5, True, "3", None)))
 

@@ -17,7 +17,8 @@ from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
-from multiloss.figures import catalog, comparisons, drawing, localisation, style
+from multiloss.figures import catalog, comparisons, drawing, style
+from multiloss.gradcam.localisation import MEASURES
 from multiloss.study import Study
 
 LOSSES = ["cce", "kl_divergence", "focal", "calibrated_cce", "calibrated_kl_divergence"]
@@ -412,10 +413,10 @@ def check_significance(read: Read, canvas: Figure) -> None:
 def check_localisation(read: Read, canvas: Figure) -> None:
     table = read.table("tables/localisation.csv")
     random = table[table["metric"] == "random_auc"].set_index("model")["value"]
-    titles = {
-        **{name: text.replace("\n", " ") for name, text in localisation._MEASURES.items()},
-        "iou": "IoU with lesions",
-    }
+    titles = {}
+    for name, measure in MEASURES.items():
+        worse = "" if measure.higher_is_better else f" ({measure.direction})"
+        titles[name] = f"{measure.title}{worse}"
     panels = [axes for axes in canvas.axes if axes.get_title(loc="left")]
     seen = set()
     for axes in panels:

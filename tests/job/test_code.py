@@ -212,7 +212,7 @@ def test_template_belongs_to_the_report(package: Path) -> None:
     [
         ("losses/segmentation.py", "Overlap loss that", "A loss that"),
         ("ensembles/combiners.py", "The class that most", "What most"),
-        ("metrics.py", "Agreement beyond", "Agreement above"),
+        ("statistics/metrics.py", "Agreement beyond", "Agreement above"),
         ("report/references.yaml", "Rational decisions", "Decisions"),
     ],
 )
@@ -230,7 +230,7 @@ def test_words_of_the_registries_belong_to_the_report(
     [
         ("figures/heat_maps.py", {"heat_maps"}),
         ("figures/comparisons.py", {"comparisons"}),
-        ("localisation.py", {"localisation"}),
+        ("gradcam/localisation.py", {"localisation"}),
         ("figures/style.py", {"heat_maps", "localisation", "comparisons"}),
         # What it says of a figure reaches that figure's job as parameters.
         ("figures/catalog.py", set()),

@@ -541,7 +541,7 @@ def test_methods_tell_how_networks_were_trained(study: tuple[Study, dict[str, An
         "epochs": 64, "keep": "best",
     }  # fmt: skip
     text = " ".join(methods.paragraphs(facts_of(made.results, config))[0])
-    assert "with EfficientNet-B0 as its encoder [2] that started from ImageNet weights" in text
+    assert "with EfficientNet-B0 [2] as its encoder that started from ImageNet weights" in text
     assert "(learning rate 0.0001, Nesterov momentum 0.9, decay 0.000001 for each step)" in text
     assert "for at most 64 epochs" in text and "over the first 10% of the steps" in text
     assert "early stopping after 10 epochs without better validation accuracy" in text

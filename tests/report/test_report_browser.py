@@ -291,7 +291,7 @@ def test_sorting_brings_the_true_best_and_worst_to_the_top(browser: Browser, url
     found = browser.value(SORT_ALL)
     assert len({row["table"] for row in found}) > 15 and len(found) > 80
     long = [row for row in found if row["rows"] >= 25 and row["above"] < row["rows"]]
-    assert len({row["table"] for row in long}) >= 3
+    assert len({row["table"] for row in long}) >= 2
     for row in found:
         assert (row["largest"], row["smallest"]) == (row["max"], row["min"]), row
     for row in long:
@@ -425,6 +425,7 @@ def test_columns_of_sentences_can_be_read_on_a_phone(browser: Browser, url: str)
     browser.value(OPEN_ALL)
     widths = browser.value(
         "Array.from(document.querySelectorAll('td.words'), c => c.getBoundingClientRect().width)"
+        ".filter(width => width)"  # long tables show some of their rows
     )
     assert len(widths) > 20 and min(widths) > 200
 

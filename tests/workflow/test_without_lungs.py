@@ -96,9 +96,12 @@ def test_weights_are_fetched_once_for_whom_they_start(tmp_path):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"classification": {"encoder_weights": "segmenter"}}, "'segmenter' needs sources of the"),
+        (
+            {"classification": {"encoder_weights": "segmenter"}},
+            "'segmenter' needs sources of lungs",
+        ),
         ({"classification": {"encoder_weights": "no/b0.h5"}}, "no/b0.h5 is no file"),
-        ({"ablations": ["without_crop"]}, "without them no image is cropped"),
+        ({"ablations": ["without_crop"]}, "since a study without sources of lungs crops nothing"),
         ({"images": {"channels": "gray"}}, "images.channels: 'gray' is not known; did you mean"),
     ],
 )

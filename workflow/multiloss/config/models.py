@@ -47,7 +47,7 @@ from multiloss.methods import Method, ensemble_methods
 from multiloss.networks import backbones
 from multiloss.registry import Parameter
 
-Backbone = Annotated[str, OneOf(backbones.known)]
+Backbone = Annotated[str, OneOf(lambda: backbones.known())]
 ClassWeights = Literal["balanced", "none"]
 
 
