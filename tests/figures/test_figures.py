@@ -6,6 +6,7 @@ import subprocess
 import sys
 import warnings
 from functools import cache
+from typing import get_args
 
 import cv2
 import matplotlib
