@@ -193,6 +193,7 @@ LUNGS_TEST = SOURCE | {"name": "lungs2", "role": "lungs_test"}
         ("classes", ["a\n", "b"], ["classes.0", "one line"]),
         ("classes", ["a", "b\n\n.. raw:: html"], ["classes.1", "one line"]),
         ("classes", ["a", "b\u2028c"], ["classes.1", "one line"]),
+        ("classes", ["a", "micro"], ["classes.1", "'micro'", "all classes together"]),
         ("classes", ["a", "{loss}"], ["classes.1", "curly brackets"]),
         ("study", "a\n", ["study", "letters, digits"]),
         ("data.sources.0.name", "a\n", ["data.sources.0.name", "letters, digits"]),

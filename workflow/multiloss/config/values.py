@@ -129,6 +129,12 @@ def _file_name(name: str) -> str:
     return name
 
 
+def _class_name(name: str) -> str:
+    if name in ("micro", "macro"):
+        raise unfit("cannot be the name of a class: tables call all classes together so")
+    return name
+
+
 T = TypeVar("T")
 
 Positive = Annotated[float, Field(gt=0)]
@@ -151,6 +157,7 @@ ClassName = Annotated[
         r"[^\x00-\x1f\x7f-\x9f\u2028\u2029{}]+",
         "text of one line without curly brackets",
     ),
+    AfterValidator(_class_name),
 ]
 Sha256 = Annotated[str, Form("[0-9a-fA-F]{64}", "64 hexadecimal digits")]
 Colour = Annotated[str, Form("#[0-9a-fA-F]{6}", "a colour such as #f7f7f7")]
