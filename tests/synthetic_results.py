@@ -10,8 +10,10 @@ networks would leave behind: masks, histories, heat maps and their measures.
 
 import argparse
 import dataclasses
+import functools
 import itertools
 import json
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -149,9 +151,16 @@ def make(
 
 
 def tables(
-    results: Path, config: dict[str, Any], resamples: int = 20, permutations: int = 199
+    results: Path,
+    config: dict[str, Any],
+    resamples: int = 20,
+    permutations: int = 199,
+    only: Collection[str] | None = None,
 ) -> None:
-    """Write the tables of what is predicted, computed by the workflow's own modules."""
+    """Write the tables of what is predicted, computed by the workflow's own modules.
+
+    `only`: names of those that are wanted, if not all.
+    """
     planned, seed, rng = study.Study(config), config["seed"], np.random.default_rng(0)
     options = config["evaluation"] | {"resamples": resamples}
     tests = config["significance"] | {"permutations": permutations}
@@ -165,32 +174,23 @@ def tables(
     variants = {name: dataclasses.asdict(variant) for name, variant in planned.listed.items()}
     uniform = dict.fromkeys(models, np.full(len(config["classes"]), 1 / len(config["classes"])))
     plain = families.plain_forms(variants)[0]
-    scores, calibrated = evaluation.calibration_tables(
-        found, models, options, seed, uniform, plain, alpha=tests["alpha"]
-    )
-    spread, crossed = evaluation.replicate_tables(found, models, tests, options, seed, variants)
     members = pd.read_csv(results / "ensembles" / "members.csv")
-    made = {
-        "metrics": evaluation.metrics_table(everything, entries, options, seed, thresholds),
-        "confusion": evaluation.confusion_table(everything),
-        "curves": evaluation.curves_table(found, options, seed),
-        "calibration": evaluation.reliability_table(everything, entries, options),
-        "operating_points": points,
-        "rank": evaluation.rank_table(found, models, options, seed),
-        "significance": evaluation.significance_table(
-            found, models, members, tests, options, seed, variants
-        ),
-        "calibration_scores": scores,
-        "calibration_comparisons": calibrated,
-        "replicates": spread,
-        "replicate_comparisons": crossed,
-        "degenerate": evaluation.degenerate_table(found, models),
-        "diversity": diversity.table(singles, planned.models, "test", resamples, 0.95, rng),
-    }
-    if ensembles := planned.select(["ensemble"], levels=["prediction"]):
+    ensembles = planned.select(["ensemble"], levels=["prediction"])
+
+    @functools.cache
+    def calibrated() -> tuple[pd.DataFrame, pd.DataFrame]:
+        return evaluation.calibration_tables(
+            found, models, options, seed, uniform, plain, alpha=tests["alpha"]
+        )
+
+    @functools.cache
+    def replicated() -> tuple[pd.DataFrame, pd.DataFrame]:
+        return evaluation.replicate_tables(found, models, tests, options, seed, variants)
+
+    def optimistic() -> pd.DataFrame:
         quick = {"weighted_average": {"starts": 1}, "stacking": {"max_iter": 2000}}
         with mock.patch.object(optimism, "RESTARTS", 1):
-            made["optimism"] = pd.concat(
+            return pd.concat(
                 optimism.table(
                     singles.subset([m for m in singles.models if models[m]["replicate"] == number]),
                     study.entries(model for model in ensembles if model.replicate == number),
@@ -201,8 +201,28 @@ def tables(
                 )
                 for number in planned.replicates
             )
-    for name, table in made.items():
-        write_csv(table, results / "tables" / f"{name}.csv")
+
+    made: dict[str, Callable[[], pd.DataFrame]] = {
+        "metrics": lambda: evaluation.metrics_table(everything, entries, options, seed, thresholds),
+        "confusion": lambda: evaluation.confusion_table(everything),
+        "curves": lambda: evaluation.curves_table(found, options, seed),
+        "calibration": lambda: evaluation.reliability_table(everything, entries, options),
+        "operating_points": lambda: points,
+        "rank": lambda: evaluation.rank_table(found, models, options, seed),
+        "significance": lambda: evaluation.significance_table(
+            found, models, members, tests, options, seed, variants
+        ),
+        "calibration_scores": lambda: calibrated()[0],
+        "calibration_comparisons": lambda: calibrated()[1],
+        "replicates": lambda: replicated()[0],
+        "replicate_comparisons": lambda: replicated()[1],
+        "degenerate": lambda: evaluation.degenerate_table(found, models),
+        "diversity": lambda: diversity.table(singles, planned.models, "test", resamples, 0.95, rng),
+    }
+    if ensembles:
+        made["optimism"] = optimistic
+    for name in made if only is None else only:
+        write_csv(made[name](), results / "tables" / f"{name}.csv")
 
 
 def _softmax(logits: np.ndarray) -> np.ndarray:

@@ -348,7 +348,9 @@ def test_noise_floor_is_the_difference_of_the_pairs(
 
 def test_noise_floor_of_one_seed_is_told_by_runs(tmp_path: Path) -> None:
     losses = ["cce", "focal", "kl_divergence"]
-    made = make(tmp_path, losses=losses, replicates=1, ensembles=False, gradcam=False)
+    made = make(
+        tmp_path, losses=losses, replicates=1, ensembles=False, gradcam=False, with_tables=False
+    )
     config = statistics(made, made.config)
     facts = facts_of(made.results, config)
     (test,) = facts.noise_floor()
@@ -796,6 +798,7 @@ def collapsed_study(folder: Path, collapsed: tuple[str, ...]) -> tuple[Path, dic
         test_images=60,
         gradcam=False,
         save_images=False,
+        with_tables=False,
     )
     made.config["ensembles"] |= {"top_k": [3], "methods": ["majority_vote", "stacking"]}
     return made.results, statistics(made, made.config)
@@ -1167,7 +1170,14 @@ def test_the_same_objective_is_what_the_tables_compare_as_such(
 
 
 def test_other_parameters_make_no_pairs(tmp_path: Path) -> None:
-    made = make(tmp_path, losses=LOSSES, ensembles=False, gradcam=False, save_images=False)
+    made = make(
+        tmp_path,
+        losses=LOSSES,
+        ensembles=False,
+        gradcam=False,
+        save_images=False,
+        with_tables=False,
+    )
     for entry in made.config["classification"]["losses"]:
         if entry["name"] == "calibrated_focal":
             entry["gamma"] = 3.0
@@ -1187,7 +1197,7 @@ def test_other_parameters_make_no_pairs(tmp_path: Path) -> None:
 
 def test_without_the_baseline_no_loss_is_compared(tmp_path: Path) -> None:
     made = make(tmp_path, losses=["cce", "kl_divergence", "focal"], gradcam=False,
-                ensembles=False, save_images=False)  # fmt: skip
+                ensembles=False, save_images=False, with_tables=False)  # fmt: skip
     path = made.results / "predictions" / "cce-r0.csv"
     table = pd.read_csv(path)
     table.loc[:, table.columns.str.startswith("p_")] = np.nan
