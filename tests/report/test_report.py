@@ -1343,6 +1343,7 @@ def test_other_studies(tmp_path: Path, options: dict[str, Any]) -> None:
         assert "Ensembles are switched off" in text
     if options.get("classes") == 7:
         assert "Lesion masks are not known" in text
+        assert "known lesions" not in words_of(text, "methods")
         assert "tuberculosis" in words_of(text, "singles")
     if options.get("replicates") == 10:
         assert "10 seeds" in words_of(text, "answer") + words_of(text, "training")

@@ -198,6 +198,8 @@ def paragraphs(facts: Facts) -> tuple[list[str], list[str]]:
             "predicted class at the deepest convolutional layer"
         )
         measured = facts.results.table("tables/localisation.csv")
+        # Of lesions that nobody knows the table has rows without a value.
+        measured = measured[measured["value"].notna()] if "value" in measured else measured
         metrics = set(measured["metric"].astype(str)) if "metric" in measured else set()
         judged = ["by the share of heat inside the lungs"] if facts.study.segmented else []
         if any("pointing" in metric for metric in metrics):
