@@ -257,10 +257,16 @@ def test_imports_are_found_wherever_they_stand(package: Path) -> None:
     path = package / "edited.py"
     path.write_text(
         '"""Nothing."""\n\nimport os\nfrom multiloss import study, __version__\n\n\n'
-        "def later():\n    from multiloss.figures.style import Style\n    return Style, study\n",
+        "def later():\n    from multiloss.figures.style import Style\n    return Style, study\n"
+        "try:\n    pass\nexcept ValueError:\n    import multiloss.predictions\n"
+        "match 1:\n    case 1:\n        from multiloss.losses import base\n"
+        "for _ in ():\n    pass\nelse:\n    import multiloss.registry\n",
         encoding="utf-8",
     )
-    assert code.imports(path) == {"study", "figures", "figures.style"}
+    assert code.imports(path) == {
+        *("study", "figures", "figures.style", "predictions", "losses", "losses.base"),
+        "registry",
+    }
 
 
 def test_edited_module_runs_again_what_it_made_and_a_comment_nothing(tmp_path: Path) -> None:
