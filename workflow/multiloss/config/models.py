@@ -343,7 +343,7 @@ class GeneratorOptions(Section):
     mimics: Share = 0.12
     """Share of patients with a faint sign of another class."""
     confounders: Share = 0.15
-    """Share of patients with harmless oddities."""
+    """Share of patients with acquisition artefacts that mean nothing."""
     noise: NotNegative = 1.0
     """Acquisition noise relative to the default."""
     quality: Annotated[int, Field(ge=1, le=100)] = 92
