@@ -310,7 +310,7 @@ def test_new_clone_and_edits_without_effect_compute_nothing_again(
         ("multiloss/figures/catalog.yaml", "The diagonal is right, ", "Edited. ", set()),
         ("multiloss/figures/catalog.yaml", "metric: mcc", "metric: kappa", {"figure"}),
     ],
-    ids=lambda value: str(value)[:30],
+    ids=lambda value: str(sorted(value) if isinstance(value, set) else value)[:30],
 )  # fmt: skip
 def test_edit_of_the_code_computes_again_what_it_made(
     finished: Path, clone: Path, file: str, old: str, new: str, made: set[str]
