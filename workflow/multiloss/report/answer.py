@@ -82,12 +82,19 @@ def scored(model: str, facts: Facts) -> Markup:
 
 
 def difference_text(test: Comparison, facts: Facts) -> Markup:
-    """'+0.012 (95% interval -0.020 to +0.041; p 0.46, 1.000 after Holm over 12 tests)'."""
+    """'+0.012 (95% interval -0.020 to +0.041; p 0.46, 1.000 corrected for 11 hypotheses, Holm)'."""
     ends = interval(test.low, test.high)
     parts = [f"{facts.confidence} interval {ends}"] if ends else []
-    over = f" over {plural(test.tests, 'test')}" if test.tests else ""
-    parts.append(f"p {facts.p(test.p_value)}, {facts.p(test.p_adjusted)} after Holm{over}")
+    parts.append(f"p {facts.p(test.p_value)}" + _corrected(test, facts))
     return Markup("{} ({})").format(signed(test.difference), "; ".join(parts))
+
+
+def _corrected(test: Comparison, facts: Facts) -> str:
+    """', 0.040 corrected for 11 hypotheses (max-T)'; nothing where there is one alone."""
+    if test.hypotheses < 2:
+        return ""
+    over = plural(test.hypotheses, "hypothesis", "hypotheses")
+    return f", {facts.p(test.p_adjusted)} corrected for {over} ({test.correction})"
 
 
 def answer(facts: Facts) -> Answer:
@@ -126,12 +133,7 @@ def _loss(facts: Facts, result: Answer) -> None:
     chosen = facts.chosen("single") or facts.singles[0]
     loss = facts.family(chosen)
     baseline = code(facts.baseline_loss)
-    if facts.crossed:
-        tests = facts.crossed
-        over = f", over {facts.replicates} seeds, counting both seeds and {facts.unit}s as chance"
-    else:
-        tests = facts.against_baseline([name for name in facts.singles if name != facts.baseline])
-        over = ""
+    tests = facts.loss_tests
     own = {facts.family(test.a): test for test in tests}.get(loss)
     head = _chosen("single model", chosen, facts)
     if not facts.runs(facts.baseline_loss):
@@ -156,15 +158,17 @@ def _loss(facts: Facts, result: Answer) -> None:
         head += Markup(
             " Neither it nor the baseline {} tells the classes apart, so they were not compared."
         ).format(baseline)
-    elif own.verdict == "open":
-        head += Markup(" Its loss {} is not shown to differ from the baseline {}{}: {}.").format(
-            code(loss), baseline, over, difference_text(own, facts)
-        )
     else:
-        whose = ("Its loss", "the baseline") if facts.crossed else ("This run of", "the run of")
-        head += Markup(" {} {} is {} than {} {}{}: {}.").format(
-            whose[0], code(loss), own.verdict, whose[1], baseline, over, difference_text(own, facts)
+        head += Markup(" {} {} {} {}{}: {}.").format(
+            "Its loss" if own.runs_a > 1 else "This run of",
+            code(loss),
+            "is not shown to differ from" if own.verdict == "open" else f"is {own.verdict} than",
+            _opponent(own, facts),
+            _chance(own, facts),
+            difference_text(own, facts),
         )
+        if not own.seeds:
+            head += Markup(" Of the losses themselves one run of each says nothing.")
     result.headline.append(head)
     others = [
         test
@@ -175,10 +179,13 @@ def _loss(facts: Facts, result: Answer) -> None:
         result.loss.append(
             Markup(
                 "The losses' means over the seeds could not be compared, since a run of the "
-                "baseline {} has no MCC; single runs are compared instead."
-            ).format(baseline)
+                "baseline {} has no {}; single runs are compared instead."
+            ).format(baseline, facts.metric(facts.tested).title)
         )
-    _losses(facts, result, others, over)
+    _losses(facts, result, others)
+    spread = spread_text(facts)
+    if spread is not None:
+        result.loss.append(spread)
     top = facts.singles[0]
     if facts.value(top).value <= 0 or math.isnan(facts.value(top).value):
         result.loss.append(Markup("No single model has a test MCC above 0, which is chance."))
@@ -191,7 +198,25 @@ def _loss(facts: Facts, result: Answer) -> None:
         )
 
 
-def _losses(facts: Facts, result: Answer, tests: list[Comparison], over: str) -> None:
+def _opponent(test: Comparison, facts: Facts) -> Markup:
+    """What a loss is compared with: 'the baseline cce', 'the 5 runs of the baseline cce'."""
+    baseline = Markup("the baseline {}").format(code(facts.baseline_loss))
+    if not test.seeds:
+        return Markup("the run of {}").format(baseline)
+    if test.runs_a > 1:
+        return baseline
+    return Markup("the {} of {}").format(plural(test.runs_b, "run"), baseline)
+
+
+def _chance(test: Comparison, facts: Facts) -> str:
+    """What a comparison counts as chance beside the patients, after a comma."""
+    if not test.seeds:
+        return ""
+    over = f"over {plural(test.runs_a, 'seed')}, " if test.runs_a > 1 else ""
+    return f", {over}counting both seeds and {facts.unit}s as chance"
+
+
+def _losses(facts: Facts, result: Answer, tests: list[Comparison]) -> None:
     """What the tests of the other losses against the baseline say together."""
     told = [test for test in tests if facts.tells(test)]
     baseline = code(facts.baseline_loss)
@@ -212,50 +237,64 @@ def _losses(facts: Facts, result: Answer, tests: list[Comparison], over: str) ->
     if not told:
         return
     # Single runs cannot stand for their losses.
-    runs = "" if facts.crossed else "the run of "
-    names = [test.a for test in told]
-    better = sorted({n for n, t in zip(names, told, strict=True) if t.verdict == "better"})
-    worse = sorted({n for n, t in zip(names, told, strict=True) if t.verdict == "worse"})
+    of_losses = all(test.runs_a > 1 for test in told)
+    one, against = told[0], _opponent(told[0], facts)
+    better, worse = (
+        sorted({test.a for test in told if test.verdict == verdict})
+        for verdict in ("better", "worse")
+    )
     if better:
-        result.short.append(
-            Markup("{} shown to be better than {}the baseline {}{}").format(
-                _codes(better, "is", "are"),
-                runs,
-                baseline,
-                ", which itself tells no classes apart" if idle else "",
-            )
+        text = Markup("{} shown to be better than {}{}").format(
+            _codes(better, "is", "are") if of_losses else _runs_of(better, facts),
+            against,
+            ", which itself tells no classes apart" if idle else "",
         )
+    elif of_losses:
+        text = Markup("No loss is shown to be better than {}").format(against)
     else:
-        result.short.append(
-            Markup("No loss is shown to be better than the baseline {}").format(baseline)
-        )
-    counts = Markup("Of {} of {} with {}{} (test MCC, paired, Holm-corrected{}), ").format(
+        text = Markup("No run of another loss is shown to be better than {}").format(against)
+    result.short.append(text)
+    counts = Markup("Of {} of {} with {} (test {}, paired{}{}), ").format(
         plural(len(told), "comparison"),
-        "one run of another loss" if runs else "another loss",
-        runs,
-        baseline,
-        over,
+        "another loss" if of_losses else "one run of another loss",
+        against,
+        facts.metric(facts.tested).title,
+        _chance(one, facts),
+        f", corrected for {plural(one.hypotheses, 'hypothesis', 'hypotheses')} ({one.correction})"
+        if one.hypotheses > 1
+        else "",
     )
     said = [
         Markup("{} {}").format(_codes(group, "is", "are"), word)
         for group, word in ((better, "better"), (worse, "worse"))
         if group
     ]
+    what = "loss" if of_losses else "run"
     if said:
         counts += Markup("{}; no other is shown to differ.").format(Markup(" and ").join(said))
-        if runs:
+        if not one.seeds:
             counts += Markup(" That is said of these runs: another seed may differ as much.")
     else:
-        counts += Markup("none rejects: no loss is shown to be better or worse than {}.").format(
-            baseline
+        counts += Markup("none rejects: no {} is shown to be better or worse than {}.").format(
+            what, against
         )
     result.loss.append(counts)
+
+
+def _runs_of(names: list[str], facts: Facts) -> Markup:
+    """'the run of focal is', of runs or of losses with one run each."""
+    runs = "the run" if len(names) == 1 else "the runs"
+    losses = listed_codes([facts.family(name) for name in names])
+    return Markup("{} of {} {}").format(runs, losses, "is" if len(names) == 1 else "are")
 
 
 def _codes(names: list[str], one: str, many: str) -> Markup:
     return Markup("{} {}").format(listed_codes(names), one if len(names) == 1 else many)
 
 
+SHOWN = {"better": "is better", "worse": "is worse", "open": "is not shown to be better"}
+# What ensemble_comparisons.csv calls what a kind of ensemble is compared with.
+MEMBER, SEEDS = "best_member", "seed_average"
 # What an ensemble is, by the kind of its members: one, many.
 ENSEMBLES = {
     "losses": ("ensemble of different losses", "ensembles of different losses"),
@@ -271,6 +310,7 @@ def _ensemble(facts: Facts, result: Answer) -> None:
     chosen = facts.chosen("ensemble") or facts.ensembles[0]
     member = facts.best_member(chosen)
     test = facts.compare(chosen, member, BEST_MEMBER)
+    gain = facts.gain(chosen, MEMBER)
     head = _chosen("ensemble", chosen, facts) + Markup(" ")
     if test is None or math.isnan(test.difference):
         head += Markup("It was not tested against its best member, so no gain is claimed.")
@@ -278,13 +318,14 @@ def _ensemble(facts: Facts, result: Answer) -> None:
         head += Markup(
             "Neither it nor its best member {} tells the classes apart, so no gain is claimed."
         ).format(code(str(member)))
+    elif gain is not None:
+        head += Markup("{} {} than its best member{}: {}.").format(
+            code(gain.a), SHOWN[gain.verdict], _chance(gain, facts), difference_text(gain, facts)
+        )
     else:
-        claim = {
-            "better": Markup("It is better than its best member {}: {}."),
-            "worse": Markup("It is worse than its best member {}: {}."),
-            "open": Markup("It is not shown to be better than its best member {}: {}."),
-        }[test.verdict]
-        head += claim.format(code(str(member)), difference_text(test, facts))
+        head += Markup("This ensemble {} than its best member {}: {}.").format(
+            SHOWN[test.verdict], code(str(member)), difference_text(test, facts)
+        )
     single = next(
         (
             found
@@ -300,48 +341,21 @@ def _ensemble(facts: Facts, result: Answer) -> None:
         )
     result.headline.append(head)
     for level, (one, many) in ENSEMBLES.items():
-        tests = [t for t in facts.against_best_member() if facts.level(t.a) == level]
-        told = [t for t in tests if facts.tells(t)]
-        if not told:
+        said = _level(facts, level, one, many)
+        if said is None:
             continue
-        better = [t.a for t in told if t.verdict == "better"]
-        worse = [t.a for t in told if t.verdict == "worse"]
+        short, text = said
         if level == "losses":
-            result.short.append(
-                Markup("{} of {} {} shown to be better than {} best member").format(
-                    len(better) or "none",
-                    plural(len(told), one, many),
-                    *(("is", "its") if len(better) < 2 else ("are", "their")),
-                )
-            )
-        if len(told) == 1:
-            verdict = {
-                "better": "is better",
-                "worse": "is worse",
-                "open": "is not shown to be better",
-            }
-            text = Markup("{}, the {}, {} than its best member {}: {}").format(
-                code(told[0].a),
-                f"one {one}" if len(tests) == 1 else f"{one} that can be compared",
-                verdict[told[0].verdict],
-                code(told[0].b),
-                difference_text(told[0], facts),
-            )
-        else:
-            text = Markup("Of {} tested against their best member, {} better{}").format(
-                plural(len(told), one, many),
-                _codes(better, "is", "are") if better else "none is shown to be",
-                Markup(" and {} worse").format(_codes(worse, "is", "are")) if worse else "",
-            )
-        if len(told) < len(tests):
-            text += Markup(" ({} left out, since it and its member tell no classes apart)").format(
-                plural(len(tests) - len(told), "more was", "more were")
-            )
-        result.ensemble.append(text + Markup("."))
+            result.short.append(short)
+        result.ensemble.append(text)
     seeds = _as_many_seeds(facts, chosen)
     if seeds is not None:
         result.ensemble.append(
-            _seeds_text(seeds, facts.compare(chosen, seeds, SEED_ENSEMBLE), facts)
+            _seeds_text(
+                seeds,
+                facts.gain(chosen, SEEDS) or facts.compare(chosen, seeds, SEED_ENSEMBLE),
+                facts,
+            )
         )
     overall = facts.chosen("overall")
     if overall is not None:
@@ -353,6 +367,45 @@ def _ensemble(facts: Facts, result: Answer) -> None:
                 "Of single models and ensembles together, {} was chosen on the ensemble split{}."
             ).format(code(overall), note)
         )
+
+
+def _level(facts: Facts, level: str, one: str, many: str) -> tuple[Markup, Markup] | None:
+    """What the tests of the ensembles of one level against their best members say together."""
+    over_seeds = [t for t in facts.gains(MEMBER) if facts.level_of_family(t.a) == level]
+    tests = over_seeds or [t for t in facts.against_best_member() if facts.level(t.a) == level]
+    told = [t for t in tests if facts.tells(t)]
+    if not told:
+        return None
+    better = [t.a for t in told if t.verdict == "better"]
+    worse = [t.a for t in told if t.verdict == "worse"]
+    kinds = ("kind of ", "kinds of ") if over_seeds else ("", "")
+    one, many = f"{kinds[0]}{one}", f"{kinds[1]}{many}"
+    short = Markup("{} of {} {} shown to be better than {} best member").format(
+        len(better) or "none",
+        plural(len(told), one, many),
+        *(("is", "its") if len(better) < 2 else ("are", "their")),
+    )
+    if len(told) == 1:
+        text = Markup("{}, the {}, {} than its best member{}: {}").format(
+            code(told[0].a),
+            f"one {one}" if len(tests) == 1 else f"{one} that can be compared",
+            SHOWN[told[0].verdict],
+            Markup("") if told[0].seeds else Markup(" {}").format(code(told[0].b)),
+            difference_text(told[0], facts),
+        )
+    else:
+        text = Markup("Of {} tested against their best member{}{}, {} better{}").format(
+            plural(len(told), one, many),
+            _chance(told[0], facts),
+            f" ({told[0].correction} over {told[0].hypotheses} hypotheses)",
+            _codes(better, "is", "are") if better else "none is shown to be",
+            Markup(" and {} worse").format(_codes(worse, "is", "are")) if worse else "",
+        )
+    if len(told) < len(tests):
+        text += Markup(" ({} left out, since it and its member tell no classes apart)").format(
+            plural(len(tests) - len(told), "more was", "more were")
+        )
+    return short, text + Markup(".")
 
 
 def _as_many_seeds(facts: Facts, chosen: str | None) -> str | None:
@@ -383,8 +436,9 @@ def _seeds_text(seeds: str, against: Comparison | None, facts: Facts) -> Markup:
         "For the same compute one can train {} several times: the average of its seeds, {}, has {}"
     ).format(code(loss), code(seeds), scored(seeds, facts))
     if against is not None and facts.tells(against):
-        text += Markup("; the chosen ensemble differs from it by {}").format(
-            difference_text(against, facts)
+        text += Markup("; {} differs from it by {}").format(
+            "over the replicates this kind of ensemble" if against.seeds else "the chosen ensemble",
+            difference_text(against, facts),
         )
     values = facts.seed_values
     if len(values) > 1 and max(values) <= 0:
@@ -474,7 +528,7 @@ def _ends(row: pd.Series) -> str:
 
 def _noise_floor(facts: Facts) -> Markup | None:
     """How far models of one objective differ, and how many losses differ by more than that."""
-    if facts.crossed_floor:
+    if facts.crossed_floor and facts.replicates > 1:
         pairs, tests = facts.crossed_floor, facts.crossed
         over = f" (means over {facts.replicates} seeds)"
     else:
@@ -513,19 +567,6 @@ def _noise_floor(facts: Facts) -> Markup | None:
             "Of {} each is larger in size than the largest of these ({}); from {} that is a rough "
             "guide, not a test."
         ).format(whose, number(largest), plural(len(pairs), "difference"))
-    values = facts.seed_values
-    if len(values) > 1 and not over:
-        width = max(values) - min(values)
-        text += Markup(
-            " Another measure of the same luck: the {} seeds of {} lie up to {} apart, and {} of "
-            "these differences {} no larger than that."
-        ).format(
-            len(values),
-            code(facts.study.repeated),
-            number(width),
-            (within := sum(abs(test.difference) <= width for test in tests)),
-            "is" if within == 1 else "are",
-        )
     return text
 
 
@@ -543,12 +584,10 @@ TESTS_NAMED = 8
 
 
 def _tests(facts: Facts) -> Markup | None:
-    """How many primary tests reject, and which others do."""
-    primary = facts.made[facts.made.index.isin(facts.primary.index)]
-    if primary.empty:
+    """What the hypotheses that were said beforehand came to, and which other tests reject."""
+    primary, others = facts.primary_families, facts.secondary
+    if not primary and others.empty:
         return None
-    rejecting = int(primary["reject"].map(is_true).sum())
-    others = facts.secondary
     hits = others[others["reject"].map(is_true)].sort_values("p_adjusted", kind="stable")
     # Two models that tell nothing apart may differ, say in calibration, but no loss deserves it.
     idle = [
@@ -556,17 +595,18 @@ def _tests(facts: Facts) -> Markup | None:
         for row in hits.to_dict("records")
     ]
     told = hits[[not own for own in idle]]
-    text = Markup("Of {} (permutation by {}, MCC) {} {} after Holm correction").format(
-        plural(len(primary), "primary test"),
-        facts.unit,
-        rejecting or "none",
-        "rejects" if rejecting < 2 else "reject",
-    )
-    if rejecting:
-        counts = primary.loc[primary["reject"].map(is_true), "family"].value_counts(sort=False)
-        said = [f"{families.label(name, facts.unit)}: {n}" for name, n in counts.items()]
-        text += Markup(" ({})").format("; ".join(said))
-    text += Markup("; of the {} on other metrics or of other kinds {} {}").format(
+    said = [
+        "{}: {} of {} ({})".format(
+            families.label(family.name, facts.unit),
+            family.rejected or "none",
+            plural(family.hypotheses, "hypothesis", "hypotheses"),
+            family.correction,
+        )
+        for family in primary
+    ]
+    text = Markup("Tests that were planned as primary and reject at a corrected p of {:g}: {}. ")
+    text = text.format(facts.alpha, "; ".join(said) or "none could be made")
+    text += Markup("Of the {} {} {}").format(
         plural(len(others), "secondary test"),
         len(hits) or "none",
         "does" if len(hits) < 2 else "do",
@@ -590,7 +630,7 @@ def _tests(facts: Facts) -> Markup | None:
     more = len(told) - TESTS_NAMED
     if more > 0:
         listing.append(Markup("{} more").format(more))
-    return text + Markup(": {}. Where the primary test does not reject, these are hints.").format(
+    return text + Markup(": {}. Where no primary test rejects, these are hints.").format(
         Markup(listed(listing))
     )
 
@@ -610,23 +650,11 @@ def _certainty(facts: Facts, result: Answer) -> None:
     floor = _noise_floor(facts)
     if floor is not None:
         result.certainty.append(floor)
-    spread = facts.seed_spread()
-    if spread is not None:
-        text = Markup(
-            "Between seeds of one loss the test MCC has a standard deviation of {}; between the "
-            "losses, after taking that out, one of {} (ratio {}){}."
-        ).format(
-            number(spread.seed),
-            number(spread.loss),
-            number(spread.ratio, 2),
-            ": as estimated here, which seed was drawn matters more than which loss"
-            if spread.seed > spread.loss
-            else "",
-        )
-        text += Markup(" Both are estimates without an interval.")
-        if spread.warning:
-            text += Markup(" The table warns: {}.").format(spread.warning)
-        result.certainty.append(text)
+
+
+def spread_text(facts: Facts) -> Markup | None:
+    """Whether the losses differ more than the seeds of one of them do; None where unknown."""
+    raise NotImplementedError
 
 
 def _caveats(facts: Facts, result: Answer) -> None:

@@ -53,7 +53,12 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Comparison:
-    """A paired test of a against b; `difference` is a minus b."""
+    """A paired test of a against b; `difference` is a minus b.
+
+    `hypotheses`: how many its family has, over which `correction` goes; `seeds`: whether it counts
+    the chance of the training runs, of which a has `runs_a` and b `runs_b`, and so speaks of losses
+    or methods; otherwise it speaks of two runs.
+    """
 
     a: str
     b: str
@@ -65,11 +70,15 @@ class Comparison:
     p_adjusted: float
     reject: bool
     family: str
-    tests: int = 0  # of its family, over which Holm's correction goes
+    hypotheses: int = 0
+    correction: str = "Holm"
+    seeds: bool = False
+    runs_a: int = 1
+    runs_b: int = 1
 
     @property
     def verdict(self) -> str:
-        """'better', 'worse' or 'open'; the first two only when the test rejects after Holm."""
+        """'better', 'worse' or 'open'; the first two only when the corrected test rejects."""
         if not self.reject or not self.difference:
             return "open"
         return "better" if self.difference > 0 else "worse"
@@ -97,19 +106,25 @@ class Degenerate:
 
 
 @dataclass(frozen=True)
-class Spread:
-    """Standard deviation between seeds and between losses, their ratio, and what limits it."""
+class PrimaryFamily:
+    """A family of hypotheses that was said before any result: how many, and how many reject."""
 
-    seed: float
-    loss: float
-    ratio: float
-    warning: str
+    name: str
+    hypotheses: int
+    rejected: int
+    correction: str
+    seeds: bool
 
 
 def loss_parameters(kind: str, entry: Mapping[str, Any]) -> dict[str, float | None]:
     """The parameters that were used for a loss of the config, defaults included."""
     given = {key: value for key, value in entry.items() if key not in ("name", *OWN_KEYS)}
     return losses.catalog(kind).get(entry["name"], {}) | given
+
+
+def count_of(value: Any) -> int:
+    """A whole number of a table; 0 where it has none."""
+    return 0 if value is None or pd.isna(value) else int(value)
 
 
 def percent(share: float) -> str:
@@ -425,6 +440,10 @@ class Facts:
             return "seeds"
         return "ensembles" if model.level == "model_average" else "losses"
 
+    def level_of_family(self, family: str) -> str:
+        """The same of a kind of ensembles, which is known by one of them."""
+        return self.level(self.planned.families[family][0].name)
+
     # ---- models that tell no classes apart -----------------------------------------------
     def degenerate(self, split: str = "test") -> dict[str, Degenerate]:
         """What tables/degenerate.csv says of each model on a split, and undefined MCCs."""
@@ -503,24 +522,29 @@ class Facts:
         )
 
     # ---- comparisons ----------------------------------------------------------------------
+    @property
+    def tested(self) -> str:
+        """The metric by which the primary hypotheses are tested."""
+        return str(self.config["significance"].get("metric", PRIMARY))
+
     @cached_property
     def significance(self) -> pd.DataFrame:
         return self.results.table("tables/significance.csv")
 
     @property
     def permutations(self) -> int:
-        """The most sign flips of any test, 0 if not told; Holm's correction can ask for more."""
+        """The most sign flips of any test, 0 if not told; the correction can ask for more."""
         told = self.significance.get("permutations", pd.Series(dtype=float))
         most = pd.to_numeric(told, errors="coerce").max()
         return 0 if pd.isna(most) else int(most)
 
     @cached_property
-    def primary(self) -> pd.DataFrame:
-        """Rows of the primary test on the primary metric."""
+    def run_tests(self) -> pd.DataFrame:
+        """Rows of the test between two runs by the metric that is tested."""
         table = self.significance
         if "test" not in table.columns:
             return table
-        keep = (table["metric"] == PRIMARY) & table["model_b"].notna()
+        keep = (table["metric"] == self.tested) & table["model_b"].notna()
         return table[keep & (table["test"] == PRIMARY_TEST)]
 
     @cached_property
@@ -531,16 +555,41 @@ class Facts:
 
     @cached_property
     def secondary(self) -> pd.DataFrame:
-        """Tests that were made beside the primary ones."""
-        return self.made[~self.made.index.isin(self.primary.index)]
+        """Tests that were made between two runs beside the primary ones."""
+        made = self.made
+        return made if made.empty else made[~made["primary"].map(is_true)]
+
+    @cached_property
+    def primary_families(self) -> list[PrimaryFamily]:
+        """The families that carry the answer, with what their tests say."""
+        found = []
+        for name, seeds in (
+            ("tables/replicate_comparisons.csv", True),
+            ("tables/ensemble_comparisons.csv", True),
+            ("tables/significance.csv", False),
+        ):
+            table = self.results.table(name)
+            if "primary" not in table.columns:
+                continue
+            table = table[table["primary"].map(is_true) & table["p_value"].notna()]
+            for family, part in table.groupby("family", sort=False):
+                found.append(
+                    PrimaryFamily(
+                        str(family),
+                        int(part["hypotheses"].iloc[0]),
+                        int(part["reject"].map(is_true).sum()),
+                        str(part["correction"].iloc[0]),
+                        seeds,
+                    )
+                )
+        return found
 
     @cached_property
     def _comparisons(self) -> dict[tuple[str, str, str], Comparison]:
-        """Primary tests by family and models, both ways round."""
+        """Tests between two runs by kind of comparison and models, both ways round."""
         found: dict[tuple[str, str, str], Comparison] = {}
-        sizes = self.made["family"].value_counts() if len(self.primary) else {}
-        for row in self.primary.to_dict("records"):
-            family = str(row["family"])
+        for row in self.run_tests.to_dict("records"):
+            kind = families.of_column(str(row["family"]))[0]
             for sign, a, b in ((1, "model_a", "model_b"), (-1, "model_b", "model_a")):
                 ends = sorted((sign * row["ci_low"], sign * row["ci_high"]))
                 test = Comparison(
@@ -553,18 +602,19 @@ class Facts:
                     p_value=row["p_value"],
                     p_adjusted=row["p_adjusted"],
                     reject=is_true(row["reject"]),
-                    family=family,
-                    tests=int(sizes.get(family, 0)),
+                    family=str(row["family"]),
+                    hypotheses=count_of(row.get("hypotheses")),
+                    correction=str(row.get("correction")),
                 )
-                found.setdefault((family, test.a, test.b), test)
+                found.setdefault((kind, test.a, test.b), test)
         return found
 
     def compare(self, a: str | None, b: str | None, family: str) -> Comparison | None:
-        """The primary test of a against b in that family, whichever way round the table has it."""
+        """The test of run a against run b in that family, whichever way round the table has it."""
         return None if a is None or b is None else self._comparisons.get((family, a, b))
 
     def against_baseline(self, models: Sequence[str]) -> list[Comparison]:
-        """Primary tests of those models against the baseline of the same replicate."""
+        """Tests of those runs against the baseline's of the same replicate."""
         found = []
         for model in models:
             own = self.study.run(self.baseline_loss, self.planned[model].replicate or 0)
@@ -574,8 +624,15 @@ class Facts:
         return found
 
     @cached_property
+    def loss_tests(self) -> list[Comparison]:
+        """Each other loss against the baseline: over seeds where these are known, else by run."""
+        if self.crossed:
+            return self.crossed
+        return self.against_baseline([name for name in self.singles if name != self.baseline])
+
+    @cached_property
     def crossed(self) -> list[Comparison]:
-        """Losses against the baseline with seeds and patients as crossed factors, by MCC."""
+        """Losses against the baseline with seeds and patients as crossed factors."""
         return self._crossed(BASELINE)
 
     @cached_property
@@ -585,40 +642,65 @@ class Facts:
 
     def _crossed(self, family: str) -> list[Comparison]:
         table = self.results.table("tables/replicate_comparisons.csv")
-        if self.replicates < 2 or "loss_a" not in table.columns:
+        if "loss_a" not in table.columns:
             return []
-        keep = (table["metric"] == PRIMARY) & (table["family"] == family)
-        tests = int((table["p_value"].notna() & (table["family"] == family)).sum())
+        keep = (table["metric"] == self.tested) & table["p_value"].notna()
+        keep &= table["family"].map(lambda name: families.of_column(str(name))[0]) == family
         return [
-            Comparison(
-                a=row["loss_a"],
-                b=row["loss_b"],
-                metric=row["metric"],
-                difference=row["difference"],
-                low=row["ci_low"],
-                high=row["ci_high"],
-                p_value=row["p_value"],
-                p_adjusted=row["p_adjusted"],
-                reject=is_true(row["reject"]),
-                family=row["family"],
-                tests=tests,
-            )
-            for row in table[keep & table["difference"].notna()].to_dict("records")
+            self._over_seeds(row, row["loss_a"], row["loss_b"], "replicates_a", "replicates_b")
+            for row in table[keep].to_dict("records")
         ]
 
-    def seed_spread(self) -> Spread | None:
-        """How test MCC differs between seeds, and between the losses' true means."""
-        table = self.results.table("tables/replicates.csv")
-        columns = ["seed_sd", "loss_sd", "seed_to_loss", "warning"]
-        if self.replicates < 2 or not set(columns) <= set(table.columns):
+    @staticmethod
+    def _over_seeds(row: Mapping[str, Any], a: str, b: str, runs_a: str, runs_b: str) -> Comparison:
+        return Comparison(
+            a=a,
+            b=b,
+            metric=row["metric"],
+            difference=row["difference"],
+            low=row["ci_low"],
+            high=row["ci_high"],
+            p_value=row["p_value"],
+            p_adjusted=row["p_adjusted"],
+            reject=is_true(row["reject"]),
+            family=str(row["family"]),
+            hypotheses=count_of(row["hypotheses"]),
+            correction=str(row["correction"]),
+            seeds=True,
+            runs_a=count_of(row[runs_a]),
+            runs_b=count_of(row[runs_b]),
+        )
+
+    @cached_property
+    def _gains(self) -> dict[tuple[str, str], Comparison]:
+        """Gains of ensembles over seeds, by family and what they are compared with."""
+        table = self.results.table("tables/ensemble_comparisons.csv")
+        if "ensemble" not in table.columns:
+            return {}
+        table = table[(table["metric"] == self.tested) & table["p_value"].notna()]
+        return {
+            (row["ensemble"], row["against"]): self._over_seeds(
+                row, row["ensemble"], row["opponent"], "replicates", "replicates"
+            )
+            for row in table.to_dict("records")
+        }
+
+    def gain(self, ensemble: str, against: str) -> Comparison | None:
+        """What a kind of ensemble gains over seeds; `against` as in ensemble_comparisons.csv."""
+        return self._gains.get((self.family(ensemble), against))
+
+    def gains(self, against: str) -> list[Comparison]:
+        """Those gains of all kinds of ensembles; empty where seeds are not known."""
+        return [test for (_, other), test in self._gains.items() if other == against]
+
+    @cached_property
+    def spread(self) -> dict[str, Any] | None:
+        """How the tested metric differs between seeds and between losses, where that is known."""
+        table = self.results.table("tables/seed_spread.csv")
+        if "metric" not in table.columns:
             return None
-        table = table[(table["metric"] == PRIMARY) & table["seed_sd"].notna()]
-        table = table[table["loss_sd"].notna()]
-        if table.empty:
-            return None
-        warnings = table["warning"].dropna().astype(str)
-        seed, loss, ratio = table[columns[:3]].iloc[0]
-        return Spread(seed, loss, ratio, warnings.iloc[0] if len(warnings) else "")
+        rows = table[table["metric"] == self.tested].to_dict("records")
+        return rows[0] if rows and not math.isnan(rows[0]["seed_sd"]) else None
 
     def calibration_pairs(self, version: str) -> pd.DataFrame:
         """Calibrated losses against their plain forms by ECE; empty where there are none."""
@@ -667,7 +749,8 @@ class Facts:
         ):
             table = self.results.table(name)
             if {"family", *columns} <= set(table.columns):
-                rows = table.loc[table["family"] == NOISE_FLOOR, columns]
+                kinds = table["family"].map(lambda name: families.of_column(str(name))[0])
+                rows = table.loc[kinds == NOISE_FLOOR, columns]
                 for a, b in rows.itertuples(index=False):
                     pairs[self.family(a), self.family(b)] = None
         return list(pairs)
@@ -681,11 +764,10 @@ class Facts:
 
         Pairs of models that tell no classes apart are left out: they differ by nothing.
         """
-        table = self.primary
-        rows = table[table["family"] == NOISE_FLOOR] if len(table) else table
         tests = [
             self.compare(row["model_a"], row["model_b"], NOISE_FLOOR)
-            for row in rows.to_dict("records")
+            for row in self.run_tests.to_dict("records")
+            if families.of_column(str(row["family"]))[0] == NOISE_FLOOR
         ]
         return [test for test in tests if test is not None and self.tells(test)]
 

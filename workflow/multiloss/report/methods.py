@@ -9,6 +9,7 @@ import yaml
 from multiloss import __version__, references
 from multiloss.data import layouts
 from multiloss.data.tables import SPLITS
+from multiloss.evaluation import families
 from multiloss.losses import calibrated
 from multiloss.losses import described as losses_of
 from multiloss.methods import Method, ensemble_methods
@@ -29,6 +30,7 @@ from multiloss.report.blocks import (
 )
 from multiloss.report.facts import Facts, differences, loss_parameters, percent
 from multiloss.report.pages_data import dropped_text, left_out_text
+from multiloss.statistics.metrics import PRIMARY
 from multiloss.study import ABLATIONS, Variant
 
 MONITORED = {"mcc": "MCC", "dice": "Dice"}
@@ -354,7 +356,11 @@ def _data(facts: Facts, cite: Citer) -> str:
 
 def _statistics(facts: Facts, cite: Citer) -> str:
     settings = facts.config.get("evaluation", {})
+    tested = facts.metric(facts.tested).title
     text = f"The primary metric was the multi-class MCC {cite('gorodkin2004')} on the test split, "
+    if facts.tested != PRIMARY:
+        text = f"Models were chosen by the multi-class MCC {cite('gorodkin2004')} and compared by "
+        text += f"the {tested} on the test split, "
     source = f" {cite('efron1987')}" if "accelerated" in facts.interval_method else ""
     text += (
         f"with {facts.confidence} intervals by {facts.interval_method}{source} over resampled "
@@ -380,12 +386,44 @@ def _statistics(facts: Facts, cite: Citer) -> str:
             " Sensitivity and specificity were taken at thresholds chosen for a "
             f"{aim} of {level}% on the ensemble split."
         )
-    building = facts.config["ensembles"]["methods"] and facts.config["ensembles"]["top_k"]
-    text += (
-        " Each model was compared with the baseline "
-        f"{facts.baseline_loss}{', and each ensemble with its best member,' if building else ''} "
-        f"by sign-flip permutation by {facts.unit}"
-    )
+    text += _tests(facts, cite)
+    if not facts.results.table("tables/diversity.csv").empty:
+        text += (
+            " Diversity of the single models was measured by disagreement and the Q statistic "
+            f"{cite('kuncheva2003')}."
+        )
+    return text
+
+
+# Where the corrections of p values come from.
+CORRECTIONS = {"Holm": ("Holm's method", "holm1979"),
+               "max-T": ("step-down max-T", "westfall1993", "romano2005")}  # fmt: skip
+
+
+def _tests(facts: Facts, cite: Citer) -> str:
+    """How models were compared, with the hypotheses that were said beforehand."""
+    metric = facts.metric(facts.tested).title
+    primary = facts.primary_families
+    text = ""
+    if primary:
+        counts = [
+            f"{families.label(family.name, facts.unit)} "
+            f"({plural(family.hypotheses, 'hypothesis', 'hypotheses')})"
+            for family in primary
+        ]
+        text += (
+            f" The primary hypotheses were fixed before any result, by the test {metric} alone: "
+            f"{'; '.join(counts)}. Two losses that are one objective are no hypothesis."
+        )
+    if facts.crossed:
+        pooled = facts.results.table("tables/replicate_comparisons.csv")["method"] == "pooled"
+        text += (
+            f" Losses were compared by the means of their runs, with training runs and {facts.unit}s "
+            "as crossed random factors"
+            + (", the variance between runs pooled over the losses" if pooled.any() else "")
+            + f", by Student's t with Satterthwaite's degrees of freedom {cite('satterthwaite1946')}."
+        )
+    text += f" Two runs were compared by sign-flip permutation by {facts.unit}"
     if facts.permutations:
         text += f" (up to {facts.permutations:,} permutations)"
     used = facts.significance
@@ -404,21 +442,15 @@ def _statistics(facts: Facts, cite: Citer) -> str:
         others.append(f"Cochran's Q {cite('cochran1950')} over all single models")
     if others:
         text += f"; {listed(others)} were computed beside it"
-    text += (
-        f". p values were corrected within each of the {facts.made['family'].nunique()} families "
-        f"of tests {cite('holm1979')}; a test rejects at a corrected p of at most {facts.alpha:g}."
-        if len(facts.made)
-        else "."
-    )
-    if facts.crossed:
+    text += "."
+    tables = [facts.significance, facts.results.table("tables/replicate_comparisons.csv")]
+    said = [table["correction"].dropna() for table in tables if "correction" in table]
+    corrections = [name for name in CORRECTIONS if any((part == name).any() for part in said)]
+    if corrections:
+        by = [f"{CORRECTIONS[name][0]} {cite(*CORRECTIONS[name][1:])}" for name in corrections]
         text += (
-            " Losses were also compared by their means over the seeds, with seeds and "
-            f"{facts.unit}s as crossed random factors."
-        )
-    if not facts.results.table("tables/diversity.csv").empty:
-        text += (
-            " Diversity of the single models was measured by disagreement and the Q statistic "
-            f"{cite('kuncheva2003')}."
+            f" p values were corrected within each family of hypotheses by {' or '.join(by)}; a "
+            f"test rejects at a corrected p of at most {facts.alpha:g}."
         )
     return text
 

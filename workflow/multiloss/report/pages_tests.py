@@ -43,7 +43,9 @@ def _comparison_columns(facts: Facts) -> list[Column]:
         Column("test", "Test"),
         Column("statistic", "Statistic", number),
         Column("p_value", "p", facts.p),
-        Column("p_adjusted", "p, Holm", facts.p),
+        Column("p_adjusted", "p, corrected", facts.p),
+        Column("hypotheses", "of", count),
+        Column("correction", "Correction"),
         Column("reject", "Rejects", yes),
         Column("reason", "Remark"),
     ]
@@ -81,9 +83,10 @@ def significance(facts: Facts, figures: Figures) -> Section:
                     else ""
                 )
                 + _independence(facts)
-                + " Within each "
-                "family, p values are corrected by Holm's method; a test rejects where the "
-                f"corrected value is at most {facts.alpha:g}."
+                + " They speak of two trained networks, not of the losses behind them: those are "
+                "compared over seeds, in the section on seeds. Within each family, p values are "
+                "corrected for the number of its hypotheses, as the table says; a test rejects "
+                f"where the corrected value is at most {facts.alpha:g}."
             ]
         )
     )
@@ -98,7 +101,8 @@ def significance(facts: Facts, figures: Figures) -> Section:
                     Estimate(test.difference, test.low, test.high), show=signed
                 ),
                 "p": test.p_value,
-                "holm": test.p_adjusted,
+                "corrected": test.p_adjusted,
+                "of": test.hypotheses,
                 "verdict": {"better": "better", "worse": "worse", "open": "not shown"}[test.verdict]
                 if facts.tells(test)
                 else "neither tells classes apart",
@@ -109,19 +113,21 @@ def significance(facts: Facts, figures: Figures) -> Section:
             table(
                 "ensemble-verdicts",
                 "Is the ensemble better than its best member?",
-                f"n = {facts.size('test')}. "
-                "Difference in MCC on the test split (ensemble minus member) with its "
+                f"n = {facts.size('test')}. Difference in "
+                f"{facts.metric(facts.tested).title} on the test split (ensemble minus member) with its "
                 f"{facts.confidence} interval, the p value of the permutation test by "
-                f"{facts.unit}, and the same after Holm correction. 'Not shown' means that the "
+                f"{facts.unit}, and the same corrected for the number of hypotheses in the family "
+                "of the comparison. 'Not shown' means that the "
                 "data cannot tell, not that the two are equal. The interval is of each difference "
                 "alone, so it can leave out 0 where the corrected test does not reject.",
                 pd.DataFrame(rows),
                 [
                     Column("ensemble", "Ensemble", code=True, model=True),
                     Column("member", "Best member", code=True, model=True),
-                    Column("difference", "Difference in MCC", signed),
+                    Column("difference", "Difference", signed),
                     Column("p", "p", facts.p),
-                    Column("holm", "p, Holm", facts.p),
+                    Column("corrected", "p, corrected", facts.p),
+                    Column("of", "of", count),
                     Column("verdict", "Better?"),
                 ],
                 source="tables/significance.csv",
@@ -151,8 +157,7 @@ def significance(facts: Facts, figures: Figures) -> Section:
         if made:
             verdict = (
                 f"{plural(made, 'test')}; {rejected or 'none'} "
-                f"{'rejects' if rejected < 2 else 'reject'} after Holm correction within this "
-                "family."
+                f"{'rejects' if rejected < 2 else 'reject'} after correction within this family."
             )
         else:
             verdict = (
