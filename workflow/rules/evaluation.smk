@@ -40,6 +40,8 @@ rule evaluate:
             "temperature_scaling",
         ),
         decided_on_val=STUDY.decided_on_val,
+        # A test split that is drawn has the class shares that chance gave it.
+        mixed=[] if config["splits"]["test"] == "shipped" else ["test"],
         seed=config["seed"],
         code=code_of("evaluate.py"),
     message:

@@ -24,7 +24,14 @@ def main(snakemake) -> None:
     threads = snakemake.threads
     tables = {
         "metrics": evaluation.metrics_table(
-            everything, entries, options, seed, thresholds, threads, flattered
+            everything,
+            entries,
+            options,
+            seed,
+            thresholds,
+            threads,
+            flattered,
+            params.mixed,
         ),
         "operating_points": points,
         "confusion": evaluation.confusion_table(everything),

@@ -586,11 +586,14 @@ class Significance(Section):
     """Paired tests between models on the test split."""
 
     permutations: Annotated[int, Field(ge=1000)] = 10000
-    """Sign-flip permutations by patient; raised when Holm's correction needs more."""
+    """Sign-flip permutations by patient; raised where `alpha` needs more."""
     alpha: Annotated[float, Field(gt=0, le=0.5)] = 0.05
-    """Level of the Holm-corrected tests within a family."""
+    """Level of the corrected tests within a family."""
     baseline: str = "cce"
     """Variant that every other model is compared with."""
+    metric: Literal["mcc", "accuracy", "balanced_accuracy", "f1_macro", "kappa"] = "mcc"
+    """Metric that decides whether losses and ensembles differ: the one of the primary families.
+    Chosen before any result; tests by other metrics stand beside it as secondary."""
 
 
 class GradCam(Section):

@@ -15,12 +15,12 @@ from multiloss.evaluation.calibration_tables import (
 from multiloss.evaluation.comparisons import significance_table
 from multiloss.evaluation.curves import curves_table
 from multiloss.evaluation.degenerate import degenerate_table
+from multiloss.evaluation.intervals import NEAR_ONE
 from multiloss.evaluation.ranks import rank_shares, rank_table
 from multiloss.evaluation.replicates import replicate_tables
 from multiloss.evaluation.resamples import FAILED, failed
 from multiloss.evaluation.scores import (
     FLATTERED,
-    NEAR_ONE,
     confusion_table,
     flattered_models,
     metrics_table,

@@ -13,9 +13,12 @@ import pandas as pd
 from multiloss.evaluation.families import (
     CALIBRATION,
     CALIBRATION_FAMILY,
-    PRIMARY,
+    HOLM,
+    MAX_T,
+    QUESTIONS,
     SEED_ENSEMBLE,
     SINGLES,
+    TESTED,
     Variants,
     column,
     pairs,
@@ -33,24 +36,38 @@ from multiloss.evaluation.resamples import (
 from multiloss.job.seeds import derive
 from multiloss.predictions import Predictions
 from multiloss.statistics import metrics, paired
+from multiloss.statistics.permutation import permutations_needed
 
 Array = npt.NDArray[np.float64]
 logger = logging.getLogger(__name__)
 
 
 class _Comparer:
-    """Everything about the test split that several comparisons share."""
+    """Everything about the test split that several comparisons share.
+
+    `metric`: by which the primary families are tested.
+    """
 
     def __init__(
-        self, found: Predictions, models: Models, evaluate: Options, permutations: int, seed: int
+        self,
+        found: Predictions,
+        models: Models,
+        evaluate: Options,
+        permutations: int,
+        seed: int,
+        metric: str,
     ) -> None:
         self.part, self.models = found.only("test"), models
         self.y, self.options, self.seed = self.part.y, evaluate, seed
-        self.permutations = permutations
+        self.permutations, self.metric = permutations, metric
+        self.tested = tuple(dict.fromkeys((metric, *TESTED)))
         self.place = {model: k for k, model in enumerate(self.part.models)}
         self.resamples: Resamples = resample(self.part, evaluate, seed, "test")
         self._resampled: dict[tuple[str, tuple[str, ...]], tuple[Array, Array]] = {}
         self.predicted = self.part.p.argmax(axis=2)
+        singles = {e["replicate"] for e in models.values() if e["kind"] == "single"}
+        # Replicates repeat the same hypotheses, so none of them answers for all.
+        self.one_replicate = len(singles) < 2
 
     def failed(self, *models: str) -> str:
         """Why a comparison cannot be made, or an empty text."""
@@ -64,7 +81,7 @@ class _Comparer:
 
         Computed when first asked for: the calibration errors cost the most, and few need them.
         """
-        wanted = CALIBRATION if metric in CALIBRATION else PRIMARY
+        wanted = CALIBRATION if metric in CALIBRATION else self.tested
         if (model, wanted) not in self._resampled:
             values, drawn = resampled_values(
                 self.part.subset([model]), self.resamples, wanted, self.options
@@ -91,29 +108,33 @@ class _Comparer:
             self.options["confidence"],
         )
 
-    def permutation(self, a: str, b: str) -> dict[str, paired.Permutation]:
-        """The primary test, with the interval of the paired bootstrap beside it."""
-        found = paired.permutation_test(
+    def permuted(
+        self, pairs: Sequence[tuple[str, str]]
+    ) -> dict[tuple[str, str], dict[str, paired.Permutation]]:
+        """The permutation tests of a family, with standard errors of the paired bootstrap."""
+        pairs = [pair for pair in dict.fromkeys(pairs) if not self.failed(*pair)]
+        if not pairs:
+            return {}
+        tests = paired.permutation_tests(
             self.y,
-            self.predicted[self.place[a]],
-            self.predicted[self.place[b]],
+            self.predicted,
+            [(self.place[a], self.place[b]) for a, b in pairs],
             self.part.patients,
             len(self.part.classes),
             self.permutations,
-            np.random.default_rng(derive(self.seed, "permutation", a, b)),
-            PRIMARY,
+            # The same draws for every family, so that a pair has one p value.
+            np.random.default_rng(derive(self.seed, "permutation")),
+            self.tested,
+            self.options["confidence"],
         )
-        for metric, result in found.items():
-            beside = self.bootstrap(a, b, metric)
-            reason = result.reason
-            if np.isnan(beside.difference):
-                reason = f"{beside.reason}; its MCC counts as 0"
-            elif np.isnan(beside.ci_low):
-                reason = "; ".join(filter(None, [reason, beside.reason]))
-            found[metric] = replace(
-                result, ci_low=beside.ci_low, ci_high=beside.ci_high, reason=reason
-            )
-        return found
+        for (a, b), found in zip(pairs, tests, strict=True):
+            for metric, result in found.items():
+                beside = self.bootstrap(a, b, metric)
+                reason = result.reason
+                if np.isnan(beside.difference) and not np.isnan(result.difference):
+                    reason = f"{beside.reason}; its {metrics.title(metric)} counts as 0"
+                found[metric] = replace(result, se=beside.se, df=beside.df, reason=reason)
+        return dict(zip(pairs, tests, strict=True))
 
     def delong(self, a: str, b: str, k: int) -> paired.Result:
         """Cluster-adjusted DeLong for class k against the rest."""
@@ -132,8 +153,19 @@ class _Comparer:
         note = "image level: takes images as independent"
         return replace(found, reason="; ".join(filter(None, [note, found.reason])))
 
-    def rows(self, family: str, a: str, b: str) -> list[dict[str, Any]]:
-        """All tests of one pair."""
+    def rows(self, family: str, pairs: Sequence[tuple[str, str]]) -> list[dict[str, Any]]:
+        """All tests of the pairs of one family."""
+        permuted = {} if family == CALIBRATION_FAMILY else self.permuted(pairs)
+        return [
+            self.row(family, a, b, metric, test, result)
+            for a, b in pairs
+            for metric, test, result in self.results(family, a, b, permuted.get((a, b)))
+        ]
+
+    def results(
+        self, family: str, a: str, b: str, permuted: dict[str, paired.Permutation] | None
+    ) -> list[tuple[str, str, paired.Result]]:
+        """Metric, test and result of every test of one pair."""
         why = self.failed(a, b)
         results: list[tuple[str, str, paired.Result]] = []
         undone = paired.Result(nan, nan, nan, reason=why)
@@ -141,24 +173,36 @@ class _Comparer:
             for metric in CALIBRATION:
                 done = undone if why else self.bootstrap(a, b, metric)
                 results.append((metric, "bootstrap", done))
-        else:
-            primary = None if why else self.permutation(a, b)
-            for metric in PRIMARY:
-                results.append((metric, "permutation", primary[metric] if primary else undone))
-            for metric in PRIMARY:
-                done = undone if why else self.bootstrap(a, b, metric)
-                results.append((metric, "bootstrap", done))
-            auroc = metrics.CLASS_METRICS["auroc"]
-            for k, label in enumerate(self.part.classes):
-                done = undone if why else self.delong(a, b, k)
-                results.append((auroc.of(label), "delong", done))
-            results.append(("accuracy", "mcnemar", undone if why else self.mcnemar(a, b)))
-        return [self.row(family, a, b, metric, test, result) for metric, test, result in results]
+            return results
+        for metric in self.tested:
+            results.append((metric, "permutation", permuted[metric] if permuted else undone))
+        for metric in self.tested:
+            done = undone if why else self.bootstrap(a, b, metric)
+            results.append((metric, "bootstrap", done))
+        auroc = metrics.CLASS_METRICS["auroc"]
+        for k, label in enumerate(self.part.classes):
+            done = undone if why else self.delong(a, b, k)
+            results.append((auroc.of(label), "delong", done))
+        results.append(("accuracy", "mcnemar", undone if why else self.mcnemar(a, b)))
+        return results
 
     def row(
-        self, family: str, a: str, b: str, metric: str, test: str, result: paired.Result
+        self,
+        family: str,
+        a: str,
+        b: str,
+        metric: str,
+        test: str,
+        result: paired.Result,
+        replicate: int | None = None,
     ) -> dict[str, Any]:
         """One line of the table; the primary test's family has the plain name."""
+        if replicate is None and a in self.models:
+            replicate = self.models[a]["replicate"]
+        replicate = None if self.one_replicate else replicate
+        # DeLong's and McNemar's tests have one metric each.
+        beside = (metric, test) if test in ("permutation", "bootstrap") else (test,)
+        permuted = test == "permutation"
         return {
             "model_a": a,
             "model_b": b,
@@ -169,11 +213,20 @@ class _Comparer:
             "test": test,
             "statistic": result.statistic,
             "p_value": result.p_value,
-            "family": column(family, test),
+            "p_adjusted": getattr(result, "p_adjusted", nan),
+            "family": column(family, *beside, replicate=replicate, metric=self.metric),
             "reason": result.reason,
             "permutations": getattr(result, "permutations", ""),
             "n": len(self.y),
             "n_patients": self.resamples.n_patients,
+            "se": result.se,
+            "df": result.df,
+            "correction": MAX_T if permuted else HOLM,
+            "primary": self.one_replicate
+            and permuted
+            and family in QUESTIONS
+            and metric == self.metric,
+            "n_effective": self.resamples.n_effective,
         }
 
     def cochran(self, models: Sequence[str], replicate: int) -> dict[str, Any] | None:
@@ -189,7 +242,7 @@ class _Comparer:
             nan, found.statistic, found.p_value, reason=reason, permutations=found.permutations
         )
         name = f"{len(models)} single models, r{replicate}"
-        return self.row(SINGLES, name, "", "accuracy", "cochran_q", result)
+        return self.row(SINGLES, name, "", "accuracy", "cochran_q", result, replicate)
 
 
 def significance_table(
@@ -201,12 +254,17 @@ def significance_table(
     seed: int,
     variants: Variants | None = None,
 ) -> pd.DataFrame:
-    """All paired tests on the test split with Holm's correction: tables/significance.csv.
+    """All paired tests on the test split with their corrections: tables/significance.csv.
 
-    `options`: the config's `significance`, `evaluate`: its `evaluation`. Each value of
-    `family` is one Holm family: the primary tests (permutation, MCC and accuracy together)
-    have the plain name of the comparison, each other test a family of its own. `variants`: as in
-    `families.pairs`.
+    `options`: the config's `significance`, `evaluate`: its `evaluation`, `variants`: as in
+    `families.pairs`. Each value of `family` is one family: the permutation test by
+    `significance.metric` has the plain name of the comparison, every other test and metric is a
+    family of its own, and so is each replicate where there are several. `hypotheses`: tests that
+    were made in the family; `correction`: step-down max-T for the permutation test, whose
+    exchanges all pairs of a family share, else Holm. `primary`: the rows that answer the study's
+    questions, which losses differ from the baseline and which ensembles from their best member;
+    with several replicates the tables that compare over replicates have them. `se`, `df`: of the
+    difference; for the permutation test those of the paired bootstrap.
     """
     models = {model: models[model] for model in found.models}
     planned = [
@@ -214,21 +272,24 @@ def significance_table(
         for pair in pairs(models, members, options["baseline"], variants)
         if pair[1] in models and pair[2] in models
     ]
-    sizes = pd.Series([family for family, _, _ in planned], dtype=str).value_counts()
-    largest = len(PRIMARY) * int(sizes.max()) if len(sizes) else 0
-    permutations = paired.permutations_needed(largest, options["alpha"], options["permutations"])
+    permutations = permutations_needed(1, options["alpha"], options["permutations"])
     if permutations > options["permutations"]:
         logger.info(
-            "Permutations raised from %d to %d, so that Holm's correction over %d tests can reject",
+            "Permutations raised from %d to %d, so that tests at level %g can reject",
             options["permutations"],
             permutations,
-            largest,
+            options["alpha"],
         )
-    comparer = _Comparer(found, models, evaluate, permutations, seed)
-    rows = [row for family, a, b in planned for row in comparer.rows(family, a, b)]
+    metric = options.get("metric", metrics.PRIMARY)
+    comparer = _Comparer(found, models, evaluate, permutations, seed, metric)
+    # Seed averages have no replicate: as for the first.
+    groups: dict[tuple[str, int], list[tuple[str, str]]] = {}
+    for family, a, b in planned:
+        groups.setdefault((family, models[a]["replicate"] or 0), []).append((a, b))
+    rows = [row for (family, _), group in groups.items() for row in comparer.rows(family, group)]
     for model, reason in without_seed_ensemble(models):
         missing = paired.Result(nan, nan, nan, reason=reason)
-        rows.append(comparer.row(SEED_ENSEMBLE, model, "", PRIMARY[0], "permutation", missing))
+        rows.append(comparer.row(SEED_ENSEMBLE, model, "", metric, "permutation", missing))
     of_replicate: dict[int, list[str]] = {}
     for model, entry in models.items():
         if entry["kind"] == "single":
@@ -238,8 +299,24 @@ def significance_table(
         if row is not None:
             rows.append(row)
     columns = "model_a model_b metric difference ci_low ci_high test statistic p_value p_adjusted"
-    columns += " reject family reason permutations n n_patients"
-    return adjust(pd.DataFrame(rows), options["alpha"]).reindex(columns=columns.split())
+    columns += " reject family reason permutations n n_patients se df hypotheses correction primary"
+    return _corrected(pd.DataFrame(rows), options["alpha"]).reindex(
+        columns=[*columns.split(), "n_effective"]
+    )
+
+
+def _corrected(table: pd.DataFrame, alpha: float) -> pd.DataFrame:
+    """Holm's correction where the tests brought none, and how many hypotheses a family has."""
+    if table.empty:
+        return table
+    stepped = table["correction"] == MAX_T
+    together = table["p_adjusted"]
+    table = adjust(table, alpha)
+    table.loc[stepped, "p_adjusted"] = together[stepped]
+    made = stepped & table["p_value"].notna()
+    table.loc[made, "reject"] = (table.loc[made, "p_adjusted"] <= alpha).astype(object)
+    table["hypotheses"] = table.groupby("family")["p_value"].transform("count")
+    return table
 
 
 def adjust(table: pd.DataFrame, alpha: float) -> pd.DataFrame:

@@ -1,4 +1,4 @@
-"""Which models are compared with which, and in which families of Holm's correction."""
+"""Which models are compared with which, and in which families the tests are corrected."""
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
@@ -9,17 +9,25 @@ import pandas as pd
 from multiloss.evaluation.resamples import Models
 from multiloss.losses import catalog, relations
 from multiloss.losses.parameters import Relations
+from multiloss.statistics.metrics import lookup
 
 # By the name that files and tables use, the fields of a `study.Variant` as a mapping; `loss` is
 # the loss's entry in the config, its `name` and parameters, `relations` how it stands to others
 # (without it: as the losses themselves say).
 Variants = Mapping[str, Mapping[str, Any]]
 
-PRIMARY = ("mcc", "accuracy")
+# Metrics of the permutation test beside `significance.metric`, which alone is primary.
+TESTED = ("mcc", "accuracy")
 CALIBRATION = ("ece", "classwise_ece", "brier", "log_loss")
 BEST_MEMBER, SEED_ENSEMBLE = "against_best_member", "against_seed_ensemble"
 BEST_SINGLE = "against_best_single"
 BASELINE, NOISE_FLOOR = "against_baseline", "noise_floor"
+ENSEMBLES_BASELINE = "ensembles_against_baseline"
+SEEDS_BASELINE, SEEDS_BEST_MEMBER = (
+    "seed_averages_against_baseline",
+    "seed_averages_against_best_member",
+)
+REPEATED_BASELINE = "repeated_objectives_against_baseline"
 ABLATIONS, CALIBRATION_FAMILY = "ablations", "calibrated_against_plain"
 SINGLES = "single_models"
 # What a family compares, in words.
@@ -27,12 +35,24 @@ FAMILIES = {
     BEST_MEMBER: "Each ensemble against its best member",
     BEST_SINGLE: "Each ensemble of ensembles against the best single model",
     SEED_ENSEMBLE: "Each ensemble against an average of as many seeds of one loss",
-    BASELINE: "Each model against the baseline",
+    SEEDS_BEST_MEMBER: "Each average of seeds against its best member",
+    BASELINE: "Each loss against the baseline",
+    REPEATED_BASELINE: "Losses whose objective another one stands for, against the baseline",
+    ENSEMBLES_BASELINE: "Each ensemble against the baseline",
+    SEEDS_BASELINE: "Each average of seeds against the baseline",
     ABLATIONS: "The baseline with a step left out against the baseline",
-    NOISE_FLOOR: "Noise floor: two trainings with the same objective",
+    NOISE_FLOOR: "Two trainings with the same objective",
     CALIBRATION_FAMILY: "Each calibrated loss against its plain form",
     SINGLES: "All single models at once",
 }
+# The questions of the study; each has a primary family by `significance.metric`.
+QUESTIONS = (BASELINE, BEST_MEMBER)
+# Where a comparison of that family's kind stands, whatever kind of model the first one is.
+ALSO = {
+    BASELINE: (BASELINE, REPEATED_BASELINE, ENSEMBLES_BASELINE, SEEDS_BASELINE, NOISE_FLOOR),
+    BEST_MEMBER: (BEST_MEMBER, SEEDS_BEST_MEMBER),
+}
+MAX_T, HOLM = "max-T", "Holm"
 # The tests of the column `test`: short, and in full with what is resampled.
 TESTS = {
     "permutation": ("permutation", "permutation by {unit}"),
@@ -45,29 +65,39 @@ TESTS = {
 Pair = tuple[str, str, str]
 
 
-def column(family: str, beside: str) -> str:
-    """The value of the column `family`, each of which is one family of Holm's correction.
+def column(family: str, *beside: str, replicate: int | None = None, metric: str = "mcc") -> str:
+    """The value of the column `family`, each of which is one family of the correction.
 
-    `beside`: a test or a metric; the primary ones have the plain name.
+    `beside`: a test, a metric or both, left out where they are the primary ones: the permutation
+    test, Cochran's Q, and `metric`. `replicate`: where each replicate is a family of its own.
     """
-    plain = beside in ("permutation", "cochran_q", *PRIMARY) or family == CALIBRATION_FAMILY
-    return family if plain else f"{family} ({beside})"
+    primary = ("permutation", "cochran_q", metric)
+    told = [part for part in beside if part not in primary and family != CALIBRATION_FAMILY]
+    value = family if replicate is None else f"{family}, r{replicate}"
+    return f"{value} ({', '.join(told)})" if told else value
 
 
 def of_column(value: str) -> tuple[str, str]:
-    """A value of the column `family` taken apart; the second is "" for the primary tests."""
-    family, _, test = value.partition(" (")
-    return family, test.removesuffix(")")
+    """A value of the column `family` taken apart; the second is "" for the primary test."""
+    family, _, beside = value.partition(" (")
+    return family.partition(", r")[0], beside.removesuffix(")")
 
 
 def label(value: str, unit: str) -> str:
-    """A value of the column `family` in words: Each model against the baseline: DeLong's test.
+    """A value of the column `family` in words: Each loss against the baseline: DeLong's test.
 
     `unit` is 'patient', or 'image' where no patient is known.
     """
-    family, test = of_column(value)
+    family, beside = of_column(value)
     text = FAMILIES[family]
-    return f"{text}: {test_label(test, unit)}" if test else text
+    replicate = value.partition(" (")[0].partition(", r")[2]
+    if replicate:
+        text = f"{text}, replicate {replicate}"
+    parts = [
+        test_label(part, unit) if part in TESTS else lookup(part).title
+        for part in filter(None, beside.split(", "))
+    ]
+    return f"{text}: {', '.join(parts)}" if parts else text
 
 
 def test_label(test: str, unit: str = "") -> str:
@@ -197,6 +227,9 @@ def pairs(
     model of its replicate, or it would be called better without having beaten that. Losses,
     ablations and the baseline are paired within a replicate; an ensemble without a replicate
     (of seeds) meets replicate 0.
+
+    Against the baseline each objective is one hypothesis: a variant with that of the baseline
+    meets it as noise floor alone, and of several with one objective one stands for all.
     """
     singles = _by_variant(models, ["single"])
     best = {}
@@ -211,6 +244,7 @@ def pairs(
     if variants is None:
         variants = named(variant for variant, _ in singles)
     same, (plain_of, _) = same_objective(variants), plain_forms(variants)
+    stands_for = dict(same)
     of_seeds = {
         entry["k"]: model for model, entry in models.items() if entry["kind"] == "seed_ensemble"
     }
@@ -219,16 +253,17 @@ def pairs(
         kind, replicate = entry["kind"], entry.get("replicate") or 0
         base = singles.get((baseline, replicate))
         if kind in ("ensemble", "seed_ensemble") and model in best:
-            planned.append((BEST_MEMBER, model, best[model]))
+            family = BEST_MEMBER if kind == "ensemble" else SEEDS_BEST_MEMBER
+            planned.append((family, model, best[model]))
             single = best_single.get(entry.get("replicate"))
             if single is not None and models.get(best[model], {}).get("kind") == "ensemble":
                 planned.append((BEST_SINGLE, model, single))
         if kind == "ensemble" and entry["k"] in of_seeds:
             planned.append((SEED_ENSEMBLE, model, of_seeds[entry["k"]]))
-        if kind != "ablation" and base not in (None, model):
-            planned.append((BASELINE, model, base))
-        if kind == "ablation" and base is not None:
-            planned.append((ABLATIONS, model, base))
+        if base not in (None, model):
+            family = _against_baseline(entry, replicate, baseline, stands_for, singles)
+            if family:
+                planned.append((family, model, base))
         if kind == "single":
             for variant, other in same:
                 if entry["variant"] == variant and (other, replicate) in singles:
@@ -236,9 +271,35 @@ def pairs(
             plain = plain_of.get(entry["variant"])
             if (plain, replicate) in singles:
                 planned.append((CALIBRATION_FAMILY, model, singles[plain, replicate]))
-    order = [BEST_MEMBER, BEST_SINGLE, SEED_ENSEMBLE, BASELINE, ABLATIONS, NOISE_FLOOR]
-    order.append(CALIBRATION_FAMILY)
+    order = list(FAMILIES)
     return sorted(planned, key=lambda pair: order.index(pair[0]))
+
+
+def _against_baseline(
+    entry: Mapping[str, Any],
+    replicate: int,
+    baseline: str,
+    stands_for: Mapping[str, str],
+    singles: Mapping[tuple[str, int], str],
+) -> str:
+    """The family in which a model meets the baseline, "" where the noise floor has the pair.
+
+    `stands_for`: by variant the one that has the same objective and represents it.
+    """
+    families = {
+        "ablation": ABLATIONS,
+        "ensemble": ENSEMBLES_BASELINE,
+        "seed_ensemble": SEEDS_BASELINE,
+    }
+    if entry["kind"] != "single":
+        return families.get(entry["kind"], "")
+    variant = entry["variant"]
+    objective = stands_for.get(variant, variant)
+    if objective == stands_for.get(baseline, baseline):
+        floor = stands_for.get(variant) == baseline or stands_for.get(baseline) == variant
+        return "" if floor else REPEATED_BASELINE
+    represented = objective != variant and (objective, replicate) in singles
+    return REPEATED_BASELINE if represented else BASELINE
 
 
 def without_seed_ensemble(models: Models) -> list[tuple[str, str]]:

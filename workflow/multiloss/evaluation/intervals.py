@@ -1,6 +1,7 @@
 """The interval of each metric by the method that the config names, or why there is none."""
 
 from collections.abc import Sequence
+from functools import cache
 from math import nan
 
 import numpy as np
@@ -10,6 +11,54 @@ from multiloss.evaluation.resamples import Options, Resamples
 from multiloss.statistics import bootstrap, metrics
 
 Array = npt.NDArray[np.float64]
+
+# Weights of images with one patient left out that are held at once: 16 MB.
+JACKKNIFE_ELEMENTS = 2**21
+
+
+# From this value on, and below so many patients of the class, intervals of metrics by rank are
+# short: see docs/families-simulation.md and docs/statistics-simulation.md. Those of metrics by
+# counts are not.
+CLOSE_TO_ONE, MANY_PATIENTS = 0.98, 100
+BY_RANK = ("auroc", "auroc_macro", "auprc", "auprc_macro")
+NEAR_ONE = "near the edge of its range"
+
+
+def near_one(row: metrics.Row, value: float, y: npt.ArrayLike, patients: npt.ArrayLike) -> str:
+    """What is to be said of a bootstrap interval known to be too short, or an empty text.
+
+    `value`: of the metric on images with labels `y` (N,) of `patients` (N,). A metric of one
+    class depends on the patients who have it, an average on those of the smallest class.
+    """
+    if row.metric.name not in BY_RANK or not value >= CLOSE_TO_ONE:
+        return ""
+    y, patients = np.asarray(y), np.asarray(patients)
+    labels = np.unique(y) if row.index is None else [row.index]
+    fewest = min(len(set(patients[y == label].tolist())) for label in labels)
+    if fewest >= MANY_PATIENTS:
+        return ""
+    whose = "the smallest class" if row.index is None else "the class"
+    return f"{NEAR_ONE} with {fewest} patients of {whose}: the interval may be too narrow"
+
+
+@cache
+def depend_on_mix(classes: tuple[str, ...]) -> frozenset[str]:
+    """The metrics whose value changes with the shares of the classes, all else being equal.
+
+    Resamples keep the number of patients of each class, so that the intervals of these metrics
+    are for test sets of the same mix. Told by counting one class twice.
+    """
+    count = len(classes)
+    y = np.repeat(np.arange(count), 40)
+    scores = np.random.default_rng(0).random((len(y), count)) + np.eye(count)[y] / 2
+    sample = metrics.Sample(
+        y, scores / scores.sum(axis=1, keepdims=True), thresholds=np.full(count, 1 / count)
+    )
+    names = metrics.names(classes)
+    weights = np.stack([np.ones(len(y)), *(1.0 + (y == k) for k in range(count))])
+    values = metrics.compute_many(names, sample, weights, classes)
+    moved = np.nanmax(np.abs(values - values[0]), axis=0) > 1e-9
+    return frozenset(name for name, moves in zip(names, moved, strict=True) if moves)
 
 
 def intervals(
@@ -26,11 +75,8 @@ def intervals(
     if method == "percentile" or resamples.n_patients < 2:
         low, high = bootstrap.percentile_interval(resampled, confidence)
     elif method == "bca":
-        out = bootstrap.leave_one_out_weights(resamples.patients)
         acceleration = bootstrap.acceleration(
-            metrics.compute_many(wanted, sample, out, classes),
-            resamples.patients,
-            resamples.strata,
+            _jackknife(wanted, sample, resamples, classes), resamples.patients, resamples.strata
         )
         low, high = bootstrap.bca_interval(resampled, values, acceleration, confidence)
     else:
@@ -78,3 +124,22 @@ def intervals(
             share = 1 - len(drawn) / len(resampled)
             reasons[place] = f"undefined in {share:.0%} of the resamples, which were left out"
     return low, high, methods, reasons
+
+
+def _jackknife(
+    wanted: Sequence[str], sample: metrics.Sample, resamples: Resamples, classes: Sequence[str]
+) -> Array:
+    """Values (P, M) without one patient each; some patients at a time, since their weights are
+    patients times images."""
+    at_once = max(1, JACKKNIFE_ELEMENTS // sample.n)
+    return np.concatenate(
+        [
+            metrics.compute_many(
+                wanted,
+                sample,
+                bootstrap.leave_one_out_weights(resamples.patients, slice(start, start + at_once)),
+                classes,
+            )
+            for start in range(0, resamples.n_patients, at_once)
+        ]
+    )

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cached_property
 from math import nan
 from typing import Any
 
@@ -40,13 +41,18 @@ class Resamples:
     strata: npt.NDArray[np.intp]
     weights: Array
 
-    @property
+    @cached_property
     def n_patients(self) -> int:
         return len(set(self.patients.tolist()))
 
-    @property
+    @cached_property
+    def n_effective(self) -> float:
+        """As many patients with equally many images as tell as much."""
+        return bootstrap.effective_patients(self.patients)
+
+    @cached_property
     def df(self) -> float:
-        return self.n_patients - len(set(self.strata.tolist()))
+        return bootstrap.degrees_of_freedom(self.patients, self.strata)
 
 
 def resample(found: Predictions, options: Options, seed: int, split: str) -> Resamples:

@@ -1,5 +1,6 @@
 """Every metric of every model with its interval, and the confusion counts."""
 
+import logging
 from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from math import nan
@@ -9,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from multiloss.evaluation.intervals import intervals
+from multiloss.evaluation.intervals import depend_on_mix, intervals, near_one
 from multiloss.evaluation.resamples import (
     CHOICE_SPLIT,
     SCALED_FROM,
@@ -24,15 +25,17 @@ from multiloss.evaluation.resamples import (
 from multiloss.methods import ensemble_methods
 from multiloss.predictions import Predictions
 from multiloss.statistics import metrics
-from multiloss.statistics.bootstrap import PUBLISHED, binomial_interval
+from multiloss.statistics.bootstrap import PUBLISHED, binomial_interval, largest_share
 from multiloss.study import TEMPERATURE
 
 Array = npt.NDArray[np.float64]
+logger = logging.getLogger(__name__)
 
 FLATTERED = "fitted or chosen on this split, so it flatters"
-# Few images decide there: see docs/statistics-simulation.md.
-NEAR_ONE = "close to 1: the interval may be too narrow"
-CLOSE_TO_ONE = 0.98
+# What the column `conditional_on` says.
+CONDITIONAL, CLASS_MIX = "conditional_on", "class mix"
+# Fewer effective patients, or one patient with a larger share of the images, are warned of.
+FEW_EFFECTIVE, LARGE_SHARE = 30, 0.05
 
 
 def _describe(model: str, entry: Mapping[str, Any]) -> dict[str, Any]:
@@ -63,17 +66,18 @@ def flattered_models(
     return {"val": decided, CHOICE_SPLIT: on_ensemble}
 
 
-def _notes(
-    metric: metrics.Metric, value: float, method: str, entry: Mapping[str, Any], flattered: bool
-) -> list[str]:
-    """What must be known beside a value that is defined."""
-    notes = []
-    if method in ("transformed", "percentile", "bca") and metric.high == 1:
-        notes.append(NEAR_ONE if metric.higher_is_better and value >= CLOSE_TO_ONE else "")
-    if flattered:
-        notes.append(FLATTERED)
-    notes.append(method_note(metric, entry))
-    return notes
+def _warn_of_few(resamples: Mapping[str, Resamples]) -> None:
+    """One line on the splits where few patients, or one, decide on the intervals."""
+    told = []
+    for split, own in resamples.items():
+        share = largest_share(own.patients)
+        if own.n_effective < FEW_EFFECTIVE or share > LARGE_SHARE:
+            told.append(
+                f"{split} ({own.n_patients} patients tell as much as {own.n_effective:.1f} of "
+                f"equal size, one has {share:.0%} of the images)"
+            )
+    if told:
+        logger.warning("Few patients decide on the intervals of: %s", "; ".join(told))
 
 
 def method_note(metric: metrics.Metric, entry: Mapping[str, Any]) -> str:
@@ -91,15 +95,18 @@ def _rows_of_model(
     resamples: Resamples,
     thresholds: Array | None,
     flattered: bool,
+    mixed: bool,
     options: Options,
     classes: Sequence[str],
     wanted: Sequence[str],
 ) -> pd.DataFrame:
     size = {"n": len(y), "n_patients": resamples.n_patients}
+    last = {SCALED_FROM: entry.get(SCALED_FROM, ""), "n_effective": resamples.n_effective}
+    conditional = depend_on_mix(tuple(classes)) if mixed else frozenset()
     described = _describe(model, entry) | {"split": split}
     if failed(p):
         empty = dict.fromkeys(("value", "ci_low", "ci_high"), nan) | {"ci_method": ""}
-        empty |= size | {"reason": missing(entry), SCALED_FROM: entry.get(SCALED_FROM, "")}
+        empty |= size | {"reason": missing(entry), **last, CONDITIONAL: ""}
         return pd.DataFrame([described | {"metric": name} | empty for name in wanted])
     sample = metrics.Sample(y, p, bins=options["ece_bins"], thresholds=thresholds)
     values = metrics.compute_many(wanted, sample, None, classes)[0]
@@ -108,11 +115,16 @@ def _rows_of_model(
         wanted, sample, values, resampled, resamples, options, classes
     )
     for place, name in enumerate(wanted):
-        metric, value = metrics.lookup(name, classes).metric, values[place]
+        known, value = metrics.lookup(name, classes), values[place]
         if not np.isnan(value):
             # Thresholds are chosen on that split.
-            told = flattered or (split == CHOICE_SPLIT and metric.at_threshold)
-            notes = _notes(metric, value, methods[place], entry, told)
+            told = flattered or (split == CHOICE_SPLIT and known.metric.at_threshold)
+            drawn = methods[place] in ("transformed", "percentile", "bca")
+            notes = [
+                near_one(known, value, y, resamples.patients) if drawn else "",
+                FLATTERED if told else "",
+                method_note(known.metric, entry),
+            ]
             reasons[place] = "; ".join(filter(None, [reasons[place], *notes]))
     rows = []
     for place, name in enumerate(wanted):
@@ -124,7 +136,8 @@ def _rows_of_model(
             "ci_method": methods[place],
             **size,
             "reason": reasons[place],
-            SCALED_FROM: entry.get(SCALED_FROM, ""),
+            **last,
+            CONDITIONAL: CLASS_MIX if name in conditional and methods[place] else "",
         }
         rows.append(row)
         if name == "mcc" and not np.isnan(values[place]):
@@ -132,6 +145,8 @@ def _rows_of_model(
             flattered = FLATTERED if FLATTERED in reasons[place] else ""
             reason = "not defined for a negative MCC" if np.isnan(ends[0]) else flattered
             published = {"ci_low": ends[0], "ci_high": ends[1], "ci_method": PUBLISHED}
+            # It resamples nothing, so it holds nothing fixed.
+            published[CONDITIONAL] = ""
             rows.append(row | published | {"reason": reason})
     return pd.DataFrame(rows)
 
@@ -144,28 +159,37 @@ def metrics_table(
     thresholds: Mapping[str, Array] | None = None,
     threads: int = 1,
     flattered: Mapping[str, Collection[str]] | None = None,
+    mixed: Collection[str] = (),
 ) -> pd.DataFrame:
     """Every metric of every model and split with its interval: tables/metrics.csv.
 
-    `models`: by name what `study.entries` tells of a model; `scaled_from`, the last column, is
+    `models`: by name what `study.entries` tells of a model; `scaled_from` is
     the model of a temperature-scaled row; `options`: the config's `evaluation`;
     `thresholds`: operating points as from `operating_points`. MCC has a second row with the
     published study's interval (`ci_method` binomial). Undefined values are NaN with a reason.
     `flattered`: by split, models as from `flattered_models`; without it those of `ensemble` that
     can be told from `models`. `reason` also holds what must be known beside a value: fitted or
     chosen on its own split, interval of a value close to 1, votes that are no probabilities.
+    `mixed`: splits whose class shares are themselves random; there `conditional_on` marks the
+    intervals that hold for test sets of the same shares alone. `n_effective`: as many patients
+    with equally many images as tell as much; few of them, or one patient with many images, are
+    warned of.
     """
     if flattered is None:
         flattered = flattered_models(models, (), ())
     wanted = metrics.names(found.classes)
-    jobs = []
+    jobs, drawn = [], {}
     for split in splits_of(found):
         part = found.only(split)
         resamples, y = resample(part, options, seed, split), part.y
+        drawn[split] = resamples
         for model, p in zip(part.models, part.p, strict=True):
             points = None if thresholds is None else thresholds.get(model)
             told = model in flattered.get(split, ())
-            jobs.append((model, p, y, split, models[model], resamples, points, told))
+            jobs.append(
+                (model, p, y, split, models[model], resamples, points, told, split in mixed)
+            )
+    _warn_of_few(drawn)
     with ThreadPoolExecutor(threads) as pool:
         tables = pool.map(
             lambda job: _rows_of_model(*job, options, found.classes, wanted),

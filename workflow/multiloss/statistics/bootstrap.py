@@ -105,10 +105,43 @@ def patient_weights(
     return drawn[:, codes]
 
 
-def leave_one_out_weights(patients: npt.ArrayLike) -> Array:
-    """Unit weights with one patient's images at 0 in each row, (P, N)."""
+def effective_patients(patients: npt.ArrayLike) -> float:
+    """As many patients of equal size as tell as much: (sum m)^2 / sum m^2 for m images each.
+
+    Kish's effective sample size (1965) of images (N,) whose patients carry the information; the
+    number of patients where all have as many images.
+    """
+    codes, _ = patient_codes(patients)
+    images = np.bincount(codes)
+    return float(len(codes) ** 2 / (images**2).sum())
+
+
+def largest_share(patients: npt.ArrayLike) -> float:
+    """The share of the images (N,) that are of one patient, at most."""
+    codes, _ = patient_codes(patients)
+    return float(np.bincount(codes).max() / len(codes))
+
+
+def degrees_of_freedom(patients: npt.ArrayLike, strata: npt.ArrayLike) -> float:
+    """Of a variance between patients within strata (N,): effective patients minus strata.
+
+    A patient with many images contributes most of the variance and of its uncertainty, and the
+    number of patients does not tell: with contributions of variance proportional to m images,
+    Satterthwaite's degrees of freedom are (sum m)^2 / sum m^2. At least 1 where there are more
+    patients than strata; patients minus strata where all have as many images.
+    """
+    _, count = patient_codes(patients)
+    spent = len(set(np.asarray(strata).tolist()))
+    return min(count - spent, max(1.0, effective_patients(patients) - spent))
+
+
+def leave_one_out_weights(patients: npt.ArrayLike, part: slice = slice(None)) -> Array:
+    """Unit weights with one patient's images at 0 in each row, (P, N).
+
+    `part`: of the patients, in order of first appearance; all at once are P x N numbers.
+    """
     codes, count = patient_codes(patients)
-    return (codes[None, :] != np.arange(count)[:, None]).astype(np.float64)
+    return (codes[None, :] != np.arange(count)[part, None]).astype(np.float64)
 
 
 def acceleration(

@@ -786,6 +786,31 @@ def compute(
     return values if np.ndim(sample_weight) == 2 else float(values[0])
 
 
+# The metrics of the confusion matrix alone that models are tested by.
+OF_CONFUSION = ("mcc", "accuracy", "balanced_accuracy", "f1_macro", "kappa")
+
+
+class _Counted(Weighted):
+    """Confusion matrices without the images that they are of."""
+
+    def __init__(self, confusion: Array) -> None:
+        self.confusion = confusion
+        self.total = confusion.sum(axis=(1, 2))
+
+
+def of_confusion(name: str, confusion: npt.ArrayLike) -> Array:
+    """One of the metrics `OF_CONFUSION` of confusion matrices (..., K, K), true class first, (...).
+
+    What is undefined has the value of chance, where the metric has one, as for an MCC with one
+    class predicted; else NaN.
+    """
+    known = METRICS[name]
+    matrices = np.asarray(confusion, dtype=np.float64)
+    values = known.kernel(_Counted(matrices.reshape(-1, *matrices.shape[-2:])))
+    values = values.reshape(matrices.shape[:-2])
+    return values if known.chance is None else np.where(np.isnan(values), known.chance, values)
+
+
 def undefined_reason(name: str, sample: Sample, classes: Sequence[str]) -> str:
     """Why a metric has no value on these images, in words for the `reason` column."""
     metric, index, _ = lookup(name, classes)

@@ -5,26 +5,36 @@ Those of scipy and statsmodels take images as independent; where that is meant, 
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from math import nan
 
 import numpy as np
 import numpy.typing as npt
 
 from multiloss.statistics.bootstrap import patient_codes, percentile_interval
-from multiloss.statistics.mcc import mcc_of_confusion, mcc_or_chance
+from multiloss.statistics.metrics import OF_CONFUSION, of_confusion
+from multiloss.statistics.permutation import (
+    CHUNK_ELEMENTS,
+    EXACT_UP_TO,
+    TIE,
+    exchange,
+    permutations_needed,
+)
+
+__all__ = ["EXACT_UP_TO", "TIE", "permutations_needed"]
 
 Array = npt.NDArray[np.float64]
 
-# With so few patients who can be swapped, all swaps are enumerated: at most 2^13 of them.
-EXACT_UP_TO = 13
-# Differences closer than rounding noise are ties, which count against rejecting.
-TIE = 1e-12
-CHUNK_ELEMENTS = 2**21
+# What models are tested by, as functions of confusion matrices (..., K, K).
+STATISTICS = {name: partial(of_confusion, name) for name in OF_CONFUSION}
 
 
 @dataclass(frozen=True)
 class Result:
-    """One comparison of two models: `difference` is first minus second."""
+    """One comparison of two models: `difference` is first minus second.
+
+    `se`, `df`: standard error of the difference and its degrees of freedom, where it has one.
+    """
 
     difference: float
     statistic: float
@@ -32,35 +42,19 @@ class Result:
     ci_low: float = nan
     ci_high: float = nan
     reason: str = ""
-
-
-def _accuracy(confusion: Array) -> Array:
-    return np.einsum("...ii->...", confusion) / np.einsum("...ij->...", confusion)
-
-
-def _mcc(confusion: Array) -> Array:
-    return mcc_or_chance(mcc_of_confusion(confusion))
-
-
-STATISTICS = {"mcc": _mcc, "accuracy": _accuracy}
+    se: float = nan
+    df: float = nan
 
 
 @dataclass(frozen=True)
 class Permutation(Result):
-    """`permutations`: how many were looked at; `exact`: whether these are all there are."""
+    """`permutations`: how many were looked at; `exact`: whether these are all there are;
+    `p_adjusted`: over the family of the test."""
 
+    p_adjusted: float = nan
     permutations: int = 0
     exact: bool = False
     patients_that_differ: int = 0
-
-
-def permutations_needed(hypotheses: int, alpha: float, wanted: int) -> int:
-    """Enough permutations for Holm over that many hypotheses to be able to reject.
-
-    The smallest p-value of B random permutations is 1 / (B + 1) and Holm's first threshold
-    alpha / m. Ten times the bare minimum, so that one unlucky draw does not decide.
-    """
-    return max(wanted, int(np.ceil(10 * max(hypotheses, 1) / alpha)))
 
 
 def permutation_test(
@@ -72,63 +66,68 @@ def permutation_test(
     permutations: int,
     rng: np.random.Generator,
     statistics: Sequence[str] = ("mcc", "accuracy"),
+    confidence: float = 0.95,
 ) -> dict[str, Permutation]:
-    """Sign-flip permutation by patient of the difference in MCC and in accuracy.
+    """Sign-flip permutation by patient of one pair of models: `permutation_tests` of it."""
+    (found,) = permutation_tests(
+        y,
+        [predicted_a, predicted_b],
+        [(0, 1)],
+        patients,
+        n_classes,
+        permutations,
+        rng,
+        statistics,
+        confidence,
+    )
+    return found
 
-    Under no difference the two models' predictions of one patient may be exchanged, all
-    images of the patient together. The statistic is recomputed from the two confusion
-    matrices after each exchange. Two-sided p = (1 + #{|d*| >= |d|}) / (B + 1), or over all
-    2^m exchanges where at most 13 patients differ. Arrays are (N,): class indices in
-    [0, n_classes) and patient ids. The test depends on no order of patients or images beyond
-    the random draws, and exchanging a and b changes only the signs.
+
+def permutation_tests(
+    y: npt.ArrayLike,
+    predicted: npt.ArrayLike,
+    pairs: Sequence[tuple[int, int]],
+    patients: npt.ArrayLike,
+    n_classes: int,
+    permutations: int,
+    rng: np.random.Generator,
+    statistics: Sequence[str] = ("mcc", "accuracy"),
+    confidence: float = 0.95,
+) -> list[dict[str, Permutation]]:
+    """Sign-flip permutation by patient of a family of pairs, by each statistic.
+
+    Arguments as of `permutation.exchange`. Two-sided p = (1 + #{|d*| >= |d|}) / (B + 1), or over
+    all exchanges where at most 13 patients differ; `p_adjusted` by step-down max-T over the
+    pairs, each statistic for itself; the interval holds what the exchange does not reject, so
+    that it leaves out 0 exactly where p <= 1 - `confidence`.
     """
-    y, a, b = (np.asarray(values, dtype=np.intp) for values in (y, predicted_a, predicted_b))
-    codes, count = patient_codes(patients)
-    size = n_classes**2
-
-    def tables(predicted: npt.NDArray[np.intp]) -> Array:
-        flat = codes * size + y * n_classes + predicted
-        return np.bincount(flat, minlength=count * size).reshape(count, size).astype(float)
-
-    of_a, of_b = tables(a), tables(b)
-    change = of_b - of_a
-    change = change[(change != 0).any(axis=1)]
-    total_a, total_b = of_a.sum(axis=0), of_b.sum(axis=0)
-    differing = len(change)
-    exact = differing <= EXACT_UP_TO
-    draws = 2**differing if exact else permutations
-
-    def both(moved: Array) -> tuple[Array, Array]:
-        shape = (-1, n_classes, n_classes)
-        return (total_a + moved).reshape(shape), (total_b - moved).reshape(shape)
-
-    observed = {name: float(np.subtract(*map(STATISTICS[name], both(np.zeros((1, size)))))[0])
-                for name in statistics}  # fmt: skip
-    hits = dict.fromkeys(statistics, 0)
-    rows = max(1, CHUNK_ELEMENTS // max(differing, size))
-    for start in range(0, draws, rows):
-        number = min(rows, draws - start)
-        if exact:
-            bits = np.arange(start, start + number)[:, None] >> np.arange(differing)
-            swapped = (bits & 1).astype(np.float64)
-        else:
-            swapped = rng.integers(0, 2, (number, differing), dtype=np.int8).astype(np.float64)
-        pair = both(swapped @ change)
-        for name in statistics:
-            shuffled = np.subtract(*map(STATISTICS[name], pair))
-            hits[name] += int((np.abs(shuffled) >= abs(observed[name]) - TIE).sum())
-    return {
-        name: Permutation(
-            difference=observed[name],
-            statistic=observed[name],
-            p_value=hits[name] / draws if exact else (hits[name] + 1) / (draws + 1),
-            permutations=draws,
-            exact=exact,
-            patients_that_differ=differing,
-            reason="" if differing else "both models predict the same classes",
-        )
-        for name in statistics
-    }
+    found = exchange(y, predicted, pairs, patients, n_classes, permutations, rng, statistics)
+    tests: list[dict[str, Permutation]] = [{} for _ in pairs]
+    for name, one in found.items():
+        low, high = one.intervals(confidence)
+        columns = one.observed, one.p_values(), one.step_down(), low, high, one.differing
+        for place, values in enumerate(zip(*columns, strict=True)):
+            difference, p_value, adjusted, start, end, differing = values
+            reason = ""
+            if np.isnan(p_value):
+                reason = "undefined on these images, or after some exchanges"
+            elif not differing:
+                reason, start, end = "both models predict the same classes", 0.0, 0.0
+            elif np.isnan(start):
+                reason = "too few patients for an interval"
+            tests[place][name] = Permutation(
+                difference=float(difference),
+                statistic=float(difference),
+                p_value=float(p_value),
+                ci_low=float(start),
+                ci_high=float(end),
+                reason=reason,
+                p_adjusted=float(adjusted),
+                permutations=one.permutations,
+                exact=one.exact,
+                patients_that_differ=int(differing),
+            )
+    return tests
 
 
 def bootstrap_p_value(differences: npt.ArrayLike) -> float:
@@ -160,18 +159,21 @@ def bootstrap_test(
     spread = float(drawn.std(ddof=1))
     if spread < TIE:
         if abs(estimate) < TIE:
-            return Result(0.0, 0.0, 1.0, 0.0, 0.0, "no difference in any resample")
+            why = "no difference in any resample"
+            return Result(0.0, 0.0, 1.0, 0.0, 0.0, why, se=0.0, df=df)
         return Result(estimate, nan, nan, reason="the same in every resample")
     if method in ("percentile", "bca"):
         low, high = percentile_interval(drawn[:, None], confidence)
         p_value = bootstrap_p_value(drawn)
-        return Result(estimate, estimate, p_value, float(low[0]), float(high[0]))
+        return Result(estimate, estimate, p_value, float(low[0]), float(high[0]), se=spread, df=df)
     from scipy.stats import t
 
     statistic = estimate / spread
     margin = float(t.ppf((1 + confidence) / 2, df)) * spread
     p_value = float(2 * t.sf(abs(statistic), df))
-    return Result(estimate, statistic, p_value, estimate - margin, estimate + margin)
+    return Result(
+        estimate, statistic, p_value, estimate - margin, estimate + margin, se=spread, df=df
+    )
 
 
 def _placements(scores: Array, positive: npt.NDArray[np.bool_]) -> tuple[Array, Array]:
@@ -249,12 +251,14 @@ def delong_test(
     if error < TIE:
         return Result(difference, nan, nan, reason="all images agree: the standard error is 0")
     statistic, level = difference / error, (1 + confidence) / 2
+    used = np.inf if patients is None else max(df, 1)
     if patients is None:
         margin, p_value = float(norm.ppf(level)) * error, float(2 * norm.sf(abs(statistic)))
     else:
-        margin = float(t.ppf(level, max(df, 1))) * error
-        p_value = float(2 * t.sf(abs(statistic), max(df, 1)))
-    return Result(difference, statistic, p_value, difference - margin, difference + margin)
+        margin = float(t.ppf(level, used)) * error
+        p_value = float(2 * t.sf(abs(statistic), used))
+    ends = difference - margin, difference + margin
+    return Result(difference, statistic, p_value, *ends, se=error, df=used)
 
 
 def mcnemar_test(right_a: npt.ArrayLike, right_b: npt.ArrayLike) -> Result:
