@@ -591,6 +591,10 @@ class Significance(Section):
     """Level of the Holm-corrected tests within a family."""
     baseline: str = "cce"
     """Variant that every other model is compared with."""
+    equivalence_margin: Annotated[float, Field(ge=0, lt=1)] | None = 0.02
+    """Largest difference of the metric that does not matter, to be decided before any result: two
+    models are called equivalent where both one-sided tests place their difference within it. With
+    0 they never are; null: no such verdict."""
 
 
 class GradCam(Section):
