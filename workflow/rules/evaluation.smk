@@ -74,7 +74,12 @@ rule significance:
         classes=config["classes"],
         variants=LISTED,
         evaluation=evaluation_keys("resamples", "interval", "confidence", "ece_bins"),
-        significance=config["significance"],
+        # The margin decides on no test.
+        significance={
+            key: value
+            for key, value in config["significance"].items()
+            if key != "equivalence_margin"
+        },
         seed=config["seed"],
         code=code_of("significance.py"),
     message:

@@ -14,7 +14,7 @@ from multiloss.evaluation.verdicts import (
     SEEDS,
     Comparison,
     chosen_models,
-    first_run,
+    run_of,
 )
 from multiloss.predictions import Predictions
 from multiloss.statistics import effects, paired, planning
@@ -63,7 +63,7 @@ def planning_table(
         if asked:
             alpha = float(significance["alpha"])
             rows += _differences(question, asked, n_patients, n / n_patients, alpha)
-    model = chosen_models(chosen).get("overall") or first_run(models, significance["baseline"])
+    model = chosen_models(chosen).get("overall") or run_of(models, significance["baseline"], 0)
     if model in part.models and not failed(part.of([model])[0]):
         rows += _precision(part, model, n_patients, options["confidence"])
     sizes = {"n": n, "n_patients": n_patients}

@@ -271,12 +271,13 @@ class _Claims:
     def rows(
         self, chosen: pd.DataFrame, members: pd.DataFrame, baseline: str
     ) -> list[dict[str, Any]]:
-        """One row for each claim that a paper would make of the first replicate."""
+        """One row for each claim that a paper would make."""
         first = chosen_models(chosen)
         ranked = members.sort_values("rank", kind="stable").drop_duplicates("ensemble")
         best = dict(zip(ranked["ensemble"], ranked["member"], strict=True))
-        base = first_run(self.models, baseline)
         single, ensemble = first.get("single"), first.get("ensemble")
+        replicate = self.models[single]["replicate"] if single in self.models else 0
+        base = run_of(self.models, baseline, replicate)
         planned = [(CHOSEN_SINGLE, single, base), (CHOSEN_ENSEMBLE, ensemble, best.get(ensemble))]
         if best.get(ensemble) != single:
             planned.append((CHOSEN_AGAINST_SINGLE, ensemble, single))
@@ -284,7 +285,7 @@ class _Claims:
         return rows + self._highest()
 
     def _highest(self) -> list[dict[str, Any]]:
-        """The claims of a paper that picks its winner on the test split."""
+        """The claims of a paper that picks its winner on the test split, of the first replicate."""
         singles = [
             name
             for name, entry in self.models.items()
@@ -399,16 +400,15 @@ class _Runs:
 
 
 def chosen_models(chosen: pd.DataFrame) -> dict[str, str]:
-    """What was chosen on the ensemble split in the first replicate: single, ensemble, overall."""
-    ordered = chosen.sort_values("replicate", kind="stable", ascending=False)
-    rows = zip(ordered["what"], ordered["model"], strict=True)
-    return {what: model for what, model in rows if isinstance(model, str)}
+    """What was chosen on the ensemble split: single, ensemble, overall; as far as there is any."""
+    return dict(zip(chosen["what"], chosen["model"], strict=True))
 
 
-def first_run(models: Models, variant: str) -> str | None:
-    """The first run of a variant."""
+def run_of(models: Models, variant: str, replicate: int) -> str | None:
+    """The run of a listed variant in a replicate."""
+    wanted = ("single", variant, replicate)
     for name, entry in models.items():
-        if (entry["kind"], entry["variant"], entry["replicate"]) == ("single", variant, 0):
+        if (entry["kind"], entry["variant"], entry["replicate"]) == wanted:
             return name
     return None
 
