@@ -109,6 +109,10 @@ LUNGS_TEST = SOURCE | {"name": "lungs2", "role": "lungs_test"}
         ("evaluation.resamples", "many", ["evaluation.resamples", "integer"]),
         ("evaluation.resamples", 5, ["evaluation.resamples", "100"]),
         ("significance.alpha", 2, ["significance.alpha"]),
+        ("significance.equivalence_margin", 1, ["significance.equivalence_margin"]),
+        ("significance.equivalence_margin", 1.5, ["significance.equivalence_margin"]),
+        ("significance.equivalence_margin", -0.01, ["significance.equivalence_margin"]),
+        ("significance.equivalence_margin", True, ["significance.equivalence_margin"]),
         ("significance.permutations", 10, ["significance.permutations", "1000"]),
         ("ablations", ["without_crops"], ["'without_crop'"]),
         ("classification.class_weights", "balance", ["'balanced'"]),
@@ -220,6 +224,12 @@ def test_mistake_is_told_in_one_line(path: str, value: Any, parts: list[str]) ->
     message = complaint(changed(path, value))
     for part in parts:
         assert part in message
+
+
+@pytest.mark.parametrize("margin", [None, 0, 0.5])
+def test_a_margin_may_be_nothing_or_0(margin: float | None) -> None:
+    study = changed("significance.equivalence_margin", margin)
+    assert config.validate(study)["significance"]["equivalence_margin"] == margin
 
 
 @pytest.mark.parametrize("key", ["study", "seed", "classes", "data"])

@@ -76,7 +76,12 @@ rule significance:
         classes=config["classes"],
         variants=LISTED,
         evaluation=evaluation_keys("resamples", "interval", "confidence", "ece_bins"),
-        significance=config["significance"],
+        # The margin decides on no test.
+        significance={
+            key: value
+            for key, value in config["significance"].items()
+            if key != "equivalence_margin"
+        },
         seed=config["seed"],
         code=code_of("significance.py"),
     message:
@@ -171,6 +176,50 @@ rule replicates:
         "Comparing losses over seeds"
     script:
         "../scripts/replicates.py"
+
+
+rule verdicts:
+    input:
+        predictions=predictions_of(STUDY.models),
+        models=rules.models.output.models,
+        members=rules.ensemble_tables.output.members,
+        chosen=rules.ensemble_tables.output.chosen,
+        significance=rules.significance.output.significance,
+        replicate_comparisons=rules.replicates.output.replicate_comparisons,
+        ensemble_comparisons=rules.replicates.output.get("ensemble_comparisons", []),
+    output:
+        verdicts=report(
+            RESULTS / "tables/verdicts.csv",
+            caption="../report/verdicts.rst",
+            category="Tables",
+            labels={"table": "Verdicts, and what could have been seen"},
+        ),
+        planning=report(
+            RESULTS / "tables/planning.csv",
+            caption="../report/planning.rst",
+            category="Tables",
+            labels={"table": "Patients and seeds for a next study"},
+        ),
+    log:
+        LOGS / "verdicts.log",
+    benchmark:
+        BENCHMARKS / "verdicts.tsv"
+    conda:
+        "../../envs/analysis.yaml"
+    threads: threads_of("analysis")
+    resources:
+        mem_mb=memory_of("analysis"),
+        runtime=runtime_of("analysis"),
+    params:
+        classes=config["classes"],
+        evaluation=evaluation_keys("resamples", "confidence", "ece_bins"),
+        significance=config["significance"],
+        seed=config["seed"],
+        code=code_of("verdicts.py"),
+    message:
+        "Judging the primary comparisons"
+    script:
+        "../scripts/verdicts.py"
 
 
 rule diversity:

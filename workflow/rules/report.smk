@@ -13,6 +13,7 @@ TABLES = [
     rules.significance.output,
     rules.calibration.output,
     rules.replicates.output,
+    rules.verdicts.output,
     rules.diversity.output,
     rules.optimism.output if models_of(["ensemble"], levels=["prediction"]) else [],
     rules.localisation.output if EXPLAINED else [],

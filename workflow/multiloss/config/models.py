@@ -594,6 +594,10 @@ class Significance(Section):
     metric: Literal["mcc", "accuracy", "balanced_accuracy", "f1_macro", "kappa"] = "mcc"
     """Metric that decides whether losses and ensembles differ: the one of the primary families.
     Chosen before any result; tests by other metrics stand beside it as secondary."""
+    equivalence_margin: Annotated[float, Field(ge=0, lt=1)] | None = 0.02
+    """Largest difference of the metric that does not matter, to be decided before any result: two
+    models are called equivalent where both one-sided tests place their difference within it. With
+    0 they never are; null: no such verdict."""
 
 
 class GradCam(Section):

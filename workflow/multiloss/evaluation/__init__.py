@@ -16,6 +16,7 @@ from multiloss.evaluation.comparisons import significance_table
 from multiloss.evaluation.curves import curves_table
 from multiloss.evaluation.degenerate import degenerate_table
 from multiloss.evaluation.intervals import NEAR_ONE
+from multiloss.evaluation.planning import planning_table
 from multiloss.evaluation.ranks import rank_shares, rank_table
 from multiloss.evaluation.replicates import replicate_tables
 from multiloss.evaluation.resamples import FAILED, failed
@@ -26,6 +27,7 @@ from multiloss.evaluation.scores import (
     metrics_table,
 )
 from multiloss.evaluation.thresholds import join, operating_points, with_scaled, with_temperatures
+from multiloss.evaluation.verdicts import primary_comparisons, verdicts_table
 
 __all__ = [
     "FAILED",
@@ -41,12 +43,15 @@ __all__ = [
     "join",
     "metrics_table",
     "operating_points",
+    "planning_table",
+    "primary_comparisons",
     "rank_shares",
     "rank_table",
     "reliability_table",
     "replicate_tables",
     "significance_table",
     "trained_shares",
+    "verdicts_table",
     "with_scaled",
     "with_temperatures",
 ]
