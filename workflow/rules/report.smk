@@ -12,6 +12,7 @@ TABLES = [
     rules.evaluate.output,
     rules.significance.output,
     rules.calibration.output,
+    rules.usefulness.output,
     rules.replicates.output,
     rules.diversity.output,
     rules.optimism.output if models_of(["ensemble"], levels=["prediction"]) else [],

@@ -26,6 +26,7 @@ from multiloss.evaluation.scores import (
     metrics_table,
 )
 from multiloss.evaluation.thresholds import join, operating_points, with_scaled, with_temperatures
+from multiloss.evaluation.usefulness import roles, usefulness_tables
 
 __all__ = [
     "FAILED",
@@ -45,8 +46,10 @@ __all__ = [
     "rank_table",
     "reliability_table",
     "replicate_tables",
+    "roles",
     "significance_table",
     "trained_shares",
+    "usefulness_tables",
     "with_scaled",
     "with_temperatures",
 ]
