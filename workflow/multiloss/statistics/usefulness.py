@@ -149,7 +149,7 @@ class Rates:
     """Sensitivity and specificity with what resampling patients tells of their chance, each (O, G).
 
     `size_of_*`: the number of independent images that they are worth (`effective_size`);
-    `correlation`: of both over the resamples, which is 0 where no patient has images of both kinds.
+    `correlation`: of both over the resamples, near 0 where no patient has images of both kinds.
     """
 
     sensitivity: Array
