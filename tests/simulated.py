@@ -108,6 +108,7 @@ def run_script(
 ) -> None:
     """Run a rule's script in this process; `parts` are input, output and params."""
     snakemake = types.SimpleNamespace(**{part: Named(**values) for part, values in parts.items()})
+    snakemake.threads = 1
     snakemake.input.get = lambda key: getattr(snakemake.input, key, None)
     monkeypatch.setattr("multiloss.job.script.run", lambda main, _: main(snakemake))
     runpy.run_path(str(root / "workflow" / "scripts" / f"{name}.py"))

@@ -24,7 +24,7 @@ import pandas as pd
 from multiloss import config as study_config
 from multiloss import evaluation, predictions, study
 from multiloss.ensembles import diversity, optimism
-from multiloss.evaluation import families
+from multiloss.evaluation import families, usefulness
 from multiloss.job.files import write_csv
 
 LOSSES = [
@@ -187,6 +187,14 @@ def tables(
     def replicated() -> tuple[pd.DataFrame, pd.DataFrame]:
         return evaluation.replicate_tables(found, models, tests, options, seed, variants)
 
+    @functools.cache
+    def weighed() -> dict[str, pd.DataFrame]:
+        chosen = pd.read_csv(results / "ensembles" / "chosen.csv")
+        close = evaluation.roles(chosen, members, models, planned.baseline)
+        return evaluation.usefulness_tables(
+            found, models, options, seed, close, planned.negative_class
+        )
+
     def optimistic() -> pd.DataFrame:
         quick = {"weighted_average": {"starts": 1}, "stacking": {"max_iter": 2000}}
         with mock.patch.object(optimism, "RESTARTS", 1):
@@ -219,6 +227,7 @@ def tables(
         "degenerate": lambda: evaluation.degenerate_table(found, models),
         "diversity": lambda: diversity.table(singles, planned.models, "test", resamples, 0.95, rng),
     }
+    made |= {name: lambda name=name: weighed()[name] for name in usefulness.COLUMNS}
     if ensembles:
         made["optimism"] = optimistic
     made = {name: functools.cache(of_table) for name, of_table in made.items()}

@@ -55,6 +55,10 @@ TRAINED = ("single", "ablation", "seed")
 LUNG_ROLES = ("lungs_train", "lungs_test")
 # What `classification.encoder_weights` calls the encoder of the best lung segmenter.
 SEGMENTER = "segmenter"
+# What tables call all classes but the negative one together.
+ANY_FINDING = "any finding"
+# Names that a class of images without a finding bears, in any letters; the plainest first.
+NEGATIVE_NAMES = ("normal", "no finding", "no findings", "healthy", "negative", "benign")
 LEVELS = (None, "prediction", "model", "model_average")
 # Convolutions whose maps are the last with a place: of a classifier, of a model-level ensemble.
 LAYER, LAYER_OF_MODEL_LEVEL = "dcl", "ensemble_conv"
@@ -174,6 +178,11 @@ class Study:
     def from_segmenter(self) -> bool:
         """Whether the classifiers start from the best segmenter's encoder."""
         return self.encoder_weights == SEGMENTER
+
+    @property
+    def negative_class(self) -> str | None:
+        """The class of images without a finding, or None; see the key `negative_class`."""
+        return negative_class(self.config["classes"], self.config["negative_class"])
 
     @cached_property
     def listed(self) -> dict[str, Variant]:
@@ -366,6 +375,17 @@ def of_replicate(family: str, replicate: int) -> str:
 def scaled(model: str) -> str:
     """The name that a model has in tables after its probabilities were scaled by a temperature."""
     return SCALED.format(model=model)
+
+
+def negative_class(classes: Sequence[str], given: str | None) -> str | None:
+    """The class without a finding: the one that is given, or the one of a plain name.
+
+    None where `given` is `none` and no class is called so, or where no name tells.
+    """
+    if given is not None:
+        return given if given in classes else None
+    plain = {re.sub(r"[\W_]+", " ", name).strip().casefold(): name for name in reversed(classes)}
+    return next((plain[name] for name in NEGATIVE_NAMES if name in plain), None)
 
 
 def val_decides(training: Mapping[str, Any]) -> bool:

@@ -138,6 +138,59 @@ rule calibration:
         "../scripts/calibration.py"
 
 
+rule usefulness:
+    input:
+        predictions=predictions_of(STUDY.models),
+        models=rules.models.output.models,
+        chosen=rules.ensemble_tables.output.chosen,
+        members=rules.ensemble_tables.output.members,
+    output:
+        net_benefit=report(
+            RESULTS / "tables/net_benefit.csv",
+            caption="../report/net_benefit.rst",
+            category="Tables",
+            labels={"table": "Net benefit of acting on each model"},
+        ),
+        net_benefit_differences=RESULTS / "tables/net_benefit_differences.csv",
+        useful_thresholds=RESULTS / "tables/useful_thresholds.csv",
+        predictive_values=report(
+            RESULTS / "tables/predictive_values.csv",
+            caption="../report/predictive_values.rst",
+            category="Tables",
+            labels={"table": "Predictive values at stated prevalences"},
+        ),
+        expected_cost=RESULTS / "tables/expected_cost.csv",
+        probabilities=RESULTS / "tables/probabilities.csv",
+    log:
+        LOGS / "usefulness.log",
+    benchmark:
+        BENCHMARKS / "usefulness.tsv"
+    conda:
+        "../../envs/analysis.yaml"
+    threads: threads_of("analysis")
+    resources:
+        mem_mb=memory_of("analysis"),
+        runtime=runtime_of("analysis"),
+    params:
+        classes=config["classes"],
+        negative=STUDY.negative_class,
+        baseline=STUDY.baseline,
+        evaluation=evaluation_keys(
+            "resamples",
+            "confidence",
+            "operating_point",
+            "temperature_scaling",
+            "prevalences",
+            "cost_ratios",
+        ),
+        seed=config["seed"],
+        code=code_of("usefulness.py"),
+    message:
+        "Weighing what acting on the models is worth"
+    script:
+        "../scripts/usefulness.py"
+
+
 rule replicates:
     input:
         predictions=predictions_of(STUDY.models),

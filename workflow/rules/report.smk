@@ -12,6 +12,7 @@ TABLES = [
     rules.evaluate.output,
     rules.significance.output,
     rules.calibration.output,
+    rules.usefulness.output,
     rules.replicates.output,
     rules.verdicts.output,
     rules.diversity.output,

@@ -7,7 +7,7 @@ from multiloss.config.values import Section
 from multiloss.data.sources import addresses
 from multiloss.job.errors import UserError, did_you_mean
 from multiloss.networks import backbones, encoder_weights
-from multiloss.study import LUNG_ROLES, SEGMENTER
+from multiloss.study import ANY_FINDING, LUNG_ROLES, SEGMENTER, negative_class
 
 if TYPE_CHECKING:
     from multiloss.config.models import Classification, Segmentation, Source, StudyConfig
@@ -38,6 +38,7 @@ def resolved(config: "StudyConfig") -> "StudyConfig":
     ]
     settings = settings.model_copy(update={"encoder_weights": weights, "losses": entries})
     config = config.model_copy(update={"classification": settings})
+    _check_outcomes(config)
     _check_names(config)
     _check_networks(config)
     _check_monitors(config)
@@ -111,6 +112,29 @@ def _check_sources(config: "StudyConfig") -> None:
             "config: ablations: 'without_crop' leaves nothing out, since a study without sources "
             "of lungs crops nothing"
         )
+
+
+def _check_outcomes(config: "StudyConfig") -> None:
+    """Keys that name a class, or any finding at all."""
+    classes, given = config.classes, config.negative_class
+    if given is not None and given not in (*classes, "none"):
+        raise UserError(
+            f"config: negative_class: '{addresses.public(given)}' is not in classes; "
+            f"{_hint(given, [*classes, 'none'])}"
+        )
+    negative = negative_class(classes, given)
+    if ANY_FINDING in classes and negative is not None:
+        raise UserError(
+            f"config: classes: '{ANY_FINDING}' is what tables call all classes but '{negative}' "
+            "together; rename it, or give negative_class: none"
+        )
+    known = [*classes, ANY_FINDING] if negative is not None else classes
+    for name in config.evaluation.prevalences:
+        if name not in known:
+            raise UserError(
+                f"config: evaluation.prevalences: '{addresses.public(name)}' is none of the "
+                f"classes; {_hint(name, known)}"
+            )
 
 
 def _check_names(config: "StudyConfig") -> None:

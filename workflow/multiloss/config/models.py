@@ -575,6 +575,12 @@ class Evaluation(Section):
     specificity, or one of them held at 90 or 95 percent."""
     temperature_scaling: bool = True
     """Add rows for each model with a temperature fitted on the `ensemble` split."""
+    prevalences: dict[str, Unique[InnerShare]] = {}
+    """Shares of a class, or of `any finding`, where a reader works, for predictive values beside
+    those at the test images' own share; classes that are not named have 0.05, 0.1 and 0.3."""
+    cost_ratios: Annotated[Unique[Positive], Field(min_length=1)] = [1, 5, 20]
+    """How many false alarms a missed case costs; each sets a threshold of its own, 1 / (1 +
+    ratio)."""
     optimism_stacking_resamples: Annotated[int, Field(ge=20)] = 50
     """Patient resamples that repeat the published protocol for stacking, which fits a network in
     each."""
@@ -687,6 +693,9 @@ class StudyConfig(Section):
     """Training runs (seeds) of each variant."""
     classes: Annotated[Unique[ClassName], Field(min_length=2)]
     """Class names in the order of the networks' outputs."""
+    negative_class: str | None = None
+    """The class of images without a finding, so that any finding can be set against none; null: the
+    one called normal, no finding, healthy, negative or benign; `none`: there is none."""
     data: Data
     images: Images = Images()
     splits: Splits = Splits()

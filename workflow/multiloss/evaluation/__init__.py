@@ -28,6 +28,7 @@ from multiloss.evaluation.scores import (
 )
 from multiloss.evaluation.thresholds import join, operating_points, with_scaled, with_temperatures
 from multiloss.evaluation.verdicts import primary_comparisons, verdicts_table
+from multiloss.evaluation.usefulness import roles, usefulness_tables
 
 __all__ = [
     "FAILED",
@@ -49,9 +50,11 @@ __all__ = [
     "rank_table",
     "reliability_table",
     "replicate_tables",
+    "roles",
     "significance_table",
     "trained_shares",
     "verdicts_table",
+    "usefulness_tables",
     "with_scaled",
     "with_temperatures",
 ]

@@ -8,6 +8,8 @@ others. It sets `title`, and `varies = true` where it differs from run to run. W
 - `table(data, columns, title, caption, source, folded)`: `data` is a path below the results folder
   or a list of mappings, `columns` what the columns are called, by key;
 - `figures(category)`: the figures of a category of the catalogue;
+- `estimate(value, low, high)`: a cell with a value and its interval;
+- `cited(key)`: an entry of references.yaml in words;
 - `note(text, level)`, `code(title, text)`; the filters `number`, `count`, `plural`, `listed`.
 
 A section that says nothing is left out. Undefined names are errors.
@@ -22,10 +24,11 @@ import jinja2
 import pandas as pd
 from markupsafe import Markup
 
+from multiloss import references
 from multiloss.job.errors import UserError
 from multiloss.report import blocks
 from multiloss.report.blocks import Block, Cell, Code, Column, Html, Note, Section
-from multiloss.report.facts import Facts
+from multiloss.report.facts import Estimate, Facts
 from multiloss.report.figures import Figures
 
 FOLDER = Path(__file__).parent / "sections"
@@ -96,6 +99,8 @@ class _Taken:
             "facts": self._facts,
             "rows": self.rows,
             "table": self.table,
+            "estimate": lambda *ends: blocks.value_cell(Estimate(*ends)),
+            "cited": references.cited,
             "figures": lambda category: self._put(*self._figures.of(category)),
             "note": lambda text, level="missing": self._put(Note(text, level)),
             "code": lambda title, text: self._put(Code(title, text)),
