@@ -208,7 +208,7 @@ def tables(
         "curves": lambda: evaluation.curves_table(found, options, seed),
         "calibration": lambda: evaluation.reliability_table(everything, entries, options),
         "operating_points": lambda: points,
-        "rank": lambda: evaluation.rank_table(found, models, options, seed),
+        "rank": lambda: evaluation.rank_table(found, models, options, seed, variants),
         "significance": lambda: evaluation.significance_table(
             found, models, members, tests, options, seed, variants
         ),

@@ -40,6 +40,7 @@ rule evaluate:
             "temperature_scaling",
         ),
         decided_on_val=STUDY.decided_on_val,
+        variants=LISTED,
         seed=config["seed"],
         code=code_of("evaluate.py"),
     message:
