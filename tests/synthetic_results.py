@@ -216,7 +216,7 @@ def tables(
         "curves": lambda: evaluation.curves_table(found, options, seed),
         "calibration": lambda: evaluation.reliability_table(everything, entries, options),
         "operating_points": lambda: points,
-        "rank": lambda: evaluation.rank_table(found, models, options, seed),
+        "rank": lambda: evaluation.rank_table(found, models, options, seed, variants),
         "significance": lambda: evaluation.significance_table(
             found, models, members, tests, options, seed, variants
         ),
@@ -717,12 +717,19 @@ class _Maker:
                     row = (name, kind, metric, threshold, value, value - 0.05, value + 0.05)
                     row += ("percentile", len(test), test["patient_id"].nunique())
                     rows.append((*row, int(flat.sum()), grid, ""))
+                if metric in ("lung_share", "energy_pointing_game"):
+                    row = (name, kind, f"{metric}_minus_uniform", np.nan, value - 0.3)
+                    row += (value - 0.35, value - 0.25, "t", len(test))
+                    row += (test["patient_id"].nunique(), int(flat.sum()), grid, "")
+                    rows.append((*row, 0.001, 0.001 * len(names), len(names), "holm"))
         for metric in ("lung_share", "pointing_game", "energy_pointing_game"):
             if metric == "lung_share" or self.lesions:
                 row = ("uniform", "baseline", metric, np.nan, 0.3, 0.28, 0.32, "percentile")
                 rows.append((*row, len(test), test["patient_id"].nunique(), 0, "1 x 1", ""))
         columns = "model kind metric threshold value ci_low ci_high ci_method n n_patients"
-        columns += " n_flat grid reason"
+        columns += " n_flat grid reason p_value p_adjusted hypotheses correction"
+        width = len(columns.split())
+        rows = [(*row, *[""] * (width - len(row))) for row in rows]
         self.csv("tables/localisation.csv", rows, columns.split())
 
     def lesion_centres(self, test: pd.DataFrame, size: int) -> dict[int, np.ndarray]:

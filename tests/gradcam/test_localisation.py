@@ -13,7 +13,7 @@ from hypothesis.extra import numpy as hnp
 from jobs import Named
 from multiloss.gradcam import heat, localisation
 from multiloss.job.errors import UserError
-from scipy.stats import rankdata
+from scipy.stats import rankdata, t, ttest_1samp
 
 HEAT = np.array([[1.0, 0.5], [0.5, 0.0]], np.float32)
 LEFT = np.array([[1, 0], [1, 0]], bool)
@@ -171,13 +171,15 @@ def store(path, images: pd.DataFrame, maps: np.ndarray, classes, **others) -> No
     np.savez(path, **{**arrays, **others})
 
 
-def table_of(study, paths: dict[str, str], resamples: int = 200, **load) -> pd.DataFrame:
+def table_of(
+    study, paths: dict[str, str], resamples: int = 200, baselines=None, **load
+) -> pd.DataFrame:
     models = [localisation.load(p, name, "single", **load) for name, p in paths.items()]
     options = localisation.Options([0.2, 0.5], 0.0, resamples, 0.95)
-    found = localisation.table(
-        models, study.images, study.boxes, study.folder / "masks", ["normal", "viral"], options, 3
-    )
-    return found
+    return localisation.table(
+        models, study.images, study.boxes, study.folder / "masks", ["normal", "viral"], options, 3,
+        baselines=baselines,
+    )  # fmt: skip
 
 
 def row(table: pd.DataFrame, model: str, metric: str, threshold: float | None = None) -> pd.Series:
@@ -204,6 +206,70 @@ def test_interval_of_a_mean_by_hand():
     low, high = localisation.mean_interval(np.array([1.0, 2, 3, 6]), np.array([0, 0, 1, 1]), 0.95)
     assert high - 3 == pytest.approx(12.7062 * 1.5, rel=1e-5)
     assert np.isnan(localisation.mean_interval(np.ones(3), np.zeros(3), 0.95)).all()
+
+
+def test_p_value_of_a_mean_is_that_of_the_t_test_and_inverts_the_interval():
+    values = np.random.default_rng(3).normal(0.4, 1, 25)
+    found = localisation.mean_p_value(values, np.arange(25))
+    assert found == pytest.approx(ttest_1samp(values, 0).pvalue)
+    patients = np.repeat(np.arange(5), 5)
+    p = localisation.mean_p_value(values, patients)
+    low, high = localisation.mean_interval(values, patients, 1 - p)
+    assert min(abs(low), abs(high)) == pytest.approx(0, abs=1e-9)
+    assert np.isnan(localisation.mean_p_value(np.array([1.0, 2]), np.zeros(2)))
+    assert np.isnan(localisation.mean_p_value(np.ones(4), np.arange(4)))
+
+
+def test_models_are_compared_with_the_baseline_image_by_image(study):
+    # Heat of a on the left in all but one of six images, of b in two, of c nowhere.
+    store("gradcam/a.npz", study.images, [QUARTER] * 5 + [OTHER], [0] * 6)
+    store("gradcam/b.npz", study.images, [QUARTER] * 2 + [OTHER] * 4, [0] * 6)
+    store("gradcam/c.npz", study.images, np.zeros((6, 2, 2)), [0] * 6)
+    paths = {name: f"gradcam/{name}.npz" for name in "abc"}
+    baselines = {"a": "a", "b": "a", "c": "a"}
+    table = table_of(study, paths, baselines=baselines)
+    metric = "lung_share" + localisation.AGAINST_BASELINE
+    found = table[table["metric"] == metric].set_index("model")
+    # Not with itself; images 2, 3 and 4 of patients b, c and d differ by 1.
+    assert list(found.index) == ["b", "c"]
+    assert found.loc["b", "value"] == pytest.approx(-3 / 6)
+    assert (found.loc["b", "n"], found.loc["b", "n_patients"]) == (6, 5)
+    # Sums of deviations by patient, a to e: 1/2, 0, -1/2, -1/2, 1/2.
+    error = np.sqrt(5 / 4 * 4 * 0.25) / 6
+    p = 2 * t.sf(0.5 / error, 4)
+    assert found.loc["b", "p_value"] == pytest.approx(p)
+    half = t.ppf(0.975, 4) * error
+    assert found.loc["b", "ci_high"] == pytest.approx(-0.5 + half)
+    assert found.loc["b", "ci_low"] == -1.0
+    assert (found.loc["b", "ci_method"], found.loc["b", "correction"]) == ("t", "holm")
+    # c has no heat, so one hypothesis is left.
+    assert (found.loc["b", "hypotheses"], found.loc["b", "p_adjusted"]) == (1, pytest.approx(p))
+    assert np.isnan(found.loc["c", "p_value"])
+    assert found.loc["c", "reason"] == "all maps are flat"
+    gains = table[table["metric"] == "lung_share" + localisation.GAIN].set_index("model")
+    assert list(gains["hypotheses"]) == [2, 2, 2] and np.isnan(gains.loc["c", "p_adjusted"])
+    raw = gains.loc[["a", "b"], "p_value"]
+    assert gains.loc[["a", "b"], "p_adjusted"].min() == pytest.approx(2 * raw.min())
+    # Without baselines, or with one that was not explained, there are no such rows.
+    for others in (None, {"b": "elsewhere"}):
+        assert metric not in set(table_of(study, paths, baselines=others)["metric"])
+
+
+def test_paired_differences_have_the_interval_of_their_test_with_many_patients(study):
+    rng = np.random.default_rng(0)
+    count = 40
+    images = pd.concat([study.images.iloc[:1]] * count, ignore_index=True)
+    images = images.assign(image_id=[f"i{k}" for k in range(count)], patient_id=range(count))
+    boxes = pd.DataFrame([(name, *BOX) for name in images["image_id"]], columns=study.boxes.columns)
+    lungs = cv2.imread("masks/image0.png", 0)
+    for name in images["image_id"]:
+        cv2.imwrite(f"masks/{name}.png", lungs)
+    many = SimpleNamespace(images=images, boxes=boxes, folder=study.folder)
+    store("gradcam/a.npz", images, rng.random((count, 4, 4)), [0] * count)
+    table = table_of(many, {"a": "gradcam/a.npz"})
+    gain = row(table, "a", "lung_share" + localisation.GAIN)
+    assert gain["ci_method"] == "t" and row(table, "a", "lung_share")["ci_method"] == "percentile"
+    assert (gain["p_value"] <= 0.05) == (gain["ci_low"] > 0 or gain["ci_high"] < 0)
 
 
 def test_few_patients_are_covered_as_often_as_said():
@@ -368,6 +434,9 @@ def test_faults_are_told_in_one_line(study, fault, message):
 
 
 def test_script(study, root):
+    def whose(variant):
+        return {"variant": variant, "replicate": 0}
+
     store("gradcam/cce-r0.npz", study.images, [QUARTER] * 6, [0, 1, 1, 0, 0, 0])
     store("gradcam/bare-r0.npz", study.images, [QUARTER] * 6, [0, 1, 1, 0, 0, 0])
     others = study.images.iloc[:3].assign(
@@ -389,9 +458,15 @@ def test_script(study, root):
         output=Named(table="localisation.csv"),
         params=SimpleNamespace(
             models={
-                "cce-r0": {"name": "cce-r0", "kind": "single", "cropped": True},
-                "bare-r0": {"name": "bare-r0", "kind": "ablation", "cropped": False},
+                "cce-r0": {"name": "cce-r0", "kind": "single", "cropped": True, **whose("cce")},
+                "bare-r0": {
+                    "name": "bare-r0",
+                    "kind": "ablation",
+                    "cropped": False,
+                    **whose("bare"),
+                },
             },
+            baseline="cce",
             classes=["normal", "viral"],
             gradcam={"localisation_thresholds": [0.2], "pointing_tolerance": 0.03},
             evaluation={"resamples": 100, "confidence": 0.95},
@@ -406,3 +481,7 @@ def test_script(study, root):
     shares = found[found["metric"] == "lung_share"].set_index("model")["value"].astype(float)
     assert shares["cce-r0"] == pytest.approx(1)
     assert shares["bare-r0"] < 0.5
+    compared = found[found["metric"] == "lung_share_minus_baseline"]
+    assert list(compared["model"]) == ["bare-r0"]
+    difference = shares["bare-r0"] - shares["cce-r0"]
+    assert float(compared["value"].iloc[0]) == pytest.approx(difference)

@@ -42,6 +42,7 @@ rule evaluate:
         decided_on_val=STUDY.decided_on_val,
         # A test split that is drawn has the class shares that chance gave it.
         mixed=[] if config["splits"]["test"] == "shipped" else ["test"],
+        variants=LISTED,
         seed=config["seed"],
         code=code_of("evaluate.py"),
     message:

@@ -76,6 +76,7 @@ rule localisation:
             for key in ("localisation_thresholds", "pointing_tolerance")
         },
         evaluation={key: config["evaluation"][key] for key in ("resamples", "confidence")},
+        baseline=STUDY.baseline,
         seed=config["seed"],
         code=code_of("localisation.py"),
     message:

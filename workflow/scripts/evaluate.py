@@ -36,7 +36,7 @@ def main(snakemake) -> None:
         "operating_points": points,
         "confusion": evaluation.confusion_table(everything),
         "curves": evaluation.curves_table(found, options, seed, threads),
-        "rank": evaluation.rank_table(found, models, options, seed),
+        "rank": evaluation.rank_table(found, models, options, seed, params.variants),
         "degenerate": evaluation.degenerate_table(found, models),
     }
     _tell(tables["degenerate"])

@@ -38,8 +38,23 @@ def main(snakemake) -> None:
         options,
         params.seed,
         snakemake.threads,
+        _baselines(params.models, params.baseline),
     )
     write_csv(table, snakemake.output.table)
+
+
+def _baselines(models, baseline: str) -> dict[str, str]:
+    """The run of the baseline in the replicate of each model."""
+    runs = {
+        model["replicate"]: name
+        for name, model in models.items()
+        if model["kind"] == "single" and model["variant"] == baseline
+    }
+    return {
+        name: runs[model["replicate"]]
+        for name, model in models.items()
+        if model["replicate"] in runs
+    }
 
 
 run(main, globals().get("snakemake"))

@@ -251,94 +251,81 @@ def p_text(p: float, alpha: float, crowded: bool = False) -> str:
 
 
 def rank(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Drawing:
-    """Rank of each loss over resampled test sets, and how often it is best and in the top 3."""
+    """Observed rank of each loss, and the ranks that the tests of all pairs leave possible."""
     table = inputs.table(
         "rank",
-        ["p_best", "p_top3", "rank", "rank_low", "rank_high", "resamples", "n"],
-        text=["model", "metric", "kind", "split"],
+        ["value", "rank_first", "rank_last", "models", "hypotheses", "n"],
+        text=["model", "metric", "kind", "split", "replicate"],
     )
     table = table[(table["metric"] == "mcc") & (table["kind"] == "single")]
     table = table[table["split"] == "test"]
     models = inputs.models
-    table = table.assign(family=[models[name].family for name in table["model"]])
+    # An undefined MCC counts as 0.
+    observed = table["value"].fillna(0).groupby(table["replicate"])
+    table = table.assign(
+        family=[models[name].family for name in table["model"]],
+        observed=observed.rank(ascending=False, method="average"),
+    )
     weak = Degenerate.of(inputs, params["replicates"])
-    mean = table.groupby("family")[["rank", "p_best", "p_top3"]].mean()
-    mean = mean.sort_values(["rank", "p_best"], ascending=[True, False], kind="stable")
+    mean = table.groupby("family")[["observed", "rank_last"]].mean()
+    mean = mean.sort_values(["observed", "rank_last"], kind="stable")
     missing = [loss for loss in params["losses"] if loss not in mean.index]
     if mean.empty:
         return message(style, "No ranks to show.")
     names = [*mean.index, *missing]
     runs = int(table.groupby("family").size().max())
     canvas = style.figure(27 + len(names) * style.line_mm * (1.45 if runs < 4 else 1.9))
-    left, right = canvas.subplots(1, 2, sharey=True, width_ratios=[1.2, 1])
+    axes = canvas.subplots()
     for place, name in enumerate(names):
         if name in missing:
-            gap(left, place)
+            gap(axes, place)
             continue
         colour = INK if name == params["baseline"] else style.colours[0]
-        _rank_row(left, place, table[table["family"] == name], colour)
-    left.set_xlim(0.5, len(names) + 0.5)
-    left.xaxis.set_major_locator(MaxNLocator(nbins=13, integer=True))
-    left.set_xlabel(f"rank by MCC among {count(len(mean), 'model')} (1 is best)")
-    left.set_title(f"test split, {sizes(inputs, table)}", loc="left")
-    places = np.arange(len(mean))
-    right.barh(places, mean["p_top3"], 0.72, color=style.colours[4], label="in the top 3")
-    right.barh(places, mean["p_best"], 0.72, color=style.colours[0], label="best")
-    for place, row in zip(places, mean.itertuples(), strict=True):
-        right.annotate(
-            f"{row.p_best:.0%} / {row.p_top3:.0%}",
-            (row.p_top3, place),
-            xytext=(2, 0),
-            textcoords="offset points",
-            va="center",
-            fontsize=style.font_size - 0.5,
-        )
-    right.set_xlim(0, min(1.3, float(mean["p_top3"].max()) * 1.35 + 0.02))
-    right.locator_params(axis="x", nbins=6)
-    right.set_xticks([tick for tick in right.get_xticks() if tick <= 1])
-    right.set_xlabel("share of resampled test sets")
-    resamples = f"{int(table['resamples'].max()):,} resamples"
-    right.set_title(f"best / in the top 3; {resamples}", loc="left")
-    right.tick_params(left=False)
+        _rank_row(axes, place, table[table["family"] == name], colour)
+    axes.set_xlim(0.5, len(names) + 0.5)
+    axes.xaxis.set_major_locator(MaxNLocator(nbins=13, integer=True))
+    axes.set_xlabel(f"rank by MCC among {count(len(mean), 'model')} (1 is best)")
+    axes.set_title(f"test split, {sizes(inputs, table)}", loc="left")
     labels = [
         weak.mark(models.label_of(name), *table.loc[table["family"] == name, "model"])
         for name in names
     ]
-    left.set_yticks(range(len(names)), labels)
-    left.set_ylim(len(names) - 0.4, -0.6)
-    for tick, name in zip(left.get_yticklabels(), names, strict=True):
+    axes.set_yticks(range(len(names)), labels)
+    axes.set_ylim(len(names) - 0.4, -0.6)
+    for tick, name in zip(axes.get_yticklabels(), names, strict=True):
         if name == params["baseline"]:
             tick.set_fontweight("bold")
-    for axes in (left, right):
-        axes.grid(axis="y", visible=False)
-    text, reference = (
-        f"mean rank, {params['percent']} interval",
-        models.label_of(params["baseline"]),
-    )
+    axes.grid(axis="y", visible=False)
+    reference = models.label_of(params["baseline"])
+    look = {"marker": "o", "ms": 4.0, "lw": 3.0, "alpha": 0.8}
     handles = [
-        left.plot([], [], "o-", color=style.colours[0], label=text)[0],
-        left.plot([], [], "o-", color=INK, label=f"{reference}, baseline")[0],
-        *right.get_legend_handles_labels()[0],
+        axes.plot([], [], color=style.colours[0], label="observed rank and possible ranks", **look)[
+            0
+        ],
+        axes.plot([], [], color=INK, label=f"{reference}, baseline", **look)[0],
         *[no_mark()] * weak.any,
     ]
-    canvas.legend(handles=handles, loc="outside lower center", ncols=4 if len(handles) < 5 else 3)
-    best = mean["p_best"].idxmax()
+    canvas.legend(handles=handles, loc="outside lower center", ncols=3)
+    pairs, best = int(table["hypotheses"].max()), table["rank_first"] == 1
+    wide = int((best & (table["rank_last"] == table["models"])).sum())
     return Drawing(
         canvas,
-        f"{models.label_of(best)} is most often best: in {mean.at[best, 'p_best']:.0%} of the "
-        f"{resamples} of the test split, {sizes(inputs, table)}.{weak.note()}",
+        f"By tests of {count(pairs, 'pair')}, {int(best.sum())} of {count(len(table), 'model')} "
+        f"may be the best, and {wide} may have any rank. Test split, {sizes(inputs, table)}."
+        f"{weak.note()}",
     )
 
 
 def _rank_row(axes: Axes, place: float, part: pd.DataFrame, colour: str) -> None:
-    """Mean rank and interval of each run of a loss, and the mean of several runs."""
+    """Observed rank and possible ranks of each run of a loss, and the mean of several runs."""
     several = len(part) > 1
-    look = {"linewidth": 0.7, "alpha": 0.55} if several else {"linewidth": 1.3}
+    thick = {"linewidth": 1.2, "alpha": 0.45} if several else {"linewidth": 3.0, "alpha": 0.35}
     for offset, row in zip(offsets(len(part), 0.3), part.itertuples(), strict=True):
-        axes.plot([row.rank_low, row.rank_high], [place + offset] * 2, color=colour, **look)
-        axes.plot(row.rank, place + offset, "o", color=colour, ms=2.2 if several else 4.0)
+        ends = [row.rank_first, row.rank_last]
+        axes.plot(ends, [place + offset] * 2, color=colour, solid_capstyle="butt", **thick)
+        axes.plot(row.observed, place + offset, "o", color=colour, ms=2.2 if several else 4.0)
     if several:
-        mean = part["rank"].mean()
+        mean = part["observed"].mean()
         axes.plot(mean, place, "D", color=colour, ms=4.2, mec="white", mew=0.6, zorder=4)
 
 

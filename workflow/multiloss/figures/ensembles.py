@@ -118,8 +118,8 @@ def _widths(table: pd.DataFrame, params: Mapping[str, Any]) -> str:
 
 
 def optimism(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Drawing:
-    """As published minus ours for each ensemble, with intervals."""
-    columns = ["difference", "ci_low", "ci_high", "n"]
+    """Optimism of each ensemble, and as published minus ours with its interval."""
+    columns = ["difference", "optimism", "ci_low", "ci_high", "n"]
     table = inputs.table("optimism", columns, text=["ensemble", "method", "metric"])
     # A metric that is undefined for every ensemble has no panel.
     table = table.dropna(subset=["difference"])
@@ -145,20 +145,18 @@ def optimism(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Drawing
             part = table[(table["family"] == name) & (table["metric"] == metric)]
             for offset, row in zip(offsets(len(part), 0.28), part.itertuples(), strict=True):
                 look = {"color": style.colours[1], "alpha": 1.0 if runs == 1 else 0.6}
+                size = 4.0 if runs == 1 else 2.2
                 if row.ci_low == row.ci_low:
-                    place.plot(
-                        [row.ci_low, row.ci_high],
-                        [y + offset] * 2,
-                        lw=1.1 if runs < 4 else 0.6,
-                        **look,
-                    )
-                place.plot(row.difference, y + offset, "o", ms=4.0 if runs == 1 else 2.2, **look)
+                    ends = [row.ci_low, row.ci_high]
+                    place.plot(ends, [y + offset] * 2, lw=1.1 if runs < 4 else 0.6, **look)
+                place.plot(row.difference, y + offset, "o", ms=size, mfc="white", **look)
+                look["color"] = style.colours[0]
+                place.plot(row.optimism, y + offset, "D", ms=size, **look)
             if len(part) > 1:
-                mean = part["difference"].mean()
-                place.plot(
-                    mean, y, "D", color=style.colours[1], ms=4.0, mec="white", mew=0.6, zorder=4
-                )
-        place.set_xlabel(f"{title(metric)}: as published minus ours")
+                for column, colour, mark in (("difference", 1, "o"), ("optimism", 0, "D")):
+                    mean, fill = part[column].mean(), style.colours[colour]
+                    place.plot(mean, y, mark, color=fill, ms=4.0, mec="white", mew=0.6, zorder=4)
+        place.set_xlabel(f"change of {title(metric)}")
         place.grid(axis="y", visible=False)
         place.locator_params(axis="x", nbins=5)
     weak = Degenerate.of(inputs, params["replicates"])
@@ -171,12 +169,25 @@ def optimism(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Drawing
         other.tick_params(left=False)
     more = f"{runs} training runs" if runs > 1 else f"{params['percent']} intervals"
     axes[0].set_title(f"test split, {sizes(inputs, table)}; {more}", loc="left")
-    if weak.any:
-        canvas.supxlabel(IN_THE_PICTURE, fontsize=style.font_size)
+    handles = [
+        axes[0].plot([], [], "D", color=style.colours[0], ms=4.0, label="optimism")[0],
+        axes[0].plot(
+            [],
+            [],
+            "o-",
+            color=style.colours[1],
+            ms=4.0,
+            mfc="white",
+            label="as published minus ours",
+        )[0],
+    ]
+    place = {"title": IN_THE_PICTURE, "title_fontsize": style.font_size} if weak.any else {}
+    canvas.legend(handles=handles, loc="outside lower center", ncols=2, **place)
     ensembles = table[table["family"] != BEST_SINGLE]
-    mean = ensembles.groupby("metric")["difference"].mean()
+    mean = ensembles.groupby("metric")[["optimism", "difference"]].mean().reindex(metrics).dropna()
     facts = ", ".join(
-        f"{title(metric)} {mean[metric]:+.3f}" for metric in metrics if metric in mean
+        f"{title(metric)} {row.optimism:+.3f} of {row.difference:+.3f}"
+        for metric, row in zip(mean.index, mean.itertuples(), strict=True)
     )
-    said = f" Mean difference of the ensembles: {facts}." if facts else ""
+    said = f" Mean optimism of the ensembles, of the whole difference: {facts}." if facts else ""
     return Drawing(canvas, f"Test split, {sizes(inputs, table)}.{said}{weak.note()}")

@@ -24,6 +24,7 @@ from multiloss.job.progress import progress
 from multiloss.job.seeds import derive
 from multiloss.statistics import bootstrap
 from multiloss.statistics.metrics import MAIN, Metric
+from multiloss.statistics.paired import holm
 
 # A map without any preference, measured like the others: what chance gives.
 UNIFORM = "uniform"
@@ -49,10 +50,16 @@ COLUMNS = [
     "n_flat",
     "grid",
     "reason",
+    "p_value",
+    "p_adjusted",
+    "hypotheses",
+    "correction",
 ]
 
-# Suffix of a share of heat less that of the uniform map, image by image.
-GAIN = "_minus_uniform"
+# Suffixes of a share of heat less that of the uniform map, and of the baseline's, image by image.
+GAIN, AGAINST_BASELINE = "_minus_uniform", "_minus_baseline"
+PAIRED = (GAIN, AGAINST_BASELINE)
+COMPARED = ("lung_share", "energy_pointing_game")
 
 
 def _measure(name: str, title: str, sentence: str, **words: Any) -> tuple[str, Metric]:
@@ -282,11 +289,13 @@ def table(
     options: Options,
     seed: int,
     threads: int = 1,
+    baselines: Mapping[str, str] | None = None,
 ) -> pd.DataFrame:
     """Every measure of every model with its interval, and those of a uniform map.
 
     `grid` of a row is the rows and columns of cells of the maps, "4 x 4".
 
+    `baselines`: by model, the model that it is compared with, where it is one of `models`.
     `images` are the N test rows of the manifest, `boxes` the crop boxes, `masks` the folder of
     lung masks, both None where nothing is segmented. Metrics, each the mean over the images that
     have it:
@@ -297,7 +306,10 @@ def table(
     - with `lesion_mask`, over images with a lesion: `pointing_game`, `energy_pointing_game`,
       `iou` and `dice` at each threshold; with `_correct`, over the correctly classified alone;
     - `lung_share_minus_uniform`, `energy_pointing_game_minus_uniform`: the mean of the paired
-      differences from the uniform map;
+      differences from the uniform map; `..._minus_baseline`: from the baseline of the replicate,
+      over the images for which both maps have heat. These have a p value of the t test whose
+      inversion the interval is, and the same after Holm's correction over the `hypotheses` models
+      that are compared by this measure;
     - `deletion_auc` (small is good), `insertion_auc` (large is good), `random_auc` (insertion
       in the order of a random map): area under the probability of the explained class;
       `deletion_curve`, `insertion_curve`, `random_curve` are the curves themselves, point by
@@ -307,7 +319,8 @@ def table(
     - `flat_share`: share of images whose map is empty. Such maps are in no other measure.
 
     Intervals are percentiles over resampled patients, drawn within strata of their labels, the
-    same resamples for all rows; of fewer than 20 patients Student's t (`mean_interval`). A value or
+    same resamples for all rows; of paired differences, and of fewer than 20 patients, Student's t
+    (`mean_interval`). A value or
     an interval that is undefined is NaN with a reason.
     """
     for model in models:
@@ -324,23 +337,28 @@ def table(
     rng = np.random.default_rng(derive(seed, "localisation", "bootstrap"))
     weights = bootstrap.patient_weights(images["patient_id"], strata, options.resamples, rng)
     patients = images["patient_id"].to_numpy()
+    own = {model.name: by_key for model, by_key in zip(models, values, strict=True)}
     for model, by_key in zip(models, values, strict=True):
         columns = _columns(model, by_key, model.class_index == labels)
         if model.name != UNIFORM:
-            for metric in ("lung_share", "energy_pointing_game"):
-                if (metric, None) not in values[-1]:
-                    continue
-                columns[metric + GAIN, None] = by_key[metric, None] - values[-1][metric, None]
+            other = (baselines or {}).get(model.name, model.name)
+            for suffix, against in ((GAIN, UNIFORM), (AGAINST_BASELINE, other)):
+                for key in ((metric, None) for metric in COMPARED):
+                    if key in own[UNIFORM] and against in own and against != model.name:
+                        columns[key[0] + suffix, None] = by_key[key] - own[against][key]
         matrix = np.stack(list(columns.values()), axis=1)
         for key, value, low, high, column in zip(
             columns, *_means(matrix, weights, options.confidence), matrix.T, strict=True
         ):
             used = ~np.isnan(column)
-            count, method = len(set(patients[used])), "percentile"
-            if count < FEW_PATIENTS and not np.isnan(low):
-                lowest = -1.0 if key[0].endswith(("_correlation", GAIN)) else 0.0
+            count, method, p_value = len(set(patients[used])), "percentile", nan
+            paired = key[0].endswith(PAIRED)
+            if (paired or count < FEW_PATIENTS) and not np.isnan(low):
+                lowest = -1.0 if paired or key[0].endswith("_correlation") else 0.0
                 low, high = mean_interval(column[used], patients[used], options.confidence)
                 low, high, method = max(low, lowest), min(high, 1.0), "t"
+            if paired and not np.isnan(low):
+                p_value = mean_p_value(column[used], patients[used])
             rows.append(
                 {
                     "grid": " x ".join(map(str, model.maps.shape[1:])),
@@ -356,9 +374,24 @@ def table(
                     "n_patients": count,
                     "n_flat": int(model.flat.sum()),
                     "reason": _reason(key[0], column[used], low, model),
+                    "p_value": p_value,
+                    "p_adjusted": nan,
+                    "hypotheses": nan,
+                    "correction": "",
                 }
             )
-    return pd.DataFrame(rows, columns=COLUMNS)
+    return _adjusted(pd.DataFrame(rows, columns=COLUMNS))
+
+
+def _adjusted(table: pd.DataFrame) -> pd.DataFrame:
+    """Holm's correction over the models, for each paired difference by itself."""
+    paired = table[table["metric"].str.endswith(PAIRED)]
+    for _, part in paired.groupby("metric", sort=False):
+        tested = int(part["p_value"].notna().sum())
+        table.loc[part.index, "p_adjusted"] = holm(part["p_value"].to_numpy(float))
+        table.loc[part.index, "hypotheses"] = tested
+        table.loc[part.index, "correction"] = "holm"
+    return table
 
 
 def _columns(
@@ -425,14 +458,30 @@ def mean_interval(
     """
     from scipy.stats import t
 
+    mean, error, df = _mean_error(values, patients)
+    half = float(t.ppf((1 + confidence) / 2, df) * error) if df else nan
+    return mean - half, mean + half
+
+
+def mean_p_value(values: np.ndarray, patients: np.ndarray) -> float:
+    """Two-sided p of the t test that the mean of values (n,) is 0, with the error of
+    `mean_interval`; NaN for one patient and where patients do not vary."""
+    from scipy.stats import t
+
+    mean, error, df = _mean_error(values, patients)
+    return float(2 * t.sf(abs(mean) / error, df)) if df and error > 0 else nan
+
+
+def _mean_error(values: np.ndarray, patients: np.ndarray) -> tuple[float, float, int]:
+    """Mean of values (n,), its standard error with patients (n,) as clusters, and its degrees of
+    freedom, 0 for one patient."""
     codes, count = bootstrap.patient_codes(patients)
-    if count < 2:
-        return nan, nan
     mean = float(values.mean())
+    if count < 2:
+        return mean, nan, 0
     deviations = np.bincount(codes, values - mean)
     error = np.sqrt(count / (count - 1) * (deviations**2).sum()) / len(values)
-    half = float(t.ppf((1 + confidence) / 2, count - 1) * error)
-    return mean - half, mean + half
+    return mean, float(error), count - 1
 
 
 def _reason(metric: str, used: np.ndarray, low: float, model: Explained) -> str:
@@ -443,6 +492,8 @@ def _reason(metric: str, used: np.ndarray, low: float, model: Explained) -> str:
         return "all maps are flat"
     if metric.endswith(("_auc", CURVE)) or metric.startswith("randomised"):
         return "not measured, or all maps are flat"
+    if metric.endswith(AGAINST_BASELINE):
+        return "no image for which both maps have heat and the region is known"
     if metric.removesuffix(GAIN) == "lung_share":
         return "no lungs were found"
     if metric.endswith(CORRECT):

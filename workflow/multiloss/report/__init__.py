@@ -49,7 +49,6 @@ def sections(
         45: pages_models.ensembles(facts, figures),
         50: pages_tests.significance(facts, figures),
         55: pages_tests.calibration(facts, figures),
-        60: pages_tests.optimism(facts, figures),
         65: pages_models.replicates(facts, figures),
         70: pages_models.diversity(facts, figures),
         75: pages_tests.gradcam(facts, figures),

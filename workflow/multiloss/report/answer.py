@@ -635,6 +635,28 @@ def _tests(facts: Facts) -> Markup | None:
     )
 
 
+def _rank(facts: Facts) -> Markup | None:
+    """Between which ranks the chosen single model may lie by the tests of all pairs."""
+    found = facts.ranking(facts.chosen("single") or next(iter(facts.singles), None))
+    if found is None:
+        return None
+    single = found.first == found.last
+    text = Markup(
+        "By tests of all {} ({}s resampled, Holm-corrected), {} {} {} of {} by MCC"
+    ).format(
+        plural(found.pairs, "pair"),
+        facts.unit,
+        code(found.model),
+        "ranks" if single else "may rank from",
+        found.first if single else f"{found.first} to {found.last}",
+        plural(found.models, "single model")
+        + (" of its replicate" if facts.replicates > 1 else ""),
+    )
+    if (found.first, found.last) == (1, found.models):
+        text += Markup(": the test split does not tell its rank")
+    return text + Markup(". That is said of these training runs.")
+
+
 def _certainty(facts: Facts, result: Answer) -> None:
     result.certainty.append(
         Markup(
@@ -647,6 +669,9 @@ def _certainty(facts: Facts, result: Answer) -> None:
     tests = _tests(facts)
     if tests is not None:
         result.certainty.append(tests)
+    rank = _rank(facts)
+    if rank is not None:
+        result.certainty.append(rank)
     floor = _noise_floor(facts)
     if floor is not None:
         result.certainty.append(floor)
@@ -747,6 +772,13 @@ def _caveats(facts: Facts, result: Answer) -> None:
                 "Their intervals are known to be too narrow: they cover the truth less often than "
                 "{} of the time."
             ).format(HIGH, "; ".join(counts), facts.confidence)
+        )
+    if len(facts.losses) > 1:
+        say(
+            Markup(
+                "This is one data set. Whether a loss is better in general takes several, each of "
+                "which would count as one observation."
+            )
         )
     where = "Nothing here was tested on images from another hospital or device; performance there"
     if facts.shipped_test and not facts.generated:

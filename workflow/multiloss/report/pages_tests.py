@@ -1,4 +1,4 @@
-"""Sections on how sure the results are: paired tests, calibration, optimism, heat maps."""
+"""Sections on how sure the results are: paired tests, calibration, heat maps."""
 
 import math
 from collections.abc import Mapping
@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 
 from multiloss.evaluation import families
-from multiloss.gradcam.localisation import GAIN, MEASURES, UNIFORM
+from multiloss.gradcam.localisation import AGAINST_BASELINE, GAIN, MEASURES, PAIRED, UNIFORM
 from multiloss.methods import ensemble_methods
 from multiloss.report.answer import calibration_text
 from multiloss.report.blocks import (
@@ -31,7 +31,7 @@ from multiloss.report.blocks import (
 )
 from multiloss.report.facts import Estimate, Facts
 from multiloss.report.figures import Figures
-from multiloss.statistics.metrics import BRIER, METRICS, PRIMARY, shown
+from multiloss.statistics.metrics import BRIER, METRICS, shown
 
 
 def _comparison_columns(facts: Facts) -> list[Column]:
@@ -350,69 +350,6 @@ def _difference_cell(row: Mapping[str, Any]) -> Cell:
     return value_cell(Estimate(row["difference"], row["ci_low"], row["ci_high"]), show=signed)
 
 
-def optimism(facts: Facts, figures: Figures) -> Section:
-    """By how much scores differ when choices are made the published way, on the test split."""
-    title = "Optimism of the published protocol (not a result)"
-    rows = facts.results.table("tables/optimism.csv")
-    if rows.empty:
-        note = Note("Optimism was not computed: it needs prediction-level ensembles.")
-        return Section("optimism", title, [note])
-    order = {name: place for place, name in enumerate(METRICS)} | {PRIMARY: -1}
-    rows = rows.sort_values(
-        "metric", key=lambda names: names.map(order).fillna(len(order)), kind="stable"
-    )
-    mcc = rows[(rows["metric"] == "mcc") & (rows["method"] != "best_single")]
-    blocks: list[Block] = [
-        Note(
-            "These numbers are not results. In the original publication members were chosen and "
-            "weights fitted on the test split itself; here the same predictions are treated that "
-            "way, only to measure by how much the two protocols differ.",
-            "warning",
-        )
-    ]
-    if len(mcc):
-        blocks.append(
-            Text(
-                [
-                    "Done the published way, the test MCC of an ensemble differs by "
-                    f"{signed(mcc['difference'].mean())} on average over "
-                    f"{plural(len(mcc), 'ensemble')} (from {signed(mcc['difference'].min())} to "
-                    f"{signed(mcc['difference'].max())}). Two things are in that difference: a "
-                    "choice made on the test split makes scores there look better than they are, "
-                    f"and it is made on other images ({facts.images('test'):,} instead of "
-                    f"{facts.images('ensemble'):,}), so it may also be a better or a worse one."
-                ]
-            )
-        )
-    frame = rows.copy()
-    triples = zip(frame["difference"], frame["ci_low"], frame["ci_high"], strict=True)
-    frame["difference"] = [value_cell(Estimate(*triple), show=signed) for triple in triples]
-    frame["metric"] = [facts.metric(name).title for name in frame["metric"]]
-    blocks.append(
-        table(
-            "optimism",
-            "As published minus as done here",
-            f"n = {facts.size('test')}. For each prediction-level ensemble, and the best single "
-            "model: the metric when members and weights come from the test split, the metric when "
-            "they come from the ensemble split, and the difference between the two protocols, with "
-            "an interval that repeats the selection in every resample. Above 0 the published way "
-            "has the higher value, which for log loss is the worse one.",
-            frame,
-            [
-                Column("ensemble", "Ensemble", code=True, model=True),
-                Column("metric", "Metric"),
-                Column("as_published", "Chosen on test, as published", number),
-                Column("ours", "Chosen on ensemble split", number),
-                Column("difference", "Difference of the protocols", signed),
-                Column("reason", "Remark"),
-            ],
-            source="tables/optimism.csv",
-        )
-    )
-    blocks += figures.take("optimism")
-    return Section("optimism", title, blocks)
-
-
 # Shares of heat that a uniform map has, too, in words; all of an image are measured alike.
 HEAT_SHARES = {
     "energy_pointing_game": "in lesions",
@@ -421,7 +358,7 @@ HEAT_SHARES = {
 
 
 def heat_verdict(facts: Facts) -> str:
-    """Whether the heat lies in lesions and lungs more than a uniform map's does."""
+    """Whether the heat lies in lesions and lungs more than a uniform map's, and the baseline's."""
     measures = facts.results.table("tables/localisation.csv")
     said = []
     for metric, where in HEAT_SHARES.items():
@@ -430,28 +367,86 @@ def heat_verdict(facts: Facts) -> str:
         shares = part[part["model"] != UNIFORM]
         if chance.empty or shares.empty:
             continue
-        chance = chance.iloc[0]
-        gains = measures[(measures["metric"] == metric + GAIN) & measures["ci_low"].notna()]
-        if len(gains):
-            how = f"the paired {facts.confidence} interval of the difference"
-            above, below = int((gains["ci_low"] > 0).sum()), int((gains["ci_high"] < 0).sum())
-        else:
-            how = f"the {facts.confidence} interval, compared with that of the uniform map,"
-            above = int((shares["ci_low"] > chance["ci_high"]).sum())
-            below = int((shares["ci_high"] < chance["ci_low"]).sum())
         lowest, highest = number(shares["value"].min()), number(shares["value"].max())
         span = lowest if lowest == highest else f"{lowest} to {highest}"
-        said.append(
+        text = (
             f"The share of heat {where} is {span} over {plural(len(shares), 'model')}, against "
-            f"{number(chance['value'])} for a map of the same heat everywhere; {how} lies above it "
-            f"for {above or 'none'} of them and below it for {below or 'none'}."
+            f"{number(chance.iloc[0]['value'])} for a map of the same heat everywhere"
+        )
+        above, below, tests = _shown(facts, measures, metric + GAIN)
+        if not tests:
+            said.append(f"{text}; the two could not be compared image by image.")
+            continue
+        said.append(
+            f"{text}; image by image it is shown to be larger for {above or 'none'} of them and "
+            f"smaller for {below or 'none'} (t tests by {facts.unit}, Holm-corrected over "
+            f"{plural(tests, 'model')})."
         )
         if not above:
             said.append(
                 f"The maps are not shown to point {where.replace('in lesions', 'at lesions')} more "
                 "than chance does, and should not be read as showing what the models use."
             )
+        above, below, tests = _shown(facts, measures, metric + AGAINST_BASELINE)
+        if tests:
+            said.append(
+                f"Compared with the baseline {facts.baseline_loss} in the same way, it is shown to "
+                f"be larger for {above or 'none'} of {plural(tests, 'model')} and smaller for "
+                f"{below or 'none'}."
+            )
     return " ".join(said)
+
+
+def _shown(facts: Facts, measures: pd.DataFrame, metric: str) -> tuple[int, int, int]:
+    """Models whose paired difference is shown to be above 0, and below; tests that were made."""
+    rows = measures[measures["metric"] == metric]
+    rows = rows[rows["p_adjusted"].notna()] if "p_adjusted" in rows else rows.head(0)
+    found = rows[rows["p_adjusted"] <= facts.alpha] if len(rows) else rows
+    return int((found["value"] > 0).sum()), int((found["value"] < 0).sum()), len(rows)
+
+
+def _paired_table(facts: Facts, measures: pd.DataFrame) -> list[Block]:
+    """The paired differences of shares of heat from the uniform map's and the baseline's."""
+    suffixes = {GAIN: "a uniform map", AGAINST_BASELINE: f"the baseline {facts.baseline_loss}"}
+    rows = [
+        {
+            "model": row["model"],
+            "measure": f"{MEASURES[metric].title}, minus {against}",
+            "difference": _difference_cell({**row, "difference": row["value"]}),
+            "p": row["p_value"],
+            "holm": row["p_adjusted"],
+            "n": row["n"],
+            "reason": row["reason"],
+        }
+        for metric in HEAT_SHARES
+        for suffix, against in suffixes.items()
+        for row in measures[measures["metric"] == metric + suffix].to_dict("records")
+        if "p_adjusted" in row and not pd.isna(row["value"])
+    ]
+    if not rows:
+        return []
+    return [
+        table(
+            "localisation-paired",
+            "Shares of heat, image by image",
+            f"Mean difference of each model's share of heat from that of a map of the same heat "
+            f"everywhere and from the baseline's map of the same image, with {facts.confidence} "
+            f"intervals and p values of Student's t by {facts.unit}; Holm's correction over the "
+            "models of each comparison. Intervals are of each difference alone.",
+            pd.DataFrame(rows),
+            [
+                Column("model", "Model", code=True, model=True),
+                Column("measure", "Measure"),
+                Column("difference", "Difference", signed),
+                Column("p", "p", facts.p),
+                Column("holm", "p, Holm", facts.p),
+                Column("n", "Images", count),
+                Column("reason", "Remark"),
+            ],
+            source="tables/localisation.csv",
+            folded=True,
+        )
+    ]
 
 
 def _grids(explained: pd.DataFrame) -> str:
@@ -482,7 +477,7 @@ def gradcam(facts: Facts, figures: Figures) -> Section:
         frame = measures.copy()
         # Those over the correctly classified images alone, and each point of the curves, are in
         # the table's file.
-        frame = frame[~frame["metric"].astype(str).str.endswith(("_correct", "_curve", GAIN))]
+        frame = frame[~frame["metric"].astype(str).str.endswith(("_correct", "_curve", *PAIRED))]
         triples = zip(frame["value"], frame["ci_low"], frame["ci_high"], strict=True)
         frame["cell"] = [value_cell(Estimate(*triple)) for triple in triples]
         frame["measure"] = [
@@ -546,6 +541,7 @@ def gradcam(facts: Facts, figures: Figures) -> Section:
                 source="tables/localisation.csv",
             )
         )
+        blocks += _paired_table(facts, measures)
         if not measures["metric"].astype(str).str.contains("pointing").any():
             blocks.append(
                 Note("Lesion masks are not known in this study, so nothing was scored on them.")
