@@ -11,6 +11,10 @@ from multiloss.statistics import bootstrap, metrics
 
 Array = npt.NDArray[np.float64]
 
+BIASED = (
+    "no interval: in a finite sample it cannot reach 0; see `expected` in calibration_scores.csv"
+)
+
 
 def intervals(
     wanted: Sequence[str],
@@ -50,6 +54,10 @@ def intervals(
             low[place] = high[place] = nan
             methods[place] = ""
             reasons[place] = metrics.undefined_reason(name, sample, classes)
+            continue
+        if metrics.lookup(name, classes).metric.biased:
+            low[place] = high[place] = nan
+            methods[place], reasons[place] = "", BIASED
             continue
         drawn = resampled[:, place]
         drawn = drawn[~np.isnan(drawn)]

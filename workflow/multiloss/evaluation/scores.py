@@ -72,14 +72,14 @@ def _notes(
         notes.append(NEAR_ONE if metric.higher_is_better and value >= CLOSE_TO_ONE else "")
     if flattered:
         notes.append(FLATTERED)
-    notes.append(method_note(metric, entry))
+    notes.append(method_note(metric.of_probabilities, entry))
     return notes
 
 
-def method_note(metric: metrics.Metric, entry: Mapping[str, Any]) -> str:
+def method_note(of_probabilities: bool, entry: Mapping[str, Any]) -> str:
     """What is to be said of a metric of probabilities that are none, such as shares of votes."""
     method = ensemble_methods().get(entry.get("method"))
-    return method.caveat if method and metric.of_probabilities else ""
+    return method.caveat if method and of_probabilities else ""
 
 
 def _rows_of_model(
