@@ -180,8 +180,19 @@ def tables(
     @functools.cache
     def calibrated() -> tuple[pd.DataFrame, pd.DataFrame]:
         return evaluation.calibration_tables(
-            found, models, options, seed, uniform, plain, alpha=tests["alpha"]
+            found,
+            models,
+            options,
+            seed,
+            uniform,
+            plain,
+            alpha=tests["alpha"],
+            same=families.same_objective(variants),
         )
+
+    @functools.cache
+    def curved() -> tuple[pd.DataFrame, pd.DataFrame]:
+        return evaluation.curve_tables(everything, entries, options)
 
     @functools.cache
     def replicated() -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -220,6 +231,8 @@ def tables(
         "significance": lambda: evaluation.significance_table(
             found, models, members, tests, options, seed, variants
         ),
+        "calibration_curves": lambda: curved()[0],
+        "calibration_histograms": lambda: curved()[1],
         "calibration_scores": lambda: calibrated()[0],
         "calibration_comparisons": lambda: calibrated()[1],
         "replicates": lambda: replicated()[0],

@@ -99,6 +99,8 @@ rule calibration:
         manifest=rules.splits.output.manifest,
     output:
         calibration=RESULTS / "tables/calibration.csv",
+        curves=RESULTS / "tables/calibration_curves.csv",
+        histograms=RESULTS / "tables/calibration_histograms.csv",
         calibration_scores=report(
             RESULTS / "tables/calibration_scores.csv",
             caption="../report/calibration_scores.rst",

@@ -3,7 +3,7 @@
 import pandas as pd
 from multiloss import evaluation, predictions, study
 from multiloss.data.tables import read_manifest
-from multiloss.evaluation.families import plain_forms
+from multiloss.evaluation.families import plain_forms, same_objective
 from multiloss.job.files import write_csv
 from multiloss.job.script import run
 
@@ -22,7 +22,9 @@ def main(snakemake) -> None:
         evaluation.class_shares(manifest.loc[manifest["split"] == "train", "label"], classes),
         evaluation.class_shares(found.only("ensemble").rows["label"], classes),
     )
-    bins = evaluation.reliability_table(*evaluation.with_scaled(found, models, options), options)
+    everything = evaluation.with_scaled(found, models, options)
+    bins = evaluation.reliability_table(*everything, options)
+    curves, histograms = evaluation.curve_tables(*everything, options)
     scores, compared = evaluation.calibration_tables(
         found,
         models,
@@ -32,8 +34,11 @@ def main(snakemake) -> None:
         plain_forms(params.variants)[0],
         snakemake.threads,
         params.alpha,
+        same_objective(params.variants),
     )
     write_csv(bins, snakemake.output.calibration)
+    write_csv(curves, snakemake.output.curves)
+    write_csv(histograms, snakemake.output.histograms)
     write_csv(scores, snakemake.output.calibration_scores)
     write_csv(compared, snakemake.output.calibration_comparisons)
 

@@ -6,10 +6,10 @@ models of a split, so differences between rows are paired. The statistics themse
 arrays, are in `multiloss.statistics`.
 """
 
+from multiloss.evaluation.calibration_curves import curve_tables, reliability_table
 from multiloss.evaluation.calibration_tables import (
     calibration_tables,
     class_shares,
-    reliability_table,
     trained_shares,
 )
 from multiloss.evaluation.comparisons import significance_table
@@ -37,6 +37,7 @@ __all__ = [
     "calibration_tables",
     "class_shares",
     "confusion_table",
+    "curve_tables",
     "curves_table",
     "degenerate_table",
     "failed",

@@ -1,8 +1,10 @@
 """How far probabilities can be trusted: raw, temperature-scaled, corrected for class shares."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from math import nan
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -12,23 +14,26 @@ from multiloss.evaluation.comparisons import adjust
 from multiloss.evaluation.intervals import intervals
 from multiloss.evaluation.resamples import (
     CHOICE_SPLIT,
-    SCALED_FROM,
     Models,
     Options,
+    Resamples,
     failed,
     resample,
     resampled_values,
 )
 from multiloss.evaluation.scores import method_note
 from multiloss.evaluation.thresholds import with_temperatures
+from multiloss.job.seeds import derive
 from multiloss.methods import ensemble_methods
 from multiloss.predictions import Predictions
-from multiloss.statistics import calibration, metrics, paired
+from multiloss.statistics import calibration, calibration_slope, metrics, paired
+from multiloss.statistics import calibration_measures as measures
+from multiloss.statistics.calibration_error import debiased_error, expected_errors
+from multiloss.statistics.calibration_slope import Estimate
 from multiloss.statistics.crossed import crossed_comparison
 from multiloss.study import scaled as scaled_name
 
 Array = npt.NDArray[np.float64]
-
 
 CALIBRATION_METRICS = (
     "ece",
@@ -40,6 +45,13 @@ CALIBRATION_METRICS = (
     "brier_within_bin",
     "log_loss",
 )
+# Measures that a comparison may decide by, the primary one first. Differences of the others are
+# described alone: errors in bins grow with the noise of a bin, so that the sharper of two perfectly
+# calibrated models looks the better calibrated (docs/calibration-simulation.md).
+PRIMARY = measures.DISTANCE.name
+TESTED = (PRIMARY, measures.ROOT.name, "log_loss", "brier")
+DESCRIBED = "described only: the errors of bins differ by sharpness, too"
+INSIDE, ABOVE = "inside", "above"
 RAW, SCALED, CORRECTED, BOTH = (
     "raw",
     "temperature",
@@ -120,24 +132,239 @@ def _versions(
     }, temperatures
 
 
-def reliability_table(found: Predictions, models: Models, options: Options) -> pd.DataFrame:
-    """Reliability bins of the predicted class on the test split: tables/calibration.csv.
+@dataclass(frozen=True)
+class _Part:
+    """One version of the predictions on the test split, and what is common to its models."""
 
-    Columns: model, kind, split, bin, n, n_patients, confidence, accuracy, ci_low, ci_high,
-    scaled_from (of a temperature-scaled row, the model).
-    """
-    part, frames = found.only("test"), []
-    for model, p in zip(part.models, part.p, strict=True):
-        if not failed(p):
-            sample = metrics.Sample(part.y, p, bins=options["ece_bins"])
-            bins = calibration.reliability_bins(sample, part.patients, options["confidence"])
-            for place, (key, value) in enumerate(
-                {"model": model, "kind": models[model]["kind"], "split": "test"}.items()
-            ):
-                bins.insert(place, key, value)
-            frames.append(bins.assign(scaled_from=models[model].get(SCALED_FROM, "")))
-    columns = "model kind split bin n n_patients confidence accuracy ci_low ci_high scaled_from"
-    return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=columns.split())
+    found: Predictions
+    resamples: Resamples
+    options: Options
+    seed: int
+
+    def sample(self, place: int) -> metrics.Sample:
+        return metrics.Sample(self.found.y, self.found.p[place], bins=self.options["ece_bins"])
+
+
+class _Score(NamedTuple):
+    """One value of calibration_scores.csv, as far as it does not say what it is of."""
+
+    value: float
+    ci_low: float = nan
+    ci_high: float = nan
+    ci_method: str = ""
+    reason: str = ""
+    expected: float = nan
+    expected_p95: float = nan
+
+    @property
+    def range(self) -> str:
+        """Where the value lies against what perfect calibration would show."""
+        if np.isnan(self.expected_p95) or np.isnan(self.value):
+            return ""
+        return INSIDE if self.value <= self.expected_p95 else ABOVE
+
+
+JACKKNIFE, CLUSTERS, INVERTED = "jackknife", "clusters", "noncentral chi-square"
+
+
+def _with_interval(found: Estimate, part: _Part, method: str) -> _Score:
+    """An estimate with Student's t over patients."""
+    from scipy.stats import t
+
+    df = part.resamples.df
+    if np.isnan(found.value) or np.isnan(found.error) or df < 1:
+        few = "" if np.isnan(found.value) else "too few patients for an interval"
+        return _Score(found.value, reason=found.reason or few)
+    margin = float(t.ppf((1 + part.options["confidence"]) / 2, df)) * found.error
+    return _Score(found.value, found.value - margin, found.value + margin, method, found.reason)
+
+
+def _measured(part: _Part, place: int) -> dict[str, _Score]:
+    """What is measured of one model beside the metrics, by name."""
+    y, p = part.found.y, part.found.p[place]
+    patients, options = part.found.patients, part.options
+    top, right = p.max(axis=1), (p.argmax(axis=1) == y).astype(float)
+    size = len(part.found.classes)
+    slope = calibration_slope.calibration_slope(y, p, patients)
+    saved, reason = calibration_slope.recalibrated(y, p)
+    expected = calibration_slope.expected_miscalibration(len(y), len(set(y.tolist())))
+    over = calibration_slope.mean_with_error(top - right, patients)
+    found = {
+        measures.SLOPE.name: _with_interval(slope, part, JACKKNIFE),
+        measures.MISCALIBRATION.name: _Score(
+            float(saved.miscalibration[0]),
+            reason=reason or "no interval: it cannot be below 0",
+            **({} if reason else dict(zip(("expected", "expected_p95"), expected, strict=True))),
+        ),
+        measures.OVERCONFIDENCE.name: _with_interval(over, part, CLUSTERS),
+    }
+    groups = {
+        measures.DEBIASED.name: ([top], [right]),
+        measures.CLASSWISE_DEBIASED.name: (list(p.T), [y == k for k in range(size)]),
+    }
+    for name, (scores, outcomes) in groups.items():
+        error = debiased_error(
+            scores, outcomes, patients, options["ece_bins"], options["confidence"]
+        )
+        ends = np.sqrt([error.low, error.high])
+        method = "" if np.isnan(ends[0]) else INVERTED
+        found[name] = _Score(error.root, *map(float, ends), method, error.reason)
+    multinomial = calibration_slope.calibration_intercepts(y, p, patients)
+    for k, label in enumerate(part.found.classes):
+        pair, event = calibration_slope.against_the_rest(p, k), (y == k).astype(np.intp)
+        of_class = {
+            measures.CLASS_SLOPE: calibration_slope.calibration_slope(event, pair, patients),
+            measures.CLASS_INTERCEPT: calibration_slope.calibration_intercepts(
+                event, pair, patients
+            )[1],
+            measures.MULTINOMIAL_INTERCEPT: multinomial[k],
+        }
+        found |= {m.of(label): _with_interval(e, part, JACKKNIFE) for m, e in of_class.items()}
+        gap = calibration_slope.mean_with_error(event - p[:, k], patients)
+        found[measures.IN_THE_LARGE.of(label)] = _with_interval(gap, part, CLUSTERS)
+    return found
+
+
+def _scores(part: _Part, place: int, values: Array, drawn: Array) -> dict[str, _Score]:
+    """All scores of one model by name: the metrics, `values` (M,) and `drawn` (R, M), and more."""
+    found = part.found
+    low, high, methods, reasons = intervals(
+        CALIBRATION_METRICS,
+        part.sample(place),
+        values,
+        drawn,
+        part.resamples,
+        part.options,
+        found.classes,
+    )
+    # The same labels for all models, as far as their probabilities agree.
+    rng = np.random.default_rng(derive(part.seed, "perfect calibration", "test"))
+    draws = part.options["resamples"]
+    null = expected_errors(found.p[place], part.options["ece_bins"], draws, rng)
+    scores = {}
+    for column, metric in enumerate(CALIBRATION_METRICS):
+        errors = getattr(null, metric, None)
+        known = () if errors is None else (float(errors.mean()), float(np.quantile(errors, 0.95)))
+        ends = float(low[column]), float(high[column])
+        scores[metric] = _Score(
+            float(values[column]), *ends, methods[column], reasons[column], *known
+        )
+    return scores | _measured(part, place)
+
+
+def _duplicates(losses: Iterable[str], same: Mapping[str, str]) -> dict[str, str]:
+    """Of calibrated losses, those whose objective another of them stands for, and which one."""
+    stands: dict[str, str] = {}
+    for loss in sorted(losses, key=lambda name: same.get(name, name) != name):
+        stands.setdefault(same.get(loss, loss), loss)
+    return {
+        loss: stands[same.get(loss, loss)]
+        for loss in losses
+        if stands[same.get(loss, loss)] != loss
+    }
+
+
+class _Comparer:
+    """Calibrated losses against their plain forms, of one version of the predictions."""
+
+    def __init__(
+        self, part: _Part, models: Models, plain_of: Mapping[str, str], same: Mapping[str, str]
+    ) -> None:
+        self.part, self.plain_of = part, plain_of
+        self.places = {
+            (models[model]["variant"], models[model]["replicate"]): place
+            for place, model in enumerate(part.found.models)
+            if models[model]["kind"] == "single" and not failed(part.found.p[place])
+        }
+        self.pairs = {
+            loss: [
+                (replicate, place, self.places[plain, replicate])
+                for (name, replicate), place in self.places.items()
+                if name == loss and (plain, replicate) in self.places
+            ]
+            for loss, plain in plain_of.items()
+        }
+        self.duplicate_of = _duplicates([loss for loss, p in self.pairs.items() if p], same)
+        self._recalibrated: dict[int, tuple[dict[str, tuple[float, Array]], str]] = {}
+
+    def recalibrated(self, place: int) -> tuple[dict[str, tuple[float, Array]], str]:
+        """What recalibration gives of a model, (value, resampled values) by measure."""
+        if place not in self._recalibrated:
+            y, p = self.part.found.y, self.part.found.p[place]
+            whole, reason = calibration_slope.recalibrated(y, p)
+            drawn, _ = calibration_slope.recalibrated(y, p, self.part.resamples.weights)
+            self._recalibrated[place] = (
+                {
+                    measures.DISTANCE.name: (float(whole.distance[0]), drawn.distance),
+                    measures.ROOT.name: (float(whole.root[0]), drawn.root),
+                },
+                reason,
+            )
+        return self._recalibrated[place]
+
+    def rows(self, version: str, values: Array, drawn: Array) -> list[dict[str, Any]]:
+        """`values` (models, M) and `drawn` (models, R, M) of the metrics."""
+        rows = []
+        described = [
+            metric
+            for metric in CALIBRATION_METRICS
+            if metrics.METRICS[metric].of_probabilities and metric not in TESTED
+        ]
+        for loss, pairs in self.pairs.items():
+            groups: list[tuple[Any, list[int], list[int]]] = [(r, [a], [b]) for r, a, b in pairs]
+            if len(pairs) > 1:
+                groups.append(("mean", [a for _, a, _ in pairs], [b for _, _, b in pairs]))
+            for replicate, first, second in groups:
+                answers = replicate == groups[-1][0]
+                twin = self.duplicate_of.get(loss, "")
+                for metric in (*TESTED, *described):
+                    result = self.result(metric, first, second, values, drawn)
+                    counts = answers and metric in TESTED and not twin
+                    note = f"the same objective as {twin}, which answers for both"
+                    said = [result.reason, note if twin and answers and metric in TESTED else ""]
+                    rows.append(
+                        {
+                            "loss": loss,
+                            "plain": self.plain_of[loss],
+                            "replicate": replicate,
+                            "version": version,
+                            "metric": metric,
+                            "difference": result.difference,
+                            "ci_low": result.ci_low,
+                            "ci_high": result.ci_high,
+                            "p_value": result.p_value,
+                            "reason": "; ".join(filter(None, said)),
+                            "n": len(self.part.found.rows),
+                            "n_patients": self.part.resamples.n_patients,
+                            "family": f"{version} {metric}" if counts else None,
+                            "primary": counts and (version, metric) == (RAW, PRIMARY),
+                        }
+                    )
+        return rows
+
+    def result(
+        self, metric: str, first: list[int], second: list[int], values: Array, drawn: Array
+    ) -> paired.Result:
+        """The difference of two losses' means by one measure over the runs at these places."""
+        if metric in CALIBRATION_METRICS:
+            column = CALIBRATION_METRICS.index(metric)
+            a, b = values[first, column], values[second, column]
+            if metric not in TESTED:
+                return paired.Result(float(a.mean() - b.mean()), nan, nan, reason=DESCRIBED)
+            drawn_a, drawn_b = drawn[first, :, column], drawn[second, :, column]
+        else:
+            sides = [[self.recalibrated(place) for place in side] for side in (first, second)]
+            reasons = [reason for side in sides for _, reason in side if reason]
+            if reasons:
+                return paired.Result(nan, nan, nan, reason=reasons[0])
+            (a, drawn_a), (b, drawn_b) = (
+                (
+                    np.array([found[metric][0] for found, _ in side]),
+                    np.stack([found[metric][1] for found, _ in side]),
+                )
+                for side in sides
+            )
+        return _difference(a, b, drawn_a, drawn_b, self.part.resamples.df, self.part.options)
 
 
 def calibration_tables(
@@ -149,39 +376,49 @@ def calibration_tables(
     plain_of: Mapping[str, str],
     threads: int = 1,
     alpha: float = 0.05,
+    same: Iterable[tuple[str, str]] = (),
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """tables/calibration_scores.csv and tables/calibration_comparisons.csv, on the test split.
 
-    Scores: model, kind, version, split, metric, value, ci_low, ci_high, ci_method,
-    temperature, n, n_patients, reason. Comparisons: calibrated loss minus its plain form
-    (`plain_of`: plain variant by calibrated one), for each replicate with the paired interval over
-    patients, and for the mean over replicates (replicate 'mean') over patients and seeds. Of each
-    loss the row of the mean, or else of its only replicate, has `p_adjusted`, by Holm's method over
-    the losses within a version and metric, and `reject` (p_adjusted <= alpha).
+    Scores: model, kind, version, split, metric, value, ci_low, ci_high, ci_method, temperature,
+    n, n_patients, reason, expected, expected_p95, range. Beside metrics of the registry there are
+    the measures of `statistics.calibration_measures`. `expected` and `expected_p95`: mean and 95th
+    percentile of what a perfectly calibrated model with these probabilities would show; `range`:
+    whether the value lies inside that or above.
+
+    Comparisons: calibrated loss minus its plain form (`plain_of`: plain variant by calibrated one),
+    below 0 where it is better, for each replicate with the paired interval over patients, and for
+    the mean over replicates (replicate 'mean') over patients and seeds. Of each loss the row of the
+    mean, or else of its only replicate, has `p_adjusted`, by Holm's method over the losses within a
+    version and measure (`hypotheses` of them), and `reject` (p_adjusted <= alpha). `same`: pairs of
+    variants with one objective, as from `families.same_objective`; one of them answers for both.
+    `primary` rows, |log slope| of the probabilities as they are, carry the study's answer.
     `assumed`: class shares by model, as from `trained_shares`.
     """
     versions, temperatures = _versions(found, models, options, assumed)
     test = versions[RAW]
     resamples = resample(test, options, seed, "test")
-    size = {"n": len(test.rows), "n_patients": resamples.n_patients}
     rows, compared = [], []
-    for version, part in versions.items():
-        values, drawn = resampled_values(part, resamples, CALIBRATION_METRICS, options, threads)
-        for place, model in enumerate(part.models):
-            if failed(part.p[place]):
-                continue
-            sample = metrics.Sample(part.y, part.p[place], bins=options["ece_bins"])
-            low, high, methods, reasons = intervals(
-                CALIBRATION_METRICS,
-                sample,
-                values[place],
-                drawn[place],
-                resamples,
-                options,
-                part.classes,
-            )
-            scaled = version in (SCALED, BOTH)
-            for column, metric in enumerate(CALIBRATION_METRICS):
+    for version, predicted in versions.items():
+        part = _Part(predicted, resamples, options, seed)
+        values, drawn = resampled_values(
+            predicted, resamples, CALIBRATION_METRICS, options, threads
+        )
+        present = [place for place, p in enumerate(predicted.p) if not failed(p)]
+
+        def scored(place: int, part: _Part = part, values=values, drawn=drawn) -> Any:
+            return _scores(part, place, values[place], drawn[place])
+
+        with ThreadPoolExecutor(threads) as pool:
+            scores = list(pool.map(scored, present))
+        for place, by_name in zip(present, scores, strict=True):
+            model = predicted.models[place]
+            temperature = nan
+            if version in (SCALED, BOTH):
+                temperature = temperatures[scaled_name(model)]
+            for metric, score in by_name.items():
+                known = metrics.METRICS.get(metric)
+                note = method_note(known.of_probabilities if known else True, models[model])
                 rows.append(
                     {
                         "model": model,
@@ -189,74 +426,30 @@ def calibration_tables(
                         "version": version,
                         "split": "test",
                         "metric": metric,
-                        "value": values[place, column],
-                        "ci_low": low[column],
-                        "ci_high": high[column],
-                        "ci_method": methods[column],
-                        "temperature": temperatures[scaled_name(model)] if scaled else nan,
-                        **size,
-                        "reason": "; ".join(
-                            filter(
-                                None,
-                                [
-                                    reasons[column],
-                                    method_note(metrics.METRICS[metric], models[model]),
-                                ],
-                            )
-                        ),
+                        **score._asdict(),
+                        "temperature": temperature,
+                        "n": len(test.rows),
+                        "n_patients": resamples.n_patients,
+                        "reason": "; ".join(filter(None, [score.reason, note])),
+                        "range": score.range,
                     }
                 )
-        places = {
-            (models[model]["variant"], models[model]["replicate"]): place
-            for place, model in enumerate(part.models)
-            if models[model]["kind"] == "single" and not failed(part.p[place])
-        }
-        for loss, plain in plain_of.items():
-            pairs = [
-                (replicate, place, places[plain, replicate])
-                for (name, replicate), place in places.items()
-                if name == loss and (plain, replicate) in places
-            ]
-            groups: list[tuple[Any, list[int], list[int]]] = [(r, [a], [b]) for r, a, b in pairs]
-            if len(pairs) > 1:
-                groups.append(("mean", [a for _, a, _ in pairs], [b for _, _, b in pairs]))
-            for replicate, first, second in groups:
-                answers = replicate == groups[-1][0]
-                for column, metric in enumerate(CALIBRATION_METRICS):
-                    if not metrics.METRICS[metric].of_probabilities:
-                        continue  # the same for all models
-                    result = _difference(
-                        values[first, column],
-                        values[second, column],
-                        drawn[first, :, column],
-                        drawn[second, :, column],
-                        resamples.df,
-                        options,
-                    )
-                    compared.append(
-                        {
-                            "loss": loss,
-                            "plain": plain,
-                            "replicate": replicate,
-                            "version": version,
-                            "metric": metric,
-                            "difference": result.difference,
-                            "ci_low": result.ci_low,
-                            "ci_high": result.ci_high,
-                            "p_value": result.p_value,
-                            "reason": result.reason,
-                            **size,
-                            "family": f"{version} {metric}" if answers else None,
-                        }
-                    )
-    scores = "model kind version split metric value ci_low ci_high ci_method temperature"
-    scores += " n n_patients reason"
+        compared += _Comparer(part, models, plain_of, dict(same)).rows(version, values, drawn)
+    columns = "model kind version split metric value ci_low ci_high ci_method temperature"
+    columns += " n n_patients reason expected expected_p95 range"
+    return pd.DataFrame(rows, columns=columns.split()), _answered(compared, alpha)
+
+
+def _answered(rows: list[dict[str, Any]], alpha: float) -> pd.DataFrame:
+    """The comparisons with Holm's correction and the number of hypotheses that it goes over."""
     columns = "loss plain replicate version metric difference ci_low ci_high p_value reason"
-    columns += " n n_patients p_adjusted reject"
-    return (
-        pd.DataFrame(rows, columns=scores.split()),
-        adjust(pd.DataFrame(compared), alpha).reindex(columns=columns.split()),
-    )
+    columns += " n n_patients p_adjusted reject hypotheses correction primary"
+    if not rows:
+        return pd.DataFrame(columns=columns.split())
+    table = adjust(pd.DataFrame(rows), alpha)
+    table["hypotheses"] = table.groupby("family")["p_value"].transform("count").astype("Int64")
+    table["correction"] = np.where(table["p_adjusted"].notna(), "holm", "")
+    return table.reindex(columns=columns.split())
 
 
 def _difference(

@@ -59,6 +59,9 @@ def depend_on_mix(classes: tuple[str, ...]) -> frozenset[str]:
     values = metrics.compute_many(names, sample, weights, classes)
     moved = np.nanmax(np.abs(values - values[0]), axis=0) > 1e-9
     return frozenset(name for name, moves in zip(names, moved, strict=True) if moves)
+BIASED = (
+    "no interval: in a finite sample it cannot reach 0; see `expected` in calibration_scores.csv"
+)
 
 
 def intervals(
@@ -96,6 +99,10 @@ def intervals(
             low[place] = high[place] = nan
             methods[place] = ""
             reasons[place] = metrics.undefined_reason(name, sample, classes)
+            continue
+        if metrics.lookup(name, classes).metric.biased:
+            low[place] = high[place] = nan
+            methods[place], reasons[place] = "", BIASED
             continue
         drawn = resampled[:, place]
         drawn = drawn[~np.isnan(drawn)]

@@ -80,10 +80,10 @@ def _warn_of_few(resamples: Mapping[str, Resamples]) -> None:
         logger.warning("Few patients decide on the intervals of: %s", "; ".join(told))
 
 
-def method_note(metric: metrics.Metric, entry: Mapping[str, Any]) -> str:
+def method_note(of_probabilities: bool, entry: Mapping[str, Any]) -> str:
     """What is to be said of a metric of probabilities that are none, such as shares of votes."""
     method = ensemble_methods().get(entry.get("method"))
-    return method.caveat if method and metric.of_probabilities else ""
+    return method.caveat if method and of_probabilities else ""
 
 
 def _rows_of_model(
@@ -123,7 +123,7 @@ def _rows_of_model(
             notes = [
                 near_one(known, value, y, resamples.patients) if drawn else "",
                 FLATTERED if told else "",
-                method_note(known.metric, entry),
+                method_note(known.metric.of_probabilities, entry),
             ]
             reasons[place] = "; ".join(filter(None, [reasons[place], *notes]))
     rows = []

@@ -7,13 +7,14 @@ import numpy.typing as npt
 import pandas as pd
 
 from multiloss.statistics.bootstrap import proportion_interval
+from multiloss.statistics.calibration_error import bins_of
+from multiloss.statistics.calibration_slope import SMALLEST
 from multiloss.statistics.metrics import Sample
 
 Array = npt.NDArray[np.float64]
 
 # Beyond these the predictions are constant, or right and wrong with certainty.
 TEMPERATURES = (0.05, 20.0)
-SMALLEST = 1e-12
 
 
 def apply_temperature(p: npt.ArrayLike, temperature: float) -> Array:
@@ -115,11 +116,7 @@ def reliability_bins(sample: Sample, patients: npt.ArrayLike, confidence: float)
     top = sample.p.max(axis=1)
     right = sample.predicted == sample.y
     patients = np.asarray(patients)
-    # Counted from the most confident down, as the metric does, so that halves fall alike.
-    order = np.sort(-top)
-    middle = (np.searchsorted(order, -top, "left") + np.searchsorted(order, -top, "right")) / 2
-    place = np.minimum((middle * (sample.bins / sample.n)).astype(int), sample.bins - 1)
-    place = sample.bins - 1 - place
+    place = bins_of(top, sample.bins)
     rows = []
     for number in np.unique(place):
         inside = place == number

@@ -240,7 +240,9 @@ class Metric:
     probabilities at their word, so that a temperature changes it; `at_threshold`: whether it needs
     operating points; `proportion`: of which images it is the proportion, if it is one, which
     decides on its interval where resampling cannot vary. `show`: the report's table that it stands
-    in; `cites`: keys of report/references.yaml. `kernel` is None for what is computed elsewhere.
+    in; `cites`: keys of report/references.yaml. `biased`: above 0 even for a perfect model, by an
+    amount that resampling raises, so that it has no interval. `kernel` is None for what is computed
+    elsewhere.
     """
 
     name: str
@@ -257,6 +259,7 @@ class Metric:
     proportion: Members | None = None
     show: str = ""
     cites: tuple[str, ...] = ()
+    biased: bool = False
     kernel: Kernel | ClassKernel | None = None
 
     @property
@@ -612,6 +615,7 @@ def _class_resolution(r: Weighted, k: int) -> Array:
     high=2.0,
     of_probabilities=True,
     show=BRIER,
+    biased=True,
 )
 def _brier_reliability(r: Weighted) -> Array:
     """Miscalibration part of the Brier score (Murphy 1973).
@@ -663,6 +667,7 @@ def _calibration_error(r: Weighted, which: int | str) -> Array:
     higher_is_better=False,
     of_probabilities=True,
     cites=("guo2017",),
+    biased=True,
 )
 def _ece(r: Weighted) -> Array:
     """Mean over equal-mass bins of |accuracy - mean confidence| of the predicted class."""
@@ -676,6 +681,7 @@ def _ece(r: Weighted) -> Array:
     higher_is_better=False,
     of_probabilities=True,
     show="",
+    biased=True,
 )
 def _class_ece(r: Weighted, k: int) -> Array:
     """Mean over equal-mass bins of |frequency - mean probability| of the class."""
@@ -688,6 +694,7 @@ def _class_ece(r: Weighted, k: int) -> Array:
     higher_is_better=False,
     of_probabilities=True,
     show="",
+    biased=True,
 )
 def _classwise_ece(r: Weighted) -> Array:
     """Mean of the classes' calibration errors."""
