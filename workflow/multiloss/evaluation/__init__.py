@@ -15,6 +15,7 @@ from multiloss.evaluation.calibration_tables import (
 from multiloss.evaluation.comparisons import significance_table
 from multiloss.evaluation.curves import curves_table
 from multiloss.evaluation.degenerate import degenerate_table
+from multiloss.evaluation.external import external_comparisons, external_roles, external_table
 from multiloss.evaluation.ranks import rank_shares, rank_table
 from multiloss.evaluation.replicates import replicate_tables
 from multiloss.evaluation.resamples import FAILED, failed
@@ -36,6 +37,9 @@ __all__ = [
     "confusion_table",
     "curves_table",
     "degenerate_table",
+    "external_comparisons",
+    "external_roles",
+    "external_table",
     "failed",
     "flattered_models",
     "join",
