@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from multiloss import losses
+from multiloss.data.layouts import EXTERNAL_TEST
 from multiloss.job.errors import UserError
 from multiloss.losses.parameters import Relations
 from multiloss.methods import MODEL_LEVEL, ensemble_methods
@@ -163,6 +164,12 @@ class Study:
     def segmented(self) -> bool:
         """Whether the study has lung masks to learn from, and so segmenters, masks and crops."""
         return any(source["role"] in LUNG_ROLES for source in self.config["data"]["sources"])
+
+    @property
+    def external(self) -> list[str]:
+        """Names of the sources of external tests."""
+        sources = self.config["data"]["sources"]
+        return [source["name"] for source in sources if source["role"] == EXTERNAL_TEST]
 
     @property
     def rgb(self) -> bool:

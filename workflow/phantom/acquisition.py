@@ -51,9 +51,16 @@ class Acquisition:
 
 
 def draw_acquisition(
-    rng: np.random.Generator, noise: float = 1.0, hard: bool = False
+    rng: np.random.Generator,
+    noise: float = 1.0,
+    hard: bool = False,
+    blur: float = 1.0,
+    contrast: float = 1.0,
 ) -> Acquisition:
-    """One exposure at random; `hard` turns and exposes the patient badly, `noise` scales noise."""
+    """One exposure at random; `hard` turns and exposes the patient badly.
+
+    `noise`, `blur` and `contrast` scale those of the usual system; no draw depends on them.
+    """
     wide = 1.8 if hard else 1.0
     shutters = [0.0] * 4
     if rng.random() < 0.25:
@@ -74,9 +81,9 @@ def draw_acquisition(
         photons=rng.uniform(12000, 50000) / max(noise, 1e-6) ** 2,
         scatter=rng.uniform(0.4, 1.0),
         heel=(rng.normal(0, 0.06 * wide), rng.normal(0, 0.08 * wide)),
-        blur=rng.uniform(0.02, 0.06) * (1.5 if hard else 1.0),
+        blur=blur * rng.uniform(0.02, 0.06) * (1.5 if hard else 1.0),
         detail=rng.uniform(0.15, 0.7),
-        window=(wide * rng.normal(0, 0.05), 1 + rng.uniform(-0.12, 0.16 * wide)),
+        window=(wide * rng.normal(0, 0.05), (1 + rng.uniform(-0.12, 0.16 * wide)) / contrast),
         gamma=rng.uniform(0.65, 1.0),
         black=int(rng.integers(0, 22)),
         shutters=tuple(shutters),

@@ -21,11 +21,12 @@ from phantom.picture import Phantom, render
 # The two folders of a classification archive.
 SPLITS = ("train", "test")
 LUNG_IMAGES = {"lungs_train": 60, "lungs_test": 24}
+EXTERNAL_IMAGES = 80
 # A ZIP entry needs a date; a fixed one keeps the bytes the same.
 DATE = (2018, 1, 6, 0, 0, 0)
 # No phantom has the name of a file of the public sets: a picture or table that leaves the study
 # is not taken for theirs. One prefix for all keeps the order of the names, so that the study
-# itself does not depend on it.
+# itself does not depend on it. Another hospital adds a number of its own: see `_prefix`.
 PREFIX = "phantom-"
 LITTER = b"\x00\x00\x00\x01Bud1" + bytes(56)
 
@@ -82,7 +83,9 @@ def photograph(patient: Patient, options: Mapping[str, Any]) -> Iterator[Phantom
         width = int(np.clip(height * rng.uniform(0.95, 1.35), low, high))
         hard = rng.random() < options["confounders"]
         gain = rng.uniform(1.2, 1.7) if rng.random() < options["confounders"] else 1.0
-        acquisition = draw_acquisition(rng, options["noise"], hard)
+        acquisition = draw_acquisition(
+            rng, options["noise"], hard, options["blur"], options["contrast"]
+        )
         yield render(anatomy, finding, acquisition, rng, height, width, gain)
 
 
@@ -91,12 +94,17 @@ def write_archive(options: Mapping[str, Any], role: str, seed: int, destination:
 
     Files have the names of the public sets behind `phantom-`. Role `classification`: Kermany's
     layout, with `chest_xray/lung_masks/X.png` for each image
-    and `chest_xray/lesion_masks/X.png` for each pneumonia. Roles `lungs_train` and `lungs_test`:
-    Shenzhen's and Montgomery's layouts. `options`: all that `multiloss.config.generator_options`
-    gives. Raises UserError for another role.
+    and `chest_xray/lesion_masks/X.png` for each pneumonia. Role `external_test`: the same for
+    another hospital, all in the folder `test`, its children and files called otherwise. Roles
+    `lungs_train` and `lungs_test`: Shenzhen's and Montgomery's layouts. `options`: all that
+    `multiloss.config.generator_options` gives. Raises UserError for another role.
     """
     if role == "classification":
         counts = {split: class_counts(options[split], options["shares"][split]) for split in SPLITS}
+        write = _classification
+    elif role == "external_test":
+        total = options["images"] or EXTERNAL_IMAGES
+        counts = {"test": class_counts(total, options["shares"]["test"])}
         write = _classification
     elif role in LUNG_IMAGES:
         total = options["images"] or LUNG_IMAGES[role]
@@ -113,6 +121,13 @@ def write_archive(options: Mapping[str, Any], role: str, seed: int, destination:
         write(archive, patients, options, role, seed)
 
 
+def _prefix(role: str, seed: int) -> str:
+    """How the names of a source's files begin: no two hospitals have a child in common."""
+    if role != "external_test":
+        return PREFIX
+    return f"{PREFIX}{derive(seed, role, 'hospital') % 16**6:06x}-"
+
+
 def _classification(
     archive: zipfile.ZipFile,
     patients: list[Patient],
@@ -125,6 +140,7 @@ def _classification(
     numbers = rng.permutation(len(patients)) + 1
     colour = np.random.default_rng(derive(seed, role, "colour"))
     running = {"bacterial": 0, "viral": 0}
+    prefix = _prefix(role, seed)
     for folder in ("chest_xray", "chest_xray/train", "chest_xray/test"):
         _add(archive, f"{folder}/.DS_Store", LITTER)
     for patient, number in zip(
@@ -133,12 +149,12 @@ def _classification(
         place = "NORMAL" if patient.kind == "normal" else "PNEUMONIA"
         for index, phantom in enumerate(photograph(patient, options)):
             if patient.kind == "normal":
-                stem = f"{PREFIX}{'NORMAL2-' if number % 2 else ''}IM-{number:04d}-0001"
+                stem = f"{prefix}{'NORMAL2-' if number % 2 else ''}IM-{number:04d}-0001"
                 stem += f"-{index + 1:04d}" if index else ""
             else:
                 running[patient.kind] += 1
                 word = "bacteria" if patient.kind == "bacterial" else "virus"
-                stem = f"{PREFIX}person{number}_{word}_{running[patient.kind]}"
+                stem = f"{prefix}person{number}_{word}_{running[patient.kind]}"
             name = f"chest_xray/{patient.split}/{place}/{stem}.jpeg"
             _add(archive, name, _jpeg(phantom.image, options, colour))
             if place == "NORMAL" and index == 0 and number <= 10:

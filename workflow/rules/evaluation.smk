@@ -51,6 +51,44 @@ rule evaluate:
         "../scripts/evaluate.py"
 
 
+# Of external tests, where the study has some: beside its answer, never a part of it.
+rule external:
+    input:
+        predictions=predictions_of(STUDY.models),
+        models=rules.models.output.models,
+        chosen=rules.ensemble_tables.output.chosen,
+        metrics=rules.evaluate.output.metrics,
+    output:
+        external=report(
+            RESULTS / "tables/external.csv",
+            caption="../report/external.rst",
+            category="Tables",
+            labels={"table": "External tests"},
+        ),
+        external_comparisons=RESULTS / "tables/external_comparisons.csv",
+    log:
+        LOGS / "external.log",
+    benchmark:
+        BENCHMARKS / "external.tsv"
+    conda:
+        "../../envs/analysis.yaml"
+    threads: threads_of("analysis")
+    resources:
+        mem_mb=memory_of("analysis"),
+        runtime=runtime_of("analysis"),
+    params:
+        classes=config["classes"],
+        baseline=STUDY.baseline,
+        evaluation=evaluation_keys("resamples", "interval", "confidence", "ece_bins"),
+        significance={key: config["significance"][key] for key in ("alpha", "permutations")},
+        seed=config["seed"],
+        code=code_of("external.py"),
+    message:
+        "Setting external tests beside the test split"
+    script:
+        "../scripts/external.py"
+
+
 rule significance:
     input:
         predictions=predictions_of(STUDY.models),

@@ -10,6 +10,7 @@ TABLES = [
     rules.crop.output.boxes if STUDY.segmented else [],
     rules.ensemble_tables.output,
     rules.evaluate.output,
+    rules.external.output if STUDY.external else [],
     rules.significance.output,
     rules.calibration.output,
     rules.usefulness.output,

@@ -20,15 +20,24 @@ def main(snakemake) -> None:
     }
     roles = {source["name"]: source["role"] for source in params.sources}
     images = {name: own for name, own in found.items() if roles[name] == layouts.CLASSIFICATION}
-    lungs = {name: own for name, own in found.items() if name not in images}
+    external = {name: own for name, own in found.items() if roles[name] == layouts.EXTERNAL_TEST}
+    lungs = {name: own for name, own in found.items() if name not in {*images, *external}}
     bits = {source["name"]: source.get("bits") for source in params.sources}
     manifest_table, rejected_images = manifest.build(
         images, params.classes, snakemake.threads, bits, params.rgb
     )
-    rejected, lung_table = rejected_images, None
+    rejected, lung_table = [rejected_images], None
+    if external:
+        # Below the study's own, whose rows stay what they are without external tests.
+        external_table, rejected_external = manifest.build_external(
+            external, manifest_table, params.classes, snakemake.threads, bits, params.rgb
+        )
+        manifest_table = pd.concat([manifest_table, external_table], ignore_index=True)
+        rejected.append(rejected_external)
     if lungs:
         lung_table, rejected_lungs = manifest.build_lungs(lungs, snakemake.threads, bits)
-        rejected = pd.concat([rejected_images, rejected_lungs], ignore_index=True)
+        rejected.append(rejected_lungs)
+    rejected = pd.concat(rejected, ignore_index=True)
     manifest.tell(rejected)
     write_csv(manifest_table, snakemake.output.images)
     if lungs:

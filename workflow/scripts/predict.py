@@ -1,4 +1,4 @@
-"""Class probabilities of one trained classifier for the val, ensemble and test splits."""
+"""Class probabilities of one trained classifier for every split but train."""
 
 import numpy as np
 import pandas as pd

@@ -10,18 +10,23 @@ def main(snakemake) -> None:
     params = snakemake.params
     images, rejected = _read(snakemake.input.images), _read(snakemake.input.rejected)
     roles = params.roles
-    lung_sources = [name for name, role in roles.items() if role != layouts.CLASSIFICATION]
+    lung_sources = [name for name, role in roles.items() if role not in layouts.CLASSIFIED]
+    external_sources = [name for name, role in roles.items() if role == layouts.EXTERNAL_TEST]
     lungs = _read(snakemake.input.lungs) if lung_sources else images.iloc[:0]
-    manifest.refuse_empty(images, lungs, rejected, params.classes, lung_sources)
+    manifest.refuse_empty(images, lungs, rejected, params.classes, lung_sources, external_sources)
     division = params.splits
-    images, dropped = splits.assign(
-        images,
+    external = images["split"] != ""
+    divided, dropped = splits.assign(
+        images[~external].reset_index(drop=True),
         division["ratios"],
         division["test"],
         division["recurring_patients"],
         params.seed,
         params.classes,
     )
+    splits.tell_external(images[external], params.classes)
+    # What is tested on apart has no part in the division, and stands below it.
+    images = pd.concat([divided, images[external]], ignore_index=True)
     write_csv(images, snakemake.output.manifest)
     if lung_sources:
         lungs, dropped_lungs = splits.assign_lungs(lungs, roles, params.val_fraction, params.seed)

@@ -308,7 +308,7 @@ class Shares(Section):
     train: ClassShares = ClassShares(normal=1349, bacterial=2538, viral=1345)
     """Of the train folder, and of a source of lungs for training."""
     test: ClassShares = ClassShares(normal=234, bacterial=242, viral=148)
-    """Of the test folder, and of a source of lungs for testing."""
+    """Of the test folder, of a source of lungs for testing, and of an external test."""
 
 
 def _some_share(shares: list[float]) -> list[float]:
@@ -327,7 +327,8 @@ class GeneratorOptions(Section):
     test: Count = 120
     """Classification images of the test folder."""
     images: Count | None = None
-    """Images of a source of lungs; null: 60 to train, 24 to test."""
+    """Images of a source of lungs or of an external test; null: 60 to train, 24 to test, 80 of an
+    external test."""
     shares: Shares = Shares()
     """Shares of the classes; by default those of the published set."""
     size: Bounds[Annotated[int, Field(ge=64)]] = [192, 320]
@@ -346,6 +347,10 @@ class GeneratorOptions(Section):
     """Share of patients with acquisition artefacts that mean nothing."""
     noise: NotNegative = 1.0
     """Acquisition noise relative to the default."""
+    blur: Positive = 1.0
+    """Unsharpness relative to the default."""
+    contrast: Positive = 1.0
+    """Contrast relative to the default."""
     quality: Annotated[int, Field(ge=1, le=100)] = 92
     """JPEG quality."""
 
@@ -355,9 +360,10 @@ class Source(Section):
 
     name: Name
     """Folder name of the source."""
-    role: Literal["classification", "lungs_train", "lungs_test"]
-    """What the images are for; one source to classify at least, and lungs to train and to test
-    the segmenter, both or none."""
+    role: Literal["classification", "lungs_train", "lungs_test", "external_test"]
+    """What the images are for; one source to classify at least; lungs to train and to test the
+    segmenter, both or none; external tests, any number, which are predicted and evaluated apart and
+    have no part in any choice."""
     layout: Annotated[str, Field(json_schema_extra=lambda schema: schema.update(enum=_layouts()))]
     """How the files lie."""
     url: Annotated[str, Field(min_length=1)]

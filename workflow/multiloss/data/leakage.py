@@ -8,6 +8,7 @@ import pandas as pd
 
 from multiloss.data.images import read_grey
 from multiloss.data.likeness import likeness
+from multiloss.data.tables import is_external
 from multiloss.job.errors import UserError
 
 # Of 64 bits; from 4 on, radiographs of different children collide.
@@ -38,21 +39,27 @@ def audit(
 ) -> pd.DataFrame:
     """One row a check: how many patients or images are where they should not be.
 
-    Takes the tables of `splits.assign` and `splits.assign_lungs` (None without lungs), and reads
-    those images again whose hashes are near each other, to compare them. Columns: `check`; `level`
-    (patient or image: what is counted); `count` of `n`; `detail` in words with up to five
+    Takes the manifest, the lungs of `splits.assign_lungs` (None without lungs) and what both left
+    out, and reads those images again whose hashes are near each other, to compare them. Images of
+    external tests have checks of their own; the others are of the study alone. Columns: `check`;
+    `level` (patient or image: what is counted); `count` of `n`; `detail` in words with up to five
     examples; `verdict`: `pass`, `leak` (results may flatter), `note` (to know, no leak by
     itself), or `unknown` (nothing found, but the patients of some images are not known). Checks of
     patients count those who are known.
     """
+    outside = is_external(manifest)
+    external, manifest = manifest[outside], manifest[~outside]
     rows = [
         *_sides("", manifest),
         *([] if lungs is None else _sides("lung_", lungs)),
-        *([] if lungs is None else [_lungs_against_test(manifest, lungs)]),
+        *([] if lungs is None else [_lungs_against("test", manifest, lungs)]),
         _unknown_patients(manifest),
         *_labels_differ(manifest),
         *_recurrence(manifest, dropped),
     ]
+    if len(external):
+        rows += _external(manifest, external)
+        rows += [] if lungs is None else [_lungs_against("external", external, lungs)]
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
@@ -191,23 +198,97 @@ def _near(
     return len(near), len(confirmed), [text for _, text in sorted(examples.values())]
 
 
-def _lungs_against_test(manifest: pd.DataFrame, lungs: pd.DataFrame) -> dict:
+def _external(manifest: pd.DataFrame, external: pd.DataFrame) -> list[dict]:
+    """What external tests share with the study, and with each other."""
+    known, ours = _known(external), _known(manifest)
+    patients = external.loc[known, "patient_id"]
+    shared = sorted(set(patients) & set(manifest.loc[ours, "patient_id"]))
+    same = external["sha256"].isin(manifest["sha256"])
+    near, confirmed, examples = _near(external, manifest)
+    sets = external[known].groupby("patient_id")["split"].nunique()
+    places = external.groupby("sha256")["split"].transform("nunique")
+    near_sets, confirmed_sets, pairs = _near(external, external)
+    copies = external.duplicated(["sha256", "split"], keep="first")
+    return [
+        _unless_unknown(
+            _row(
+                "external_patients_in_the_study",
+                "patient",
+                len(shared),
+                patients.nunique(),
+                _told("patients of an external test with images in a split of the study", shared),
+                "leak",
+            ),
+            pd.concat([known, ours]),
+        ),
+        _row(
+            "external_images_in_the_study",
+            "image",
+            int(same.sum()) + near,
+            len(external),
+            _told(
+                "images of an external test that are identical, or near by hash, to one of the "
+                f"study; {int(same.sum()) + confirmed} of them identical or with a correlation of "
+                f"at least {CONFIRMED}",
+                external.loc[same, "image_id"].tolist() + examples,
+            ),
+            "leak" if same.any() or confirmed else "note",
+        ),
+        _row(
+            "external_patients_in_several_sets",
+            "patient",
+            int((sets > 1).sum()),
+            len(sets),
+            _told(
+                "patients in more than one external test, whose results are then not independent",
+                sets.index[sets > 1].tolist(),
+            ),
+            "note",
+        ),
+        _row(
+            "external_images_in_several_sets",
+            "image",
+            int((places > 1).sum()) + near_sets,
+            len(external),
+            _told(
+                "images in more than one external test, identical or near by hash; "
+                f"{int((places > 1).sum()) + confirmed_sets} of them identical or with a "
+                f"correlation of at least {CONFIRMED}",
+                external.loc[places > 1, "image_id"].tolist() + pairs,
+            ),
+            "note",
+        ),
+        _row(
+            "external_identical_images_within_set",
+            "image",
+            int(copies.sum()),
+            len(external),
+            _told(
+                "further copies of an image in the same external test, which count more than once",
+                external.loc[copies, "image_id"].tolist(),
+            ),
+            "note",
+        ),
+    ]
+
+
+def _lungs_against(what: str, test: pd.DataFrame, lungs: pd.DataFrame) -> dict:
     """The classifier starts from the segmenter's encoder: has that seen the test images?"""
-    test = manifest[manifest["split"] == "test"]
+    test = test[test["split"] == "test"] if what == "test" else test
     trained = lungs[lungs["split"].isin(["train", "val"])]
     # The splits of the two tables mean different images, so a name tells them apart.
     trained = trained.assign(split="lungs " + trained["split"].astype(str))
     same = test["sha256"].isin(trained["sha256"])
     near, confirmed, examples = _near(test, trained)
     return _row(
-        "test_images_seen_by_the_segmenter",
+        f"{what}_images_seen_by_the_segmenter",
         "image",
         int(same.sum()) + near,
         len(test),
         _told(
-            "test images that are identical, or near by hash, to one with which the segmenter was "
-            f"trained; {int(same.sum()) + confirmed} of them identical or with a correlation of at "
-            f"least {CONFIRMED}",
+            f"{what} images that are identical, or near by hash, to one with which the segmenter "
+            f"was trained; {int(same.sum()) + confirmed} of them identical or with a correlation "
+            f"of at least {CONFIRMED}",
             test.loc[same, "image_id"].tolist() + examples,
         ),
         "leak" if same.any() or confirmed else "note",

@@ -20,6 +20,7 @@ from multiloss.data.images import decode, in_threads, is_grey, luminance, read_b
 from multiloss.data.layouts import SHIPPED_TEST, Found, ImageRecord, LungRecord
 from multiloss.data.likeness import perceptual_hash
 from multiloss.data.sources.listing import composed
+from multiloss.data.tables import external_split
 from multiloss.job.errors import ImageError, UserError
 from multiloss.job.progress import progress
 
@@ -72,6 +73,8 @@ _REASONS_TOLD = 12
 COPY = "identical copy of an image that is used"
 # Part of the reason of an image of a class that is not asked for.
 FOREIGN = "is not in the config"
+# How the reason of an image of an external test begins that is the study's own.
+KNOWN = "known to the study"
 # How the reason of an image begins that is used nevertheless.
 KEPT = "image kept"
 # An image smaller than this shows next to nothing.
@@ -148,6 +151,82 @@ def build(
     return manifest, _rejected_table(rejected)
 
 
+def build_external(
+    found: Mapping[str, Found],
+    own: pd.DataFrame,
+    classes: Sequence[str],
+    threads: int = 1,
+    bits: Mapping[str, int | None] | None = None,
+    rgb: bool = False,
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Check the images of sources of role external_test, each source by itself.
+
+    `own`: the manifest of the study's own images, as from `build`, of which nothing changes.
+    Returns (manifest, rejected) as `build` does, with `split` filled in. All images of a source
+    count, whatever split it was shipped in. Left out, since a test on them would not be external,
+    are images with the bytes of one of `own`, those of its known patients, and those of patients
+    who own such an image (reasons begin with `KNOWN`). An image_id that the study or another
+    external test has gets the source's name in front.
+
+    Raises `UserError` as `build` does.
+    """
+    tables, rejections = [], []
+    for source, images in found.items():
+        table, rejected = build({source: images}, classes, threads, bits, rgb)
+        reasons = _reasons_to_know(own, table)
+        _tell_known(source, table, reasons)
+        known = table[reasons != ""].assign(reason=reasons[reasons != ""])
+        tables.append(table[reasons == ""].assign(split=external_split(source)))
+        rejections += [rejected, known[REJECTED_COLUMNS]]
+    if not tables:
+        return own.iloc[:0], pd.DataFrame(columns=REJECTED_COLUMNS)
+    external = pd.concat(tables, ignore_index=True)
+    names = pd.concat([own["image_id"], external["image_id"]])
+    shared = external["image_id"].isin(names[names.duplicated()])
+    external.loc[shared, "image_id"] = external["source"] + "__" + external["image_id"]
+    alone = shared & ~external["patient_known"].astype(bool)
+    external.loc[alone, "patient_id"] = external["image_id"]
+    together = pd.concat([own, external])
+    twice = together[together["image_id"].duplicated(keep=False)]
+    _refuse_duplicates(rows.to_dict("records") for _, rows in twice.groupby("image_id"))
+    for _, rows in external.groupby("source"):
+        external.loc[rows.index, "group"] = join_groups(rows)
+    return external, _rejected_table(pd.concat(rejections).to_dict("records"))
+
+
+def _reasons_to_know(own: pd.DataFrame, external: pd.DataFrame) -> pd.Series:
+    """For each image of an external test why it is the study's own, '' if it is not."""
+    tables = []
+    for place, table in enumerate((own, external)):
+        # A patient who is not known is nobody else's, whatever the image is called.
+        alone = f"\0{place}\0" + table["image_id"].astype(str)
+        known = table["patient_known"].astype(bool)
+        tables.append(table.assign(patient_id=table["patient_id"].where(known, alone)))
+    groups = join_groups(pd.concat(tables, ignore_index=True))
+    reasons = pd.Series("", external.index, dtype=object)
+    linked = groups[len(own) :].isin(groups[: len(own)]).to_numpy()
+    reasons[linked] = f"{KNOWN}: its patient owns an image that the study has"
+    patients = tables[1]["patient_id"].isin(tables[0]["patient_id"])
+    reasons[patients] = f"{KNOWN}: its patient is in the study"
+    reasons[external["sha256"].isin(own["sha256"])] = f"{KNOWN}: the study has an identical image"
+    return reasons
+
+
+def _tell_known(source: str, table: pd.DataFrame, reasons: pd.Series) -> None:
+    """Say which patients' ids keep images out of an external test: hospitals number alike."""
+    own = table.loc[reasons.str.endswith("is in the study"), "patient_id"]
+    if len(own):
+        logger.warning(
+            "%s: %d of %d images have %d patients of the study, such as '%s': left out of the "
+            "external test; if equal ids mean different people, give them different ones",
+            source,
+            len(own),
+            len(table),
+            own.nunique(),
+            own.iloc[0],
+        )
+
+
 def build_lungs(
     found: Mapping[str, Found], threads: int = 1, bits: Mapping[str, int | None] | None = None
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -191,22 +270,36 @@ def refuse_empty(
     rejected: pd.DataFrame,
     classes: Sequence[str],
     lung_sources: Sequence[str],
+    external_sources: Sequence[str] = (),
 ) -> None:
-    """Raise `UserError` for a class without images, or a source without a pair of image and mask.
+    """Raise `UserError` for a class without images, a source without a pair of image and mask, or
+    an external test without images.
+
+    `manifest`: all images, of which those without a split are the study's own.
 
     The line says what was left out and why, since that is most often the cause.
     """
+    for source in external_sources:
+        if not (manifest["source"] == source).any():
+            own = rejected[rejected["source"] == source]
+            raise UserError(
+                f"source '{source}': no usable image for an external test"
+                + (f" ({_all_left_out(own)}): data/rejected.csv lists them" if len(own) else "")
+            )
+    manifest = manifest[manifest["split"] == ""]
+    elsewhere = [*lung_sources, *external_sources]
     for name in classes:
         if (manifest["label"] == name).any():
             continue
-        own = rejected[rejected["label"] == name]
+        own = rejected[(rejected["label"] == name) & ~rejected["source"].isin(external_sources)]
         if len(own):
             raise UserError(
                 f"classes: no usable image of class '{name}' ({_all_left_out(own)}): correct the "
                 "data; data/rejected.csv lists them"
             )
-        labels = {*manifest["label"], *rejected["label"]} - {""}
-        others = rejected[(rejected["label"] == "") & ~rejected["source"].isin(lung_sources)]
+        others = rejected[~rejected["source"].isin(elsewhere)]
+        labels = {*manifest["label"], *others["label"]} - {""}
+        others = others[others["label"] == ""]
         more = f"; {_all_left_out(others)}" if len(others) else ""
         raise UserError(
             f"classes: no usable image of class '{name}' (the sources have: "

@@ -252,6 +252,37 @@ def _missing(label: str, split: str, column: np.ndarray, splits: int) -> str:
     )
 
 
+def tell_external(external: pd.DataFrame, classes: Sequence[str]) -> None:
+    """Log images and patients of each external test; warn of classes that are not in it, or few."""
+    for source, own in external.groupby("source", sort=False):
+        told, absent, short = [], [], []
+        for name in classes:
+            part = own[own["label"] == name]
+            patients = part["group"].nunique()
+            told.append(f"{len(part)} {name} of {_patients(patients)}")
+            if not patients:
+                absent.append(f"'{name}'")
+            elif patients < FEW_PATIENTS:
+                short.append(f"{name} {patients}")
+        total = _patients(own["group"].nunique())
+        logger.info("external test %s: %s; %s in all", source, ", ".join(told), total)
+        if absent:
+            logger.warning(
+                "external test %s: no image of %s: metrics that need it are not defined there",
+                source,
+                ", ".join(absent),
+            )
+        if short:
+            logger.warning(
+                "external test %s: fewer than %d patients of a class, so that its scores are "
+                "uncertain: %s",
+                source,
+                FEW_PATIENTS,
+                ", ".join(short),
+            )
+        _tell_unknown(own, f"images of external test {source}")
+
+
 def _tell_patients(manifest: pd.DataFrame, classes: Sequence[str]) -> None:
     """Log images and patients of each split and class; warn where patients are few or unequal."""
     few = []

@@ -9,23 +9,59 @@ import pandas as pd
 
 from multiloss.job.errors import UserError
 
+# The four that the study's own patients are divided into; a table may have external ones besides.
 SPLITS = ("train", "val", "ensemble", "test")
-# Those that models predict.
-PREDICTED_SPLITS = ("val", "ensemble", "test")
+# Not predicted: the networks have learned it.
+TRAIN = "train"
+_EXTERNAL = "external_"
 LUNG_SPLITS = ("train", "val", "test")
 COMMON = ["image_id", "path", "patient_id", "split", "width", "height", "sha256"]
 REMEDY = "delete the file and run again to have it made anew"
+
+
+def external_split(source: str) -> str:
+    """The split of all images of a source of role external_test."""
+    return _EXTERNAL + source
+
+
+def external_source(split: str) -> str | None:
+    """The source whose images an external split holds, None for one of the study's own.
+
+    No split of the study begins like an external one, whatever sources are called.
+    """
+    return split.removeprefix(_EXTERNAL) if split.startswith(_EXTERNAL) else None
+
+
+def is_external(table: pd.DataFrame) -> "pd.Series[bool]":
+    """By row of a table with a column `split`, whether it is of an external test."""
+    return table["split"].astype(str).str.startswith(_EXTERNAL)
+
+
+def splits_of(table: pd.DataFrame) -> list[str]:
+    """The splits that the rows of a table name: the study's, then the external ones as they come.
+
+    Splits of the study without a row are left out.
+    """
+    present = [str(split) for split in table["split"].unique()]
+    external = [split for split in present if external_source(split) is not None]
+    return [split for split in SPLITS if split in present] + external
+
+
+def predicted_splits(table: pd.DataFrame) -> list[str]:
+    """Those of `splits_of` that models predict: all but `train`."""
+    return [split for split in splits_of(table) if split != TRAIN]
 
 
 def read_manifest(path: str | Path, classes: Sequence[str] | None = None) -> pd.DataFrame:
     """data/manifest.csv, one row an image: text as it stands, `width` and `height` int64.
 
     Raises UserError naming the file, the image and the remedy for a missing column, an incomplete
-    row, an image_id that is empty or there twice, a split that is unknown or without images, a
-    label that is none of `classes` (where they are given), a digest that is not 64 hexadecimal
-    digits, and a width or height that is no number of pixels.
+    row, an image_id that is empty or there twice, a split that is unknown (an external one is
+    known by its name) or of the study and without images, a label that is none of `classes` (where
+    they are given), a digest that is not 64 hexadecimal digits, and a width or height that is no
+    number of pixels.
     """
-    table = _read(path, [*COMMON, "label"], SPLITS)
+    table = _read(path, [*COMMON, "label"], SPLITS, external=True)
     for split in SPLITS:
         if not (table["split"] == split).any():
             raise UserError(f"{path}: no image in split '{split}': {REMEDY}")
@@ -62,7 +98,9 @@ def packed_shape(count: int, size: int, rgb: bool) -> tuple[int, ...]:
     return (count, size, size, 3) if rgb else (count, size, size)
 
 
-def _read(path: str | Path, columns: Sequence[str], splits: Sequence[str]) -> pd.DataFrame:
+def _read(
+    path: str | Path, columns: Sequence[str], splits: Sequence[str], external: bool = False
+) -> pd.DataFrame:
     # By hand: pandas fills up a line that was cut, and moves the columns of one that is too long.
     try:
         with open(path, encoding="utf-8-sig", newline="") as file:
@@ -85,7 +123,10 @@ def _read(path: str | Path, columns: Sequence[str], splits: Sequence[str]) -> pd
     _refuse(path, table, table["image_id"].duplicated(), "image_id", "there twice")
     _refuse(path, table, table["path"] == "", "path", "empty")
     _refuse(path, table, table["patient_id"] == "", "patient_id", "empty")
-    _refuse(path, table, ~table["split"].isin(splits), "split", f"none of {_any_of(splits)}")
+    known = table["split"].isin(splits)
+    if external:
+        known |= is_external(table)
+    _refuse(path, table, ~known, "split", f"none of {_any_of(splits)}")
     digest = table["sha256"].str.fullmatch("[0-9a-f]{64}")
     _refuse(path, table, ~digest, "sha256", "not 64 hexadecimal digits")
     for side in ("width", "height"):

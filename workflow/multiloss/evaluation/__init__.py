@@ -17,6 +17,7 @@ from multiloss.evaluation.curves import curves_table
 from multiloss.evaluation.degenerate import degenerate_table
 from multiloss.evaluation.intervals import NEAR_ONE
 from multiloss.evaluation.planning import planning_table
+from multiloss.evaluation.external import external_comparisons, external_roles, external_table
 from multiloss.evaluation.ranks import rank_shares, rank_table
 from multiloss.evaluation.replicates import replicate_tables
 from multiloss.evaluation.resamples import FAILED, failed
@@ -40,6 +41,9 @@ __all__ = [
     "curve_tables",
     "curves_table",
     "degenerate_table",
+    "external_comparisons",
+    "external_roles",
+    "external_table",
     "failed",
     "flattered_models",
     "join",

@@ -4,7 +4,7 @@ from typing import Any
 
 import pandas as pd
 
-from multiloss.evaluation.resamples import CHOICE_SPLIT, Models, failed
+from multiloss.evaluation.resamples import Models, failed, splits_of
 from multiloss.predictions import Predictions
 from multiloss.statistics.bootstrap import patient_codes
 from multiloss.statistics.degenerate import problems
@@ -13,7 +13,7 @@ COLUMNS = ["model", "kind", "split", "problem", "class", "value", "n", "n_patien
 
 
 def degenerate_table(found: Predictions, models: Models) -> pd.DataFrame:
-    """One row for each problem of each model on the splits `ensemble` and `test`.
+    """One row for each problem of each model on `ensemble`, `test` and every external test.
 
     Columns: model, kind, split, problem (`class_never_predicted`, `one_class_dominates`,
     `no_better_than_chance`; see `statistics.degenerate`), class (empty for the last), value, n,
@@ -21,7 +21,9 @@ def degenerate_table(found: Predictions, models: Models) -> pd.DataFrame:
     has a row: of the test split for results, of the ensemble split for choices.
     """
     rows: list[dict[str, Any]] = []
-    for split in (CHOICE_SPLIT, "test"):
+    for split in splits_of(found):
+        if split == "val":
+            continue  # it decides nothing that a collapsed model could win
         part = found.only(split)
         y, patients = part.y, patient_codes(part.patients)[1]
         for model, p in zip(part.models, part.p, strict=True):

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from multiloss.data.tables import PREDICTED_SPLITS
+from multiloss.data.tables import predicted_splits
 from multiloss.job.seeds import derive
 from multiloss.predictions import Predictions
 from multiloss.statistics import bootstrap, metrics
@@ -28,9 +28,8 @@ SCALED_FROM = "scaled_from"
 
 
 def splits_of(found: Predictions) -> list[str]:
-    """The splits that the predictions hold, in the order of the study."""
-    present = set(found.rows["split"])
-    return [split for split in PREDICTED_SPLITS if split in present]
+    """The splits that the predictions hold: those of the study in its order, external ones last."""
+    return predicted_splits(found.rows)
 
 
 @dataclass(frozen=True)

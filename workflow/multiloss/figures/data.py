@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 
 from multiloss.data.images import read_grey, read_pixels
-from multiloss.data.tables import SPLITS
+from multiloss.data.tables import SPLITS, external_source, splits_of
 from multiloss.figures.drawing import Drawing, Inputs, message
 from multiloss.figures.sizes import patients
 from multiloss.figures.style import (
@@ -70,14 +70,16 @@ def splits(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Drawing:
     table = inputs.table("manifest", ["patient_known"], text=["label", "split", "patient_id"])
     known = table["patient_known"].astype(str) == "True"
     classes = params["classes"]
-    rows = len(SPLITS) * len(classes)
+    shown = [*SPLITS, *(split for split in splits_of(table) if split not in SPLITS)]
+    labels = [f"external:\n{external_source(s)}" if external_source(s) else s for s in shown]
+    rows = len(shown) * len(classes)
     names = [fold(name, style.double_column_mm - 14, style.font_size) for name in classes]
     longest = max(text_mm(line, style.font_size) for name in names for line in name.split("\n"))
     columns = max(1, min(4, len(names), int((style.double_column_mm - 4) // (longest + 10))))
     # Columns are filled from above, so a row is as high as the longest name next to each other.
     legend_rows = sum(map(lines_of, names)) if columns == 1 else -(-len(names) // columns)
     canvas = style.figure(
-        14 + rows * style.line_mm * 1.05 + 4 * len(SPLITS) + legend_rows * style.line_mm * 1.1
+        14 + rows * style.line_mm * 1.05 + 4 * len(shown) + legend_rows * style.line_mm * 1.1
     )
     handles = []
     height = 0.86 / len(classes)
@@ -91,8 +93,8 @@ def splits(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Drawing:
     for axes, (unit, numbers, title) in zip(panes, columns_of, strict=True):
         axes.set_title(title, loc="left")
         for k, name in enumerate(classes):
-            values = [int(numbers.get((split, name), 0)) for split in SPLITS]
-            places = np.arange(len(SPLITS)) + (k - (len(classes) - 1) / 2) * height
+            values = [int(numbers.get((split, name), 0)) for split in shown]
+            places = np.arange(len(shown)) + (k - (len(classes) - 1) / 2) * height
             bars = axes.barh(places, values, height * 0.9, **style.category(k))
             handles += [bars] if axes is left else []
             axes.bar_label(
@@ -103,13 +105,13 @@ def splits(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Drawing:
         axes.grid(axis="y", visible=False)
     for axes in panes[1:]:
         axes.tick_params(left=False)
-    left.set_yticks(range(len(SPLITS)), SPLITS)
+    left.set_yticks(range(len(shown)), labels)
     left.invert_yaxis()
     legend(canvas, handles, names, loc="outside upper center", ncols=columns)
     sizes = [
         f"{split} {count(int((table['split'] == split).sum()), 'image')} of "
         f"{patients(table[table['split'] == split])}"
-        for split in SPLITS
+        for split in shown
     ]
     return Drawing(canvas, f"{'; '.join(sizes)}.")
 

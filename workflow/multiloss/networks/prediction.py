@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from multiloss.backend import keras, tf
-from multiloss.data.tables import PREDICTED_SPLITS
+from multiloss.data.tables import predicted_splits
 from multiloss.job.files import atomic
 from multiloss.networks.backbones import load_model as load_model
 
@@ -69,9 +69,9 @@ def predictor(
 
 
 def prediction_rows(manifest: pd.DataFrame) -> np.ndarray:
-    """Rows of the val, ensemble and test splits, split by split, in manifest order within."""
+    """Rows of val, ensemble, test and the external tests, by split, in manifest order within."""
     return np.concatenate(
-        [np.flatnonzero(manifest["split"] == split) for split in PREDICTED_SPLITS]
+        [np.flatnonzero(manifest["split"] == split) for split in predicted_splits(manifest)]
     )
 
 

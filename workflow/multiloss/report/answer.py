@@ -786,6 +786,9 @@ def _caveats(facts: Facts, result: Answer) -> None:
             "Whether the test images are from other hospitals or devices than the others, the "
             "workflow does not know; performance elsewhere"
         )
+    if facts.external:
+        tests = "the external test" if len(facts.external) == 1 else "the external tests"
+        where = f"Performance elsewhere than in {listed(facts.study.external)}, {tests},"
     say(Markup("{} is unknown, and no model of this study is fit for clinical use.").format(where))
 
 

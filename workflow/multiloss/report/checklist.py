@@ -79,7 +79,7 @@ def items(facts: Facts) -> list[Item]:
 
 def context(facts: Facts) -> dict[str, Any]:
     """The names that conditions and answers of the checklist may use, with their values."""
-    config, manifest = facts.config, facts.manifest
+    config, manifest = facts.config, facts.divided
     sources = facts.sources()
     known = [is_true(value) for value in manifest.get("patient_known", [])]
     unknown = known.count(False)
@@ -116,6 +116,12 @@ def context(facts: Facts) -> dict[str, Any]:
         "unknown_images": plural(unknown, "image"),
         "size": plural(len(manifest), "image") + of,
         "test_size": facts.size("test"),
+        "external": listed(
+            [
+                f"{facts.size(split)} in {name}"
+                for split, name in zip(facts.external, facts.study.external, strict=True)
+            ]
+        ),
         "audit": " An audit for shared patients and images is included." if audit else "",
         "shipped_test": facts.shipped_test,
         "unit": facts.unit,

@@ -10,6 +10,7 @@ import pandas as pd
 
 from multiloss import losses
 from multiloss.data.manifest import KEPT
+from multiloss.data.tables import external_source, external_split, is_external
 from multiloss.evaluation import families
 from multiloss.evaluation.families import (
     BASELINE,
@@ -41,6 +42,7 @@ ROLES = {
     "val": "watches the trainings and decides nothing",
     "test": "is read once, at the end, and only for the results of this page",
 }
+EXTERNAL_ROLE = "is predicted and evaluated apart, and decides nothing"
 
 
 @dataclass(frozen=True)
@@ -294,24 +296,37 @@ class Facts:
     def manifest(self) -> pd.DataFrame:
         return self.results.table("data/manifest.csv")
 
+    @property
+    def external(self) -> list[str]:
+        """The splits of external tests, in the order of the config."""
+        return [external_split(name) for name in self.study.external]
+
     def images(self, split: str) -> int:
         return 0 if self.manifest.empty else int((self.manifest["split"] == split).sum())
 
     def patients(self, split: str | None = None) -> int:
-        """Patients of a split, or of all; an image without one counts as a patient of its own."""
+        """Patients of a split, or of the study; an image without one counts as one of its own."""
         part = self._part(split)
         return 0 if part.empty else int(part["patient_id"].nunique())
 
     def unknown(self, split: str | None = None) -> float:
-        """Share of the images of a split, or of all, whose patient is not known."""
+        """Share of the images of a split, or of the study, whose patient is not known."""
         part = self._part(split)
         if part.empty or "patient_known" not in part:
             return 0.0
         return 1.0 - float(part["patient_known"].map(is_true).mean())
 
+    @cached_property
+    def divided(self) -> pd.DataFrame:
+        """Rows of the manifest on the study's own images: all but those of external tests."""
+        table = self.manifest
+        return table if table.empty else table[~is_external(table)]
+
     def _part(self, split: str | None) -> pd.DataFrame:
         table = self.manifest
-        return table if split is None or table.empty else table[table["split"] == split]
+        if split is None or table.empty:
+            return self.divided
+        return table[table["split"] == split]
 
     @property
     def unit(self) -> str:
@@ -361,6 +376,8 @@ class Facts:
             fits = [*(["ensemble weights"] if building else []), *fits, "operating points"]
             chooses = "members and the best models" if building else "the best model"
             return f"chooses {chooses}, fits {listed(fits)}"
+        if external_source(split) is not None:
+            return EXTERNAL_ROLE
         if split != "val":
             return ROLES[split]
         trainings = [variant.training for variant in self.study.listed.values()]

@@ -313,7 +313,8 @@ def _classification(facts: Facts, cite: Citer) -> str:
 
 def _data(facts: Facts, cite: Citer) -> str:
     names = {"classification": "images to classify", "lungs_train": "lung masks for training",
-             "lungs_test": "lung masks for testing"}  # fmt: skip
+             "lungs_test": "lung masks for testing", "external_test": "images of external tests",
+             }  # fmt: skip
     origins: dict[str, list[str]] = {}
     for role, label in names.items():
         for source in map(facts.provenance, facts.sources(role)):
@@ -342,6 +343,13 @@ def _data(facts: Facts, cite: Citer) -> str:
             + (", but for the test split, which is the sources' own" if facts.shipped_test else "")
             + f": {'; '.join(counts)}."
         )
+        if facts.external:
+            told = [f"{split} {facts.size(split)}" for split in facts.external]
+            text += (
+                f" {plural(len(told), 'external test')}, without an image or known patient of the "
+                f"study, {'was' if len(told) == 1 else 'were'} predicted and evaluated apart, with "
+                f"models, weights and thresholds as they were: {'; '.join(told)}."
+            )
         unknown = facts.unknown()
         if unknown:
             which = f" for {percent(unknown)} of the images" if unknown < 1 else ""

@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 from markupsafe import Markup
 
-from multiloss.data.manifest import COPY, FOREIGN, KEPT
+from multiloss.data.manifest import COPY, FOREIGN, KEPT, KNOWN
 from multiloss.data.sources.addresses import public
 from multiloss.data.tables import SPLITS
 from multiloss.evaluation.segmentation_scores import COMBINED, SCORES
@@ -82,12 +82,13 @@ def data(facts: Facts, figures: Figures) -> Section:
         return Section("data", "Data and provenance", blocks)
     blocks += [Heading("Splits"), Text([_splits_text(facts)])]
     rows = []
-    for split in SPLITS:
+    anyone = max(map(facts.unknown, [None, *facts.external]))
+    for split in [*SPLITS, *facts.external]:
         role = facts.role(split)
         part = manifest[manifest["split"] == split]
         row = {"split": split, "role": role, "images": len(part)}
         row["patients"] = facts.patients(split) if facts.unknown(split) < 1 else pd.NA
-        row["unknown"] = percent(facts.unknown(split)) if facts.unknown() else pd.NA
+        row["unknown"] = percent(facts.unknown(split)) if anyone else pd.NA
         for name in facts.classes:
             row[f"class {name}"] = int((part["label"].astype(str) == name).sum())
         rows.append(row)
@@ -109,13 +110,14 @@ def data(facts: Facts, figures: Figures) -> Section:
             "splits",
             "Images and patients of each split" if unknown < 1 else "Images of each split",
             f"n = {facts.size()}. {known} were divided at random with the study's seed, stratified "
-            "by class. The columns on the right count the images of each class.",
+            "by class. The columns on the right count the images of each class."
+            + (" External tests had no part in the division." if facts.external else ""),
             pd.DataFrame(rows),
             [
                 Column("split", "Split", code=True),
                 Column("role", "What it does"),
                 Column("images", "Images", count),
-                Column("patients", "Patients" if not unknown else "Patients, at most", count),
+                Column("patients", "Patients" if not anyone else "Patients, at most", count),
                 Column("unknown", "Images of unknown patients"),
                 *(Column(f"class {name}", name, count) for name in facts.classes),
             ],
@@ -176,11 +178,18 @@ def left_out_text(facts: Facts) -> str:
     if left.empty:
         return ""
     copies = int((left["reason"] == COPY).sum())
-    foreign = int(left["reason"].astype(str).str.contains(FOREIGN, regex=False).sum())
+    reasons = left["reason"].astype(str)
+    foreign = int(reasons.str.contains(FOREIGN, regex=False).sum())
+    known = int(reasons.str.startswith(KNOWN).sum())
     kinds = [
         (copies, "a further copy of an image", "further copies of images"),
         (foreign, "of a class that is not asked for", "of classes that are not asked for"),
-        (len(left) - copies - foreign, "unusable", "unusable"),
+        (
+            known,
+            "of an external test since its image or patient is the study's own",
+            "of external tests since their images or patients are the study's own",
+        ),
+        (len(left) - copies - foreign - known, "unusable", "unusable"),
     ]
     told = [f"{n:,} {one if n == 1 else many}" for n, one, many in kinds if n]
     was = "was" if len(left) == 1 else "were"

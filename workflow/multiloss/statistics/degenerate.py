@@ -40,7 +40,10 @@ class Problem:
 
 
 def problems(y: npt.ArrayLike, predicted: npt.ArrayLike, n_classes: int) -> list[Problem]:
-    """What is wrong with predicted classes (N,) of images with labels `y` (N,), both in [0, K)."""
+    """What is wrong with predicted classes (N,) of images with labels `y` (N,), both in [0, K).
+
+    Images of one class alone, as an external test may have them, say nothing of chance.
+    """
     y, predicted = np.asarray(y), np.asarray(predicted)
     true, called = (np.bincount(values, minlength=n_classes) for values in (y, predicted))
     found = [Problem(NEVER, k, int(true[k])) for k in range(n_classes) if true[k] and not called[k]]
@@ -52,6 +55,6 @@ def problems(y: npt.ArrayLike, predicted: npt.ArrayLike, n_classes: int) -> list
     ]
     cells = np.bincount(y * n_classes + predicted, minlength=n_classes**2)
     mcc = float(mcc_or_chance(mcc_of_confusion(cells.reshape(n_classes, n_classes))))
-    if mcc <= 0:
+    if mcc <= 0 and np.count_nonzero(true) > 1:
         found.append(Problem(CHANCE, None, mcc))
     return found

@@ -21,7 +21,10 @@ from multiloss.job.errors import UserError
 logger = logging.getLogger(__name__)
 
 # The key `role` of a source.
-CLASSIFICATION, LUNGS_TRAIN, LUNGS_TEST = "classification", "lungs_train", "lungs_test"
+CLASSIFICATION, EXTERNAL_TEST = "classification", "external_test"
+LUNGS_TRAIN, LUNGS_TEST = "lungs_train", "lungs_test"
+# Those of images with a class, and what reads them in a layout.
+CLASSIFIED = (CLASSIFICATION, EXTERNAL_TEST)
 # The shipped split of images that stay the test split.
 SHIPPED_TEST = "test"
 # What tables write for a patient whom nobody knows, without spaces and signs.
@@ -116,7 +119,7 @@ class Layout:
 
     def refuse_other_roles(self, source: Mapping[str, Any]) -> None:
         """Raise `UserError` if the layout has nothing for the source's role."""
-        method = "classification" if source["role"] == CLASSIFICATION else "lungs"
+        method = "classification" if source["role"] in CLASSIFIED else "lungs"
         if getattr(type(self), method) is getattr(Layout, method):
             raise UserError(
                 f"source '{source['name']}': layout '{source['layout']}' has nothing for role "
@@ -155,7 +158,7 @@ def records(root: Path, source: Mapping[str, Any]) -> Found:
     """
     layout = get(source["layout"])
     layout.refuse_other_roles(source)
-    read = layout.classification if source["role"] == CLASSIFICATION else layout.lungs
+    read = layout.classification if source["role"] in CLASSIFIED else layout.lungs
     found = read(root, source)
     if layout.reads_folders:
         found.notes += _unread(root)

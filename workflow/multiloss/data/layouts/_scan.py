@@ -48,9 +48,9 @@ _SPLITS = {
 }
 
 # One child or adult of the public sets: all images of `person12`, `IM-0115`, `CHNCXR_0001`;
-# phantoms have `phantom-` before all of these.
+# phantoms have `phantom-` before all of these, and after it the number of another hospital.
 _PATIENT = re.compile(
-    r"((?:phantom-)?(?:person\d+|(?:NORMAL2-)?IM-\d+|(?:CHN|MCU)CXR_\d+))(?=[_-])"
+    r"((?:phantom-(?:[0-9a-f]{6}-)?)?(?:person\d+|(?:NORMAL2-)?IM-\d+|(?:CHN|MCU)CXR_\d+))(?=[_-])"
 )
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from multiloss.data.layouts import Found, ImageRecord, Layout, Rejection
 from multiloss.data.layouts._scan import images, is_drawn_file, public_patient, split_of
 
-_PNEUMONIA = re.compile(r"(?:phantom-)?person\d+_(bacteria|virus)_", re.IGNORECASE)
+_PNEUMONIA = re.compile(r"(?:phantom-(?:[0-9a-f]{6}-)?)?person\d+_(bacteria|virus)_", re.IGNORECASE)
 
 
 class Kermany(Layout):
