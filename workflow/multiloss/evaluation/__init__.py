@@ -15,9 +15,9 @@ from multiloss.evaluation.calibration_tables import (
 from multiloss.evaluation.comparisons import significance_table
 from multiloss.evaluation.curves import curves_table
 from multiloss.evaluation.degenerate import degenerate_table
+from multiloss.evaluation.external import external_comparisons, external_roles, external_table
 from multiloss.evaluation.intervals import NEAR_ONE
 from multiloss.evaluation.planning import planning_table
-from multiloss.evaluation.external import external_comparisons, external_roles, external_table
 from multiloss.evaluation.ranks import rank_shares, rank_table
 from multiloss.evaluation.replicates import replicate_tables
 from multiloss.evaluation.resamples import FAILED, failed
@@ -28,8 +28,8 @@ from multiloss.evaluation.scores import (
     metrics_table,
 )
 from multiloss.evaluation.thresholds import join, operating_points, with_scaled, with_temperatures
-from multiloss.evaluation.verdicts import primary_comparisons, verdicts_table
 from multiloss.evaluation.usefulness import roles, usefulness_tables
+from multiloss.evaluation.verdicts import primary_comparisons, verdicts_table
 
 __all__ = [
     "FAILED",

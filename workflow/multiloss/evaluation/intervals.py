@@ -59,6 +59,8 @@ def depend_on_mix(classes: tuple[str, ...]) -> frozenset[str]:
     values = metrics.compute_many(names, sample, weights, classes)
     moved = np.nanmax(np.abs(values - values[0]), axis=0) > 1e-9
     return frozenset(name for name, moves in zip(names, moved, strict=True) if moves)
+
+
 BIASED = (
     "no interval: in a finite sample it cannot reach 0; see `expected` in calibration_scores.csv"
 )

@@ -679,7 +679,31 @@ def _certainty(facts: Facts, result: Answer) -> None:
 
 def spread_text(facts: Facts) -> Markup | None:
     """Whether the losses differ more than the seeds of one of them do; None where unknown."""
-    raise NotImplementedError
+    spread = facts.spread
+    if spread is None or math.isnan(spread.p_value):
+        return None
+    metric = facts.metric(facts.tested).title
+    if facts.replicates > 1:
+        seeds = f"the {facts.replicates} seeds of one loss, pooled over the losses,"
+        losses = f"the means of the {spread.count} losses of different objectives"
+    else:
+        seeds = Markup("the {} runs of {}").format(spread.df + 1, code(facts.study.repeated))
+        losses = f"the runs of the {spread.count} losses of different objectives"
+    text = Markup(
+        "Is it the loss or the seed? On the test split {} have a standard deviation in {} of {}, "
+        "{} one of {}: the losses {} by more than {} seeds (F {}, p {})."
+    ).format(
+        losses,
+        metric,
+        number(spread.losses),
+        seeds,
+        number(spread.seeds),
+        "differ" if spread.p_value <= facts.alpha else "are not shown to differ",
+        "their" if facts.replicates > 1 else "its",
+        number(spread.statistic, 2),
+        facts.p(spread.p_value),
+    )
+    return text + (Markup(" Remark: {}.").format(spread.remark) if spread.remark else Markup(""))
 
 
 def _caveats(facts: Facts, result: Answer) -> None:

@@ -24,7 +24,6 @@ from multiloss.report.blocks import is_true, listed, p_value, plural
 from multiloss.report.results import Results
 from multiloss.statistics.bootstrap import INTERVALS, PUBLISHED
 from multiloss.statistics.metrics import PRIMARY, Row, lookup
-from multiloss.study import BEST_SINGLE as BEST_SINGLE_METHOD
 from multiloss.study import KINDS, OWN_KEYS, ModelTable, Study, Variant
 
 __all__ = ["BASELINE", "BEST_MEMBER", "BEST_SINGLE", "NOISE_FLOOR", "SEED_ENSEMBLE", "Facts"]
@@ -106,6 +105,21 @@ class Degenerate:
     def collapsed(self) -> bool:
         """Whether it tells classes apart so little that its scores say nothing of its loss."""
         return bool(self.dominant) or not math.isnan(self.chance)
+
+
+@dataclass(frozen=True)
+class Spread:
+    """Standard deviation between the runs of one loss (`seeds`, on `df` degrees of freedom) and
+    between the means of `count` losses of different objectives, with the F test of whether these
+    differ by more than seeds make them."""
+
+    seeds: float
+    df: int
+    losses: float
+    count: int
+    statistic: float
+    p_value: float
+    remark: str
 
 
 @dataclass(frozen=True)
@@ -740,42 +754,24 @@ class Facts:
         return [test for (_, other), test in self._gains.items() if other == against]
 
     @cached_property
-    def spread(self) -> dict[str, Any] | None:
-        """How the tested metric differs between seeds and between losses, where that is known."""
+    def spread(self) -> Spread | None:
+        """How far runs of one loss lie apart, and losses; None where nothing was trained twice."""
         table = self.results.table("tables/seed_spread.csv")
-        if "metric" not in table.columns:
+        if "row" not in table.columns:
             return None
-        rows = table[table["metric"] == self.tested].to_dict("records")
-        return rows[0] if rows and not math.isnan(rows[0]["seed_sd"]) else None
-
-    @cached_property
-    def optimism(self) -> Optimism | None:
-        """What choosing on the test split does to the test MCC of ensembles, if that was told."""
-        table = self.results.table("tables/optimism.csv")
-        if "optimism" not in table.columns:
+        rows = table[table["metric"] == self.tested].set_index("row")
+        pooled, losses_row = rows.loc["pooled"], rows.loc["losses"]
+        if math.isnan(pooled["sd"]):
             return None
-        told = table["optimism"].notna() & table["choice_gain"].notna()
-        table = table[told & (table["metric"] == PRIMARY) & (table["method"] != BEST_SINGLE_METHOD)]
-        if table.empty:
-            return None
-        names = ["as_published", "out_of_bag", "ours", "optimism"]
-        published, unseen, ours, optimism = table[names].mean()
-        least, most = table["optimism"].min(), table["optimism"].max()
-        gain = table["choice_gain"].mean()
-        return Optimism(len(table), published, unseen, ours, optimism, least, most, gain)
-
-    def ranking(self, model: str | None) -> Ranking | None:
-        """The rank interval of a model; None where no pair was tested."""
-        table = self.results.table("tables/rank.csv")
-        if model is None or "rank_first" not in table.columns:
-            return None
-        own = table[(table["model"] == model) & (table["hypotheses"] > 0)]
-        if own.empty:
-            return None
-        row = own.iloc[0]
-        twins = "" if pd.isna(row["same_objective"]) else str(row["same_objective"])
-        ends = (int(row[key]) for key in ("rank_first", "rank_last", "models", "hypotheses"))
-        return Ranking(model, *ends, twins)
+        return Spread(
+            seeds=pooled["sd"],
+            df=count_of(pooled["df_seeds"]),
+            losses=losses_row["sd"],
+            count=count_of(losses_row["replicates"]),
+            statistic=losses_row["statistic"],
+            p_value=losses_row["p_value"],
+            remark="" if pd.isna(losses_row["reason"]) else str(losses_row["reason"]),
+        )
 
     def calibration_pairs(self, version: str) -> pd.DataFrame:
         """Calibrated losses against their plain forms by ECE; empty where there are none."""

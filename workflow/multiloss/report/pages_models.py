@@ -11,7 +11,7 @@ from markupsafe import Markup
 from multiloss import losses
 from multiloss.methods import ensemble_methods
 from multiloss.report import faults
-from multiloss.report.answer import listed_codes
+from multiloss.report.answer import MEMBER, SEEDS, listed_codes, spread_text
 from multiloss.report.blocks import (
     DAGGER,
     Block,
@@ -599,19 +599,9 @@ def replicates(facts: Facts, figures: Figures) -> Section:
     """Runs with different seeds, and whether losses differ by more than they do."""
     blocks: list[Block] = []
     spread = facts.results.table("tables/replicates.csv")
-    parts = facts.seed_spread()
-    if parts is not None:
-        text = (
-            f"Between seeds of one loss, test MCC has a standard deviation of "
-            f"{number(parts.seed)}; between the losses, after taking out what the seeds explain, "
-            f"one of {number(parts.loss)} (ratio {number(parts.ratio, 2)})."
-        )
-        if parts.seed > parts.loss:
-            text += (
-                " As estimated here, a single run says more about its seed than about its loss: "
-                "rankings of single runs mean little."
-            )
-        blocks.append(Note(text, "warning" if parts.seed > parts.loss else "verdict"))
+    said = spread_text(facts)
+    if said is not None:
+        blocks.append(Note(said, "verdict"))
     if facts.replicates == 1:
         blocks.append(
             Note(
@@ -639,7 +629,8 @@ def replicates(facts: Facts, figures: Figures) -> Section:
                     Estimate(test.difference, test.low, test.high), show=signed
                 ),
                 "p": test.p_value,
-                "holm": test.p_adjusted,
+                "corrected": test.p_adjusted,
+                "of": test.hypotheses,
             }
             for test in floor
         ]
@@ -655,9 +646,10 @@ def replicates(facts: Facts, figures: Figures) -> Section:
                 [
                     Column("a", "Model", code=True, model=True),
                     Column("b", "minus", code=True, model=True),
-                    Column("difference", "Difference in test MCC", signed),
+                    Column("difference", "Difference", signed),
                     Column("p", "p", facts.p),
-                    Column("holm", "p, Holm", facts.p),
+                    Column("corrected", "p, corrected", facts.p),
+                    Column("of", "of", count),
                 ],
                 source="tables/significance.csv",
             )
@@ -691,11 +683,14 @@ def replicates(facts: Facts, figures: Figures) -> Section:
         rows = [
             {
                 "loss": test.a,
+                "runs": f"{test.runs_a} and {test.runs_b}",
                 "difference": value_cell(
                     Estimate(test.difference, test.low, test.high), show=signed
                 ),
                 "p": test.p_value,
-                "holm": test.p_adjusted,
+                "corrected": test.p_adjusted,
+                "of": test.hypotheses,
+                "correction": test.correction,
                 "reject": test.reject,
             }
             for test in facts.crossed
@@ -704,20 +699,61 @@ def replicates(facts: Facts, figures: Figures) -> Section:
             table(
                 "crossed",
                 f"Each loss against {facts.baseline_loss}, seeds and {facts.unit}s as chance",
-                f"Difference of the mean test MCC over {facts.replicates} seeds, with a "
-                f"{facts.confidence} interval that counts both the choice of {facts.unit}s and the "
-                "choice of seeds, and p values before and after Holm correction. This is the "
-                "comparison to trust when there are enough seeds: it is about the loss, not about "
-                "one run of it.",
+                f"n = {facts.size('test')}. Difference of the mean test "
+                f"{facts.metric(facts.tested).title} over the runs of the loss and of "
+                f"{facts.baseline_loss}, with a {facts.confidence} interval that counts both the "
+                f"choice of {facts.unit}s and the choice of seeds, and p values before and after "
+                "correction over the family. This is the comparison to trust: it is about the "
+                "loss, not about one run of it.",
                 pd.DataFrame(rows),
                 [
                     Column("loss", "Loss", code=True, model=True),
-                    Column("difference", "Difference in mean MCC", signed),
+                    Column("runs", "Runs"),
+                    Column("difference", "Difference of means", signed),
                     Column("p", "p", facts.p),
-                    Column("holm", "p, Holm", facts.p),
+                    Column("corrected", "p, corrected", facts.p),
+                    Column("of", "of", count),
+                    Column("correction", "Correction"),
                     Column("reject", "Rejects", yes),
                 ],
                 source="tables/replicate_comparisons.csv",
+            )
+        )
+    if facts.gains(MEMBER):
+        rows = [
+            {
+                "ensemble": test.a,
+                "against": "its best member" if against == MEMBER else test.b,
+                "difference": value_cell(
+                    Estimate(test.difference, test.low, test.high), show=signed
+                ),
+                "p": test.p_value,
+                "corrected": test.p_adjusted,
+                "of": test.hypotheses,
+                "reject": test.reject,
+            }
+            for against in (MEMBER, SEEDS)
+            for test in facts.gains(against)
+        ]
+        blocks.append(
+            table(
+                "gains",
+                f"What each kind of ensemble gains, seeds and {facts.unit}s as chance",
+                f"n = {facts.size('test')}. Mean over the replicates of the difference in "
+                f"{facts.metric(facts.tested).title} between an ensemble and its best member, or "
+                "an average of as many seeds of one loss, paired by replicate. One hypothesis is "
+                "one method with one number of members.",
+                pd.DataFrame(rows),
+                [
+                    Column("ensemble", "Kind of ensemble", code=True, model=True),
+                    Column("against", "against"),
+                    Column("difference", "Difference", signed),
+                    Column("p", "p", facts.p),
+                    Column("corrected", "p, corrected", facts.p),
+                    Column("of", "of", count),
+                    Column("reject", "Rejects", yes),
+                ],
+                source="tables/ensemble_comparisons.csv",
             )
         )
     blocks += figures.take("replicates", "rank")
