@@ -426,10 +426,11 @@ def _tests(facts: Facts, cite: Citer) -> str:
     if facts.crossed:
         pooled = facts.results.table("tables/replicate_comparisons.csv")["method"] == "pooled"
         text += (
-            f" Losses were compared by the means of their runs, with training runs and {facts.unit}s "
-            "as crossed random factors"
+            " Losses were compared by the means of their runs, with training runs and "
+            f"{facts.unit}s as crossed random factors"
             + (", the variance between runs pooled over the losses" if pooled.any() else "")
-            + f", by Student's t with Satterthwaite's degrees of freedom {cite('satterthwaite1946')}."
+            + ", by Student's t with Satterthwaite's degrees of freedom "
+            f"{cite('satterthwaite1946')}."
         )
     text += f" Two runs were compared by sign-flip permutation by {facts.unit}"
     if facts.permutations:

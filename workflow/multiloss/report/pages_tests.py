@@ -113,9 +113,8 @@ def significance(facts: Facts, figures: Figures) -> Section:
             table(
                 "ensemble-verdicts",
                 "Is the ensemble better than its best member?",
-                f"n = {facts.size('test')}. Difference in "
-                f"{facts.metric(facts.tested).title} on the test split (ensemble minus member) with "
-                f"its {facts.confidence} interval, the p value of the permutation test by "
+                f"n = {facts.size('test')}. Difference in {facts.metric(facts.tested).title} on the "
+                f"test split (ensemble minus member) with its {facts.confidence} interval, the p value of the permutation test by "
                 f"{facts.unit}, and the same corrected for the number of hypotheses in the family "
                 "of the comparison. 'Not shown' means that the "
                 "data cannot tell, not that the two are equal. The interval is of each difference "
