@@ -113,10 +113,10 @@ def significance(facts: Facts, figures: Figures) -> Section:
             table(
                 "ensemble-verdicts",
                 "Is the ensemble better than its best member?",
-                f"n = {facts.size('test')}. Difference in {facts.metric(facts.tested).title} on the "
-                f"test split (ensemble minus member) with its {facts.confidence} interval, the p value of the permutation test by "
-                f"{facts.unit}, and the same corrected for the number of hypotheses in the family "
-                "of the comparison. 'Not shown' means that the "
+                f"n = {facts.size('test')}. Difference in {facts.metric(facts.tested).title} "
+                f"(ensemble minus member) with its {facts.confidence} interval, the p value of the "
+                f"permutation test by {facts.unit}, and the same corrected for the hypotheses of "
+                "its family. 'Not shown' means that the "
                 "data cannot tell, not that the two are equal. The interval is of each difference "
                 "alone, so it can leave out 0 where the corrected test does not reject.",
                 pd.DataFrame(rows),
