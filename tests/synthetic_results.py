@@ -25,6 +25,7 @@ from multiloss import config as study_config
 from multiloss import evaluation, predictions, study
 from multiloss.ensembles import diversity, optimism
 from multiloss.evaluation import families
+from multiloss.evaluation.runs import Runs
 from multiloss.job.files import write_csv
 
 LOSSES = [
@@ -184,8 +185,8 @@ def tables(
         )
 
     @functools.cache
-    def replicated() -> tuple[pd.DataFrame, pd.DataFrame]:
-        return evaluation.replicate_tables(found, models, tests, options, seed, variants)
+    def runs() -> Runs:
+        return evaluation.runs_on_test(found, models, tests, options, seed)
 
     def optimistic() -> pd.DataFrame:
         quick = {"weighted_average": {"starts": 1}, "stacking": {"max_iter": 2000}}
@@ -214,8 +215,14 @@ def tables(
         ),
         "calibration_scores": lambda: calibrated()[0],
         "calibration_comparisons": lambda: calibrated()[1],
-        "replicates": lambda: replicated()[0],
-        "replicate_comparisons": lambda: replicated()[1],
+        "replicates": lambda: evaluation.replicates_table(runs()),
+        "replicate_comparisons": lambda: evaluation.replicate_comparisons_table(
+            runs(), tests, seed, variants
+        ),
+        "seed_spread": lambda: evaluation.seed_spread_table(runs(), tests, variants),
+        "ensemble_comparisons": lambda: evaluation.ensemble_comparisons_table(
+            runs(), members, tests
+        ),
         "degenerate": lambda: evaluation.degenerate_table(found, models),
         "diversity": lambda: diversity.table(singles, planned.models, "test", resamples, 0.95, rng),
     }

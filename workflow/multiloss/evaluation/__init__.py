@@ -15,9 +15,11 @@ from multiloss.evaluation.calibration_tables import (
 from multiloss.evaluation.comparisons import significance_table
 from multiloss.evaluation.curves import curves_table
 from multiloss.evaluation.degenerate import degenerate_table
+from multiloss.evaluation.ensembles_over_seeds import ensemble_comparisons_table
 from multiloss.evaluation.ranks import rank_shares, rank_table
-from multiloss.evaluation.replicates import replicate_tables
+from multiloss.evaluation.replicates import replicate_comparisons_table, replicates_table
 from multiloss.evaluation.resamples import FAILED, failed
+from multiloss.evaluation.runs import runs_on_test
 from multiloss.evaluation.scores import (
     FLATTERED,
     NEAR_ONE,
@@ -25,6 +27,7 @@ from multiloss.evaluation.scores import (
     flattered_models,
     metrics_table,
 )
+from multiloss.evaluation.seed_spread import seed_spread_table
 from multiloss.evaluation.thresholds import join, operating_points, with_scaled, with_temperatures
 
 __all__ = [
@@ -36,6 +39,7 @@ __all__ = [
     "confusion_table",
     "curves_table",
     "degenerate_table",
+    "ensemble_comparisons_table",
     "failed",
     "flattered_models",
     "join",
@@ -44,7 +48,10 @@ __all__ = [
     "rank_shares",
     "rank_table",
     "reliability_table",
-    "replicate_tables",
+    "replicate_comparisons_table",
+    "replicates_table",
+    "runs_on_test",
+    "seed_spread_table",
     "significance_table",
     "trained_shares",
     "with_scaled",
