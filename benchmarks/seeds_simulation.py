@@ -438,8 +438,8 @@ def report(size: Size, found: Found, failures: Sequence[str], quick: bool) -> st
         f"Simulated studies have {LOSSES} losses. A run's true MCC is that of its loss "
         f"({MIDDLE:g}) plus normal chance of the seed with the stated standard deviation. Its "
         f"score of a class is normal, raised for the true class; of its variance {OF_RUN:.0%} are "
-        f"the run's own, {OF_LOSS:.0%} are common to the runs of a loss and {COMMON:.0%} to all models "
-        "(hard images are hard for all). Patients have 1, 2, 3, 4 or 6 images ("
+        f"the run's own, {OF_LOSS:.0%} are common to the runs of a loss and {COMMON:.0%} to all "
+        "models (hard images are hard for all). Patients have 1, 2, 3, 4 or 6 images ("
         + ", ".join(f"{share:.0%}" for share in CLUSTER_SHARES)
         + f" of the patients), whose scores are correlated by {WITHIN_PATIENT:g}. Class shares are "
         "those of the published study. The project's own functions compare the losses "
@@ -484,8 +484,8 @@ def report(size: Size, found: Found, failures: Sequence[str], quick: bool) -> st
         "",
         f"200 images; seed SD {UNEQUAL[0]:g}, but {UNEQUAL[-1]:g} for two of the losses. `pooled`: "
         "one variance for all; `own`: each comparison with the two losses' own; `auto`, what the "
-        "study does: own where Bartlett's test rejects equal variances. Family-wise error by Holm's "
-        "method / coverage over all comparisons / of the worst covered loss / how often Bartlett's "
+        "study does: own where Bartlett's test rejects equal variances. Family-wise error by "
+        "Holm's method / coverage over all comparisons / of the worst covered loss / how often Bartlett's "
         "test rejects.",
         "",
     ]
@@ -528,8 +528,8 @@ def report(size: Size, found: Found, failures: Sequence[str], quick: bool) -> st
         else [
             "All hold: the family-wise error is at most 5% plus two Monte Carlo standard errors in "
             "every cell, for losses by both methods and for ensembles; intervals of losses cover "
-            "in 93% to 97% wherever seeds differ, and in at least 93% where they do not; those of ensembles "
-            "cover in at least 93%."
+            "in 93% to 97% wherever seeds differ, and in at least 93% where they do not; those of "
+            "ensembles cover in at least 93%."
         ]
     )
     return "\n".join(lines) + "\n"
