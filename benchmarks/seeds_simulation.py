@@ -485,8 +485,8 @@ def report(size: Size, found: Found, failures: Sequence[str], quick: bool) -> st
         f"200 images; seed SD {UNEQUAL[0]:g}, but {UNEQUAL[-1]:g} for two of the losses. `pooled`: "
         "one variance for all; `own`: each comparison with the two losses' own; `auto`, what the "
         "study does: own where Bartlett's test rejects equal variances. Family-wise error by "
-        "Holm's method / coverage over all comparisons / of the worst covered loss / how often Bartlett's "
-        "test rejects.",
+        "Holm's method / coverage over all comparisons / of the worst covered loss / how often "
+        "Bartlett's test rejects.",
         "",
     ]
     rows = []
