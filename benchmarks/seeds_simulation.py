@@ -61,7 +61,7 @@ class Size:
     draws: int
 
 
-FULL = Size(losses=1000, ensembles=600, resamples=400, draws=2000)
+FULL = Size(losses=1000, ensembles=500, resamples=400, draws=1000)
 QUICK = Size(losses=30, ensembles=20, resamples=200, draws=500)
 
 

@@ -348,7 +348,7 @@ def step_down(
     different degrees of freedom are put on one scale. Never above Holm's p nor below the
     unadjusted one; random only in the third digit or so (`draws`).
     """
-    from scipy.stats import t
+    from scipy.special import stdtrit
 
     p_values, df = np.asarray(p_values, float), np.asarray(df, float)
     adjusted = np.full(len(p_values), nan)
@@ -360,14 +360,14 @@ def step_down(
     # Estimated from finitely many resamples, so perhaps not quite positive definite.
     roots, vectors = np.linalg.eigh(matrix)
     half = vectors * np.sqrt(np.maximum(roots, 0.0))
-    fewest = float(np.nanmin(df[order])) if not np.isnan(df[order]).all() else inf
+    # More degrees than this are as good as infinitely many.
+    fewest = float(np.nanmin(np.append(df[order], 1e6)))
     normal = np.abs(rng.standard_normal((draws, len(order))) @ half.T)
     normal /= np.maximum(np.sqrt(np.diag(matrix)), 1e-12)
-    if np.isfinite(fewest):
-        normal /= np.sqrt(rng.chisquare(fewest, normal.shape) / fewest)
+    normal /= np.sqrt(rng.chisquare(fewest, normal.shape) / fewest)
     # The largest of this one and all with a larger p value.
     largest = np.maximum.accumulate(normal[:, ::-1], axis=1)[:, ::-1]
-    bound = t.isf(p_values[order] / 2, fewest)
+    bound = -stdtrit(fewest, p_values[order] / 2)
     share = (1 + (largest >= bound).sum(axis=0)) / (draws + 1)
     holm = np.maximum.accumulate(np.arange(len(order), 0, -1) * p_values[order])
     found = np.clip(np.maximum.accumulate(share), p_values[order], np.minimum(holm, 1.0))
