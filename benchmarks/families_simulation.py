@@ -8,12 +8,8 @@ the baseline and against their best members, and writes a Markdown page. Exits w
 the documentation does not hold.
 """
 
-import argparse
 import logging
 import sys
-import time
-from collections import defaultdict
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,12 +21,6 @@ sys.path[:0] = [
     str(Path(__file__).resolve().parent),
 ]
 
-from multiloss.evaluation.resamples import Resamples
-from multiloss.job.files import write_text
-from multiloss.job.seeds import derive
-from multiloss.statistics import bootstrap, metrics, paired
-from multiloss.statistics.permutation import Exchanged, exchange
-from statistics_simulation import percent, probabilities, table
 
 Array = npt.NDArray[np.float64]
 logger = logging.getLogger("simulation")

@@ -25,6 +25,7 @@ from multiloss import config as study_config
 from multiloss import evaluation, predictions, study
 from multiloss.ensembles import diversity, optimism
 from multiloss.evaluation import families, usefulness
+from multiloss.evaluation.runs import Runs
 from multiloss.job.files import write_csv
 
 LOSSES = [
@@ -195,8 +196,8 @@ def tables(
         return evaluation.curve_tables(everything, entries, options)
 
     @functools.cache
-    def replicated() -> tuple[pd.DataFrame, pd.DataFrame]:
-        return evaluation.replicate_tables(found, models, tests, options, seed, variants)
+    def runs() -> Runs:
+        return evaluation.runs_on_test(found, models, tests, options, seed)
 
     @functools.cache
     def weighed() -> dict[str, pd.DataFrame]:
@@ -235,8 +236,14 @@ def tables(
         "calibration_histograms": lambda: curved()[1],
         "calibration_scores": lambda: calibrated()[0],
         "calibration_comparisons": lambda: calibrated()[1],
-        "replicates": lambda: replicated()[0],
-        "replicate_comparisons": lambda: replicated()[1],
+        "replicates": lambda: evaluation.replicates_table(runs()),
+        "replicate_comparisons": lambda: evaluation.replicate_comparisons_table(
+            runs(), tests, seed, variants
+        ),
+        "seed_spread": lambda: evaluation.seed_spread_table(runs(), tests, variants),
+        "ensemble_comparisons": lambda: evaluation.ensemble_comparisons_table(
+            runs(), members, tests
+        ),
         "degenerate": lambda: evaluation.degenerate_table(found, models),
         "diversity": lambda: diversity.table(singles, planned.models, "test", resamples, 0.95, rng),
     }

@@ -236,6 +236,7 @@ rule replicates:
     input:
         predictions=predictions_of(STUDY.models),
         models=rules.models.output.models,
+        members=rules.ensemble_tables.output.members,
     output:
         replicates=report(
             RESULTS / "tables/replicates.csv",
@@ -248,6 +249,18 @@ rule replicates:
             caption="../report/replicate_comparisons.rst",
             category="Tables",
             labels={"table": "Losses compared over seeds and patients"},
+        ),
+        seed_spread=report(
+            RESULTS / "tables/seed_spread.csv",
+            caption="../report/seed_spread.rst",
+            category="Tables",
+            labels={"table": "Spread of seeds and of losses"},
+        ),
+        ensemble_comparisons=report(
+            RESULTS / "tables/ensemble_comparisons.csv",
+            caption="../report/ensemble_comparisons.rst",
+            category="Tables",
+            labels={"table": "Gains of ensembles over seeds"},
         ),
     log:
         LOGS / "replicates.log",
@@ -263,7 +276,11 @@ rule replicates:
         classes=config["classes"],
         variants=LISTED,
         evaluation=evaluation_keys("resamples", "confidence", "ece_bins"),
-        significance={key: config["significance"][key] for key in ("baseline", "alpha")},
+        significance={
+            key: config["significance"][key]
+            for key in ("baseline", "alpha", "metric")
+            if key in config["significance"]
+        },
         seed=config["seed"],
         code=code_of("replicates.py"),
     message:

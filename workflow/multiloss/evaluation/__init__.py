@@ -15,18 +15,21 @@ from multiloss.evaluation.calibration_tables import (
 from multiloss.evaluation.comparisons import significance_table
 from multiloss.evaluation.curves import curves_table
 from multiloss.evaluation.degenerate import degenerate_table
+from multiloss.evaluation.ensembles_over_seeds import ensemble_comparisons_table
 from multiloss.evaluation.external import external_comparisons, external_roles, external_table
 from multiloss.evaluation.intervals import NEAR_ONE
 from multiloss.evaluation.planning import planning_table
 from multiloss.evaluation.ranks import rank_shares, rank_table
-from multiloss.evaluation.replicates import replicate_tables
+from multiloss.evaluation.replicates import replicate_comparisons_table, replicates_table
 from multiloss.evaluation.resamples import FAILED, failed
+from multiloss.evaluation.runs import runs_on_test
 from multiloss.evaluation.scores import (
     FLATTERED,
     confusion_table,
     flattered_models,
     metrics_table,
 )
+from multiloss.evaluation.seed_spread import seed_spread_table
 from multiloss.evaluation.thresholds import join, operating_points, with_scaled, with_temperatures
 from multiloss.evaluation.usefulness import roles, usefulness_tables
 from multiloss.evaluation.verdicts import primary_comparisons, verdicts_table
@@ -44,6 +47,7 @@ __all__ = [
     "external_comparisons",
     "external_roles",
     "external_table",
+    "ensemble_comparisons_table",
     "failed",
     "flattered_models",
     "join",
@@ -54,8 +58,11 @@ __all__ = [
     "rank_shares",
     "rank_table",
     "reliability_table",
-    "replicate_tables",
     "roles",
+    "replicate_comparisons_table",
+    "replicates_table",
+    "runs_on_test",
+    "seed_spread_table",
     "significance_table",
     "trained_shares",
     "verdicts_table",

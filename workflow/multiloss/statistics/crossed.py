@@ -179,17 +179,21 @@ def combine(
     df_patients: float,
     confidence: float = 0.95,
     resamples: float = inf,
+    inflation: float = 1.0,
 ) -> Crossed:
     """Student's t for a difference with the variance `patients` and the parts of its seeds.
 
     Without parts, seeds are unknown: no p value. A mean square on few degrees of freedom may be
     small by luck, and then looks the surer for it: on two degrees or fewer it counts in the
     degrees of freedom with at least the interaction that it contains, and one that rests on two
-    runs alone leaves one degree.
+    runs alone leaves one degree. `resamples`: how many the variance of the patients comes from;
+    `inflation`: N / (N - strata) of N patients, by which resampling within strata makes it too
+    small.
     """
     from scipy.special import stdtr, stdtrit
 
-    surplus = sum(part.share * (part.mean_square - part.interaction) for part in parts)
+    patients *= inflation
+    surplus = sum(part.share * (part.mean_square - inflation * part.interaction) for part in parts)
     seeds = max(0.0, surplus)
     total = patients + seeds
     found = Crossed(
@@ -212,7 +216,9 @@ def combine(
     # The resamples are finitely many, too.
     spread = patients**2 * (1 / df_patients + 1 / (resamples - 1))
     for part in parts:
-        square = part.mean_square if part.df > 2 else max(part.mean_square, part.interaction)
+        square = part.mean_square
+        if part.df <= 2:
+            square = max(square, inflation * part.interaction)
         spread += (part.share * square) ** 2 / part.df
     df = total**2 / spread
     if any(part.df < 2 for part in parts):
@@ -236,6 +242,7 @@ def crossed_comparison(
     confidence: float = 0.95,
     seeds: SeedVariance | None = None,
     method: str = "auto",
+    inflation: float = 1.0,
 ) -> Crossed:
     """Compare two losses over seeds (random) and patients (random, the same for both).
 
@@ -244,7 +251,7 @@ def crossed_comparison(
     those. `seeds`: `seed_variance` of all losses of the study; without it, of these two.
     `method`: `pooled` uses that; `own` adds the two losses' own variances with their own degrees
     of freedom, and has no p value where either has one run; `auto` is `pooled` unless the test of
-    equal variances rejects at EQUAL_LEVEL.
+    equal variances rejects at EQUAL_LEVEL. `inflation`: as in `combine`.
     """
     runs = [np.asarray(values, float) for values in (values_a, values_b)]
     boots = [np.asarray(drawn, float) for drawn in (drawn_a, drawn_b)]
@@ -276,6 +283,7 @@ def crossed_comparison(
         df_patients,
         confidence,
         len(means),
+        inflation,
     )
     warning = ""
     if not parts:
@@ -335,12 +343,12 @@ def step_down(
 
     Westfall and Young (1993) step down with the maximum of the statistics that are left, as
     Dunnett (1955, doi:10.1080/01621459.1955.10501294) has for comparisons with one control: t
-    statistics with the given correlations and one common denominator, whose degrees of freedom are
-    the fewest of `df` (M,). Each p value is looked up at its own `df` first, so tests with
+    statistics with the given correlations, whose denominators have the fewest degrees of freedom of
+    `df` (M,) and are taken as independent, which is careful: they share the seeds' variance. Each p value is looked up at its own `df` first, so tests with
     different degrees of freedom are put on one scale. Never above Holm's p nor below the
     unadjusted one; random only in the third digit or so (`draws`).
     """
-    from scipy.stats import t
+    from scipy.special import stdtrit
 
     p_values, df = np.asarray(p_values, float), np.asarray(df, float)
     adjusted = np.full(len(p_values), nan)
@@ -352,14 +360,14 @@ def step_down(
     # Estimated from finitely many resamples, so perhaps not quite positive definite.
     roots, vectors = np.linalg.eigh(matrix)
     half = vectors * np.sqrt(np.maximum(roots, 0.0))
-    fewest = float(np.nanmin(df[order])) if not np.isnan(df[order]).all() else inf
+    # More degrees than this are as good as infinitely many.
+    fewest = float(np.nanmin(np.append(df[order], 1e6)))
     normal = np.abs(rng.standard_normal((draws, len(order))) @ half.T)
     normal /= np.maximum(np.sqrt(np.diag(matrix)), 1e-12)
-    if np.isfinite(fewest):
-        normal /= np.sqrt(rng.chisquare(fewest, draws) / fewest)[:, None]
+    normal /= np.sqrt(rng.chisquare(fewest, normal.shape) / fewest)
     # The largest of this one and all with a larger p value.
     largest = np.maximum.accumulate(normal[:, ::-1], axis=1)[:, ::-1]
-    bound = t.isf(p_values[order] / 2, fewest)
+    bound = -stdtrit(fewest, p_values[order] / 2)
     share = (1 + (largest >= bound).sum(axis=0)) / (draws + 1)
     holm = np.maximum.accumulate(np.arange(len(order), 0, -1) * p_values[order])
     found = np.clip(np.maximum.accumulate(share), p_values[order], np.minimum(holm, 1.0))
@@ -395,3 +403,54 @@ def spread(values: Mapping[str, npt.ArrayLike]) -> Spread:
     seed_sd = float(np.sqrt(seed))
     ratio = np.inf if loss_sd == 0 and seed_sd > 0 else seed_sd / loss_sd if loss_sd else nan
     return Spread(seed_sd, loss_sd, float(ratio), float(np.sqrt(between)))
+
+
+def sd_interval(sd: float, df: float, confidence: float = 0.95) -> tuple[float, float]:
+    """Interval of a normal standard deviation on `df` degrees of freedom; NaN without any."""
+    from scipy.special import chdtri
+
+    if not df > 0 or np.isnan(sd):
+        return nan, nan
+    tail = (1 - confidence) / 2
+    return sd * sqrt(df / chdtri(df, tail)), sd * sqrt(df / chdtri(df, 1 - tail))
+
+
+def prediction(
+    runs: npt.ArrayLike, others: npt.ArrayLike, confidence: float = 0.95
+) -> tuple[float, float, float, float]:
+    """Where the mean of m further runs would lie, and whether `others` (m,) could be these.
+
+    mean +- t s sqrt(1/m + 1/k) from k `runs`, k - 1 degrees of freedom; then t of the mean of
+    `others`, and its p value. NaN for fewer than two runs, or no others.
+    """
+    from scipy.special import stdtr, stdtrit
+
+    first, second = np.asarray(runs, float), np.asarray(others, float)
+    count = len(first)
+    if count < 2 or not len(second):
+        return nan, nan, nan, nan
+    se = float(first.std(ddof=1)) * sqrt(1 / len(second) + 1 / count)
+    middle, margin = float(first.mean()), float(stdtrit(count - 1, (1 + confidence) / 2)) * se
+    statistic = (float(second.mean()) - middle) / se if se else nan
+    return middle - margin, middle + margin, statistic, float(2 * stdtr(count - 1, -abs(statistic)))
+
+
+def f_of_means(
+    values: Mapping[Any, npt.ArrayLike], seeds: SeedVariance
+) -> tuple[float, float, float]:
+    """F test of whether losses differ by more than seeds make them: F, its first df, p value.
+
+    The one-way analysis of variance: sum of R_l (mean_l - mean)^2 / (L - 1) over the variance
+    between seeds, which losses with one run take from the others. Second df: those of `seeds`.
+    NaN for one loss, or where nothing was trained twice.
+    """
+    from scipy.special import fdtrc
+
+    runs = [np.asarray(own, float) for own in values.values()]
+    if len(runs) < 2 or not seeds.df or not seeds.variance > 0:
+        return nan, nan, nan
+    counts = np.array([len(own) for own in runs])
+    means = np.array([own.mean() for own in runs])
+    between = counts @ (means - np.average(means, weights=counts)) ** 2 / (len(runs) - 1)
+    statistic = float(between / seeds.variance)
+    return statistic, len(runs) - 1.0, float(fdtrc(len(runs) - 1, seeds.df, statistic))

@@ -35,6 +35,7 @@ def paired_gain(
     drawn: npt.ArrayLike,
     df_patients: float,
     confidence: float = 0.95,
+    inflation: float = 1.0,
 ) -> Crossed:
     """Mean over replicates of a difference of two models of one replicate.
 
@@ -46,9 +47,8 @@ def paired_gain(
     count = len(values)
     parts = [Part(*mean_square(values, boot), 1 / count, count - 1)] if count > 1 else []
     means = boot.mean(axis=1)
-    found = combine(
-        float(values.mean()), float(means.var(ddof=1)), parts, df_patients, confidence, len(means)
-    )
+    mean, patients = float(values.mean()), float(means.var(ddof=1))
+    found = combine(mean, patients, parts, df_patients, confidence, len(means), inflation)
     return _warned(found, count)
 
 
@@ -94,6 +94,7 @@ def gain_over_average(
     shared: Sequence[tuple[int, int]],
     df_patients: float,
     confidence: float = 0.95,
+    inflation: float = 1.0,
 ) -> Crossed:
     """Mean of ensembles over replicates minus one average of seeds that is common to all.
 
@@ -124,7 +125,7 @@ def gain_over_average(
             parts.append(Part(*mean_square(second, boot_second), other / runs**2, runs - 1))
     drawn = boot_first.mean(axis=1) - np.asarray(drawn_average, float)
     difference, patients = float(first.mean() - average), float(drawn.var(ddof=1))
-    found = combine(difference, patients, parts, df_patients, confidence, len(drawn))
+    found = combine(difference, patients, parts, df_patients, confidence, len(drawn), inflation)
     return _warned(found, count)
 
 
