@@ -255,9 +255,7 @@ def tables(
     @functools.cache
     def judged() -> tuple[pd.DataFrame, pd.DataFrame]:
         sources = ("significance", "replicate_comparisons", "ensemble_comparisons")
-        compared = evaluation.primary_comparisons(
-            {name: _with_primary(made[name](), models) for name in sources if name in made}, models
-        )
+        compared = evaluation.primary_comparisons({name: made[name]() for name in sources}, models)
         chosen = pd.read_csv(results / "ensembles" / "chosen.csv")
         return (
             evaluation.verdicts_table(
@@ -269,28 +267,6 @@ def tables(
     made |= {"verdicts": lambda: judged()[0], "planning": lambda: judged()[1]}
     for name in made if only is None else only:
         write_csv(made[name](), results / "tables" / f"{name}.csv")
-
-
-def _with_primary(table: pd.DataFrame, models: dict[str, Any]) -> pd.DataFrame:
-    """Tables that do not say which of their rows are primary, with columns as if they did."""
-    if "primary" in table or table.empty:
-        return table
-    single = table.get("test", pd.Series("permutation", table.index)) == "permutation"
-    plain = table["family"].isin([families.BASELINE, families.BEST_MEMBER])
-    first = (
-        table["model_a"].map(lambda name: models.get(name, {}).get("kind"))
-        if ("model_a" in table)
-        else pd.Series("single", table.index)
-    )
-    loss = (first == "single") == (table["family"] == families.BASELINE)
-    width = (table["ci_high"] - table["ci_low"]).astype(float)
-    return table.assign(
-        se=width / 4,
-        df=80.0,
-        hypotheses=11,
-        correction="holm",
-        primary=single & plain & loss & (table["metric"] == "mcc"),
-    )
 
 
 def _softmax(logits: np.ndarray) -> np.ndarray:
