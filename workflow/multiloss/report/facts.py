@@ -540,7 +540,8 @@ class Facts:
         found: dict[tuple[str, str, str], Comparison] = {}
         sizes = self.made["family"].value_counts() if len(self.primary) else {}
         for row in self.primary.to_dict("records"):
-            family = str(row["family"])
+            # With several replicates each has its own families.
+            family = families.of_column(str(row["family"]))[0]
             for sign, a, b in ((1, "model_a", "model_b"), (-1, "model_b", "model_a")):
                 ends = sorted((sign * row["ci_low"], sign * row["ci_high"]))
                 test = Comparison(
@@ -554,14 +555,17 @@ class Facts:
                     p_adjusted=row["p_adjusted"],
                     reject=is_true(row["reject"]),
                     family=family,
-                    tests=int(sizes.get(family, 0)),
+                    tests=int(sizes.get(str(row["family"]), 0)),
                 )
                 found.setdefault((family, test.a, test.b), test)
         return found
 
     def compare(self, a: str | None, b: str | None, family: str) -> Comparison | None:
         """The primary test of a against b in that family, whichever way round the table has it."""
-        return None if a is None or b is None else self._comparisons.get((family, a, b))
+        if a is None or b is None:
+            return None
+        found = (self._comparisons.get((one, a, b)) for one in families.ALSO.get(family, (family,)))
+        return next(filter(None, found), None)
 
     def against_baseline(self, models: Sequence[str]) -> list[Comparison]:
         """Primary tests of those models against the baseline of the same replicate."""
@@ -667,7 +671,8 @@ class Facts:
         ):
             table = self.results.table(name)
             if {"family", *columns} <= set(table.columns):
-                rows = table.loc[table["family"] == NOISE_FLOOR, columns]
+                base = [families.of_column(str(value))[0] for value in table["family"]]
+                rows = table.loc[[value == NOISE_FLOOR for value in base], columns]
                 for a, b in rows.itertuples(index=False):
                     pairs[self.family(a), self.family(b)] = None
         return list(pairs)
@@ -682,10 +687,12 @@ class Facts:
         Pairs of models that tell no classes apart are left out: they differ by nothing.
         """
         table = self.primary
-        rows = table[table["family"] == NOISE_FLOOR] if len(table) else table
+        if len(table):
+            base = [families.of_column(str(value))[0] for value in table["family"]]
+            table = table[[value == NOISE_FLOOR for value in base]]
         tests = [
             self.compare(row["model_a"], row["model_b"], NOISE_FLOOR)
-            for row in rows.to_dict("records")
+            for row in table.to_dict("records")
         ]
         return [test for test in tests if test is not None and self.tells(test)]
 
