@@ -1,4 +1,4 @@
-"""Planned comparisons, their rows, and the families of Holm's correction."""
+"""Planned comparisons, their rows, and the families of the corrections."""
 
 from typing import Any
 
@@ -68,10 +68,9 @@ def test_planned_pairs() -> None:
     assert families.pairs(MODELS, MEMBERS, "cce") == [
         ("against_best_member", "simple_average-top2-r0", "cce-r0"),
         ("against_seed_ensemble", "simple_average-top2-r0", "seed_average-cce-top2"),
-        ("against_baseline", "kl_divergence-r0", "cce-r0"),
         ("against_baseline", "calibrated_cce-r0", "cce-r0"),
-        ("against_baseline", "simple_average-top2-r0", "cce-r0"),
-        ("against_baseline", "seed_average-cce-top2", "cce-r0"),
+        ("ensembles_against_baseline", "simple_average-top2-r0", "cce-r0"),
+        ("seed_averages_against_baseline", "seed_average-cce-top2", "cce-r0"),
         ("ablations", "cce_without_crop-r0", "cce-r0"),
         ("noise_floor", "kl_divergence-r0", "cce-r0"),
         ("calibrated_against_plain", "calibrated_cce-r0", "cce-r0"),
@@ -203,17 +202,56 @@ def test_runs_meet_the_baseline_of_their_own_replicate() -> None:
     assert planned == [("against_baseline", f"focal-r{r}", f"cce-r{r}") for r in range(3)]
 
 
-def test_rows_and_holm_families() -> None:
+def test_an_objective_is_one_hypothesis_whoever_is_the_baseline() -> None:
+    names = ["cce", "kl_divergence", "calibrated_cce", "calibrated_kl_divergence", "focal"]
+    models = {f"{name}-r0": single(name) for name in names}
+    losses = entries(**{name: {} for name in names})
+    for baseline, hypotheses, floor in (
+        ("cce", {"calibrated_cce", "focal"}, {"calibrated_kl_divergence"}),
+        ("kl_divergence", {"calibrated_cce", "focal"}, {"calibrated_kl_divergence"}),
+        # All three that are left are different; the other name of the baseline is none.
+        ("calibrated_kl_divergence", {"cce", "focal"}, {"kl_divergence"}),
+    ):
+        planned = families.pairs(models, MEMBERS[:0], baseline, losses)
+        of = {
+            family: {a.removesuffix("-r0") for name, a, _ in planned if name == family}
+            for family in families.FAMILIES
+        }
+        assert of["against_baseline"] == hypotheses
+        assert of["repeated_objectives_against_baseline"] == floor
+        assert of["noise_floor"] == {"kl_divergence", "calibrated_kl_divergence"}
+    # Where the one that stands for both is not there, the other is a hypothesis.
+    del models["calibrated_cce-r0"]
+    planned = families.pairs(models, MEMBERS[:0], "cce", losses)
+    assert ("against_baseline", "calibrated_kl_divergence-r0", "cce-r0") in planned
+
+
+def test_rows_and_families() -> None:
     found = table(predictions())
     columns = "model_a model_b metric difference ci_low ci_high test statistic p_value p_adjusted"
     assert list(found.columns[:11]) == [*columns.split(), "reject"]
+    assert list(found.columns[16:]) == [
+        *("se", "df", "hypotheses", "correction", "primary", "n_effective")
+    ]
     for family, part in found.groupby("family"):
-        expected = multipletests(part["p_value"].astype(float), alpha=0.05, method="holm")
-        assert part["p_adjusted"].to_numpy(float) == pytest.approx(expected[1]), family
-        assert (part["reject"].astype(bool) == expected[0]).all()
-    primary = found[found["family"] == "against_baseline"]
-    assert set(primary["test"]) == {"permutation"}
-    assert set(primary["metric"]) == {"mcc", "accuracy"} and len(primary) == 8
+        assert len(set(part["test"])) == 1 and len(set(part["correction"])) == 1
+        assert (part["hypotheses"] == len(part)).all()
+        p, adjusted = part["p_value"].to_numpy(float), part["p_adjusted"].to_numpy(float)
+        expected = multipletests(p, alpha=0.05, method="holm")
+        if part["correction"].iloc[0] == "Holm":
+            assert adjusted == pytest.approx(expected[1]), family
+        else:
+            # Max-T knows the dependence, so it is not below p; and one test needs no correction.
+            assert (adjusted >= p - 1e-12).all()
+            assert len(part) > 1 or adjusted == pytest.approx(p)
+        assert (part["reject"].astype(bool) == (adjusted <= 0.05)).all()
+    primary = found[found["primary"]]
+    assert set(primary["family"]) == {"against_baseline", "against_best_member"}
+    assert set(primary["test"]) == {"permutation"} and set(primary["metric"]) == {"mcc"}
+    assert set(primary["correction"]) == {"max-T"} and len(primary) == 2
+    assert set(found.loc[found["family"] == "against_baseline (accuracy)", "metric"]) == {
+        "accuracy"
+    }
     cochran = found[found["test"] == "cochran_q"].iloc[0]
     assert cochran["model_b"] == "" and "chi-square p" in cochran["reason"]
     mcnemar = found[found["test"] == "mcnemar"]
@@ -222,9 +260,53 @@ def test_rows_and_holm_families() -> None:
     answer = found[found["family"] == "calibrated_against_plain"]
     assert set(answer["metric"]) == {"ece", "classwise_ece", "brier", "log_loss"}
     assert (found["n"] == 120).all() and (found["n_patients"] == 60).all()
+    assert (found["n_effective"] == 60).all()
     defined = found[found["ci_low"].notna()]
     assert (defined["ci_low"] <= defined["difference"]).all()
     assert (defined["difference"] <= defined["ci_high"]).all()
+    permuted = defined[defined["test"] == "permutation"]
+    outside = (permuted["ci_low"] > 0) | (permuted["ci_high"] < 0)
+    assert (outside == (permuted["p_value"] <= 0.05)).all()
+    beside = found[found["test"] == "bootstrap"].set_index(["model_a", "model_b", "metric"])["se"]
+    for row in permuted.to_dict("records"):
+        key = row["model_a"], row["model_b"], row["metric"]
+        assert row["se"] == np.unique(beside[key])[0] and row["df"] == 57
+
+
+def test_replicates_are_families_of_their_own_and_none_is_primary() -> None:
+    models = {
+        f"{loss}-r{r}": single(loss, r) for loss in ("cce", "focal", "hinge") for r in range(2)
+    }
+    found = table(predictions(models=models), models)
+    assert not found["primary"].any()
+    permuted = found[(found["test"] == "permutation") & (found["metric"] == "mcc")]
+    assert list(permuted["family"]) == [
+        *["against_baseline, r0"] * 2,
+        *["against_baseline, r1"] * 2,
+    ]
+    assert (permuted["hypotheses"] == 2).all()
+    assert set(found.loc[found["test"] == "cochran_q", "family"]) == {
+        "single_models, r0",
+        "single_models, r1",
+    }
+    assert families.of_column("against_baseline, r1 (accuracy, bootstrap)") == (
+        "against_baseline",
+        "accuracy, bootstrap",
+    )
+    label = families.label("against_baseline, r1 (accuracy, bootstrap)", "patient")
+    assert label == (
+        "Each loss against the baseline, replicate 1: Accuracy, paired bootstrap by patient"
+    )
+
+
+@pytest.mark.parametrize("metric", ["accuracy", "balanced_accuracy", "f1_macro", "kappa"])
+def test_the_primary_families_are_by_the_metric_of_the_config(metric: str) -> None:
+    found = table(predictions(), metric=metric)
+    primary = found[found["primary"]]
+    assert set(primary["metric"]) == {metric} and len(primary) == 2
+    assert set(primary["family"]) == {"against_baseline", "against_best_member"}
+    assert (found["family"] == "against_baseline (mcc)").sum() == 1
+    assert not found.loc[found["metric"] == "mcc", "primary"].any()
 
 
 def test_same_seed_same_table_whatever_else_is_compared() -> None:
@@ -266,11 +348,11 @@ def test_tiny_test_splits(n: int) -> None:
     assert rows.loc[rows["ci_low"].isna(), "reason"].ne("").all()
 
 
-def test_permutations_are_raised_for_large_families(caplog: pytest.LogCaptureFixture) -> None:
+def test_permutations_are_raised_for_a_small_level(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO")
-    rows = table(predictions(), permutations=100)
-    assert rows.loc[rows["test"] == "permutation", "permutations"].max() == 1600
-    assert "raised from 100 to 1600" in caplog.text
+    rows = table(predictions(), permutations=100, alpha=0.01)
+    assert rows.loc[rows["test"] == "permutation", "permutations"].max() == 1000
+    assert "raised from 100 to 1000" in caplog.text
 
 
 def test_a_real_difference_is_found() -> None:

@@ -170,9 +170,10 @@ def test_a_caption_is_that_of_the_study():
         "Each model against the baseline, on the same test images; further blocks where the study "
         "has them. The noise floor compares two trainings with the same objective, which differ by "
         "luck alone. Colour: difference of the metric named above the column (red: worse, blue: "
-        "better). Number: p value of the paired test, adjusted by Holm's method over its family; "
-        "bold with a frame where it is below 0.01. McNemar's test treats images as independent and "
-        "is shown for comparison only."
+        "better). Number: p value of the paired test, adjusted over its family, by step-down max-T "
+        "for the permutation test and by Holm's method for the others; bold with a frame where it "
+        "is at most 0.01. McNemar's test treats images as independent and is shown for comparison "
+        "only."
     )
     config["replicates"] = 2
     caption = catalog.figures(config, "images")["replicates"].caption

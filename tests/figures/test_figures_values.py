@@ -389,7 +389,8 @@ def check_significance(read: Read, canvas: Figure) -> None:
     family = table["model_a"].str.replace(r"-r\d+$", "", regex=True)
     several = read.runs > 1
     expected, framed = Counter(), 0
-    for _, cell in table.groupby([table["family"], family, "metric", "test"], sort=False):
+    compared = table["family"].str.replace(r", r\d+", "", regex=True)
+    for _, cell in table.groupby([compared, family, "metric", "test"], sort=False):
         rejected = (cell["reject"].astype(str).str.lower() == "true").sum()
         if len(cell) > 1:
             assert several

@@ -54,6 +54,8 @@ ALSO = {
     BEST_MEMBER: (BEST_MEMBER, SEEDS_BEST_MEMBER),
 }
 MAX_T, HOLM = "max-T", "Holm"
+# The corrections of the column `correction`, in words.
+CORRECTIONS = {MAX_T: "step-down max-T", HOLM: "Holm's method"}
 # The tests of the column `test`: short, and in full with what is resampled.
 TESTS = {
     "permutation": ("permutation", "permutation by {unit}"),

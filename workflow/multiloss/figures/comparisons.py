@@ -40,14 +40,14 @@ def significance(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Dra
     """Differences and adjusted p values of every model against the baseline and best member."""
     table = inputs.table(
         "significance",
-        ["difference", "p_value", "p_adjusted", "n"],
-        text=["model_a", "model_b", "metric", "test", "reject", "family"],
+        ["difference", "p_value", "p_adjusted", "n", "hypotheses"],
+        text=["model_a", "model_b", "metric", "test", "reject", "family", "correction"],
     )
     planned, models = table, inputs.models
     table = table[table["model_b"] != ""]
     table = table.assign(
         reject=table["reject"].str.lower().isin(["true", "1", "1.0"]),
-        # Tests other than the primary one are families of their own: `name (test)`.
+        # Replicates and tests other than the primary one are families of their own.
         group=[families.of_column(name)[0] for name in table["family"]],
         family_a=[models[name].family for name in table["model_a"]],
         run=[models[name].replicate or 0 for name in table["model_a"]],
@@ -149,10 +149,36 @@ def significance(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Dra
     rejected = int(made["reject"].sum())
     facts = (
         f"{count(len(made), 'test')}, of which {rejected:,} "
-        f"{'rejects' if rejected == 1 else 'reject'} at {params['alpha']:g} after Holm's correction"
-        + (f"; {runs} training runs." if runs > 1 else ".")
+        f"{'rejects' if rejected == 1 else 'reject'} at {params['alpha']:g} after the correction "
+        "of its family" + (f"; {runs} training runs." if runs > 1 else ".")
     )
-    return Drawing(canvas, f"{facts}{_left_out(planned, table)}{weak.note()}")
+    return Drawing(
+        canvas, f"{facts}{_left_out(planned, table)}{_of_hypotheses(table)}{weak.note()}"
+    )
+
+
+def _hypotheses(number: int) -> str:
+    return f"{number:,} {'hypothesis' if number == 1 else 'hypotheses'}"
+
+
+def _of_hypotheses(table: pd.DataFrame) -> str:
+    """The study's questions: of how many hypotheses how many are rejected, by which correction."""
+    said = ""
+    for question in families.QUESTIONS:
+        plain = [families.of_column(name) == (question, "") for name in table["family"]]
+        rows = table[plain & table["p_value"].notna()]
+        if rows.empty:
+            continue
+        of_run = rows.groupby("family", sort=False)
+        rejected = ", ".join(str(int(run["reject"].sum())) for _, run in of_run)
+        most = int(rows["hypotheses"].max())
+        each = "" if of_run.ngroups == 1 else " in each run"
+        said += (
+            f" {families.FAMILIES[question]}, {lookup(rows['metric'].iloc[0]).title}: {rejected} "
+            f"of {_hypotheses(most)}{each} rejected, corrected by "
+            f"{families.CORRECTIONS[rows['correction'].iloc[0]]}."
+        )
+    return said
 
 
 def _left_out(planned: pd.DataFrame, shown: pd.DataFrame) -> str:
@@ -196,20 +222,21 @@ def _blocks(
 ) -> list[tuple[str, pd.DataFrame]]:
     """The comparisons in groups with titles; groups without comparisons are left out."""
     single = table["family_a"].isin(params["losses"])
-    of = {name: table["group"] == name for name in table["group"].unique()}
-    none = pd.Series(False, index=table.index)
+    baselines = set(families.ALSO[families.BASELINE]) - {families.NOISE_FLOOR}
+
+    def of(*names: str) -> pd.Series:
+        return table["group"].isin(names)
+
     blocks = [
-        (f"single models against {baseline}", of.get(families.BASELINE, none) & single),
-        (f"ensembles against {baseline}", of.get(families.BASELINE, none) & ~single),
+        (f"single models against {baseline}", of(*baselines) & single),
+        (f"ensembles against {baseline}", of(*baselines) & ~single),
+        (families.FAMILIES[families.BEST_MEMBER], of(*families.ALSO[families.BEST_MEMBER])),
         *(
-            (families.FAMILIES[name], of.get(name, none))
-            for name in (families.BEST_MEMBER, families.BEST_SINGLE, families.SEED_ENSEMBLE)
+            (families.FAMILIES[name], of(name))
+            for name in (families.BEST_SINGLE, families.SEED_ENSEMBLE)
         ),
-        (
-            f"{baseline} with a step left out, against {baseline}",
-            of.get(families.ABLATIONS, none),
-        ),
-        (families.FAMILIES[families.NOISE_FLOOR], of.get(families.NOISE_FLOOR, none)),
+        (f"{baseline} with a step left out, against {baseline}", of(families.ABLATIONS)),
+        (families.FAMILIES[families.NOISE_FLOOR], of(families.NOISE_FLOOR)),
     ]
     return [(title, table[rows]) for title, rows in blocks if rows.any()]
 
@@ -371,7 +398,7 @@ def replicates(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Drawi
     axes.set_ylim(len(table) - 0.4, -0.6)
     axes.set_xlabel("MCC on the test split")
     axes.set_title(f"{params['replicates']} runs of each loss; {sizes(inputs, table)}", loc="left")
-    rejected, tested = _crossed_differences(right, inputs, places, style)
+    rejected, tested, correction = _crossed_differences(right, inputs, places, style)
     right.set_title(f"minus {models.label_of(baseline)}; {params['percent']} intervals", loc="left")
     right.set_xlabel("difference of the mean MCC")
     right.tick_params(left=False)
@@ -389,14 +416,15 @@ def replicates(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Drawi
             f" Standard deviation between the runs of a loss {seed:.3f} (pooled), between the "
             f"losses {loss:.3f} after taking out what the runs explain."
         )
-    facts += f" {count(tested, 'difference')}, of which {rejected} rejected."
+    facts += f" {count(tested, 'difference')}, of which {rejected} rejected{correction}."
     return Drawing(canvas, facts + weak.note())
 
 
 def _crossed_differences(
     axes: Axes, inputs: Inputs, places: Mapping[str, float], style: Style
-) -> tuple[int, int]:
-    """Draw each loss minus the baseline; how many tests reject, and how many there are."""
+) -> tuple[int, int, str]:
+    """Draw each loss minus the baseline; how many tests reject, how many there are, and of how
+    many hypotheses by which correction."""
     columns = ["difference", "ci_low", "ci_high"]
     names = ["loss_a", "metric", "family", "reject"]
     table = inputs.table("comparisons", columns, text=names)
@@ -410,4 +438,9 @@ def _crossed_differences(
         axes.plot([row.ci_low, row.ci_high], [place] * 2, linewidth=1.3, **look)
         fill = look["color"] if row.reject else "white"
         axes.plot(row.difference, place, "o", ms=4.0, mfc=fill, mew=0.9, **look)
-    return int(table["reject"].sum()), len(table)
+    correction = ""
+    if {"hypotheses", "correction"} <= set(table) and len(table):
+        most = int(pd.to_numeric(table["hypotheses"]).max())
+        by = families.CORRECTIONS[table["correction"].iloc[0]]
+        correction = f" (of {_hypotheses(most)}, corrected by {by})"
+    return int(table["reject"].sum()), len(table), correction

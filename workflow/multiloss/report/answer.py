@@ -133,8 +133,7 @@ def _loss(facts: Facts, result: Answer) -> None:
     chosen = facts.chosen("single") or facts.singles[0]
     loss = facts.family(chosen)
     baseline = code(facts.baseline_loss)
-    tests = facts.loss_tests
-    own = {facts.family(test.a): test for test in tests}.get(loss)
+    own = facts.loss_test(loss)
     head = _chosen("single model", chosen, facts)
     if not facts.runs(facts.baseline_loss):
         head += Markup(" It was compared with no baseline: {} has no results.").format(baseline)
@@ -170,11 +169,7 @@ def _loss(facts: Facts, result: Answer) -> None:
         if not own.seeds:
             head += Markup(" Of the losses themselves one run of each says nothing.")
     result.headline.append(head)
-    others = [
-        test
-        for test in tests
-        if not facts.is_same_objective(facts.family(test.a), facts.baseline_loss)
-    ]
+    others = facts.loss_tests
     if facts.replicates > 1 and not facts.crossed and others:
         result.loss.append(
             Markup(

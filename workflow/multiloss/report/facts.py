@@ -670,8 +670,11 @@ class Facts:
         return found
 
     def compare(self, a: str | None, b: str | None, family: str) -> Comparison | None:
-        """The test of run a against run b in that family, whichever way round the table has it."""
-        return None if a is None or b is None else self._comparisons.get((family, a, b))
+        """The test of run a against run b of that kind, whichever way round the table has it."""
+        if a is None or b is None:
+            return None
+        found = (self._comparisons.get((one, a, b)) for one in families.ALSO.get(family, (family,)))
+        return next(filter(None, found), None)
 
     def against_baseline(self, models: Sequence[str]) -> list[Comparison]:
         """Tests of those runs against the baseline's of the same replicate."""
@@ -685,10 +688,21 @@ class Facts:
 
     @cached_property
     def loss_tests(self) -> list[Comparison]:
-        """Each other loss against the baseline: over seeds where these are known, else by run."""
+        """Each other objective against the baseline, which are the hypotheses of the study.
+
+        Over seeds where these are known, else by run.
+        """
         if self.crossed:
             return self.crossed
-        return self.against_baseline([name for name in self.singles if name != self.baseline])
+        tests = self.against_baseline([name for name in self.singles if name != self.baseline])
+        return [test for test in tests if families.of_column(test.family)[0] == BASELINE]
+
+    def loss_test(self, loss: str) -> Comparison | None:
+        """One loss against the baseline, also one whose objective another loss stands for."""
+        tests = self.crossed + self._crossed(families.REPEATED_BASELINE)
+        if not tests:
+            tests = self.against_baseline(self.runs(loss))
+        return next((test for test in tests if self.family(test.a) == loss), None)
 
     @cached_property
     def crossed(self) -> list[Comparison]:

@@ -331,11 +331,14 @@ def cochran_test(
 
 
 def holm(p_values: npt.ArrayLike) -> Array:
-    """Holm-adjusted p-values (Holm 1979); those that are NaN stay so and count for nothing."""
-    from statsmodels.stats.multitest import multipletests
+    """Holm-adjusted p-values (Holm 1979); those that are NaN stay so and count for nothing.
 
+    The smallest times m, the next times m - 1, never falling, at most 1. `multipletests` of
+    statsmodels gives the same, but collects all garbage first: 0.1 s a family.
+    """
     adjusted = np.array(p_values, dtype=np.float64)
-    known = ~np.isnan(adjusted)
-    if known.any():
-        adjusted[known] = multipletests(adjusted[known], method="holm")[1]
+    known = np.flatnonzero(~np.isnan(adjusted))
+    order = known[np.argsort(adjusted[known], kind="stable")]
+    steps = np.arange(len(order), 0, -1)
+    adjusted[order] = np.minimum(np.maximum.accumulate(adjusted[order] * steps), 1.0)
     return adjusted
