@@ -77,7 +77,7 @@ def finding(facts: Facts) -> str | None:
     tests = _tests(every)
     over = f"n = {facts.size('test')}, paired over {facts.unit}s"
     over += " and seeds" if facts.replicates > 1 else ", one run of each loss"
-    over += f", Holm-corrected over {plural(tests, 'objective')}"
+    over += f", Holm-corrected over {plural(tests, 'objective')}" if tests else ""
     if pairs.empty:
         return f"That cannot be told ({over}).{left}"
     better, worse = _told(pairs)
