@@ -334,9 +334,9 @@ def report(
         "## How often 95% intervals hold the truth",
         "",
         f"Percent of {sets}, of the second model; Monte Carlo standard error at 95%: "
-        f"{error(0.95)}. Slope: jackknife over patients and Student's t. Debiased errors: noncentral "
-        "chi-square, which can reach 0. The last column is the interval of the ECE by resampling "
-        "on the logit scale, which is no longer given: it can never reach 0.",
+        f"{error(0.95)}. Slope: jackknife over patients and Student's t. Debiased errors: "
+        "noncentral chi-square, which can reach 0. The last column is the interval of the ECE by "
+        "resampling on the logit scale, which is no longer given: it can never reach 0.",
         "",
         *table(
             ["truth", "n", *INTERVALS.values(), "ECE, resampled"],

@@ -439,7 +439,30 @@ def test_calibration_tables_answer_whether_calibrated_losses_are() -> None:
         for model in ("cce-r0", "calibrated_cce-r0")
     }
     assert raw["difference"] == pytest.approx(values["calibrated_cce-r0"] - values["cce-r0"])
-    assert raw["ci_high"] < 0
+    assert np.isnan([raw["ci_low"], raw["ci_high"], raw["p_value"]]).all()
+    assert raw["reject"] == "" and "described only" in raw["reason"] and not raw["primary"]
+    slope = row(compared, version="raw", metric="abs_log_slope", loss="calibrated_cce")
+    slopes = [
+        row(scores, model=model, version="raw", metric="calibration_slope")["value"]
+        for model in ("calibrated_cce-r0", "cce-r0")
+    ]
+    assert slope["difference"] == pytest.approx(-np.diff(np.abs(np.log(slopes)))[0])
+    assert slope["ci_high"] < 0 and slope["reject"] and slope["primary"]
+    assert (slope["hypotheses"], slope["correction"]) == (1, "holm")
+    assert compared["primary"].sum() == 1
+    saved = row(compared, version="raw", metric="log_loss_miscalibration_root")
+    parts = [
+        row(scores, model=model, version="raw", metric="log_loss_miscalibration")
+        for model in ("calibrated_cce-r0", "cce-r0")
+    ]
+    assert saved["difference"] == pytest.approx(-np.diff([p["value"] ** 0.5 for p in parts])[0])
+    assert parts[1]["range"] == "above" and parts[1]["expected"] == pytest.approx(3 / 800)
+    # Class shares move the intercepts, not the common slope.
+    corrected = row(compared, version="prior_corrected", metric="abs_log_slope")
+    assert corrected["difference"] == pytest.approx(slope["difference"], abs=1e-6)
+    ece = scores[(scores["metric"] == "ece") & (scores["version"] == "raw")]
+    assert ece["ci_low"].isna().all() and ece["reason"].str.contains("cannot reach 0").all()
+    assert ece.set_index("model").at["cce-r0", "range"] == "above"
     scaled = row(scores, model="cce-r0", version="temperature", metric="log_loss")["value"]
     assert scaled < row(scores, model="cce-r0", version="raw", metric="log_loss")["value"]
     parts = scores[(scores["model"] == "cce-r0") & (scores["version"] == "raw")]
@@ -465,11 +488,11 @@ def test_the_mean_calibration_over_seeds_counts_the_seeds() -> None:
     compared = evaluation.calibration_tables(
         found, models, OPTIONS, 1, dict.fromkeys(models, np.full(3, 1 / 3)), calibrated()
     )[1]
-    ece = compared[(compared["version"] == "raw") & (compared["metric"] == "ece")]
-    ece = ece.set_index("replicate")
-    one, two, mean = (ece.loc[key] for key in (0, 1, "mean"))
+    slope = compared[(compared["version"] == "raw") & (compared["metric"] == "abs_log_slope")]
+    slope = slope.set_index("replicate")
+    one, two, mean = (slope.loc[key] for key in (0, 1, "mean"))
     assert mean["difference"] == pytest.approx((one["difference"] + two["difference"]) / 2)
-    width = {key: ece.at[key, "ci_high"] - ece.at[key, "ci_low"] for key in ece.index}
+    width = {key: slope.at[key, "ci_high"] - slope.at[key, "ci_low"] for key in slope.index}
     assert width["mean"] > 2 * max(width[0], width[1])
     assert "fewer than 5 seeds" in mean["reason"] and one["reason"] == ""
 
@@ -486,8 +509,13 @@ def test_calibration_answers_once_for_each_loss_after_holm(runs: int) -> None:
     compared = evaluation.calibration_tables(
         found, models, OPTIONS, 1, dict.fromkeys(models, np.full(3, 1 / 3)), pairs, alpha=0.4
     )[1]
-    assert list(compared)[-4:] == ["n", "n_patients", "p_adjusted", "reject"]
+    assert list(compared)[-5:] == ["p_adjusted", "reject", "hypotheses", "correction", "primary"]
     answers = compared["replicate"] == ("mean" if runs > 1 else 0)
+    assert compared["primary"].sum() == 3
+    described = compared["metric"].isin(["ece", "classwise_ece", "brier_reliability"])
+    assert compared.loc[described, "p_value"].isna().all()
+    compared, answers = (part[compared["p_value"].notna()] for part in (compared, answers))
+    assert compared.loc[answers, "hypotheses"].eq(3).all()
     assert compared.loc[~answers, "p_adjusted"].isna().all()
     assert compared.loc[~answers, "reject"].eq("").all()
     rejected = set()
@@ -499,6 +527,56 @@ def test_calibration_answers_once_for_each_loss_after_holm(runs: int) -> None:
         assert part["reject"].tolist() == (expected <= 0.4).tolist()
         rejected |= set(part["reject"])
     assert rejected == {True, False}
+
+
+def test_two_names_of_one_objective_answer_once() -> None:
+    losses = ("cce", "calibrated_cce", "kl_divergence", "calibrated_kl_divergence")
+    found, models = study(losses)
+    same = [("kl_divergence", "cce"), ("calibrated_kl_divergence", "calibrated_cce")]
+    compared = evaluation.calibration_tables(
+        found,
+        models,
+        OPTIONS,
+        1,
+        dict.fromkeys(models, np.full(3, 1 / 3)),
+        {"calibrated_kl_divergence": "kl_divergence", "calibrated_cce": "cce"},
+        same=same,
+    )[1]
+    slopes = compared[(compared["metric"] == "abs_log_slope") & (compared["version"] == "raw")]
+    slopes = slopes.set_index("loss")
+    assert slopes["primary"].to_dict() == {
+        "calibrated_kl_divergence": False,
+        "calibrated_cce": True,
+    }
+    assert slopes.at["calibrated_cce", "hypotheses"] == 1
+    other = slopes.loc["calibrated_kl_divergence"]
+    assert np.isfinite(other["p_value"]) and np.isnan(other["p_adjusted"])
+    assert "the same objective as calibrated_cce" in other["reason"]
+
+
+def test_curves_and_histograms_of_every_model_and_class() -> None:
+    found, models = study(("cce", "a"), sizes=(30, 40, 300))
+    constant = found.p.copy()
+    constant[1] = [0.5, 0.3, 0.2]
+    found = Predictions(found.rows, found.models, CLASSES, constant)
+    curves, histograms = evaluation.curve_tables(found, models, OPTIONS)
+    names = curves.groupby(["model", "class"]).size()
+    assert (names.loc["cce-r0"] == 30).all() and len(names.loc["cce-r0"]) == 4
+    assert (names.loc["a-r0"] == 1).all()
+    assert set(curves.loc[curves["model"] == "a-r0", "reason"]) == {
+        "the probabilities are the same for all images"
+    }
+    sound = curves[curves["model"] == "cce-r0"]
+    for low, middle, high in (
+        ("ci_low", "observed", "ci_high"),
+        ("expected_low", "p", "expected_high"),
+    ):
+        assert (sound[low] <= sound[middle] + 1e-9).all()
+        assert (sound[middle] <= sound[high] + 1e-9).all()
+    assert histograms.groupby(["model", "class"])["n"].sum().eq(300).all()
+    right = histograms[(histograms["model"] == "cce-r0") & (histograms["class"] == "")]
+    part = found.only("test")
+    assert right["events"].sum() == (part.p[0].argmax(axis=1) == part.y).sum()
 
 
 def test_shares_that_training_saw() -> None:

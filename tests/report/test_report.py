@@ -428,23 +428,36 @@ def test_calibration_answer_counts_what_holm_rejects(
     results, config = changed
 
     def two_of_three(table: pd.DataFrame) -> pd.DataFrame:
-        rows = (table["metric"] == "ece") & (table["version"] == "raw")
-        rows &= table["replicate"].astype(str) == "mean"
-        assert rows.sum() == 3
-        table.loc[rows, "difference"] = [-0.1, -0.1, 0.1]
-        table.loc[rows, "p_value"] = [0.001, 0.2, 0.002]
-        table.loc[rows, "p_adjusted"] = [0.003, 0.2, 0.004]
         table["reject"] = table["reject"].astype(object)
-        table.loc[rows, "reject"] = [True, False, True]
+        for metric, p in (
+            ("abs_log_slope", [0.001, 0.002]),
+            ("log_loss_miscalibration_root", [1, 1]),
+        ):
+            rows = (table["metric"] == metric) & (table["version"] == "raw")
+            rows &= table["replicate"].astype(str) == "mean"
+            # One of the three is the same objective as another.
+            assert rows.sum() == 3 and table.loc[rows, "p_adjusted"].notna().sum() == 2
+            rows &= table["p_adjusted"].notna()
+            table.loc[rows, "difference"] = [-0.1, 0.1]
+            table.loc[rows, "p_adjusted"] = p
+            table.loc[rows, "reject"] = [value < 0.05 for value in p]
         return table
 
     rewrite(results, "tables/calibration_comparisons.csv", two_of_three)
-    said = words_of(report.build(results, config), "calibration")
-    assert "In part: 1 of 3 calibrated losses is shown to have a lower calibration error" in said
-    assert "1 is shown to have a higher one" in said
-    front = words_of(report.build(results, config), "answer")
-    assert "In part: 1 of 3 calibrated losses is shown to have a lower calibration error" in front
-    assert "−0.100 (" in front and "corrected" in front
+    page = report.build(results, config)
+    for section in ("calibration", "answer"):
+        said = words_of(page, section)
+        assert (
+            "In part: of 2 calibrated losses, 1 is shown to have a calibration slope nearer to 1, "
+            "calibrated_cce; calibrated_focal is shown to have one further from 1" in said
+        )
+        assert "paired over patients and seeds, Holm-corrected over 2 objectives" in said
+        assert "another seed may differ" not in said
+        assert "it is not shown to differ for any (a second measure, Holm over its own 2)" in said
+        assert "The calibration error (ECE) is described only" in said
+    front = words_of(page, "answer")
+    assert "calibrated_cce minus cce −0.100 (" in front
+    assert "p 0.001 after Holm over 2 objectives" in front
 
 
 def test_optimism_is_labelled_no_result(page: str) -> None:
@@ -824,7 +837,7 @@ def test_all_models_collapsed_is_the_first_line_and_nothing_is_concluded(tmp_pat
         assert wrong not in said, wrong
     assert "a test MCC that is not defined and counts as 0, since it called all" in said
     assert "No single model has a test MCC above 0, which is chance." in said
-    assert "That cannot be told (ECE on the test split" in said
+    assert "That cannot be told (n = " in said
     assert "Left out: calibrated_cce" in said
     # Tests between such models are counted, and none of them is told as a hint.
     hits = facts.secondary[facts.secondary["reject"].map(blocks.is_true)]
@@ -1188,7 +1201,7 @@ def test_other_parameters_make_no_pairs(tmp_path: Path) -> None:
     assert facts_of(made.results, config).same_objective == [("kl_divergence", "cce")]
     assert "calibrated_kl_divergence-r0 minus calibrated_cce-r0" not in words_of(page, "answer")
     said = words_of(page, "calibration")
-    assert "for any of 2 calibrated losses" in said
+    assert "for any of 2 calibrated losses by the calibration slope" in said
     assert (
         "Without a plain form to compare with: calibrated_focal (focal is there with other "
         "parameters)." in said

@@ -196,6 +196,9 @@ def _measured(part: _Part, place: int) -> dict[str, _Score]:
             reason=reason or "no interval: it cannot be below 0",
             **({} if reason else dict(zip(("expected", "expected_p95"), expected, strict=True))),
         ),
+        measures.CONFIDENCE.name: _with_interval(
+            calibration_slope.mean_with_error(top, patients), part, CLUSTERS
+        ),
         measures.OVERCONFIDENCE.name: _with_interval(over, part, CLUSTERS),
     }
     groups = {

@@ -1,220 +1,426 @@
-"""Figures of calibration: reliability diagrams and the calibration error of each loss."""
+"""Figures of calibration: smooth reliability curves, slopes and errors of all models, pairs."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.patches import Patch
 
 from multiloss.figures.degenerate import Degenerate
 from multiloss.figures.drawing import Drawing, Inputs, message
-from multiloss.figures.performance import chosen_models, metrics_of, no_mark
+from multiloss.figures.performance import chosen_models, no_mark
 from multiloss.figures.selection import calibration_pairs
 from multiloss.figures.sizes import sizes
-from multiloss.figures.style import INK, MUTED, Style, gap, interval, panels
-from multiloss.losses import calibrated
+from multiloss.figures.style import (
+    INK,
+    MUTED,
+    Style,
+    fold,
+    gap,
+    interval,
+    lines_of,
+    offsets,
+)
+from multiloss.statistics.calibration_measures import DISTANCE, ROOT, SLOPE
+from multiloss.study import KINDS
 
-# Bins of fewer images are not joined by a line.
-LINE_FROM = 20
 _RAW, _CORRECTED = "raw", "prior_corrected"
+_BAND, _EXPECTED = 0.2, "#c8c8c8"
+# Panels of classes that stand side by side.
+_COLUMNS = 4
+# Slopes further out are drawn at the edge, with an arrow.
+_SLOPES = (0.1, 10.0)
+
+
+def scores_of(inputs: Inputs, version: str = _RAW) -> pd.DataFrame:
+    """tables/calibration_scores.csv of one version, joined to the models."""
+    table = inputs.table(
+        "scores",
+        ["value", "ci_low", "ci_high", "expected", "expected_p95", "n"],
+        text=["model", "kind", "version", "metric"],
+    )
+    table = table[table["version"] == version]
+    models = [inputs.models[name] for name in table["model"]]
+    return table.assign(
+        family=[model.family for model in models],
+        run=[model.replicate or 0 for model in models],
+    )
+
+
+def _curves(inputs: Inputs) -> pd.DataFrame:
+    columns = ["p", "observed", "ci_low", "ci_high", "expected_low", "expected_high", "n"]
+    return inputs.table("curves", columns, text=["model", "class", "scaled_from"])
+
+
+def _histogram(axes: Axes, part: pd.DataFrame, colour: str, outline: bool = False) -> None:
+    """The distribution of the predictions as shares of the images."""
+    share = part["n"] / max(part["n"].sum(), 1)
+    if outline:
+        edges = [*part["p_low"], part["p_high"].iloc[-1]]
+        axes.stairs(share, edges, color=colour, linewidth=0.9)
+        return
+    width = part["p_high"] - part["p_low"]
+    axes.bar(part["p_low"], share, width, align="edge", color=colour, linewidth=0)
+
+
+def _curve(axes: Axes, part: pd.DataFrame, colour: str, band: bool, line: str = "-") -> None:
+    if band:
+        ends = part["ci_low"], part["ci_high"]
+        axes.fill_between(part["p"], *ends, color=colour, alpha=_BAND, linewidth=0, zorder=2)
+    axes.plot(part["p"], part["observed"], line, color=colour, linewidth=1.4, zorder=3)
+
+
+def _diagonal(axes: Axes, part: pd.DataFrame) -> None:
+    """Where perfect calibration lies, and the range in which it would show."""
+    ends = part["expected_low"], part["expected_high"]
+    axes.fill_between(part["p"], *ends, color=_EXPECTED, linewidth=0, zorder=1)
+    axes.plot([0, 1], [0, 1], "--", color=MUTED, linewidth=0.8, zorder=1.5)
+    axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
 
 
 def reliability(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Drawing:
-    """Accuracy against confidence in bins of equal mass for the chosen models."""
-    bins = inputs.table(
-        "bins",
-        ["confidence", "accuracy", "ci_low", "ci_high", "n"],
-        text=["model", "split", "scaled_from"],
-    )
-    bins = bins[bins["split"] == "test"]
-    metrics = metrics_of(inputs)
-    errors = metrics[metrics["metric"] == "ece"].set_index(["own", "kind"])
-    models = inputs.models
-    chosen = chosen_models(inputs, params, bins)
+    """How often the chosen models are right where they are so sure: curve, band, distribution."""
+    curves, scores = _curves(inputs), scores_of(inputs)
+    curves = curves[curves["class"] == ""]
+    counts = inputs.table("histograms", ["p_low", "p_high", "n"], text=["model", "class"])
+    counts = counts[counts["class"] == ""]
+    bins = inputs.table("bins", ["confidence", "accuracy"], text=["model", "split"])
+    chosen = chosen_models(inputs, params, curves)
     if not chosen:
-        return message(style, "No model has reliability bins.")
+        return message(style, "No model has predictions that can be looked at.")
     weak = Degenerate.of(inputs, params["replicates"])
+    by_metric = scores.set_index(["model", "metric"])
     columns = len(chosen)
-    side = min(style.double_column_mm / columns, 72.0)
-    canvas = style.figure(side + 8 + 6 * style.line_mm)
-    axes = panels(canvas, columns, columns, sharex=True, sharey=True)
-    for number, (model, why) in enumerate(chosen.items()):
-        top = axes[number]
-        part = bins[bins["model"] == model].sort_values("confidence")
-        colour = style.colours[number]
-        top.plot([0, 1], [0, 1], "--", color=MUTED, linewidth=0.8, zorder=1)
-        top.vlines(part["confidence"], part["ci_low"], part["ci_high"], color=colour, linewidth=1.0)
-        # Between bins of a few images a line would only show chance.
-        joined = part["n"].min() >= LINE_FROM
-        line = 0.8 if joined else 0.0
-        top.plot(part["confidence"], part["accuracy"], "o-", color=colour, linewidth=line, ms=3.2)
-        scaled = bins[bins["scaled_from"] == model].sort_values("confidence")
-        if len(scaled):
-            look = {"color": colour, "mfc": "white", "ms": 3.0, "mew": 0.7}
-            look["linewidth"] = 0.5 if joined else 0.0
-            top.plot(scaled["confidence"], scaled["accuracy"], "o:", zorder=1.5, **look)
-        top.set_xlabel("confidence")
-        text = []
-        for kind, short in ((models[model].kind, "ECE"), ("temperature", "ECE scaled")):
-            if (model, kind) in errors.index:
-                row = errors.loc[(model, kind)]
-                text.append(f"{short}: {interval(row['value'], row['ci_low'], row['ci_high'], 3)}")
-        head = [f"{why[0].upper()}{why[1:]}:", weak.mark(models[model].label, model)]
-        top.set_title("\n".join(head + text), loc="left")
-        top.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
-        top.set_aspect("equal", anchor="S")
-    axes[0].set_ylabel("share of right answers")
-    kept = metrics[metrics["model"].isin(chosen)]
-    per_bin = bins.loc[bins["model"].isin(chosen), "n"]
-    handles = [
-        axes[0].plot([], [], "o-", color=MUTED, linewidth=0.8, label="as trained")[0],
-        axes[0].plot([], [], "--", color=MUTED, linewidth=0.8, label="perfect calibration")[0],
-    ]
-    if bins["scaled_from"].isin(chosen).any():
-        look = {"color": MUTED, "mfc": "white", "linewidth": 0.5}
-        scaled_line = axes[0].plot([], [], "o:", label="after temperature scaling", **look)[0]
-        handles.insert(1, scaled_line)
-    few, many = int(per_bin.min()), int(per_bin.max())
-    if few < LINE_FROM:
-        for handle in handles[:-1]:  # all but the diagonal
-            handle.set_linewidth(0)
-    spread = f"{few} to {many}" if few < many else f"{few}"
-    size = f"est split, {sizes(inputs, kept)}, {spread} in a bin; lines and brackets: "
-    size += f"{params['percent']} intervals"
-    handles += [no_mark()] * weak.any
-    canvas.legend(
-        handles=handles,
-        loc="outside lower center",
-        ncols=4,
-        title=f"t{size}",
-        title_fontsize=style.font_size - 0.5,
+    width = style.double_column_mm / columns
+    side = min(width, 72.0)
+    heads = {
+        model: "\n".join(
+            [
+                fold(f"{why[0].upper()}{why[1:]}:", width - 12, style.font_size),
+                fold(weak.mark(inputs.models[model].label, model), width - 12, style.font_size),
+                *_in_numbers(by_metric, model),
+            ]
+        )
+        for model, why in chosen.items()
+    }
+    lines = max(map(lines_of, heads.values()))
+    square, low = side - 9, 13.0
+    canvas = style.figure(square + low + (lines + 8) * style.line_mm)
+    grid = canvas.subplots(
+        2, columns, squeeze=False, sharex=True, sharey="row", height_ratios=[square, low]
     )
-    return Drawing(canvas, f"T{size}.{weak.note()}")
+    scaled = False
+    for number, model in enumerate(chosen):
+        top, below = grid[:, number]
+        part, colour = curves[curves["model"] == model], style.colours[number]
+        _diagonal(top, part)
+        own = bins[(bins["model"] == model) & (bins["split"] == "test")]
+        dots = {"mfc": "white", "mew": 0.7, "ms": 3.0, "zorder": 2.5}
+        top.plot(own["confidence"], own["accuracy"], "o", color=colour, **dots)
+        _curve(top, part, colour, band=True)
+        after = curves[curves["scaled_from"] == model]
+        if len(after):
+            _curve(top, after, colour, band=False, line=":")
+            scaled = True
+        top.set_title(heads[model], loc="left")
+        _histogram(below, counts[counts["model"] == model], colour)
+        below.set_xlabel("confidence")
+    grid[0, 0].set_ylabel("share of right answers")
+    grid[1, 0].set_ylabel("images")
+    percent = params["percent"]
+    size = sizes(inputs, curves)
+    handles = [
+        *grid[0, 0].plot([], [], "-", color=MUTED, label=f"smooth curve, {percent} band"),
+        *grid[0, 0].plot([], [], "o", color=MUTED, mfc="white", mew=0.7, ms=3, label="bins"),
+        *(
+            [grid[0, 0].plot([], [], ":", color=MUTED, label="after temperature scaling")[0]]
+            * scaled
+        ),
+        Patch(color=_EXPECTED, linewidth=0, label=f"if perfect, {percent} range"),
+        *[no_mark()] * weak.any,
+    ]
+    canvas.legend(handles=handles, loc="outside lower center", ncols=4)
+    missing = curves[curves["model"].isin(chosen) & curves["p"].isna()]
+    told = "".join(
+        f" {inputs.models[row.model].label} has no curve: {row.reason}."
+        for row in missing.itertuples()
+    )
+    return Drawing(canvas, f"Test split, {size}.{told}{weak.note()}")
 
 
-def losses(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Drawing:
-    """Expected calibration error of each loss, calibrated losses beside their parents."""
-    table = metrics_of(inputs)
-    table = table[table["metric"] == "ece"]
-    table = table.assign(scaled=table["scaled_from"] != "")
-    # Further seeds and ensembles have their scaled forms too: only those of the runs that are
-    # shown as trained belong here.
-    single = table[(table["kind"] == "single") & table["family"].isin(params["losses"])]
-    table = table[table["own"].isin(single["model"])]
-    models = inputs.models
+def _in_numbers(scores: pd.DataFrame, model: str) -> list[str]:
+    """Slope and ECE of a model in words."""
+    found = []
+    if (model, SLOPE.name) in scores.index:
+        row = scores.loc[(model, SLOPE.name)]
+        found.append(f"slope {interval(row['value'], row['ci_low'], row['ci_high'])}")
+    if (model, "ece") in scores.index:
+        row = scores.loc[(model, "ece")]
+        found.append(f"ECE {row['value']:.3f}; perfect: {row['expected']:.3f}")
+        found.append(f"on average, 95% below {row['expected_p95']:.3f}")
+    return found
+
+
+def by_class(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Drawing:
+    """Frequency of each class by its probability, for the chosen models."""
+    curves = _curves(inputs)
+    curves = curves[(curves["class"] != "") & (curves["scaled_from"] == "")]
+    counts = inputs.table("histograms", ["p_low", "p_high", "n"], text=["model", "class"])
+    chosen = chosen_models(inputs, params, curves)
+    if not chosen:
+        return message(style, "No model has predictions that can be looked at.")
     weak = Degenerate.of(inputs, params["replicates"])
-    if table["value"].notna().sum() == 0:
-        return message(style, "The calibration error is not defined for any model.")
-    present = [loss for loss in params["losses"] if (table["family"] == loss).any()]
-    compared = inputs.table("pairs", text=["loss", "plain"])
-    plain_of = dict(zip(compared["loss"], compared["plain"], strict=True))
-    pairs = [(plain_of[loss], loss) for loss in present if plain_of.get(loss) in present]
-    paired = {loss for pair in pairs for loss in pair}
-    groups = [
-        [parent, *(child for other, child in pairs if other == parent)]
-        for parent in dict.fromkeys(parent for parent, _ in pairs)
-    ]
-    rest = [loss for loss in present if loss not in paired]
-    if rest:
-        groups.append(rest)
-    rows = sum(len(group) for group in groups)
-    canvas = style.figure(26 + style.line_mm * (1.5 * rows + 0.8 * len(groups)))
-    shown = canvas.subplots(
-        1, 2 if pairs else 1, squeeze=False, width_ratios=[1.6, 1][: 1 + bool(pairs)]
+    classes = list(params["classes"])
+    columns = min(_COLUMNS, len(classes))
+    rows = -(-len(classes) // columns)
+    width = style.double_column_mm / columns
+    side = min(width, 66.0)
+    square, low = side - 8, 10.0
+    canvas = style.figure(rows * (square + low + 5 * style.line_mm) + 5 * style.line_mm)
+    grid = canvas.subplots(
+        2 * rows, columns, squeeze=False, sharex=True, height_ratios=[square, low] * rows
     )
-    axes = shown[0, 0]
-    place, places = 0.0, {}
-    for group in groups:
-        for loss in group:
-            colour = style.colours[1 if models.families[loss][0].loss in calibrated() else 0]
-            part = table[table["family"] == loss]
-            _mark(axes, place - 0.12, part[~part["scaled"]], colour, False)
-            _mark(axes, place + 0.24, part[part["scaled"]], colour, True)
-            if part["value"].isna().all():
-                gap(axes, place)
-            places[loss] = place
-            place += 1
-        place += 0.5
-        if group is not groups[-1]:
-            for column in shown[0]:
-                column.axhline(place - 0.75, color="white", linewidth=2.5, zorder=0.5)
-    labels = [
-        weak.mark(models.label_of(loss), *table.loc[table["family"] == loss, "model"])
-        for loss in places
-    ]
-    axes.set_yticks(list(places.values()), labels)
-    axes.set_xlim(left=min(0.0, axes.get_xlim()[0]))
-    axes.set_xlabel("expected calibration error, ECE (0 is perfect)")
-    axes.set_title(f"test split, {sizes(inputs, table)}; {params['percent']} intervals", loc="left")
-    facts = []
-    if pairs:
-        facts = _differences(shown[0, 1], inputs, pairs, places, style)
-    for column in shown[0]:
-        column.set_ylim(place - 0.9, -0.7)
-        column.grid(axis="y", visible=False)
+    for place in range(rows * columns):
+        top, below = (grid[2 * (place // columns) + k, place % columns] for k in (0, 1))
+        if place >= len(classes):
+            top.set_axis_off()
+            below.set_axis_off()
+            continue
+        label = classes[place]
+        of_class = curves[curves["class"] == label]
+        for number, model in reversed(list(enumerate(chosen))):
+            part = of_class[of_class["model"] == model]
+            if not number:
+                _diagonal(top, part)
+            _curve(top, part, style.colours[number], band=not number)
+            here = counts[(counts["model"] == model) & (counts["class"] == label)]
+            _histogram(below, here, style.colours[number], outline=True)
+        top.set_title(fold(label, width - 10, style.font_size), loc="left")
+        top.tick_params(labelbottom=False)
+        below.tick_params(labelbottom=True)
+        below.set_xlabel("probability of the class")
+        if not place % columns:
+            top.set_ylabel("share of images of the class")
+            below.set_ylabel("images")
+    names = [weak.mark(inputs.models[model].label, model) for model in chosen]
     handles = [
-        axes.plot([], [], "o-", color=style.colours[0], label="loss without calibration term")[0],
-        axes.plot([], [], "o-", color=style.colours[1], label="calibrated loss")[0],
+        grid[0, 0].plot([], [], color=style.colours[number], label=f"{name} ({why})")[0]
+        for number, (name, why) in enumerate(zip(names, chosen.values(), strict=True))
     ]
-    if table["scaled"].any():
-        look = {"color": MUTED, "mfc": "white"}
-        handles += axes.plot([], [], "o-", label="after temperature scaling", **look)
-    if pairs:
-        look = {"color": MUTED, "mfc": "white"}
-        handles += axes.plot([], [], "s-", label="class shares corrected", **look)
-    handles += [no_mark()] * weak.any
-    canvas.legend(handles=handles, loc="outside lower center", ncols=4 if len(handles) < 5 else 3)
-    facts = f" Difference in ECE: {'; '.join(facts)}." if facts else ""
-    return Drawing(canvas, f"Test split, {sizes(inputs, table)}.{facts}{weak.note()}")
+    percent = params["percent"]
+    handles += [
+        Patch(
+            color=style.colours[0], alpha=_BAND, linewidth=0, label=f"{percent} band of the first"
+        ),
+        Patch(color=_EXPECTED, linewidth=0, label="the first if perfectly calibrated"),
+        *[no_mark()] * weak.any,
+    ]
+    canvas.legend(handles=handles, loc="outside lower center", ncols=2)
+    missing = curves[curves["model"].isin(chosen) & curves["p"].isna()]
+    told = "".join(f" No curve of {label}: {reason}." for label, reason in _reasons(missing))
+    return Drawing(canvas, f"Test split, {sizes(inputs, curves)}.{told}{weak.note()}")
 
 
-def _differences(
-    axes: Axes,
-    inputs: Inputs,
-    pairs: Sequence[tuple[str, str]],
-    places: Mapping[str, float],
-    style: Style,
-) -> list[str]:
-    """Calibrated minus plain with paired intervals, on the calibrated loss's row; in words."""
-    columns = ["difference", "ci_low", "ci_high", "p_adjusted"]
-    table = inputs.table("pairs", columns, text=["loss", "replicate", "version", "metric"])
-    axes.axvline(0, color=INK, linewidth=0.8)
+def _reasons(table: pd.DataFrame) -> list[tuple[str, str]]:
+    pairs = zip(table["class"], table["reason"].fillna(""), strict=True)
+    return list(dict.fromkeys((f"'{label}'", str(reason)) for label, reason in pairs))
+
+
+def every_model(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Drawing:
+    """Calibration slopes of all models, and their ECE against what perfect calibration shows."""
+    scores = scores_of(inputs)
+    scores = scores[scores["kind"].isin(KINDS)]
+    slopes = scores[scores["metric"] == SLOPE.name].set_index("model")
+    errors = scores[scores["metric"] == "ece"].set_index("model")
+    if errors["value"].notna().sum() == 0:
+        return message(style, "Calibration is not defined for any model.")
+    weak = Degenerate.of(inputs, params["replicates"])
+    rows = _rows(slopes)
+    kinds = len(dict.fromkeys(kind for kind, _, _ in rows))
+    many = max(len(part) for _, _, part in rows) > 1
+    step = style.line_mm * (1.6 if many else 1.25)
+    height = 24 + step * (len(rows) + 1.3 * kinds)
+    canvas = style.figure(height)
+    left, right = canvas.subplots(1, 2, sharey=True, width_ratios=[1.25, 1])
+    left.axvline(1, color=INK, linewidth=0.8, zorder=1)
+    place, last, places, labels = 0.0, "", [], []
+    for kind, family, part in rows:
+        if kind != last:
+            place += 1.3 if last else 0.3
+            left.annotate(
+                KINDS[kind].many,
+                (0, place - 0.75),
+                xycoords=("axes fraction", "data"),
+                xytext=(3, 0),
+                textcoords="offset points",
+                va="center",
+                color=MUTED,
+                fontstyle="italic",
+            )
+            last = kind
+        colour = style.colours[list(KINDS).index(kind) % len(style.colours)]
+        colour = INK if family == params["baseline"] else colour
+        _slope_row(left, place, part, colour)
+        _error_row(right, place, errors.loc[part.index], colour)
+        text = inputs.models.label_of(family)
+        text += f", {len(part)} seeds" if kind == "seed" else ""
+        labels.append(weak.mark(text, *part.index))
+        places.append(place)
+        place += 1
+    left.set_xscale("log")
+    left.set_xlim(_SLOPES[0] * 0.93, _SLOPES[1] * 1.07)
+    left.set_xticks([0.1, 0.2, 0.5, 1, 2, 5, 10], ["0.1", "0.2", "0.5", "1", "2", "5", "10"])
+    left.minorticks_off()
+    left.set_xlabel("calibration slope: too sure < 1 < too timid")
+    left.set_yticks(places, labels)
+    for tick, (_, family, _) in zip(left.get_yticklabels(), rows, strict=True):
+        if family == params["baseline"]:
+            tick.set_fontweight("bold")
+    left.set_ylim(place - 0.4, -1.0)
+    right.set_xlim(left=0)
+    right.set_xlabel("expected calibration error, ECE")
+    for axes in (left, right):
+        axes.grid(axis="y", visible=False)
+    size = sizes(inputs, errors)
+    left.set_title(f"test split, {size}; {params['percent']} intervals", loc="left")
+    handles = [
+        Patch(color=_EXPECTED, linewidth=0, label="ECE of perfect calibration, 95% lie here"),
+        *right.plot([], [], "|", color=INK, ms=5, label="its mean"),
+        *right.plot([], [], "o", color=MUTED, mfc="white", mew=0.9, label="inside that range"),
+        *right.plot([], [], "o", color=MUTED, label="above it"),
+        *[no_mark()] * weak.any,
+    ]
+    canvas.legend(handles=handles, loc="outside lower center", ncols=4)
+    above = int((errors["value"] > errors["expected_p95"]).sum())
+    facts = f" ECE above that range: {above} of {int(errors['value'].notna().sum())} models."
+    return Drawing(canvas, f"Test split, {size}.{facts}{weak.note()}")
+
+
+def _rows(slopes: pd.DataFrame) -> list[tuple[str, str, pd.DataFrame]]:
+    """Families by kind, the slope nearest to 1 first; the seeds of a loss are all its seeds."""
+    rows = []
+    for kind in KINDS:
+        own = slopes.loc[slopes["kind"] == kind, "family"]
+        with_first = ["single", "seed"] if kind == "seed" else [kind]
+        part = slopes[slopes["kind"].isin(with_first) & slopes["family"].isin(own)]
+        groups = [(name, group.sort_values("run")) for name, group in part.groupby("family")]
+
+        def far(pair: tuple[str, pd.DataFrame]) -> float:
+            values = pair[1]["value"].where(pair[1]["value"] > 0).dropna()
+            return float(np.abs(np.log(values)).mean()) if len(values) else np.inf
+
+        rows += [(kind, name, group) for name, group in sorted(groups, key=far)]
+    return rows
+
+
+def _slope_row(axes: Axes, place: float, part: pd.DataFrame, colour: str) -> None:
+    number = len(part)
+    if part["value"].isna().all():
+        gap(axes, place)
+    for offset, row in zip(offsets(number, 0.3), part.itertuples(), strict=True):
+        alone = number == 1
+        look = {"linewidth": 1.3 if alone else 0.7, "alpha": 1.0 if alone else 0.6}
+        if row.value != row.value:
+            continue
+        if row.ci_low == row.ci_low:
+            ends = np.clip([row.ci_low, row.ci_high], *_SLOPES)
+            axes.plot(ends, [place + offset] * 2, color=colour, **look)
+        inside = _SLOPES[0] <= row.value <= _SLOPES[1]
+        mark = "o" if inside else "<" if row.value < _SLOPES[0] else ">"
+        at = float(np.clip(row.value, *_SLOPES))
+        size = 4.0 if alone else 2.4
+        axes.plot(at, place + offset, mark, color=colour, ms=size, alpha=look["alpha"])
+
+
+def _error_row(axes: Axes, place: float, part: pd.DataFrame, colour: str) -> None:
+    number = len(part)
+    height = 0.62 / number
+    for offset, row in zip(offsets(number, 0.3), part.itertuples(), strict=True):
+        if row.value != row.value:
+            continue
+        middle = place + offset
+        axes.barh(middle, row.expected_p95, height, color=_EXPECTED, linewidth=0, zorder=1)
+        axes.plot(row.expected, middle, "|", color=INK, ms=5 if number == 1 else 3, zorder=2)
+        fill = {} if row.value > row.expected_p95 else {"mfc": "white", "mew": 0.9}
+        size = 4.0 if number == 1 else 2.4
+        axes.plot(row.value, middle, "o", color=colour, ms=size, zorder=3, **fill)
+
+
+def pairs(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Drawing:
+    """Calibrated losses minus their plain forms by slope and by the log loss saved."""
+    columns = ["difference", "ci_low", "ci_high", "p_adjusted", "hypotheses", "n"]
+    text = ["loss", "plain", "replicate", "version", "metric", "reject"]
+    table = inputs.table("pairs", columns, text=text)
+    models = inputs.models
+    raw = calibration_pairs(table, _RAW, DISTANCE.name)
+    losses = [loss for loss in params["losses"] if loss in raw.index]
+    if not losses:
+        return message(style, "This study compares no loss with its calibrated form.")
+    weak = Degenerate.of(inputs, params["replicates"])
+    canvas = style.figure(26 + 2.1 * style.line_mm * len(losses))
+    shown = canvas.subplots(1, 2, sharey=True)
     facts = []
-    for version, offset, mark in ((_RAW, -0.14, "o"), (_CORRECTED, 0.22, "s")):
-        found = calibration_pairs(table, version)
-        for _, child in pairs:
-            if child not in found.index or pd.isna(found.at[child, "difference"]):
-                continue
-            row = found.loc[child]
-            place = places[child] + offset
-            first = version == _RAW
-            colour = style.colours[1] if first else MUTED
-            ends = [row["ci_low"], row["ci_high"]]
-            if ends[0] == ends[0]:
-                axes.plot(ends, [place] * 2, color=colour, linewidth=1.3 if first else 0.7)
-            fill = {} if first else {"mfc": "white", "mew": 0.8}
-            axes.plot(row["difference"], place, mark, color=colour, ms=4 if first else 3, **fill)
-            if first:
-                words = interval(row["difference"], *ends, 3)
-                facts.append(f"{inputs.models.label_of(child)} {words}{_p_text(row['p_adjusted'])}")
-    axes.set_yticks([])
-    axes.locator_params(axis="x", nbins=5)
-    axes.set_xlabel("difference in ECE")
-    axes.set_title("calibrated minus plain, paired", loc="left")
-    return facts
+    measures = ((DISTANCE, "|log slope|"), (ROOT, "root of the log loss saved"))
+    for axes, (measure, label) in zip(shown, measures, strict=True):
+        axes.axvline(0, color=INK, linewidth=0.8)
+        for version, offset, mark in ((_RAW, -0.13, "o"), (_CORRECTED, 0.2, "s")):
+            if (version, measure) == (_CORRECTED, DISTANCE):
+                continue  # class shares move the intercepts alone
+            found = calibration_pairs(table, version, measure.name)
+            for place, loss in enumerate(losses):
+                if loss not in found.index:
+                    continue
+                row = found.loc[loss]
+                _pair_mark(axes, place + offset, row, version == _RAW, mark, style)
+                if pd.isna(row["difference"]) and version == _RAW:
+                    gap(axes, place)
+                elif version == _RAW and measure is DISTANCE:
+                    facts.append(
+                        f"{models.label_of(loss)} "
+                        f"{interval(row['difference'], row['ci_low'], row['ci_high'])}"
+                        f"{_p_text(row['p_adjusted'], row['hypotheses'])}"
+                    )
+        axes.set_xlabel(f"difference in {label}")
+        axes.grid(axis="y", visible=False)
+    labels = []
+    for loss in losses:
+        plain = raw.at[loss, "plain"]
+        runs = [m.name for name in (loss, plain) for m in models.families[name]]
+        text = f"{models.label_of(loss)}\nminus {models.label_of(plain)}"
+        labels.append(weak.mark(text, *runs))
+    shown[0].set_yticks(range(len(losses)), labels)
+    shown[0].set_ylim(len(losses) - 0.5, -0.5)
+    size = sizes(inputs, raw)
+    shown[0].set_title(f"test split, {size}; paired {params['percent']} intervals", loc="left")
+    grey = {"color": MUTED, "ms": 4}
+    hollow = {"mfc": "white", "mew": 0.9}
+    handles = [
+        *shown[0].plot([], [], "o", **grey, label="shown to differ"),
+        *shown[0].plot([], [], "o", **grey, **hollow, label="not shown to differ"),
+        *shown[0].plot([], [], "s", **grey, **hollow, label="class shares corrected"),
+        *[no_mark()] * weak.any,
+    ]
+    canvas.legend(handles=handles, loc="outside lower center", ncols=4)
+    said = f" Difference in |log slope|: {'; '.join(facts)}." if facts else ""
+    return Drawing(canvas, f"Test split, {size}.{said}{weak.note()}")
 
 
-def _p_text(p: float) -> str:
+def _pair_mark(
+    axes: Axes, place: float, row: pd.Series, first: bool, mark: str, style: Style
+) -> None:
+    colour = style.colours[1] if first else MUTED
+    if row["ci_low"] == row["ci_low"]:
+        ends = [row["ci_low"], row["ci_high"]]
+        axes.plot(ends, [place] * 2, color=colour, linewidth=1.3 if first else 0.7)
+    rejected = first and str(row["reject"]) == "True"
+    fill = {} if rejected else {"mfc": "white", "mew": 0.9}
+    axes.plot(row["difference"], place, mark, color=colour, ms=4 if first else 3, **fill)
+
+
+def _p_text(p: float, hypotheses: float) -> str:
     if p != p:
         return ""
-    return ", adjusted p < 0.001" if p < 0.001 else f", adjusted p = {p:.3f}"
-
-
-def _mark(axes: Axes, place: float, part: pd.DataFrame, colour: str, hollow: bool) -> None:
-    if part.empty:
-        return
-    low, high = part["ci_low"].min(), part["ci_high"].max()
-    if low == low:
-        axes.plot([low, high], [place] * 2, color=colour, linewidth=0.7 if hollow else 1.2)
-    look = {"mfc": "white", "ms": 3.2, "mew": 0.8} if hollow else {"ms": 4.0}
-    axes.plot(part["value"].mean(), place, "o", color=colour, **look)
+    said = "p < 0.001" if p < 0.001 else f"p = {p:.3f}"
+    return f", {said} after Holm over {hypotheses:.0f}"

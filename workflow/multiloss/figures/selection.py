@@ -3,13 +3,13 @@
 import pandas as pd
 
 
-def calibration_pairs(table: pd.DataFrame, version: str) -> pd.DataFrame:
-    """Comparisons by ECE of one version of the probabilities, one row for each calibrated loss.
+def calibration_pairs(table: pd.DataFrame, version: str, measure: str) -> pd.DataFrame:
+    """Comparisons by one measure of one version of the probabilities, a row a calibrated loss.
 
     `table`: tables/calibration_comparisons.csv. With several seeds it is the row for their mean,
     with one the row of that seed.
     """
-    table = table[(table["metric"] == "ece") & (table["version"] == version)]
+    table = table[(table["metric"] == measure) & (table["version"] == version)]
     mean = table["replicate"].astype(str) == "mean"
     table = table[mean | ~table["loss"].isin(table.loc[mean, "loss"])]
     return table.set_index("loss")

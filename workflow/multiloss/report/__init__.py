@@ -11,6 +11,7 @@ from multiloss.data.sources import addresses
 from multiloss.job.errors import UserError
 from multiloss.report import (
     answer,
+    calibration,
     checklist,
     faults,
     methods,
@@ -48,7 +49,6 @@ def sections(
         40: pages_models.singles(facts, figures),
         45: pages_models.ensembles(facts, figures),
         50: pages_tests.significance(facts, figures),
-        55: pages_tests.calibration(facts, figures),
         65: pages_models.replicates(facts, figures),
         70: pages_models.diversity(facts, figures),
         75: pages_tests.gradcam(facts, figures),
@@ -62,6 +62,7 @@ def sections(
         placed[28] = pages_data.crops(facts, figures)
     record = {"configuration": pages_record.configuration(facts)}
     record |= pages_record.run_times(facts.results.root)
+    record["calibration"] = calibration.Calibration(facts)
     for place, section in templates.sections(facts, figures, record).items():
         if place in placed:
             raise UserError(

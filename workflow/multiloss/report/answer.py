@@ -7,7 +7,7 @@ import pandas as pd
 from markupsafe import Markup
 
 from multiloss.evaluation import families
-from multiloss.report import faults
+from multiloss.report import calibration, faults
 from multiloss.report.blocks import (
     Block,
     Bullets,
@@ -107,10 +107,7 @@ def answer(facts: Facts) -> Answer:
         return result
     _loss(facts, result)
     _ensemble(facts, result)
-    calibrated = calibration_text(facts)
-    if calibrated is not None:
-        differences = _calibration_differences(facts)
-        result.calibration += [Markup.escape(calibrated), *([differences] if differences else [])]
+    result.calibration += calibration.answer(facts)
     _certainty(facts, result)
     _caveats(facts, result)
     return result
@@ -450,75 +447,6 @@ def _seeds_text(seeds: str, against: Comparison | None, facts: Facts) -> Markup:
             number(max(values)),
         )
     return text + Markup(".")
-
-
-def calibration_text(facts: Facts) -> str | None:
-    """Whether the calibrated losses are better calibrated; None where none can be compared."""
-    every, corrected = facts.calibration_pairs("raw"), facts.calibration_pairs("prior_corrected")
-    if every.empty:
-        return None
-    # A model that names one class can look calibrated: its confidence is that class's share.
-    void = facts.uncalibrated(every)
-    raw = every.drop(index=void)
-    corrected = corrected.drop(index=void, errors="ignore")
-    size = f"ECE on the test split, n = {facts.size('test')}, paired over {facts.unit}s"
-    size += " and seeds" if facts.replicates > 1 else ", one run of each loss"
-    size += f", Holm-corrected over the {len(every)}" if len(every) > 1 else ""
-    left = (
-        f" Left out: {listed(void)}, since a run of "
-        f"{'it' if len(void) == 1 else 'each'} or of its plain form tells no classes apart."
-        if void
-        else ""
-    )
-    if raw.empty:
-        return f"That cannot be told ({size}).{left}"
-    rejects = raw["reject"].map(is_true)
-    names = list(raw.index[rejects & (raw["difference"] < 0)])
-    helps = len(names)
-    harms = int((rejects & (raw["difference"] > 0)).sum())
-    losses = plural(len(raw), "calibrated loss", "calibrated losses")
-    if helps == len(raw):
-        text = f"Yes: all {losses} are" if helps > 1 else "Yes: the one calibrated loss is"
-        text += " shown to have a lower calibration error"
-    elif helps:
-        text = f"In part: {helps} of {losses} {'is' if helps == 1 else 'are'}"
-        text += f" shown to have a lower calibration error, {listed(names)}"
-    else:
-        text = "That is not shown for "
-        text += f"any of {losses}" if len(raw) > 1 else "the one calibrated loss"
-    if harms:
-        text += f"; {harms} {'is' if harms == 1 else 'are'} shown to have a higher one"
-    text += f" ({size}).{left}"
-    if len(corrected):
-        below = int((corrected["ci_high"] < 0).sum())
-        above = int((corrected["ci_low"] > 0).sum())
-        text += (
-            " With probabilities corrected for the class shares the interval of the difference "
-            f"lies below 0 for {below} and above 0 for {above} of {len(corrected)}."
-        )
-    return text
-
-
-def _calibration_differences(facts: Facts) -> Markup | None:
-    """Differences in ECE of the pairs that tell classes apart, raw and with shares corrected."""
-    raw, corrected = facts.calibration_pairs("raw"), facts.calibration_pairs("prior_corrected")
-    raw = raw.drop(index=facts.uncalibrated(raw))
-    said = []
-    for loss, row in raw.iterrows():
-        text = Markup("{} minus {} {}").format(code(loss), code(row["plain"]), _ends(row))
-        if loss in corrected.index:
-            text += Markup(", corrected {}").format(_ends(corrected.loc[loss]))
-        said.append(text)
-    if not said:
-        return None
-    return Markup(
-        "Differences in ECE with {} intervals, and with class shares corrected: {}."
-    ).format(facts.confidence, Markup("; ").join(said))
-
-
-def _ends(row: pd.Series) -> str:
-    ends = interval(row["ci_low"], row["ci_high"])
-    return signed(row["difference"]) + (f" ({ends})" if ends else "")
 
 
 def _noise_floor(facts: Facts) -> Markup | None:

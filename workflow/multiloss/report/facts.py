@@ -22,6 +22,7 @@ from multiloss.evaluation.families import (
 from multiloss.figures import selection
 from multiloss.report.blocks import is_true, listed, p_value, plural
 from multiloss.report.results import Results
+from multiloss.statistics import calibration_measures
 from multiloss.statistics.bootstrap import INTERVALS, PUBLISHED
 from multiloss.statistics.metrics import PRIMARY, Row, lookup
 from multiloss.study import KINDS, OWN_KEYS, ModelTable, Study, Variant
@@ -787,13 +788,14 @@ class Facts:
             remark="" if pd.isna(losses_row["reason"]) else str(losses_row["reason"]),
         )
 
-    def calibration_pairs(self, version: str) -> pd.DataFrame:
-        """Calibrated losses against their plain forms by ECE; empty where there are none."""
+    def calibration_pairs(
+        self, version: str = "raw", measure: str = calibration_measures.DISTANCE.name
+    ) -> pd.DataFrame:
+        """Calibrated losses against their plain forms by a measure; empty where there are none."""
         table = self.results.table("tables/calibration_comparisons.csv")
-        if table.empty:
-            return table
-        found = selection.calibration_pairs(table, version)
-        return found[found["difference"].notna()]
+        if "primary" not in table:
+            return pd.DataFrame()
+        return selection.calibration_pairs(table, version, measure)
 
     def without_plain_form(self) -> dict[str, str]:
         """Calibrated losses that are compared with no plain form, and why."""

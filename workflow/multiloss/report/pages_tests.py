@@ -8,8 +8,6 @@ import pandas as pd
 
 from multiloss.evaluation import families
 from multiloss.gradcam.localisation import AGAINST_BASELINE, GAIN, MEASURES, PAIRED, UNIFORM
-from multiloss.methods import ensemble_methods
-from multiloss.report.answer import calibration_text
 from multiloss.report.blocks import (
     Block,
     Cell,
@@ -20,8 +18,6 @@ from multiloss.report.blocks import (
     Text,
     count,
     is_true,
-    listed,
-    metric_columns,
     number,
     plural,
     signed,
@@ -31,7 +27,6 @@ from multiloss.report.blocks import (
 )
 from multiloss.report.facts import Estimate, Facts
 from multiloss.report.figures import Figures
-from multiloss.statistics.metrics import BRIER, METRICS, shown
 
 
 def _comparison_columns(facts: Facts) -> list[Column]:
@@ -174,175 +169,6 @@ def significance(facts: Facts, figures: Figures) -> Section:
             )
         )
     return Section("significance", "Significance", blocks)
-
-
-VERSIONS = {
-    "temperature": "ECE, temperature-scaled",
-    "prior_corrected": "ECE, class shares corrected",
-    "temperature_prior_corrected": "ECE, both",
-}
-
-
-def calibration(facts: Facts, figures: Figures) -> Section:
-    """Whether probabilities can be believed, and whether the calibrated losses help."""
-    blocks: list[Block] = []
-    if not facts.singles:
-        blocks.append(Note("No model has been evaluated yet."))
-        return Section("calibration", "Calibration", blocks)
-    blocks += _calibration_answer(facts)
-    blocks.append(Note(_shares_text(facts), "warning"))
-    scores = facts.results.table("tables/calibration_scores.csv")
-    versions: dict[tuple[str, str], Cell] = {}
-    if "version" in scores.columns:
-        for row in scores[scores["metric"] == "ece"].to_dict("records"):
-            found = Estimate(row["value"], row["ci_low"], row["ci_high"])
-            versions[row["model"], row["version"]] = value_cell(found)
-    models = [*facts.singles, *facts.ensembles, *facts.seed_ensembles]
-    rows = []
-    for model in models:
-        row: dict[str, Any] = {"model": model, "order": facts.value(model, "ece").value}
-        for metric in families.CALIBRATION:
-            found = facts.value(model, metric)
-            row[metric] = pd.NA if math.isnan(found.value) else value_cell(found)
-        row |= {version: versions.get((model, version), pd.NA) for version in VERSIONS}
-        rows.append(row)
-    frame = pd.DataFrame(rows).sort_values("order", kind="stable", na_position="last")
-    columns = [Column("model", "Model", code=True, model=True)]
-    columns += metric_columns(METRICS[metric] for metric in families.CALIBRATION)
-    columns += [Column(version, label, number) for version, label in VERSIONS.items()]
-    bins = facts.config.get("evaluation", {}).get("ece_bins", "")
-    blocks.append(
-        table(
-            "calibration",
-            "Calibration on the test split",
-            f"n = {facts.size('test')}; "
-            f"{facts.confidence} intervals over {facts.unit}s. ECE is the mean distance between "
-            "confidence and the proportion of correct predictions"
-            + (f" over {bins} bins with equal numbers of images" if bins else "")
-            + "; in a finite sample it is never 0, even for a perfectly calibrated model. "
-            "Temperatures are fitted on the ensemble split. All columns are better when smaller. "
-            "Lowest raw ECE first." + _caveats(facts),
-            frame,
-            columns,
-            source="tables/calibration_scores.csv",
-        )
-    )
-    blocks += figures.take("reliability", "calibration")
-    blocks.append(_brier(facts, models))
-    return Section("calibration", "Calibration", blocks)
-
-
-def _shares_text(facts: Facts) -> str:
-    """What of the class shares moves calibration in this study."""
-    if facts.config["classification"]["class_weights"] == "none":
-        text = (
-            "Besides the loss, class shares move calibration: probabilities are tilted towards "
-            "the classes that are more frequent in training than in the test split."
-        )
-    else:
-        text = (
-            "Two things besides the loss can move calibration. Class weights make rare classes "
-            "count more in training, so probabilities are tilted towards them by design. And the "
-            "class shares of the test split may differ from those that training saw."
-        )
-    return text + (
-        " Values that are corrected for the class shares therefore stand beside the raw ones; the "
-        "correction uses the test split's own shares, so it describes and is no result."
-    )
-
-
-def _caveats(facts: Facts) -> str:
-    """That what some ensemble methods give are no probabilities."""
-    used = {facts.planned[name].method for name in facts.ensembles}
-    said = [method for name, method in ensemble_methods().items() if name in used and method.caveat]
-    return "".join(
-        f" What {method.title} gives are {method.caveat}: read none of these columns as the "
-        "calibration of such a model."
-        for method in said
-    )
-
-
-def _brier(facts: Facts, models: list[str]) -> Block:
-    rows, metrics = [], ["brier", *shown(BRIER)]
-    for model in models:
-        row: dict[str, Any] = {"model": model}
-        for metric in metrics:
-            found = facts.value(model, metric)
-            row[metric] = pd.NA if math.isnan(found.value) else value_cell(found)
-        rows.append(row)
-    return table(
-        "brier",
-        "Parts of the Brier score",
-        "Brier score = reliability (miscalibration, lower is better) - resolution (how far the "
-        "model tells cases apart, higher is better) + uncertainty (of the classes themselves, the "
-        "same for all models), up to a small rest within bins.",
-        pd.DataFrame(rows),
-        [
-            Column("model", "Model", code=True, model=True),
-            *metric_columns(METRICS[metric] for metric in metrics),
-        ],
-        source="tables/metrics.csv",
-        folded=True,
-    )
-
-
-def _calibration_answer(facts: Facts) -> list[Block]:
-    """'Are the calibrated losses better calibrated?' by pairs of a loss and its plain form."""
-    text = calibration_text(facts)
-    raw = facts.calibration_pairs("raw")
-    unpaired = [f"{loss} ({why})" for loss, why in facts.without_plain_form().items()]
-    alone = f" Without a plain form to compare with: {listed(unpaired)}." if unpaired else ""
-    if text is None:
-        return [
-            Note(
-                "This study compares no loss with its calibrated form, so it cannot say whether "
-                f"the calibration term helps.{alone}"
-            )
-        ]
-    corrected = facts.calibration_pairs("prior_corrected")
-    void = facts.uncalibrated(raw)
-    rows = [
-        {
-            "loss": loss,
-            "plain": row["plain"],
-            "difference": _difference_cell(row),
-            "p": row["p_value"],
-            "holm": row["p_adjusted"],
-            "corrected": _difference_cell(corrected.loc[loss])
-            if loss in corrected.index
-            else pd.NA,
-            "remark": "left out: a run tells no classes apart" if loss in void else pd.NA,
-        }
-        for loss, row in raw.iterrows()
-    ]
-    return [
-        Note(
-            f"Are the calibrated losses better calibrated than their plain forms? {text}{alone}",
-            "verdict",
-        ),
-        table(
-            "calibration-pairs",
-            "Each calibrated loss against its plain form",
-            f"n = {facts.size('test')}. Difference "
-            f"in ECE, calibrated minus plain, with its paired {facts.confidence} interval: "
-            "negative where the calibration term helps."
-            + (" Means over the seeds." if facts.replicates > 1 else "")
-            + f" Holm's correction goes over the {len(raw)} rows; in the section Significance the "
-            "same tests are corrected over all measures of calibration together."
-            " On the right the same for probabilities that were corrected for the class shares.",
-            pd.DataFrame(rows),
-            [
-                Column("loss", "Loss", code=True, model=True),
-                Column("plain", "Plain form", code=True, model=True),
-                Column("difference", "Difference in ECE", number),
-                Column("p", "p", facts.p),
-                Column("holm", "p, Holm", facts.p),
-                Column("corrected", "Difference, class shares corrected", number),
-                Column("remark", "Remark"),
-            ],
-            source="tables/calibration_comparisons.csv",
-        ),
-    ]
 
 
 def _difference_cell(row: Mapping[str, Any]) -> Cell:

@@ -17,17 +17,18 @@ from multiloss.statistics.calibration_slope import (
 Array = npt.NDArray[np.float64]
 
 POINTS = 30
-# Of a curve's ends: beyond these quantiles of the predictions it rests on single images.
-TAIL = 0.01
-# Images of the rarer outcome that each parameter beyond the intercept asks for.
-EVENTS_PER_PARAMETER, MOST_PARAMETERS = 10, 4
+# Of a curve's ends: beyond these quantiles of the predictions, and these probabilities, it rests on
+# single images, which lie far out on the scale of logits.
+TAIL, FURTHEST = 0.01, 0.01
+# Images of the rarer outcome that a curve asks for, and each parameter beyond the intercept.
+FEWEST, EVENTS_PER_PARAMETER, MOST_PARAMETERS = 10, 15, 4
 # Quantiles of the knots by their number (Harrell 2015, Regression Modeling Strategies, table 2.3).
 KNOTS = {
     3: (0.1, 0.5, 0.9),
     4: (0.05, 0.35, 0.65, 0.95),
     5: (0.05, 0.275, 0.5, 0.725, 0.95),
 }
-TOO_FEW = f"fewer than {EVENTS_PER_PARAMETER} images with or without the event: no curve"
+TOO_FEW = f"fewer than {FEWEST} images with or without the event: no curve"
 
 
 @dataclass(frozen=True)
@@ -91,8 +92,8 @@ def calibration_curve(
 
     `event` (N,) truth values, `p` (N,) probabilities. Logistic regression of the event on a
     natural cubic spline of logit p (Harrell 2015; Van Calster et al. 2019,
-    doi:10.1186/s12916-019-1466-7): at most 5 knots, one parameter for each 10 images of the rarer
-    outcome, a straight line in logit p where there are fewer than 20. The band is pointwise, on
+    doi:10.1186/s12916-019-1466-7): at most 5 knots, one parameter for each 15 images of the rarer
+    outcome, a straight line in logit p where there are fewer than 30. The band is pointwise, on
     the logit scale, with patients as clusters. Perfect calibration is one of these curves (the
     line with slope 1), so that the range of what it would show comes from the information there;
     it takes images as independent given p.
@@ -101,7 +102,7 @@ def calibration_curve(
 
     event, p = np.asarray(event, dtype=bool), np.asarray(p, dtype=np.float64)
     rare = int(min(event.sum(), (~event).sum()))
-    if rare < EVENTS_PER_PARAMETER:
+    if rare < FEWEST:
         return _nothing(TOO_FEW)
     if len(set(np.asarray(patients).tolist())) < 2:
         return _nothing(ONE_PATIENT)
@@ -109,8 +110,10 @@ def calibration_curve(
     if np.ptp(x) < 1e-9:
         return _nothing(CONSTANT)
     level = float(norm.ppf((1 + confidence) / 2))
-    grid = np.linspace(*np.quantile(p, [TAIL, 1 - TAIL]), POINTS)
-    wanted = min(rare // EVENTS_PER_PARAMETER, MOST_PARAMETERS) + 1
+    ends = np.quantile(p, [TAIL, 1 - TAIL])
+    inner = np.clip(ends, FURTHEST, 1 - FURTHEST)
+    grid = np.linspace(*(inner if inner[0] < inner[1] else ends), POINTS)
+    wanted = min(max(rare // EVENTS_PER_PARAMETER, 1), MOST_PARAMETERS) + 1
     for number in range(wanted, 1, -1):
         knots = np.quantile(x, KNOTS[number]) if number > 2 else np.array([x.min(), x.max()])
         if np.diff(knots).min() < 1e-6:

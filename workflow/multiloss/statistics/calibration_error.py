@@ -121,7 +121,7 @@ def debiased_error(
     inverted, so that the lower end is 0 where the data agree with no error at all.
     """
     from scipy.optimize import brentq
-    from scipy.stats import ncx2
+    from scipy.special import chndtr
 
     codes, count = patient_codes(patients)
     square, used, columns = 0.0, 0.0, []
@@ -157,10 +157,10 @@ def debiased_error(
     observed = max((square + spread) / scale, 1e-12)
     ends = []
     for level in ((1 + confidence) / 2, (1 - confidence) / 2):
-        if ncx2.cdf(observed, df, 1e-9) <= level:
+        if chndtr(observed, df, 1e-9) <= level:
             ends.append(0.0)
             continue
         most = 2 * observed + 100
-        root = brentq(lambda nc, level=level: ncx2.cdf(observed, df, nc) - level, 1e-9, most)
+        root = brentq(lambda nc, level=level: chndtr(observed, df, nc) - level, 1e-9, most)
         ends.append(scale * root)
     return Debiased(square, *ends)

@@ -25,6 +25,12 @@ SLOPE = Measure(
     "the probabilities are too extreme, above 1 too timid",
     1.0,
 )
+CONFIDENCE = Measure(
+    "mean_confidence",
+    "Mean confidence",
+    "Mean probability of the predicted class",
+    float("nan"),
+)
 OVERCONFIDENCE = Measure(
     "overconfidence",
     "Confidence minus accuracy",
@@ -71,7 +77,7 @@ IN_THE_LARGE = Measure(
     "Share of the class among the images minus its mean probability",
     per_class=True,
 )
-OVERALL = (SLOPE, MISCALIBRATION, OVERCONFIDENCE, DEBIASED, CLASSWISE_DEBIASED)
+OVERALL = (SLOPE, MISCALIBRATION, CONFIDENCE, OVERCONFIDENCE, DEBIASED, CLASSWISE_DEBIASED)
 OF_CLASS = (CLASS_SLOPE, CLASS_INTERCEPT, MULTINOMIAL_INTERCEPT, IN_THE_LARGE)
 
 # What calibrated losses and their plain forms are compared by; below 0: the calibrated is better.
