@@ -26,7 +26,7 @@ def main(snakemake) -> None:
         "metrics": evaluation.metrics_table(
             everything, entries, options, seed, thresholds, threads, flattered
         ),
-        "operating_points": points,
+        "operating_points": evaluation.by_patient(points, everything, options),
         "confusion": evaluation.confusion_table(everything),
         "curves": evaluation.curves_table(found, options, seed, threads),
         "rank": evaluation.rank_table(found, models, options, seed, params.variants),

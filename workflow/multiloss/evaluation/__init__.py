@@ -25,12 +25,19 @@ from multiloss.evaluation.scores import (
     flattered_models,
     metrics_table,
 )
-from multiloss.evaluation.thresholds import join, operating_points, with_scaled, with_temperatures
+from multiloss.evaluation.thresholds import (
+    by_patient,
+    join,
+    operating_points,
+    with_scaled,
+    with_temperatures,
+)
 
 __all__ = [
     "FAILED",
     "FLATTERED",
     "NEAR_ONE",
+    "by_patient",
     "calibration_tables",
     "class_shares",
     "confusion_table",
