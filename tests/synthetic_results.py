@@ -227,7 +227,7 @@ def tables(
         "confusion": lambda: evaluation.confusion_table(everything),
         "curves": lambda: evaluation.curves_table(found, options, seed),
         "calibration": lambda: evaluation.reliability_table(everything, entries, options),
-        "operating_points": lambda: points,
+        "operating_points": lambda: evaluation.by_patient(points, everything, options),
         "rank": lambda: evaluation.rank_table(found, models, options, seed, variants),
         "significance": lambda: evaluation.significance_table(
             found, models, members, tests, options, seed, variants

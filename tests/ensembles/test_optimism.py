@@ -9,6 +9,7 @@ from multiloss.ensembles import build, optimism, selection
 from multiloss.job.seeds import derive
 from multiloss.predictions import Predictions
 from multiloss.statistics import metrics
+from sklearn.metrics import log_loss, matthews_corrcoef
 
 FEW = optimism.Settings(resamples=6, network_resamples=4)
 # Less regularised than by default: on pure noise the default stacker rightly says one class.
@@ -95,6 +96,10 @@ def test_on_pure_noise_the_published_way_finds_skill_that_is_not_there(of_noise,
     ours, difference = (np.array([row[key] for row in values]) for key in ("ours", "difference"))
     error = difference.std(ddof=1) / np.sqrt(len(difference))
     assert difference.mean() > 2 * error
+    # All of it is flattery: chosen on others, nothing is found on those left out.
+    unseen = np.array([row["out_of_bag"] for row in values])
+    assert abs(unseen.mean()) < 3 * unseen.std(ddof=1) / np.sqrt(len(unseen))
+    assert np.mean([row["optimism"] for row in values]) > 2 * error
     assert abs(ours.mean()) < 3 * ours.std(ddof=1) / np.sqrt(len(ours))
 
 
@@ -103,14 +108,106 @@ def test_columns_label_and_resamples():
     found = table(data)
     assert found.columns.tolist() == [
         "ensemble", "method", "k", "replicate", "metric", "ours", "as_published", "difference",
-        "ci_low", "ci_high", "resamples", "reason", "n", "n_patients", "label",
+        "ci_low", "ci_high", "resamples", "reason", "n", "n_patients", "label", "out_of_bag",
+        "optimism", "choice_gain", "folds", "divisions",
     ]  # fmt: skip
+    np.testing.assert_allclose(found["difference"], found["optimism"] + found["choice_gain"])
+    np.testing.assert_allclose(found["optimism"], found["as_published"] - found["out_of_bag"])
+    assert set(found["folds"]) == {10} and set(found["divisions"]) == {1}
     np.testing.assert_allclose(found["difference"], found["as_published"] - found["ours"])
     assert (found["ci_low"] <= found["ci_high"]).all()
     assert found["label"].str.startswith("not a result").all()
     resamples = found.groupby("method")["resamples"].first()
     assert resamples["stacking"] == 4 and resamples["simple_average"] == 6
     assert set(found["n"]) == {90} and found["n_patients"][0] < 90
+
+
+def of_patients(count: int, seed: int = 0, models: int = 5) -> Predictions:
+    """A test split of so many patients of two images, three classes in turn, and an `ensemble`."""
+    rng = np.random.default_rng(seed)
+    rows = pd.DataFrame(
+        {
+            "image_id": [f"i{k}" for k in range(4 * count)],
+            "patient_id": [f"p{k // 2}" for k in range(4 * count)],
+            "split": np.repeat(["test", "ensemble"], 2 * count),
+            "label": [simulated.CLASSES[k // 2 % 3] for k in range(4 * count)],
+        }
+    )
+    y = rows["label"].map(simulated.CLASSES.index).to_numpy()
+    p = np.exp(rng.normal(size=(models, len(y), 3)) + np.eye(3)[y])
+    names = [f"loss{model}-r0" for model in range(models)]
+    return Predictions(rows, names, list(simulated.CLASSES), p / p.sum(axis=2, keepdims=True))
+
+
+@pytest.mark.parametrize(("method", "k"), [("best_single", 1), ("simple_average", 3)])
+def test_out_of_bag_is_the_choice_without_the_patient_on_the_patient(method, k):
+    """Of nine patients each is left out once, however they are dealt out."""
+    part = of_patients(9).only("test")
+    found = optimism.out_of_bag(part, {"x": {"method": method, "k": k}}, OPTIONS, 1, FEW)["x"]
+    y, patients = part.y, part.patients
+    combined = np.empty((len(y), 3))
+    for patient in set(patients):
+        out = patients == patient
+        scores = [matthews_corrcoef(y[~out], p[~out].argmax(axis=1)) for p in part.p]
+        losses = [log_loss(y[~out], p[~out]) for p in part.p]
+        order = sorted(range(len(scores)), key=lambda m: (-round(scores[m], 12), losses[m]))
+        combined[out] = part.p[order[:k]].mean(axis=0)[out]
+    assert found.shape == (1, len(optimism.METRICS))
+    mcc, accuracy = found[0, :2]
+    assert mcc == pytest.approx(matthews_corrcoef(y, combined.argmax(axis=1)))
+    assert accuracy == pytest.approx((combined.argmax(axis=1) == y).mean())
+    assert found[0, -1] == pytest.approx(log_loss(y, combined))
+
+
+def test_out_of_bag_does_not_look_at_the_order_of_images_nor_at_names():
+    part = of_patients(9).only("test")
+    mixed = np.random.default_rng(1).permutation(len(part.rows))
+    rows = part.rows.iloc[mixed].reset_index(drop=True)
+    rows["patient_id"] = "x" + rows["patient_id"]
+    other = Predictions(rows, part.models, part.classes, part.p[:, mixed])
+    entries = {"x": {"method": "weighted_average", "k": 3}}
+    one, two = (optimism.out_of_bag(each, entries, OPTIONS, 1, FEW)["x"] for each in (part, other))
+    np.testing.assert_allclose(one, two, atol=1e-6)
+
+
+def test_without_a_choice_there_is_no_optimism():
+    data = simulated.predictions(0, models=3)
+    data.p[1:] = data.p[0]
+    found = table(data, simulated.entries(["simple_average", "majority_vote"], [3]))
+    np.testing.assert_allclose(found["optimism"], 0, atol=1e-12)
+    np.testing.assert_allclose(found["choice_gain"], 0, atol=1e-12)
+
+
+def test_divisions_go_with_the_resamples_and_with_the_networks():
+    data = of_patients(12)
+    settings = optimism.Settings(resamples=40, network_resamples=20)
+    found = optimism.out_of_bag(
+        data.only("test"), simulated.entries(["simple_average", "stacking"], [3]), OPTIONS, 1,
+        settings,
+    )  # fmt: skip
+    assert {name.split("-")[0]: len(values) for name, values in found.items()} == {
+        "simple_average": 4,
+        "stacking": 2,
+    }
+
+
+def test_patients_who_cannot_be_left_out_are_told():
+    data = of_patients(12)
+    # All patients of class 2 but one are of class 0 now: nothing can be fitted without that one.
+    rare = data.rows["label"] == "viral"
+    alone = data.rows["patient_id"].isin(["p2", "p14"])
+    data.rows.loc[rare & ~alone, "label"] = "normal"
+    found = table(data).set_index(["method", "metric"])
+    for method in ("weighted_average", "stacking"):
+        row = found.loc[(method, "accuracy")].iloc[0]
+        assert np.isnan(row["out_of_bag"]) and np.isnan(row["optimism"])
+        assert np.isfinite(row["difference"])
+        assert "no out-of-bag score: undefined wherever patients are left out" in row["reason"]
+    assert np.isfinite(found.loc[("simple_average", "accuracy")].iloc[0]["optimism"])
+    # One patient alone cannot be left out.
+    part = of_patients(1).only("test")
+    found = optimism.out_of_bag(part, {"x": {"method": "best_single", "k": 1}}, OPTIONS, 1, FEW)
+    assert found["x"].shape == (0, len(optimism.METRICS))
 
 
 def test_the_same_seed_gives_the_same_table_and_another_the_same_point():

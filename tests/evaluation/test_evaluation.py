@@ -18,6 +18,7 @@ from multiloss.predictions import Predictions
 from multiloss.statistics import degenerate, metrics
 from multiloss.statistics.bootstrap import binomial_interval
 from sklearn.metrics import matthews_corrcoef, precision_recall_curve, roc_curve
+from statsmodels.stats.proportion import proportion_confint
 
 CLASSES = ["normal", "bacterial", "viral"]
 OPTIONS = {
@@ -86,6 +87,42 @@ def test_metrics_table_has_every_metric_of_every_model_and_split() -> None:
         sensitivity = row(table, model=model, split="test", metric="sensitivity_viral")["value"]
         assert sensitivity == pytest.approx(called[test.y == 2].mean())
     assert (points["split"] == "ensemble").all() and (points["n"] == 40).all()
+
+
+def test_operating_points_by_patient_are_of_any_image() -> None:
+    found, models = study(("cce", "failed"))
+    # Some patients have images of two classes.
+    test = np.flatnonzero(found.rows["split"] == "test")
+    found.rows.loc[test[:10:2], "label"] = "viral"
+    found.p[1] = np.nan
+    points, thresholds = evaluation.operating_points(found, models, OPTIONS)
+    table = evaluation.by_patient(points, found, OPTIONS)
+    images = table[table["unit"] == "image"]
+    pd.testing.assert_frame_equal(images[points.columns], points, check_dtype=False)
+    assert images["sensitivity_low"].isna().all()
+    patients = table[table["unit"] == "patient"].set_index(["model", "class"])
+    assert len(patients) == 6 and (patients["split"] == "test").all()
+    part = found.only("test")
+    for k, name in enumerate(CLASSES):
+        own, hits, calls = patients.loc["cce-r0", name], [], []
+        for patient in dict.fromkeys(part.patients):
+            rows = part.patients == patient
+            hits.append((part.y[rows] == k).any())
+            calls.append((part.p[0][rows, k] >= thresholds["cce-r0"][k]).any())
+        hits, calls = np.array(hits), np.array(calls)
+        assert (own["n"], own["n_positive"]) == (30, hits.sum())
+        for rate, right in (("sensitivity", calls[hits]), ("specificity", ~calls[~hits])):
+            assert own[rate] == pytest.approx(right.mean())
+            ends = proportion_confint(right.sum(), len(right), method="wilson")
+            assert (own[f"{rate}_low"], own[f"{rate}_high"]) == pytest.approx(ends)
+    gone = patients.loc["failed-r0"]
+    assert gone["sensitivity"].isna().all() and (gone["reason"] == evaluation.FAILED).all()
+    # With one image of each patient there is nothing to add.
+    alone = found.rows.assign(patient_id=[f"q{k}" for k in range(len(found.rows))])
+    same = evaluation.by_patient(
+        points, Predictions(alone, found.models, CLASSES, found.p), OPTIONS
+    )
+    assert list(same["unit"].unique()) == ["image"] and list(same.columns) == list(table.columns)
 
 
 def test_values_fitted_on_their_own_split_say_so() -> None:
@@ -363,6 +400,41 @@ def test_ranks_share_ties() -> None:
     found.p[1] = found.p[0]
     rank = evaluation.rank_table(found, models, OPTIONS, 1)
     assert list(rank["p_best"]) == [0.5, 0.5] and list(rank["rank"]) == [1.5, 1.5]
+    assert list(rank["rank_observed"]) == [1.5, 1.5]
+    assert list(rank["rank_first"]) == [1, 1] and list(rank["rank_last"]) == [2, 2]
+
+
+def test_ranks_are_intervals_by_tests_of_all_pairs() -> None:
+    """The table's intervals are those of the paired tests of its own resamples."""
+    losses = ("cce", "kl_divergence", "focal", "hinge", "failed")
+    found, models = study(losses, sizes=(30, 40, 150))
+    found.p[2] = 0.02 + 0.94 * np.eye(3)[(found.y + (np.arange(220) % 9 == 0)) % 3]
+    found.p[4] = np.nan
+    rank = evaluation.rank_table(found, models, OPTIONS, 1).set_index("model")
+    assert list(rank.index) == ["cce-r0", "kl_divergence-r0", "focal-r0", "hinge-r0"]
+    tests = evaluation.significance_table(
+        found.subset(list(rank.index)), {name: models[name] for name in rank.index},
+        pd.DataFrame(columns=["ensemble", "member", "rank"]),
+        {"baseline": "focal", "alpha": 0.05, "permutations": 99}, OPTIONS, 1,
+    )  # fmt: skip
+    row = tests[(tests["test"] == "bootstrap") & (tests["metric"] == "mcc")]
+    assert (row[row["family"].str.startswith("against_baseline")]["p_value"] < 0.05 / 6).all()
+    assert (rank.loc["focal-r0", "rank_first"], rank.loc["focal-r0", "rank_last"]) == (1, 1)
+    assert (rank.drop("focal-r0")["rank_first"] == 2).all()
+    assert (rank.drop("focal-r0")["rank_last"] == 4).all()
+    assert set(rank["hypotheses"]) == {6} and set(rank["correction"]) == {"holm"}
+    assert rank.loc["focal-r0", "worse"] == 3 and rank.loc["hinge-r0", "better"] == 1
+    # One objective under two names is marked.
+    assert rank.loc["cce-r0", "same_objective"] == "kl_divergence-r0"
+    assert rank.loc["kl_divergence-r0", "same_objective"] == "cce-r0"
+    assert rank.loc["hinge-r0", "same_objective"] == "" and (rank["reason"] == "").all()
+
+
+def test_a_model_alone_has_a_rank_without_a_test() -> None:
+    found, models = study(("cce",))
+    alone = evaluation.rank_table(found, models, OPTIONS, 1).iloc[0]
+    assert (alone["rank_first"], alone["rank_last"], alone["hypotheses"]) == (1, 1, 0)
+    assert alone["reason"] == "one model alone"
 
 
 def test_confusion_counts() -> None:

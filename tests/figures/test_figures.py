@@ -551,21 +551,19 @@ def test_learning_curves_hold_the_histories(three, monkeypatch):
 
 def test_rank_shows_each_rank_with_its_interval(three, monkeypatch):
     table = pd.read_csv(three.results / "tables/rank.csv")
-    table = table[table["kind"] == "single"].sort_values("rank")
+    table = table[table["kind"] == "single"].sort_values("rank_observed")
     result = paint(three, "rank", monkeypatch)
-    left, right = result.canvas.axes
+    (axes,) = result.canvas.axes
     shown = [
-        tick.get_text().split("\N{NO-BREAK SPACE}\N{DAGGER}")[0] for tick in left.get_yticklabels()
+        tick.get_text().split("\N{NO-BREAK SPACE}\N{DAGGER}")[0] for tick in axes.get_yticklabels()
     ]
     assert shown == [label_of(three, name) for name in table["model"]]
-    lines = [line.get_xydata().tolist() for line in left.lines]
+    lines = [line.get_xydata().tolist() for line in axes.lines]
     for place, row in enumerate(table.itertuples()):
-        assert [[row.rank, place]] in lines
-        assert [[row.rank_low, place], [row.rank_high, place]] in lines
-    shares = [f"{row.p_best:.0%} / {row.p_top3:.0%}" for row in table.itertuples()]
-    assert [text.get_text() for text in right.texts] == shares
-    best = label_of(three, table.loc[table["p_best"].idxmax(), "model"])
-    assert result.facts.startswith(f"{best} is most often best: in {table['p_best'].max():.0%}")
+        assert [[row.rank_observed, place]] in lines
+        assert [[row.rank_first, place], [row.rank_last, place]] in lines
+    best = int((table["rank_first"] == 1).sum())
+    assert result.facts.startswith(f"By tests of 3 pairs, {best} of 3 models may be the best, and ")
 
 
 def test_faithfulness_shows_the_curves_of_the_table(three, monkeypatch):

@@ -341,17 +341,13 @@ def check_confusion(read: Read, canvas: Figure, every: bool) -> None:
 def check_rank(read: Read, canvas: Figure) -> None:
     table = read.table("tables/rank.csv")
     table = table[(table["kind"] == "single") & (table["metric"] == "mcc")]
-    table = table.assign(ci_low=table["rank_low"], ci_high=table["rank_high"])
+    table = table.assign(ci_low=table["rank_first"], ci_high=table["rank_last"])
     table = table.set_index("model", drop=False)
-    expected, bars = Counter(), Counter()
+    expected = Counter()
     for family, models in families(list(table["model"])).items():
         part = table.loc[models]
-        expected += marks_of(named(read.label(family), read, models), part, "rank")
-        for column in ("p_best", "p_top3"):
-            bars[rounded(part[column].mean())] += 1
+        expected += marks_of(named(read.label(family), read, models), part, "rank_observed")
     assert in_rows(canvas.axes[0]) == expected
-    drawn = Counter(rounded(bar.get_width()) for bar in canvas.axes[1].patches)
-    assert drawn == bars
 
 
 def check_replicates(read: Read, canvas: Figure) -> None:
@@ -383,7 +379,9 @@ def check_optimism(read: Read, canvas: Figure) -> None:
         part, expected = table[table["metric"] == metric], Counter()
         for family, models in families(list(part["ensemble"])).items():
             label = named(read.label(family), read, models)
-            expected += marks_of(label, part.loc[models], "difference")
+            rows = part.loc[models]
+            expected += marks_of(label, rows, "difference")
+            expected += marks_of(label, rows.assign(ci_low=np.nan), "optimism")
         assert in_rows(axes) == expected
 
 

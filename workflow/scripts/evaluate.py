@@ -33,7 +33,7 @@ def main(snakemake) -> None:
             flattered,
             params.mixed,
         ),
-        "operating_points": points,
+        "operating_points": evaluation.by_patient(points, everything, options),
         "confusion": evaluation.confusion_table(everything),
         "curves": evaluation.curves_table(found, options, seed, threads),
         "rank": evaluation.rank_table(found, models, options, seed, params.variants),

@@ -589,9 +589,10 @@ class Evaluation(Section):
     ratio)."""
     optimism_stacking_resamples: Annotated[int, Field(ge=20)] = 50
     """Patient resamples that repeat the published protocol for stacking, which fits a network in
-    each."""
+    each; as many fits leave tenths of the test patients out."""
     optimism_resamples: Annotated[int, Field(ge=20)] = 200
-    """Patient resamples that repeat the published protocol."""
+    """Patient resamples that repeat the published protocol; as many choices leave tenths of the
+    test patients out."""
 
 
 class Significance(Section):

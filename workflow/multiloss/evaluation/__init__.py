@@ -30,7 +30,13 @@ from multiloss.evaluation.scores import (
     metrics_table,
 )
 from multiloss.evaluation.seed_spread import seed_spread_table
-from multiloss.evaluation.thresholds import join, operating_points, with_scaled, with_temperatures
+from multiloss.evaluation.thresholds import (
+    by_patient,
+    join,
+    operating_points,
+    with_scaled,
+    with_temperatures,
+)
 from multiloss.evaluation.usefulness import roles, usefulness_tables
 from multiloss.evaluation.verdicts import primary_comparisons, verdicts_table
 
@@ -38,6 +44,7 @@ __all__ = [
     "FAILED",
     "FLATTERED",
     "NEAR_ONE",
+    "by_patient",
     "calibration_tables",
     "class_shares",
     "confusion_table",

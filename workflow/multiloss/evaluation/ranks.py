@@ -33,8 +33,9 @@ def rank_table(
 
     Models without probabilities are left out; an undefined MCC counts as 0 and its `value` is
     empty. Columns: model, kind, replicate, split, metric, value; over resampled patients p_best,
-    p_top3, rank (mean), rank_low, rank_high (percentiles), models, resamples, n, n_patients; by
-    tests of all pairs (`statistics.ranks`) rank_first, rank_last, better, worse (models shown to
+    p_top3, rank (mean), rank_low, rank_high (percentiles), models, resamples, n, n_patients;
+    rank_observed (ties share the mean of their places); by tests of all pairs
+    (`statistics.ranks`) rank_first, rank_last, better, worse (models shown to
     be so), hypotheses, correction; same_objective (other models of this group that minimise the
     same and are trained alike, joined by '; '), reason (of an interval that could not be tested).
 
@@ -50,6 +51,8 @@ def rank_table(
         if not failed(part.p[place]):
             entry = models[model]
             groups.setdefault((entry["kind"], entry.get("replicate")), []).append(place)
+    from scipy.stats import rankdata
+
     if variants is None:
         singles = [entry for entry in models.values() if entry["kind"] == "single"]
         variants = families.named(entry["variant"] for entry in singles)
@@ -65,6 +68,7 @@ def rank_table(
         counted = mcc_or_chance(values[places, 0])
         tests = pairwise_t_tests(counted, of_group, resamples.df)
         tested = rank_intervals(counted, tests, 1 - options["confidence"])
+        observed = rankdata(-counted)
         names = [part.models[place] for place in places]
         twins = [
             [
@@ -95,6 +99,7 @@ def rank_table(
                     "resamples": len(of_group),
                     "n": len(part.rows),
                     "n_patients": resamples.n_patients,
+                    "rank_observed": observed[column],
                     "rank_first": tested.first[column],
                     "rank_last": tested.last[column],
                     "better": tested.better[column],
@@ -106,7 +111,9 @@ def rank_table(
                 }
             )
     columns = "model kind replicate split metric value p_best p_top3 rank rank_low rank_high"
-    columns += " models resamples n n_patients rank_first rank_last better worse hypotheses"
+    columns += (
+        " models resamples n n_patients rank_observed rank_first rank_last better worse hypotheses"
+    )
     columns += " correction same_objective reason"
     return pd.DataFrame(rows, columns=columns.split())
 

@@ -17,7 +17,7 @@ from multiloss.evaluation.resamples import (
     missing,
 )
 from multiloss.predictions import Predictions
-from multiloss.statistics import calibration
+from multiloss.statistics import bootstrap, calibration
 
 Array = npt.NDArray[np.float64]
 
@@ -60,6 +60,45 @@ def operating_points(
             )
         thresholds[model] = np.array(chosen)
     return pd.DataFrame(rows), thresholds
+
+
+def by_patient(points: pd.DataFrame, found: Predictions, options: Options) -> pd.DataFrame:
+    """Operating points as `operating_points` gives them, with what they do by patient below.
+
+    A patient has a class if any image of the patient's is labelled so, and is called if any image
+    reaches the threshold: what one sees who looks at all images of a patient. Sensitivity is the
+    share of the patients with the class who are called, specificity that of the others who are
+    not. One row for each model and class where some test patient has several images, with `unit`
+    'patient', split 'test', patients counted in n and n_positive, and Wilson intervals
+    sensitivity_low to specificity_high; rows of images have the `unit` 'image' and no intervals.
+    """
+    part, ends = found.only("test"), ["sensitivity", "specificity"]
+    codes, count = bootstrap.patient_codes(part.patients)
+    rows = []
+    if count < len(codes):
+        for point in points.to_dict("records"):
+            p = part.of([point["model"]])[0]
+            k = part.classes.index(point["class"])
+            has, called = np.zeros(count, bool), np.zeros(count, bool)
+            has[codes[part.y == k]] = True
+            called[codes[p[:, k] >= point["threshold"]]] = True
+            row = {**point, "split": "test", "unit": "patient", "n": count}
+            row |= {"n_positive": int(has.sum()), **dict.fromkeys(ends, nan)}
+            for name, right in zip(ends, (called[has], ~called[~has]), strict=True):
+                if point["reason"]:
+                    continue
+                if not len(right):
+                    row["reason"] = f"{'no' if name == ends[0] else 'every'} patient has the class"
+                    continue
+                row[name] = float(right.mean())
+                row[f"{name}_low"], row[f"{name}_high"] = bootstrap.proportion_interval(
+                    right, np.arange(len(right)), options["confidence"]
+                )
+            rows.append(row)
+    intervals = [f"{name}_{end}" for name in ends for end in ("low", "high")]
+    below = pd.DataFrame(rows).reindex(columns=[*points.columns, "unit", *intervals])
+    above = points.assign(unit="image").reindex(columns=below.columns)
+    return pd.concat([above, below], ignore_index=True) if rows else above
 
 
 def with_temperatures(

@@ -281,21 +281,16 @@ def rank(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Drawing:
     """Observed rank of each loss, and the ranks that the tests of all pairs leave possible."""
     table = inputs.table(
         "rank",
-        ["value", "rank_first", "rank_last", "models", "hypotheses", "n"],
-        text=["model", "metric", "kind", "split", "replicate"],
+        ["rank_observed", "rank_first", "rank_last", "models", "hypotheses", "n"],
+        text=["model", "metric", "kind", "split"],
     )
     table = table[(table["metric"] == "mcc") & (table["kind"] == "single")]
     table = table[table["split"] == "test"]
     models = inputs.models
-    # An undefined MCC counts as 0.
-    observed = table["value"].fillna(0).groupby(table["replicate"])
-    table = table.assign(
-        family=[models[name].family for name in table["model"]],
-        observed=observed.rank(ascending=False, method="average"),
-    )
+    table = table.assign(family=[models[name].family for name in table["model"]])
     weak = Degenerate.of(inputs, params["replicates"])
-    mean = table.groupby("family")[["observed", "rank_last"]].mean()
-    mean = mean.sort_values(["observed", "rank_last"], kind="stable")
+    mean = table.groupby("family")[["rank_observed", "rank_last"]].mean()
+    mean = mean.sort_values(["rank_observed", "rank_last"], kind="stable")
     missing = [loss for loss in params["losses"] if loss not in mean.index]
     if mean.empty:
         return message(style, "No ranks to show.")
@@ -326,12 +321,13 @@ def rank(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Drawing:
     reference = models.label_of(params["baseline"])
     look = {"marker": "o", "ms": 4.0, "lw": 3.0, "alpha": 0.8}
     handles = [
-        axes.plot([], [], color=style.colours[0], label="observed rank and possible ranks", **look)[
-            0
-        ],
-        axes.plot([], [], color=INK, label=f"{reference}, baseline", **look)[0],
-        *[no_mark()] * weak.any,
+        axes.plot([], [], color=colour, label=text, **look)[0]
+        for colour, text in (
+            (style.colours[0], "observed rank and possible ranks"),
+            (INK, f"{reference}, baseline"),
+        )
     ]
+    handles += [no_mark()] * weak.any
     canvas.legend(handles=handles, loc="outside lower center", ncols=3)
     pairs, best = int(table["hypotheses"].max()), table["rank_first"] == 1
     wide = int((best & (table["rank_last"] == table["models"])).sum())
@@ -350,9 +346,9 @@ def _rank_row(axes: Axes, place: float, part: pd.DataFrame, colour: str) -> None
     for offset, row in zip(offsets(len(part), 0.3), part.itertuples(), strict=True):
         ends = [row.rank_first, row.rank_last]
         axes.plot(ends, [place + offset] * 2, color=colour, solid_capstyle="butt", **thick)
-        axes.plot(row.observed, place + offset, "o", color=colour, ms=2.2 if several else 4.0)
+        axes.plot(row.rank_observed, place + offset, "o", color=colour, ms=2.2 if several else 4.0)
     if several:
-        mean = part["observed"].mean()
+        mean = part["rank_observed"].mean()
         axes.plot(mean, place, "D", color=colour, ms=4.2, mec="white", mew=0.6, zorder=4)
 
 
