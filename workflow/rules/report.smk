@@ -13,6 +13,7 @@ TABLES = [
     rules.significance.output,
     rules.calibration.output,
     rules.usefulness.output,
+    rules.prediction_sets.output,
     rules.replicates.output,
     rules.diversity.output,
     rules.optimism.output if models_of(["ensemble"], levels=["prediction"]) else [],

@@ -15,6 +15,7 @@ from multiloss.evaluation.calibration_tables import (
 from multiloss.evaluation.comparisons import significance_table
 from multiloss.evaluation.curves import curves_table
 from multiloss.evaluation.degenerate import degenerate_table
+from multiloss.evaluation.prediction_sets import prediction_set_tables
 from multiloss.evaluation.ranks import rank_shares, rank_table
 from multiloss.evaluation.replicates import replicate_tables
 from multiloss.evaluation.resamples import FAILED, failed
@@ -42,6 +43,7 @@ __all__ = [
     "join",
     "metrics_table",
     "operating_points",
+    "prediction_set_tables",
     "rank_shares",
     "rank_table",
     "reliability_table",
