@@ -71,7 +71,7 @@ class Size:
     resamples: int
 
 
-FULL = Size(coverage=500, null=500, resamples=400)
+FULL = Size(coverage=300, null=300, resamples=300)
 QUICK = Size(coverage=60, null=60, resamples=200)
 
 

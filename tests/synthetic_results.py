@@ -24,7 +24,7 @@ import pandas as pd
 from multiloss import config as study_config
 from multiloss import evaluation, predictions, study
 from multiloss.ensembles import diversity, optimism
-from multiloss.evaluation import families, usefulness
+from multiloss.evaluation import families, prediction_sets, usefulness
 from multiloss.evaluation.runs import Runs
 from multiloss.job.files import write_csv
 
@@ -207,6 +207,12 @@ def tables(
             found, models, options, seed, close, planned.negative_class
         )
 
+    @functools.cache
+    def sets() -> dict[str, pd.DataFrame]:
+        chosen = pd.read_csv(results / "ensembles" / "chosen.csv")
+        close = evaluation.roles(chosen, members, models, planned.baseline)
+        return evaluation.prediction_set_tables(found, models, options, seed, close)
+
     def optimistic() -> pd.DataFrame:
         quick = {"weighted_average": {"starts": 1}, "stacking": {"max_iter": 2000}}
         with mock.patch.object(optimism, "RESTARTS", 1):
@@ -248,6 +254,7 @@ def tables(
         "diversity": lambda: diversity.table(singles, planned.models, "test", resamples, 0.95, rng),
     }
     made |= {name: lambda name=name: weighed()[name] for name in usefulness.COLUMNS}
+    made |= {name: lambda name=name: sets()[name] for name in prediction_sets.COLUMNS}
     if ensembles:
         made["optimism"] = optimistic
     made = {name: functools.cache(of_table) for name, of_table in made.items()}

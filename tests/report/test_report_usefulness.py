@@ -1,4 +1,4 @@
-"""The section on clinical usefulness says what its tables say."""
+"""The sections on usefulness and on prediction sets say what their tables say."""
 
 import html
 import re
@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 import synthetic_results
 from multiloss import report
-from multiloss.evaluation.usefulness import COLUMNS
+from multiloss.evaluation import prediction_sets, usefulness
 from multiloss.job.files import write_csv
 
 
@@ -24,13 +24,15 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> synthetic_results.Study:
         gradcam=False,
         placeholder_figures=True,
     )
-    synthetic_results.tables(study.results, study.config, 100, only=COLUMNS)
+    synthetic_results.tables(
+        study.results, study.config, 100, only=[*usefulness.COLUMNS, *prediction_sets.COLUMNS]
+    )
     return study
 
 
-def section(results: Path, config: dict[str, Any]) -> str:
+def section(results: Path, config: dict[str, Any], name: str = "usefulness") -> str:
     page = report.build(results, config)
-    found = page[page.index('<section id="usefulness"') :]
+    found = page[page.index(f'<section id="{name}"') :]
     text = re.sub(r"<[^>]+>", " ", found[: found.index("</section>")])
     return re.sub(r"\s+", " ", html.unescape(text))
 
@@ -73,3 +75,21 @@ def test_it_says_where_nothing_is_shown_and_where_nothing_is_known(made) -> None
     write_csv(table[:0], path)
     assert "has no rows of the chosen model" in section(made.results, made.config)
     path.write_text(kept, encoding="utf-8")
+
+
+def test_sets_and_abstention_open_with_what_was_measured(made) -> None:
+    said = section(made.results, made.config, "prediction_sets")
+    table = pd.read_csv(made.results / "tables/prediction_sets.csv")
+    chosen = pd.read_csv(made.results / "ensembles/chosen.csv").set_index("what")["model"]
+    row = table[
+        (table["model"] == chosen["overall"]) & (table["coverage"] == 0.9) & table["label"].isna()
+    ].squeeze()
+    assert f"in 90% of the cases of each class held it for {row['covered']:.0%}" in said
+    assert f"named a single class for {row['one_class']:.0%} of the images" in said
+    few = table.query("coverage == 0.9 and limit == 0").loc[lambda t: t["model"] == row["model"]]
+    assert ("Too few patients of" in said) == bool(len(few))
+    path = made.results / "tables/prediction_sets.csv"
+    write_csv(table[:0], path)
+    said = section(made.results, made.config, "prediction_sets")
+    assert "has no rows of the chosen model" in said
+    write_csv(table, path)

@@ -232,6 +232,42 @@ rule usefulness:
         "../scripts/usefulness.py"
 
 
+rule prediction_sets:
+    input:
+        predictions=predictions_of(STUDY.models),
+        models=rules.models.output.models,
+        chosen=rules.ensemble_tables.output.chosen,
+        members=rules.ensemble_tables.output.members,
+    output:
+        prediction_sets=report(
+            RESULTS / "tables/prediction_sets.csv",
+            caption="../report/prediction_sets.rst",
+            category="Tables",
+            labels={"table": "Sets of classes with a stated coverage"},
+        ),
+        abstention=RESULTS / "tables/abstention.csv",
+    log:
+        LOGS / "prediction_sets.log",
+    benchmark:
+        BENCHMARKS / "prediction_sets.tsv"
+    conda:
+        "../../envs/analysis.yaml"
+    threads: threads_of("analysis")
+    resources:
+        mem_mb=memory_of("analysis"),
+        runtime=runtime_of("analysis"),
+    params:
+        classes=config["classes"],
+        baseline=STUDY.baseline,
+        evaluation=evaluation_keys("resamples", "confidence", "set_coverage"),
+        seed=config["seed"],
+        code=code_of("prediction_sets.py"),
+    message:
+        "Forming sets of classes with a stated coverage"
+    script:
+        "../scripts/prediction_sets.py"
+
+
 rule replicates:
     input:
         predictions=predictions_of(STUDY.models),

@@ -14,6 +14,7 @@ TABLES = [
     rules.significance.output,
     rules.calibration.output,
     rules.usefulness.output,
+    rules.prediction_sets.output,
     rules.replicates.output,
     rules.verdicts.output,
     rules.diversity.output,

@@ -587,6 +587,9 @@ class Evaluation(Section):
     cost_ratios: Annotated[Unique[Positive], Field(min_length=1)] = [1, 5, 20]
     """How many false alarms a missed case costs; each sets a threshold of its own, 1 / (1 +
     ratio)."""
+    set_coverage: Annotated[Unique[InnerShare], Field(min_length=1)] = [0.8, 0.9, 0.95]
+    """How often sets of classes shall hold the true one, class by class; their limits are set on
+    the `ensemble` split."""
     optimism_stacking_resamples: Annotated[int, Field(ge=20)] = 50
     """Patient resamples that repeat the published protocol for stacking, which fits a network in
     each; as many fits leave tenths of the test patients out."""

@@ -19,6 +19,7 @@ from multiloss.evaluation.ensembles_over_seeds import ensemble_comparisons_table
 from multiloss.evaluation.external import external_comparisons, external_roles, external_table
 from multiloss.evaluation.intervals import NEAR_ONE
 from multiloss.evaluation.planning import planning_table
+from multiloss.evaluation.prediction_sets import prediction_set_tables
 from multiloss.evaluation.ranks import rank_shares, rank_table
 from multiloss.evaluation.replicates import replicate_comparisons_table, replicates_table
 from multiloss.evaluation.resamples import FAILED, failed
@@ -62,6 +63,7 @@ __all__ = [
     "operating_points",
     "planning_table",
     "primary_comparisons",
+    "prediction_set_tables",
     "rank_shares",
     "rank_table",
     "reliability_table",
