@@ -548,6 +548,49 @@ def test_families_say_how_many_tests_were_made(changed: tuple[Path, dict[str, An
     assert f"{tests} tests were made, in {families} families" in words_of(page, "answer")
 
 
+def seen(results: Path, config: dict[str, Any], **values: Any) -> str:
+    """What the page says could have been seen, after comparisons of losses got these values."""
+
+    def change(table: pd.DataFrame) -> pd.DataFrame:
+        rows = table["question"] == "loss"
+        for column, value in values.items():
+            table[column] = table[column].astype(object)
+            table.loc[rows, column] = value
+        return table[table["question"] != "ensemble"]
+
+    rewrite(results, "tables/verdicts.csv", change)
+    return words_of(report.build(results, config), "verdicts")
+
+
+def test_the_page_says_what_could_have_been_seen(changed: tuple[Path, dict[str, Any]]) -> None:
+    results, config = changed
+    shared = {"detectable_corrected": 0.3, "hypotheses": 11, "basis": "these runs"}
+    said = seen(results, config, verdict="inconclusive", **shared)
+    size = facts_of(results, config).size("test")
+    assert (
+        f"With {size} and 3 training runs of each loss, this study would have "
+        "found a difference in MCC of 0.300 between a loss and the baseline with a power of 80%, "
+        "at a level of 0.05 over 11 hypotheses, between these training runs alone and not between "
+        "losses. None of the 5 comparisons shows a difference; smaller ones may exist."
+    ) in said
+    assert "place the difference within 0.02" in said
+    more = {"verdict": ["better", "worse", "equivalent", "inconclusive", "inconclusive"]}
+    shared |= {"detectable_corrected": [0.2, 0.3, 0.1, 0.2, 0.2], "basis": "seeds and patients"}
+    said = seen(results, config, **shared, **more)
+    assert "a difference in MCC of 0.100 to 0.300 between" in said
+    assert "11 hypotheses, seeds and patients counted as chance. Of 5 comparisons, " in said
+    assert "2 show a difference and 1 is equivalent; for the others" in said
+
+
+def test_without_a_margin_nothing_is_called_equivalent(
+    changed: tuple[Path, dict[str, Any]],
+) -> None:
+    results, config = changed
+    config["significance"]["equivalence_margin"] = None
+    said = words_of(report.build(results, config), "verdicts")
+    assert "No margin of equivalence was stated." in said and "P(within margin)" not in said
+
+
 def test_methods_tell_how_networks_were_trained(study: tuple[Study, dict[str, Any]]) -> None:
     made, config = study
     config = copy.deepcopy(config)

@@ -33,8 +33,11 @@ def test_worlds_have_patients_of_one_class_and_the_stated_mcc(simulation: Module
     for patient in set(world.patients.tolist()):
         assert len(set(world.y[world.patients == patient].tolist())) == 1
     assert len(world.y) == 300 > world.patients.max() + 1
-    signal = simulation._signal_of(0.6)
-    assert simulation.true_mcc(signal) == pytest.approx(0.6, abs=0.003)
+    rng = np.random.default_rng(0)
+    right = [p == world.y for _ in range(40) for p in world.predicted(rng, (2.0, 2.0))]
+    # The chance that the true class's score is the largest of three.
+    assert np.mean(right) == pytest.approx(0.865, abs=0.02)
+    assert simulation.true_mcc(2.0) == pytest.approx(0.79, abs=0.01)
 
 
 def test_claims_of_patients_who_are_alike_are_false_more_often_than_published(
