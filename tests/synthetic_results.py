@@ -23,6 +23,7 @@ import numpy as np
 import pandas as pd
 from multiloss import config as study_config
 from multiloss import evaluation, predictions, study
+from multiloss.data.tables import external_split
 from multiloss.ensembles import diversity, optimism
 from multiloss.evaluation import families, prediction_sets, usefulness
 from multiloss.evaluation.runs import Runs
@@ -80,6 +81,7 @@ def configuration(
     gradcam: bool = True,
     ablations: tuple[str, ...] = (),
     further_seeds: bool = False,
+    external: tuple[str, ...] = (),
 ) -> dict[str, Any]:
     """A config as scripts see it: validated, with every default filled in."""
     losses = losses or LOSSES
@@ -96,6 +98,7 @@ def configuration(
                     {"name": "phantom-cxr", "role": "classification", **source},
                     {"name": "phantom-lungs-train", "role": "lungs_train", **source},
                     {"name": "phantom-lungs-test", "role": "lungs_test", **source},
+                    *({"name": name, "role": "external_test", **source} for name in external),
                 ],
             },
             "segmentation": {"losses": SEGMENTATION_LOSSES, "image_size": 64},
@@ -179,6 +182,10 @@ def tables(
     ensembles = planned.select(["ensemble"], levels=["prediction"])
 
     @functools.cache
+    def measured() -> pd.DataFrame:
+        return evaluation.metrics_table(everything, entries, options, seed, thresholds)
+
+    @functools.cache
     def calibrated() -> tuple[pd.DataFrame, pd.DataFrame]:
         return evaluation.calibration_tables(
             found,
@@ -229,7 +236,7 @@ def tables(
             )
 
     made: dict[str, Callable[[], pd.DataFrame]] = {
-        "metrics": lambda: evaluation.metrics_table(everything, entries, options, seed, thresholds),
+        "metrics": measured,
         "confusion": lambda: evaluation.confusion_table(everything),
         "curves": lambda: evaluation.curves_table(found, options, seed),
         "calibration": lambda: evaluation.reliability_table(everything, entries, options),
@@ -272,6 +279,13 @@ def tables(
         )
 
     made |= {"verdicts": lambda: judged()[0], "planning": lambda: judged()[1]}
+    if planned.external:
+        chosen = pd.read_csv(results / "ensembles" / "chosen.csv")
+        roles = evaluation.external_roles(chosen, models, planned.baseline)
+        made["external"] = lambda: evaluation.external_table(found, measured(), models, roles)
+        made["external_comparisons"] = lambda: evaluation.external_comparisons(
+            found, models, chosen, roles, options, tests, seed
+        )
     for name in made if only is None else only:
         write_csv(made[name](), results / "tables" / f"{name}.csv")
 
@@ -311,6 +325,8 @@ class _Maker:
             "ensemble": min(test_images // 2, 150),
             "test": test_images,
         }
+        self.external = {external_split(name): name for name in study.Study(config).external}
+        self.counts |= dict.fromkeys(self.external, 80)
         self.singles: dict[str, pd.DataFrame] = {}
         self.ensembles: dict[str, pd.DataFrame] = {}
         self.others: dict[str, tuple[str, pd.DataFrame]] = {}
@@ -327,8 +343,9 @@ class _Maker:
         shares = np.linspace(1.0, 1.9, len(self.classes))
         shares /= shares.sum()
         rows = []
-        for split in SPLITS:
-            labels = self.rng.choice(len(self.classes), self.counts[split], p=shares)
+        for split in [*SPLITS, *self.external]:
+            own = shares**3 / (shares**3).sum() if split in self.external else shares
+            labels = self.rng.choice(len(self.classes), self.counts[split], p=own)
             labels[: 2 * len(self.classes)] = np.arange(2 * len(self.classes)) % len(self.classes)
             for number, label in enumerate(labels):
                 image_id = f"{split}-{number:04d}"
@@ -374,7 +391,7 @@ class _Maker:
                     "height": height,
                     "bits": 8,
                     "sha256": f"{index:064x}",
-                    "source": "phantom-cxr",
+                    "source": self.external.get(row["split"], "phantom-cxr"),
                     "shipped_split": "test" if row["split"] == "test" else "train",
                     "group": row["patient_id"],
                     "lung_mask": "",
@@ -540,6 +557,8 @@ class _Maker:
         self.truth = part["label"].map(self.classes.index).to_numpy()
         size = (len(part), len(self.classes))
         target = np.eye(len(self.classes))[self.truth]
+        # What was learned here counts for less elsewhere.
+        target[part["split"].isin(self.external)] *= 0.5
         hard = self.rng.normal(0, 1.0, size)  # shared by all models: their errors correlate
         logits = {}
         for number, loss in enumerate(self.losses):

@@ -13,6 +13,7 @@ import simulated
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from multiloss import methods, predictions, references, study
+from multiloss.data.tables import external_split
 from multiloss.ensembles import build, combiners, crossfit, selection
 from multiloss.job.errors import UserError
 from multiloss.predictions import Predictions
@@ -501,11 +502,11 @@ def test_without_ensembles_the_single_model_is_the_choice():
 # -- a whole replicate -------------------------------------------------------------------
 
 
-def replicate_study(seed=0):
+def replicate_study(seed=0, sizes=None):
     """Singles, model-level ensembles and the entries of one replicate."""
-    singles = simulated.predictions(seed)
+    singles = simulated.predictions(seed, sizes)
     names = ["model_level-top3-r0", "model_level-top5-r0"]
-    p = simulated.predictions(seed).p[:2] ** 0.8
+    p = simulated.predictions(seed, sizes).p[:2] ** 0.8
     model_level = Predictions(
         singles.rows, names, singles.classes, p / p.sum(axis=2, keepdims=True)
     )
@@ -788,9 +789,10 @@ def relabelled(data, rng, splits):
 
 
 def test_labels_outside_the_ensemble_split_change_nothing(root, monkeypatch, tmp_path):
-    singles, model_level, entries = replicate_study()
+    sizes = {"val": 12, "ensemble": 80, "test": 90, external_split("b"): 40}
+    singles, model_level, entries = replicate_study(sizes=sizes)
     rng = np.random.default_rng(0)
-    permuted = relabelled(singles, rng, ["test", "val"])
+    permuted = relabelled(singles, rng, ["test", "val", external_split("b")])
     assert not permuted.rows.equals(singles.rows)
     also = Predictions(permuted.rows, model_level.models, singles.classes, model_level.p)
     files, out = run_ensembles(root, monkeypatch, singles, model_level, entries, tmp_path / "a")

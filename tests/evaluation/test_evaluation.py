@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 import simulated
 from multiloss import evaluation
-from multiloss.data.tables import PREDICTED_SPLITS
+from multiloss.data.tables import SPLITS
 from multiloss.job.errors import UserError
 from multiloss.losses import calibrated
 from multiloss.predictions import Predictions
@@ -40,7 +40,7 @@ def study(
     """Predictions of some single models on three splits, two images for each patient."""
     rng = np.random.default_rng(seed)
     n = sum(sizes)
-    split = np.repeat(PREDICTED_SPLITS, sizes)
+    split = np.repeat(SPLITS[1:], sizes)
     y = np.arange(n) // 2 % 3
     rows = pd.DataFrame(
         {

@@ -1,8 +1,8 @@
 """The smallest study end to end: same bytes twice, whatever interrupts it, and no leak.
 
 The first test runs it straight through. The others run it again in ways that must not change
-its results: killed at several moments and taken up again, and with the labels of all test
-images exchanged.
+its results: killed at several moments and taken up again, with the labels of all test images
+exchanged, and with an external test beside it.
 """
 
 import functools
@@ -172,6 +172,44 @@ def test_labels_of_test_images_reach_nothing_but_the_evaluation(root, straight, 
         )
         assert not mine["label"].equals(other["label"])
         pd.testing.assert_frame_equal(mine.drop(columns="label"), other.drop(columns="label"))
+
+
+def test_external_tests_reach_nothing_of_the_study(root, straight, tmp_path):
+    """With an external test, its labels exchanged, the study is the one without any."""
+    study = yaml.safe_load((root / STUDY).read_text(encoding="utf-8"))
+    phantom = {"images": 18, "size": [64, 96], "noise": 8.0}
+    outside = {"name": "outside", "role": "external_test", "layout": "phantom", "url": "phantom"}
+    study["data"]["sources"].insert(0, outside | {"phantom": phantom})
+    config = tmp_path / "external.yaml"
+    config.write_text(yaml.safe_dump(study), encoding="utf-8")
+    given = ["--configfile", str(config)]
+    manifest_file = "results/smallest/data/manifest.csv"
+    snakemake(root, tmp_path, manifest_file, *given)
+    path = tmp_path / manifest_file
+    alone = (straight / "data/manifest.csv").read_text(encoding="utf-8")
+    assert path.read_text(encoding="utf-8").startswith(alone)
+    manifest = pd.read_csv(path, dtype=str, keep_default_na=False)
+    own = manifest["split"] == "external_outside"
+    assert own.sum() == 18
+    manifest.loc[own, "label"] = manifest.loc[own, "label"].map(
+        {"normal": "viral", "viral": "bacterial", "bacterial": "normal"}
+    )
+    manifest.to_csv(path, index=False, lineterminator="\n")
+    made = ("ensembles/chosen.csv", "tables/external.csv", "tables/operating_points.csv",
+            "tables/significance.csv", "tables/calibration_scores.csv")  # fmt: skip
+    results = snakemake(root, tmp_path, *(f"results/smallest/{name}" for name in made), *given)
+    same = ("segmentation", "masks", "models", "ensembles")
+    ours, theirs = digests(straight, *same), digests(results, *same)
+    assert all(ours[name] == theirs[name] for name in ours if name in theirs)
+    assert set(ours) - set(theirs) <= {name for name in ours if name.startswith("segmentation/")}
+    for name in made[2:]:
+        assert (straight / name).read_bytes() == (results / name).read_bytes(), name
+    for file in sorted((straight / "predictions").glob("*.csv")):
+        before = file.read_text(encoding="utf-8")
+        after = (results / "predictions" / file.name).read_text(encoding="utf-8")
+        assert after.startswith(before) and after.count("external_outside") == 18
+    table = pd.read_csv(results / "tables/external.csv")
+    assert set(table["source"]) == {"outside"} and (table["n"] == 18).all()
 
 
 def test_one_figure_again_is_one_job(root, straight, tmp_path):

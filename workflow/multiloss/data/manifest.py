@@ -217,8 +217,8 @@ def _tell_known(source: str, table: pd.DataFrame, reasons: pd.Series) -> None:
     own = table.loc[reasons.str.endswith("is in the study"), "patient_id"]
     if len(own):
         logger.warning(
-            "%s: %d of %d images have %d patients of the study, such as '%s': left out of the "
-            "external test; if equal ids mean different people, give them different ones",
+            "%s: %d of %d images are of patients of the study (%d in all, such as '%s'): left out "
+            "of the external test; if equal ids mean different people, give them different ones",
             source,
             len(own),
             len(table),

@@ -71,7 +71,10 @@ def splits(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Drawing:
     known = table["patient_known"].astype(str) == "True"
     classes = params["classes"]
     shown = [*SPLITS, *(split for split in splits_of(table) if split not in SPLITS)]
-    labels = [f"external:\n{external_source(s)}" if external_source(s) else s for s in shown]
+    labels = [
+        f"external:\n{fold(source, 30, style.font_size)}" if source else split
+        for split, source in ((split, external_source(split)) for split in shown)
+    ]
     rows = len(shown) * len(classes)
     names = [fold(name, style.double_column_mm - 14, style.font_size) for name in classes]
     longest = max(text_mm(line, style.font_size) for name in names for line in name.split("\n"))

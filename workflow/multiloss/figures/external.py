@@ -4,9 +4,11 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from multiloss.data.tables import external_split
 from multiloss.figures.degenerate import Degenerate
 from multiloss.figures.drawing import Drawing, Inputs, message
 from multiloss.figures.performance import no_mark
+from multiloss.figures.sizes import patients
 from multiloss.figures.style import INK, Style, count, fold, gap, lines_of, offsets, panels
 from multiloss.statistics.metrics import METRICS
 
@@ -17,7 +19,7 @@ _MARKS = "sD^vPX"
 
 def external(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Drawing:
     """Test and external values of the chosen models and the baseline, one panel a metric."""
-    columns = [*_ENDS, *(f"test_{end}" for end in _ENDS), "n", "n_patients", "test_n"]
+    columns = [*_ENDS, *(f"test_{end}" for end in _ENDS)]
     text = ["model", "role", "source", "metric"]
     table = inputs.table("external", columns, text=text)
     table = table[table["metric"].isin(SHOWN)]
@@ -62,12 +64,13 @@ def external(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Drawing
     for place in axes[::2]:
         place.set_yticks(range(len(models)), names)
         place.set_ylim(len(models) - 0.4, -0.6)
-    first = table.drop_duplicates("source").set_index("source")
-    shown = ["test split, " + count(int(table["test_n"].iloc[0]), "image")]
-    shown += [
-        f"external: {source}, {count(int(first.loc[source, 'n']), 'image')} of "
-        f"{count(int(first.loc[source, 'n_patients']), 'patient')}"
-        for source in sources
+    manifest = inputs.table("manifest", ["patient_known"], text=["split", "patient_id"])
+    sets = {"test split": "test"}
+    sets |= {f"external: {source}": external_split(source) for source in sources}
+    rows_of_set = {name: manifest[manifest["split"] == split] for name, split in sets.items()}
+    shown = [
+        f"{name}, {count(len(rows), 'image')} of {patients(rows)}"
+        for name, rows in rows_of_set.items()
     ]
     handles = [
         axes[0].plot([], [], **_look(k, style), label=fold(text, 80, style.font_size))[0]
