@@ -25,6 +25,7 @@ from multiloss.report.results import Results
 from multiloss.statistics import calibration_measures
 from multiloss.statistics.bootstrap import INTERVALS, PUBLISHED
 from multiloss.statistics.metrics import PRIMARY, Row, lookup
+from multiloss.study import BEST_SINGLE as BEST_SINGLE_METHOD
 from multiloss.study import KINDS, OWN_KEYS, ModelTable, Study, Variant
 
 __all__ = ["BASELINE", "BEST_MEMBER", "BEST_SINGLE", "NOISE_FLOOR", "SEED_ENSEMBLE", "Facts"]
@@ -787,6 +788,35 @@ class Facts:
             p_value=losses_row["p_value"],
             remark="" if pd.isna(losses_row["reason"]) else str(losses_row["reason"]),
         )
+
+    @cached_property
+    def optimism(self) -> Optimism | None:
+        """What choosing on the test split does to the test MCC of ensembles, if that was told."""
+        table = self.results.table("tables/optimism.csv")
+        if "optimism" not in table.columns:
+            return None
+        told = table["optimism"].notna() & table["choice_gain"].notna()
+        table = table[told & (table["metric"] == PRIMARY) & (table["method"] != BEST_SINGLE_METHOD)]
+        if table.empty:
+            return None
+        names = ["as_published", "out_of_bag", "ours", "optimism"]
+        published, unseen, ours, optimism = table[names].mean()
+        least, most = table["optimism"].min(), table["optimism"].max()
+        gain = table["choice_gain"].mean()
+        return Optimism(len(table), published, unseen, ours, optimism, least, most, gain)
+
+    def ranking(self, model: str | None) -> Ranking | None:
+        """The rank interval of a model; None where no pair was tested."""
+        table = self.results.table("tables/rank.csv")
+        if model is None or "rank_first" not in table.columns:
+            return None
+        own = table[(table["model"] == model) & (table["hypotheses"] > 0)]
+        if own.empty:
+            return None
+        row = own.iloc[0]
+        twins = "" if pd.isna(row["same_objective"]) else str(row["same_objective"])
+        ends = (int(row[key]) for key in ("rank_first", "rank_last", "models", "hypotheses"))
+        return Ranking(model, *ends, twins)
 
     def calibration_pairs(
         self, version: str = "raw", measure: str = calibration_measures.DISTANCE.name
