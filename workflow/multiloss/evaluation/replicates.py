@@ -22,10 +22,6 @@ from multiloss.statistics.crossed import (
     warning_of,
 )
 
-# A loss with the objective of another listed loss says nothing new against the baseline.
-AGAIN = "same_objective_again"
-HOLM, MAX_T = "Holm", "step-down max-T"
-
 
 def replicates_table(runs: Runs) -> pd.DataFrame:
     """tables/replicates.csv, on the test split.
@@ -114,7 +110,7 @@ def planned(
         if kind == "ablation":
             named.append((families.ABLATIONS, name, baseline))
         elif objective.get(name, name) != objective.get(baseline, baseline):
-            family = AGAIN if name in objective else families.BASELINE
+            family = families.REPEATED_BASELINE if name in objective else families.BASELINE
             named.append((family, name, baseline))
     named += [(families.NOISE_FLOOR, a, b) for a, b in same if a in kinds and b in kinds]
     return named
@@ -202,7 +198,7 @@ def corrected(table: pd.DataFrame, alpha: float) -> pd.DataFrame:
     if table.empty:
         return table
     known = table["p_value"].notna().groupby(table["family"], sort=False).transform("sum")
-    return adjust(table, alpha).assign(hypotheses=known, correction=HOLM)
+    return adjust(table, alpha).assign(hypotheses=known, correction=families.HOLM)
 
 
 def _step_down(table: pd.DataFrame, runs: Runs, significance: Options, seed: int) -> pd.DataFrame:
@@ -229,5 +225,5 @@ def _step_down(table: pd.DataFrame, runs: Runs, significance: Options, seed: int
     table = table.copy()
     table.loc[rows.index, "p_adjusted"] = adjusted
     table.loc[rows.index, "reject"] = adjusted <= significance["alpha"]
-    table.loc[table["primary"], "correction"] = MAX_T
+    table.loc[table["primary"], "correction"] = families.MAX_T
     return table

@@ -29,17 +29,15 @@ from multiloss.report.blocks import (
 from multiloss.report.facts import (
     BEST_MEMBER,
     BEST_SINGLE,
-    HIGH,
-    NEAR_ONE,
     SEED_ENSEMBLE,
-    SMALL_SPLIT,
     Comparison,
     Estimate,
     Facts,
+    PrimaryFamily,
     percent,
 )
 from multiloss.statistics.crossed import ENOUGH_SEEDS
-from multiloss.statistics.metrics import CLASS_METRICS, METRICS
+from multiloss.statistics.metrics import METRICS
 
 
 @dataclass
@@ -89,12 +87,17 @@ def difference_text(test: Comparison, facts: Facts) -> Markup:
     return Markup("{} ({})").format(signed(test.difference), "; ".join(parts))
 
 
+def corrected(test: Comparison | PrimaryFamily) -> str:
+    """'corrected for 11 hypotheses by step-down max-T'."""
+    over = plural(test.hypotheses, "hypothesis", "hypotheses")
+    return f"corrected for {over} by {families.CORRECTIONS[test.correction]}"
+
+
 def _corrected(test: Comparison, facts: Facts) -> str:
-    """', 0.040 corrected for 11 hypotheses (max-T)'; nothing where there is one alone."""
+    """', 0.040 corrected for 11 hypotheses by ...'; nothing where there is one alone."""
     if test.hypotheses < 2:
         return ""
-    over = plural(test.hypotheses, "hypothesis", "hypotheses")
-    return f", {facts.p(test.p_adjusted)} corrected for {over} ({test.correction})"
+    return f", {facts.p(test.p_adjusted)} {corrected(test)}"
 
 
 def answer(facts: Facts) -> Answer:
@@ -252,9 +255,7 @@ def _losses(facts: Facts, result: Answer, tests: list[Comparison]) -> None:
         against,
         facts.metric(facts.tested).title,
         _chance(one, facts),
-        f", corrected for {plural(one.hypotheses, 'hypothesis', 'hypotheses')} ({one.correction})"
-        if one.hypotheses > 1
-        else "",
+        f", {corrected(one)}" if one.hypotheses > 1 else "",
     )
     said = [
         Markup("{} {}").format(_codes(group, "is", "are"), word)
@@ -389,7 +390,7 @@ def _level(facts: Facts, level: str, one: str, many: str) -> tuple[Markup, Marku
         text = Markup("Of {} tested against their best member{}{}, {} better{}").format(
             plural(len(told), one, many),
             _chance(told[0], facts),
-            f" ({told[0].correction} over {told[0].hypotheses} hypotheses)",
+            f" ({corrected(told[0])})",
             _codes(better, "is", "are") if better else "none is shown to be",
             Markup(" and {} worse").format(_codes(worse, "is", "are")) if worse else "",
         )
@@ -502,6 +503,8 @@ def _lower_first(text: Markup) -> Markup:
     return Markup(text[:1].lower() + text[1:]) if not text.startswith("<") else text
 
 
+# What verdicts.csv asks, in words.
+DETECTABLE = {"loss": "a loss and the baseline", "ensemble": "an ensemble and its best member"}
 # Of more tests that reject than this the first are named.
 TESTS_NAMED = 8
 
@@ -519,11 +522,8 @@ def _tests(facts: Facts) -> Markup | None:
     ]
     told = hits[[not own for own in idle]]
     said = [
-        "{}: {} of {} ({})".format(
-            families.label(family.name, facts.unit),
-            family.rejected or "none",
-            plural(family.hypotheses, "hypothesis", "hypotheses"),
-            family.correction,
+        "{}: {} ({})".format(
+            families.label(family.name, facts.unit), family.rejected or "none", corrected(family)
         )
         for family in primary
     ]
@@ -589,6 +589,21 @@ def _certainty(facts: Facts, result: Answer) -> None:
             plural(len(facts.classes), "class", "classes"),
         )
     )
+    for question, what in DETECTABLE.items():
+        able = facts.detectable(question)
+        if able is not None:
+            ends = [number(end, 2) for end in able]
+            result.certainty.append(
+                Markup(
+                    "A true difference in {} between {} would have been found with a power of 80%, "
+                    "after correction, if it was {} or more. A smaller one may be there all the "
+                    "same."
+                ).format(
+                    facts.metric(facts.tested).title,
+                    what,
+                    ends[0] if ends[0] == ends[1] else f"{ends[0]} to {ends[1]}",
+                )
+            )
     tests = _tests(facts)
     if tests is not None:
         result.certainty.append(tests)
@@ -614,15 +629,17 @@ def spread_text(facts: Facts) -> Markup | None:
         losses = f"the runs of the {spread.count} losses of different objectives"
     text = Markup(
         "Is it the loss or the seed? On the test split {} have a standard deviation in {} of {}, "
-        "{} one of {}: the losses {} by more than {} seeds (F {}, p {})."
+        "{} one of {}. {} (F {}, p {}); here seeds alone are chance."
     ).format(
         losses,
         metric,
         number(spread.losses),
         seeds,
         number(spread.seeds),
-        "differ" if spread.p_value <= facts.alpha else "are not shown to differ",
-        "their" if facts.replicates > 1 else "its",
+        "Taken together the losses differ by more than seeds do; which of them, the comparisons "
+        "with the baseline say"
+        if spread.p_value <= facts.alpha
+        else "The losses are not shown to differ by more than seeds do",
         number(spread.statistic, 2),
         facts.p(spread.p_value),
     )
@@ -681,44 +698,30 @@ def _caveats(facts: Facts, result: Answer) -> None:
                 "the run-to-run spread."
             ).format(facts.replicates, ENOUGH_SEEDS)
         )
-    if facts.images("test") < SMALL_SPLIT:
-        say(
-            Markup(
-                "With {} in the test split, intervals are wide: a difference that is not shown "
-                "may still be there."
-            ).format(facts.size("test"))
-        )
     tests = facts.significance
     if "family" in tests.columns and len(tests):
         tests = tests[tests["p_value"].notna()]
         say(
             Markup(
-                "{} were made, in {} (Holm correction within each). The correction does not "
+                "{} were made between runs, in {}, corrected within each. The correction does not "
                 "reach across families, metrics or other tests of this page."
             ).format(
                 plural(len(tests), "test"),
                 plural(tests["family"].nunique(), "family", "families"),
             )
         )
-    high = {
-        metric: [name for name in facts.singles + facts.ensembles
-                 if facts.value(name, metric).value >= HIGH]
-        for base in NEAR_ONE
-        for metric in ([base, *map(CLASS_METRICS[base].of, facts.classes)]
-                       if base == "auroc" else [base])
-    }  # fmt: skip
-    high = {metric: names for metric, names in high.items() if names}
+    high = facts.near_one
     if high:
         counts = [
-            f"{facts.metric(metric).title} for {plural(len(names), 'model')}"
-            for metric, names in high.items()
+            f"{facts.metric(metric).title} for {plural(count, 'model')}"
+            for metric, count in high.items()
         ]
         say(
             Markup(
-                "<strong>Some scores are close to 1</strong> ({} or more on the test split: {}). "
-                "Their intervals are known to be too narrow: they cover the truth less often than "
-                "{} of the time."
-            ).format(HIGH, "; ".join(counts), facts.confidence)
+                "<strong>Some scores are close to 1</strong>, with few {}s of the class: {}. Their "
+                "intervals are known to be too narrow: they cover the truth less often than {} of "
+                "the time."
+            ).format(facts.unit, "; ".join(counts), facts.confidence)
         )
     if len(facts.losses) > 1:
         say(

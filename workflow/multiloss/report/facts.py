@@ -11,7 +11,7 @@ import pandas as pd
 from multiloss import losses
 from multiloss.data.manifest import KEPT
 from multiloss.data.tables import external_source, external_split, is_external
-from multiloss.evaluation import families
+from multiloss.evaluation import NEAR_ONE, families
 from multiloss.evaluation.families import (
     BASELINE,
     BEST_MEMBER,
@@ -32,11 +32,6 @@ __all__ = ["BASELINE", "BEST_MEMBER", "BEST_SINGLE", "NOISE_FLOOR", "SEED_ENSEMB
 
 # The primary test: sign flips by patient.
 PRIMARY_TEST = "permutation"
-# Intervals of these are known to fall short of their level beyond HIGH, since most resamples
-# repeat nearly the same few errors.
-NEAR_ONE = ("accuracy", "auroc", "auroc_macro")
-HIGH = 0.98
-SMALL_SPLIT = 300
 # What each split is for; `Facts.role` tells more of val and ensemble where the config does.
 ROLES = {
     "train": "learns the weights of the networks",
@@ -556,6 +551,24 @@ class Facts:
         used = table.loc[table["split"] == "test", "ci_method"].dropna().unique()
         names = [INTERVALS.get(name, str(name)) for name in sorted(used)]
         return " or ".join(names) or "bootstrap"
+
+    @cached_property
+    def near_one(self) -> dict[str, int]:
+        """By metric how many models have a test value whose interval is known to be too narrow."""
+        table = self.metrics
+        if "reason" not in table.columns:
+            return {}
+        table = table[(table["split"] == "test") & table["kind"].isin(["single", "ensemble"])]
+        told = table["reason"].astype(str).str.contains(NEAR_ONE, regex=False)
+        return table.loc[told, "metric"].value_counts(sort=False).to_dict()
+
+    def detectable(self, question: str) -> tuple[float, float] | None:
+        """Least and largest difference that its tests would have found with 80% power."""
+        table = self.results.table("tables/verdicts.csv")
+        if "detectable_corrected" not in table.columns:
+            return None
+        found = table.loc[table["question"] == question, "detectable_corrected"].dropna()
+        return None if found.empty else (float(found.min()), float(found.max()))
 
     # ---- choices --------------------------------------------------------------------------
     @cached_property
