@@ -11,6 +11,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from multiloss.evaluation.families import (
+    BASELINE,
     CALIBRATION,
     CALIBRATION_FAMILY,
     HOLM,
@@ -68,6 +69,10 @@ class _Comparer:
         singles = {e["replicate"] for e in models.values() if e["kind"] == "single"}
         # Replicates repeat the same hypotheses, so none of them answers for all.
         self.one_replicate = len(singles) < 2
+        self.questions: tuple[str, ...] = QUESTIONS if self.one_replicate else ()
+        if any(entry["kind"] == "seed" for entry in models.values()):
+            # Seeds are known, so that losses are compared over them, not run by run.
+            self.questions = tuple(name for name in self.questions if name != BASELINE)
 
     def failed(self, *models: str) -> str:
         """Why a comparison cannot be made, or an empty text."""
@@ -222,10 +227,7 @@ class _Comparer:
             "se": result.se,
             "df": result.df,
             "correction": MAX_T if permuted else HOLM,
-            "primary": self.one_replicate
-            and permuted
-            and family in QUESTIONS
-            and metric == self.metric,
+            "primary": permuted and family in self.questions and metric == self.metric,
             "n_effective": self.resamples.n_effective,
         }
 
@@ -263,7 +265,7 @@ def significance_table(
     were made in the family; `correction`: step-down max-T for the permutation test, whose
     exchanges all pairs of a family share, else Holm. `primary`: the rows that answer the study's
     questions, which losses differ from the baseline and which ensembles from their best member;
-    with several replicates the tables that compare over replicates have them. `se`, `df`: of the
+    where something was trained several times the tables that compare over seeds have them. `se`, `df`: of the
     difference; for the permutation test those of the paired bootstrap.
     """
     models = {model: models[model] for model in found.models}
