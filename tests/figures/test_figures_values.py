@@ -373,6 +373,28 @@ def check_replicates(read: Read, canvas: Figure) -> None:
     assert in_rows(canvas.axes[1]) == expected
 
 
+def check_seed_spread(read: Read, canvas: Figure) -> None:
+    table, expected = read.table("tables/seed_spread.csv"), Counter()
+    table = table[table["metric"] == "mcc"].set_index("row")
+    trained = {
+        m.name: m for m in Study(read.config).models.values() if m.kind in ("single", "seed")
+    }
+    rows = table.loc[["seeds", "loss"]]
+    for row in rows.itertuples():
+        models = [name for name, model in trained.items() if model.variant == row.variant]
+        label = named(read.label(row.variant), read, models)
+        runs = [float(value) for value in str(row.runs).split(";") if value not in ("", "nan")]
+        for run in runs:
+            expected[label, "point", rounded(run)] += 1
+        if len(runs) > 1:
+            expected[label, "bar", rounded(row.mean)] += 1
+    axes = canvas.axes[0]
+    assert in_rows(axes) == expected
+    base = table.loc["seeds"]
+    (band,) = axes.patches
+    assert rounded(band.get_x(), band.get_x() + band.get_width()) == rounded(base.low, base.high)
+
+
 def check_optimism(read: Read, canvas: Figure) -> None:
     table = read.table("tables/optimism.csv").set_index("ensemble", drop=False)
     for axes, metric in zip(canvas.axes, ("mcc", "accuracy"), strict=True):
@@ -572,6 +594,7 @@ CHECKS: dict[str, Callable[[Read, Figure], None]] = {
     "confusion_matrices_all": lambda read, canvas: check_confusion(read, canvas, every=True),
     "rank": check_rank,
     "replicates": check_replicates,
+    "seed_spread": check_seed_spread,
     "optimism": check_optimism,
     "diversity": check_diversity,
     "significance_heatmap": check_significance,

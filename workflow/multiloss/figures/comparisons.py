@@ -416,6 +416,72 @@ def replicates(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Drawi
     return Drawing(canvas, facts + weak.note())
 
 
+def seed_spread(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Drawing:
+    """Every run of each loss over the prediction band of one further run of the repeated loss."""
+    columns = ["mean", "low", "high", "sd", "statistic", "df", "df_seeds", "p_value", "n"]
+    table = inputs.table("spread", columns, text=["metric", "row", "variant", "runs", "reason"])
+    table = table[table["metric"] == table["metric"].iloc[0]] if len(table) else table
+    title = lookup(table["metric"].iloc[0], []).title if len(table) else ""
+    seeds, losses = (table[table["row"] == row] for row in ("seeds", "losses"))
+    rows = table[table["row"] == "loss"]
+    rows = rows.sort_values("mean", ascending=False, kind="stable", na_position="last")
+    rows = pd.concat([seeds, rows])
+    if rows["mean"].isna().all():
+        return message(style, "No training run has a result.")
+    models, weak = inputs.models, Degenerate.of(inputs, params["replicates"])
+    canvas = style.figure(20 + len(rows) * style.line_mm * 1.3)
+    axes = canvas.subplots()
+    for place, row in enumerate(rows.itertuples()):
+        colour = INK if row.row == "seeds" else style.colours[0]
+        runs = np.array([float(value) for value in row.runs.split(";") if value])
+        if pd.isna(row.mean):
+            gap(axes, place)
+        if len(runs) > 1:
+            axes.plot([row.mean] * 2, [place - 0.3, place + 0.3], color=colour, linewidth=1.6)
+        axes.plot(runs, np.full(len(runs), place), "o", color=colour, ms=3.6, alpha=0.75, mew=0)
+    base = seeds.iloc[0]
+    if pd.notna(base["low"]):
+        axes.axvspan(base["low"], base["high"], color=INK, alpha=0.08, linewidth=0)
+        axes.axvline(base["mean"], color=INK, linewidth=0.8)
+    trained = ("single", "seed")
+    labels = [
+        weak.mark(
+            models.label_of(name), *(m.name for m in models.families[name] if m.kind in trained)
+        )
+        for name in rows["variant"]
+    ]
+    axes.set_yticks(range(len(rows)), labels)
+    axes.get_yticklabels()[0].set_fontweight("bold")
+    axes.set_ylim(len(rows) - 0.4, -0.6)
+    axes.grid(axis="y", visible=False)
+    axes.set_xlabel(f"{title} on the test split")
+    name = models.label_of(base["variant"])
+    if pd.notna(base["low"]):
+        what = f"band: one further run of {name}, {params['percent']} prediction interval"
+    else:
+        what = f"{name} was trained once: how far seeds lie apart is unknown"
+    axes.set_title(f"{what}; {sizes(inputs, table)}", loc="left")
+    if weak.any:
+        canvas.legend(handles=[no_mark()], loc="outside lower center")
+    facts = f"{count(int(base['df_seeds']) + 1, 'run')} of {name}, {sizes(inputs, table)}."
+    if pd.notna(base["sd"]):
+        single = rows.iloc[1:]
+        outside = int(((single["mean"] < single["low"]) | (single["mean"] > single["high"])).sum())
+        facts += (
+            f" Their standard deviation is {base['sd']:.3f}; outside what as many "
+            f"further runs of it would give: {outside} of {len(single)} other "
+            f"{'loss' if len(single) == 1 else 'losses'}."
+        )
+    if len(losses) and pd.notna(losses["p_value"].iloc[0]):
+        f = losses.iloc[0]
+        facts += (
+            f" Standard deviation of the losses {f['sd']:.3f}; against that of seeds, F = "
+            f"{f['statistic']:.2f} on {f['df']:.0f} and {f['df_seeds']:.0f} degrees of freedom, "
+            f"p {'< 0.001' if f['p_value'] < 0.001 else '= {:.3f}'.format(f['p_value'])}."
+        )
+    return Drawing(canvas, facts + weak.note())
+
+
 def _crossed_differences(
     axes: Axes, inputs: Inputs, places: Mapping[str, float], style: Style
 ) -> tuple[int, int, str]:

@@ -344,9 +344,9 @@ def step_down(
     Westfall and Young (1993) step down with the maximum of the statistics that are left, as
     Dunnett (1955, doi:10.1080/01621459.1955.10501294) has for comparisons with one control: t
     statistics with the given correlations, whose denominators have the fewest degrees of freedom of
-    `df` (M,) and are taken as independent, which is careful: they share the seeds' variance. Each p value is looked up at its own `df` first, so tests with
-    different degrees of freedom are put on one scale. Never above Holm's p nor below the
-    unadjusted one; random only in the third digit or so (`draws`).
+    `df` (M,) and are taken as independent, which is careful: they share the seeds' variance. Each
+    p value is looked up at its own `df` first, so tests with different degrees of freedom are put
+    on one scale. Never above Holm's p nor below the unadjusted one; from `draws` random draws.
     """
     from scipy.special import stdtrit
 
