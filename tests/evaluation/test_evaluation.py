@@ -162,18 +162,66 @@ def test_val_flatters_where_it_has_a_say_and_the_chosen_single_where_it_was_chos
     assert part["reason"].str.contains(evaluation.FLATTERED).all()
 
 
-def test_intervals_close_to_one_are_marked_by_metric() -> None:
+def test_intervals_by_rank_are_marked_close_to_one_where_few_patients_have_the_class() -> None:
     found, models = study(("cce",), sizes=(30, 40, 300), skill=3.0)
     table = evaluation.metrics_table(found.only("test"), models, OPTIONS, 1)
     table = table[(table["ci_method"] != "binomial") & table["value"].notna()]
     marked = table["reason"].str.contains(evaluation.NEAR_ONE)
-    high = table["value"] >= 0.98
-    falling = table["metric"].str.match("log_loss|brier|ece|classwise_ece|specificity|sensitivity")
     drawn = table["ci_method"].isin(["transformed", "percentile"])
-    assert (marked == (high & ~falling & drawn)).all()
+    by_rank = table["metric"].str.match("auroc|auprc")
+    assert (marked == ((table["value"] >= 0.98) & by_rank & drawn)).all()
     by_metric = table.set_index("metric")
     assert by_metric["value"]["auroc"] > 0.98 > by_metric["value"]["mcc"]
-    assert marked[table["metric"] == "auroc"].all() and not marked[table["metric"] == "mcc"].any()
+    text = "near the edge of its range with 50 patients of {}: the interval may be too narrow"
+    assert by_metric["reason"]["auroc"] == text.format("the smallest class")
+    of_class = table[marked & table["metric"].str.match("auroc_[abc]")]
+    assert len(of_class) and (of_class["reason"] == text.format("the class")).all()
+    # 110 patients of each class.
+    many, models = study(("cce",), sizes=(30, 40, 660), skill=3.0)
+    table = evaluation.metrics_table(many.only("test"), models, OPTIONS, 1)
+    assert not table["reason"].str.contains(evaluation.NEAR_ONE).any()
+
+
+def test_a_drawn_test_split_makes_intervals_conditional_on_its_class_mix() -> None:
+    found, models = study(("cce",))
+    _, thresholds = evaluation.operating_points(found, models, OPTIONS)
+    arguments = found, models, OPTIONS, 1, thresholds
+    assert (evaluation.metrics_table(*arguments)["conditional_on"] == "").all()
+    table = evaluation.metrics_table(*arguments, mixed=["test"])
+    assert (table.loc[table["split"] != "test", "conditional_on"] == "").all()
+    told = table[table["conditional_on"] == "class mix"]
+    assert {"accuracy", "mcc", "brier", "log_loss", "precision_a", "auroc"} <= set(told["metric"])
+    # Of one class alone, or all classes alike: the shares of the classes do not matter.
+    free = {"balanced_accuracy", "recall_macro", "recall_a", "sensitivity_b"}
+    assert not free & set(told["metric"])
+    assert set(told["ci_method"]) <= {"transformed", "percentile", "wilson"}
+
+
+def test_few_effective_patients_are_told_and_warned_of(caplog: pytest.LogCaptureFixture) -> None:
+    found, models = study(("cce",), sizes=(120, 120, 120))
+    assert evaluation.metrics_table(found, models, OPTIONS, 1)["n_effective"].unique() == [60.0]
+    assert "Few patients" not in caplog.text
+    rows = found.rows["patient_id"].to_numpy().copy()
+    rows[240:276] = rows[240]
+    heavy = Predictions(found.rows.assign(patient_id=rows), found.models, found.classes, found.p)
+    table = evaluation.metrics_table(heavy, models, OPTIONS, 1)
+    assert table.columns[-2:].to_list() == ["n_effective", "conditional_on"]
+    # 36 images of one patient and 42 patients with two each.
+    expected = 120**2 / (36**2 + 42 * 4)
+    assert table.loc[table["split"] == "test", "n_effective"].unique() == pytest.approx(expected)
+    (warned,) = [r.message for r in caplog.records if "Few patients" in r.message]
+    assert warned == (
+        "Few patients decide on the intervals of: test (43 patients tell as much as 9.8 of equal "
+        "size, one has 30% of the images)"
+    )
+
+
+def test_bca_is_the_same_in_small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    found, models = study(("cce",))
+    options = OPTIONS | {"interval": "bca"}
+    whole = evaluation.metrics_table(found, models, options, 1)
+    monkeypatch.setattr("multiloss.evaluation.intervals.JACKKNIFE_ELEMENTS", 300)
+    pd.testing.assert_frame_equal(whole, evaluation.metrics_table(found, models, options, 1))
 
 
 def test_votes_are_marked_where_probabilities_are_judged() -> None:

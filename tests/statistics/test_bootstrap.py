@@ -158,3 +158,29 @@ def test_more_confidence_is_a_wider_interval(seed: int, confidence: float) -> No
         low, high = method(confidence)
         wider_low, wider_high = method(0.99)
         assert wider_low[0] <= low[0] <= high[0] <= wider_high[0]
+
+
+def test_effective_patients_and_degrees_of_freedom_by_hand() -> None:
+    """One patient with 36 of 120 images and 84 with one: 14400 / 1380."""
+    heavy = np.r_[np.zeros(36, int), np.arange(1, 85)]
+    assert bootstrap.effective_patients(heavy) == pytest.approx(14400 / 1380)
+    assert bootstrap.largest_share(heavy) == pytest.approx(0.3)
+    y = np.arange(120) % 3
+    y[:36] = 0
+    strata = bootstrap.label_strata(heavy, y)
+    assert bootstrap.degrees_of_freedom(heavy, strata) == pytest.approx(14400 / 1380 - 3)
+    # All alike: patients, and patients minus strata.
+    alike = np.repeat(np.arange(20), 3)
+    assert bootstrap.effective_patients(alike) == pytest.approx(20)
+    assert bootstrap.degrees_of_freedom(alike, np.repeat([0, 1], 30)) == pytest.approx(18)
+    # One patient with nearly everything still leaves one degree; one patient alone leaves none.
+    most = np.r_[np.zeros(100, int), [1, 2]]
+    assert bootstrap.degrees_of_freedom(most, np.zeros(102)) == 1
+    assert bootstrap.degrees_of_freedom(np.zeros(5), np.zeros(5)) == 0
+
+
+def test_leaving_one_out_in_parts() -> None:
+    patients = ["b", "a", "b", "c"]
+    whole = bootstrap.leave_one_out_weights(patients)
+    assert whole.tolist() == [[0, 1, 0, 1], [1, 0, 1, 1], [1, 1, 1, 0]]
+    assert np.array_equal(bootstrap.leave_one_out_weights(patients, slice(1, 3)), whole[1:])
