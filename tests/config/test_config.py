@@ -112,6 +112,7 @@ LUNGS_TEST = SOURCE | {"name": "lungs2", "role": "lungs_test"}
         ("evaluation.prevalences", {"vral": [0.1]}, ["prevalences", "did you mean 'viral'"]),
         ("evaluation.prevalences", {"viral": [2]}, ["evaluation.prevalences.viral.0"]),
         ("evaluation.prevalences", {"viral": 0.1}, ["evaluation.prevalences.viral", "array"]),
+        ("evaluation.set_coverage", [1.0], ["evaluation.set_coverage.0"]),
         ("evaluation.cost_ratios", [0], ["evaluation.cost_ratios.0"]),
         ("evaluation.cost_ratios", [], ["evaluation.cost_ratios", "non-empty"]),
         ("classes", ["normal", "any finding", "x"], ["'any finding'", "negative_class: none"]),

@@ -9,7 +9,7 @@ from multiloss.figures.degenerate import Degenerate
 from multiloss.figures.drawing import Drawing, Inputs, message
 from multiloss.figures.performance import chosen_models, no_mark
 from multiloss.figures.sizes import sizes
-from multiloss.figures.style import INK, Style, fold, offsets
+from multiloss.figures.style import INK, Style, offsets
 
 ALL = "all images"
 _LINES = ("-", "--", "-.")
@@ -32,7 +32,7 @@ def coverage(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Drawing
         f"test split, {sizes(inputs, table)}; {params['percent']} intervals; every patient counts "
         "once in the upper row"
     )
-    step = style.line_mm * (0.9 + 0.45 * len(chosen))
+    step = style.line_mm * (0.9 + 0.45 * len(chosen) if len(labels) < 9 else 1.3)
     canvas = style.figure(
         2 * (step * len(labels) + 3 * style.line_mm) + 4 * style.line_mm + foot_mm
     )
@@ -70,7 +70,7 @@ def coverage(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Drawing
     handles += [no_mark()] * weak.any
     canvas.legend(
         handles=handles, loc="outside lower center", ncols=2,
-        title=fold(foot, style.double_column_mm - 6, style.font_size),
+        title=foot,
         title_fontsize=style.font_size - 0.5,
     )  # fmt: skip
     return Drawing(canvas, f"Test split, {sizes(inputs, table)}.{weak.note()}")

@@ -11,7 +11,7 @@ from multiloss.figures.degenerate import Degenerate
 from multiloss.figures.drawing import Drawing, Inputs, message
 from multiloss.figures.performance import chosen_models, no_mark
 from multiloss.figures.sizes import sizes
-from multiloss.figures.style import INK, MUTED, Style, fold, lines_of, wrap
+from multiloss.figures.style import INK, MUTED, Style, lines_of, wrap
 from multiloss.study import ANY_FINDING
 
 # More outcomes than this have no room on one page.
@@ -75,13 +75,26 @@ def decision_curves(inputs: Inputs, params: Mapping[str, Any], style: Style) -> 
     columns = min(len(outcomes), 4 if len(outcomes) > 3 else 3)
     rows = -(-len(outcomes) // columns)
     side = style.double_column_mm / columns - 8
-    titles = {name: fold(name, side, style.font_size, bold=True) for name in outcomes}
+    names = style.class_names(params["classes"], side, 3, bold=True)
+    titles = {
+        name: name
+        if name == ANY_FINDING
+        else names.in_text(name)
+        if names.key
+        else names.short[name]
+        for name in outcomes
+    }
+    size = f"est split, {sizes(inputs, table)}"
+    foot, foot_mm = names.note(
+        f"t{size}; numbers: images with the finding; {params['percent']} intervals"
+    )
     heads = max(map(lines_of, titles.values())) + 1
     tall = min(side, 48.0)
     heights = [tall, 0.55 * tall] if pairs else [tall]
     canvas = style.figure(
         rows * (sum(heights) + 8 + 6 * bool(pairs) + heads * style.line_mm)
-        + (5 + len(chosen) + len(pairs)) * style.line_mm
+        + (4 + len(chosen) + len(pairs)) * style.line_mm
+        + foot_mm
     )
     grid = canvas.subplots(
         rows * len(heights), columns, squeeze=False, sharex=True, height_ratios=heights * rows
@@ -135,12 +148,11 @@ def decision_curves(inputs: Inputs, params: Mapping[str, Any], style: Style) -> 
         )
     ]
     handles += [no_mark()] * weak.any
-    size = f"est split, {sizes(inputs, table)}"
     canvas.legend(
         handles=handles,
         loc="outside lower center",
         ncols=2,
-        title=f"t{size}; numbers: images with the finding; {params['percent']} intervals",
+        title=foot,
         title_fontsize=style.font_size - 0.5,
     )
     facts = f"T{size}.{_range_facts(inputs, useful, chosen, outcomes)}"
