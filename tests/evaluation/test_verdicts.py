@@ -316,6 +316,12 @@ def test_planning_uses_the_variances_of_the_comparisons() -> None:
     assert few["reason"].str.contains("so few seeds").all()
     one = part[(part["seeds"] == 1) & part["patients"].notna()]
     assert one["reason"].str.contains("known from elsewhere").all()
+    gains = judge(tables(ensembles=[of_ensembles()]), runs=3)[1]
+    gains = gains[(gains["kind"] == "detectable") & (gains["hypotheses"] == 1)]
+    # One ensemble's replicates: two degrees of freedom for three of them.
+    gain = gains[(gains["seeds"] == 3) & (gains["patients"] == 100)]["value"].item()
+    error = planning.comparison_error(100, 3, *spread, 1)
+    assert gain == pytest.approx(float(effects.detectable_difference(*error)))
     other = planned[(planned["kind"] == "detectable") & (planned["hypotheses"] == 1)]
     row = other[(other["seeds"] == 5) & (other["patients"] == 500)].iloc[0]
     error = planning.comparison_error(500, 5, *spread, 3)

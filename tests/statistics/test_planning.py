@@ -88,6 +88,14 @@ def test_more_seeds_and_larger_differences_need_fewer_patients() -> None:
     assert by_size == sorted(by_size, reverse=True)
 
 
+def test_few_replicates_have_few_degrees_of_freedom_though_their_part_be_0() -> None:
+    se, df = planning.comparison_error(100, 2, 1.0, 0.0, 1, mean_square=0.5)
+    assert se == pytest.approx(0.1)
+    # (1 / 100)^2 over (1 / 100)^2 / 99 + (2 * 0.5 / 2)^2 / 1
+    assert df == pytest.approx(0.01**2 / (0.01**2 / 99 + 0.5**2))
+    assert planning.comparison_error(100, 2, 1.0, 0.0, 1)[1] == pytest.approx(99)
+
+
 def test_a_planned_study_has_its_power() -> None:
     """Patients and seeds drawn anew, both variances estimated as the comparison does."""
     rng, seeds, losses, truth = np.random.default_rng(0), 3, 12, 0.12

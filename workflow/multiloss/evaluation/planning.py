@@ -78,7 +78,9 @@ def _differences(
     errors = [made.se_patient for made in crossed] or [made.se for made in asked]
     of_patients = float(np.median(np.square(errors))) * n_patients
     of_seeds = float(np.median([_seed_variance(made) for made in crossed])) if crossed else nan
-    losses = len(crossed) + 1 if question == LOSS else 2
+    # Their spread is pooled over losses; an ensemble's gain has its own replicates alone.
+    losses = len(crossed) + 1 if question == LOSS else 1
+    square = float(np.median([_mean_square(made, n_patients, losses) for made in crossed] or [0.0]))
     most = max(float(made.values["hypotheses"]) for made in asked)
     rows = []
     for hypotheses in sorted({1, int(most) if isfinite(most) and most >= 1 else 1}):
@@ -93,7 +95,9 @@ def _differences(
                 "hypotheses": hypotheses,
             }
             for difference in DIFFERENCES:
-                needed = planning.patients_needed(difference, *spread, losses, level)
+                needed = planning.patients_needed(
+                    difference, *spread, losses, level, mean_square=square
+                )
                 unmet = TOO_FEW_SEEDS if crossed else TOO_MANY
                 rows.append(
                     {
@@ -106,7 +110,7 @@ def _differences(
                     }
                 )
             for patients in PATIENTS:
-                error = planning.comparison_error(patients, *spread, losses)
+                error = planning.comparison_error(patients, *spread, losses, square)
                 rows.append(
                     {
                         "kind": DETECTABLE,
@@ -128,6 +132,20 @@ def _seed_variance(made: Comparison) -> float:
     """
     a, b = made.runs
     return made.se_seed**2 / (1 / max(a, 1) + 1 / max(b, 1))
+
+
+def _mean_square(made: Comparison, n_patients: int, losses: int) -> float:
+    """What the runs of one loss vary by on these patients, as the degrees of freedom tell it.
+
+    Few replicates leave few of them even where their own part of the error is 0.
+    """
+    a, b = made.runs
+    own = losses * (a + b - 2) / 2
+    df = float(made.values["df"])
+    if own <= 0 or not df > 0:
+        return 0.0
+    rest = made.se**4 / df - made.se_patient**4 / (n_patients - 1)
+    return float(np.sqrt(max(rest, 0.0) * own)) / (1 / a + 1 / b)
 
 
 def _precision(

@@ -45,6 +45,9 @@ def verdicts(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Drawing
     axes = canvas.subplots(
         len(blocks), 1, squeeze=False, sharex=True, height_ratios=[len(p) + 0.4 for _, p in blocks]
     ).ravel()
+    ends = table[["ci_low", "ci_high", "detectable_corrected"]].abs().to_numpy().ravel()
+    # Beyond 1 nothing is left to be found.
+    widest = min(1.0, np.nanmax([0.01, *ends]))
     margin = table["margin"].iloc[0]
     for place, (question, part) in zip(axes, blocks, strict=True):
         title = TITLES[question].format(baseline=models.label_of(params["baseline"]))
@@ -56,15 +59,12 @@ def verdicts(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Drawing
             place.axvspan(-margin, margin, color=BAND, linewidth=0, zorder=0)
         place.axvline(0, color=INK, linewidth=0.8, zorder=1)
         for row_place, row in enumerate(part.itertuples()):
-            _row(place, row_place, row, style)
+            _row(place, row_place, row, widest, style)
         labels = [_label(row, weak, models, params["replicates"]) for row in part.itertuples()]
         place.set_yticks(range(len(part)), labels)
         place.set_ylim(len(part) - 0.4, -0.6)
         place.tick_params(left=False)
         place.grid(axis="y", visible=False)
-    widest = np.nanmax(
-        [0.01, *table[["ci_low", "ci_high", "detectable_corrected"]].abs().to_numpy().ravel()]
-    )
     # Room at the right for what is written there.
     share = (text_mm(effects.INCONCLUSIVE, style.font_size) + 16) / 110
     axes[0].set_xlim(-1.06 * widest, 1.06 * widest * (1 + 2 * share / (1 - share)))
@@ -90,12 +90,12 @@ def verdicts(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Drawing
     return Drawing(canvas, f"{_counted(table)} {_found(table)}{weak.note()}".strip())
 
 
-def _row(axes: Axes, place: int, row: Any, style: Style) -> None:
+def _row(axes: Axes, place: int, row: Any, widest: float, style: Style) -> None:
     """One comparison, what it could have found, and its verdict at the right."""
     if pd.isna(row.difference):
         gap(axes, place)
         return
-    reach = row.detectable_corrected
+    reach = min(row.detectable_corrected, widest)
     if reach == reach:
         axes.plot([-reach, reach], [place] * 2, color=REACH, linewidth=6, solid_capstyle="butt")
     look = {"color": style.colours[0]}
@@ -135,7 +135,7 @@ def _found(table: pd.DataFrame) -> str:
     least = table["detectable_corrected"].dropna()
     if least.empty:
         return ""
-    low, high = f"{least.min():.2f}", f"{least.max():.2f}"
+    low, high = (f"{end:.2f}" if end <= 1 else "more than 1" for end in (least.min(), least.max()))
     return (
         "With a power of 80% each would have found a difference of "
         f"{low if low == high else f'{low} to {high}'}."
@@ -177,6 +177,7 @@ def planning(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Drawing
         name = TITLES[question].format(baseline=params["baseline_label"])
         tests = int(part["hypotheses"].max())
         place.set_title(f"{name}\n(alpha {params['alpha']:g} over {tests})", loc="left")
+    axes[0].set_ylim(top=min(1.0, axes[0].get_ylim()[1]))
     low, high = axes[0].get_ylim()
     steps = [step for step in STEPS if low <= step <= high]
     axes[0].set_yticks(steps, [f"{step:g}" for step in steps])
