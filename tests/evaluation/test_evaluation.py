@@ -517,7 +517,7 @@ def test_shares_that_training_saw() -> None:
         "mixed": ["cce-r0", "focal_3-r0"],
     }
     weights = {"cce": "balanced", "focal_3": "none", None: "balanced"}
-    found = evaluation.trained_shares(models, members, weights, train, chosen)
+    found = evaluation.trained_shares(models, members, weights, {0: train}, {0: chosen})
     assert {name: shares.tolist() for name, shares in found.items()} == {
         "cce-r0": [0.5, 0.5],
         "focal_3-r0": [0.2, 0.8],

@@ -31,6 +31,7 @@ rule evaluate:
         runtime=runtime_of("analysis"),
     params:
         classes=config["classes"],
+        divisions=STUDY.divisions,
         evaluation=evaluation_keys(
             "resamples",
             "interval",
@@ -88,7 +89,11 @@ rule calibration:
         predictions=predictions_of(STUDY.models),
         models=rules.models.output.models,
         members=rules.ensemble_tables.output.members,
-        manifest=rules.splits.output.manifest,
+        # Of each run, or one for all of them.
+        manifests=[
+            rules.splits.output.manifest,
+            *expand(rules.redraw.output.manifest, replicate=REDRAWN_RUNS),
+        ],
     output:
         calibration=RESULTS / "tables/calibration.csv",
         calibration_scores=report(
@@ -115,6 +120,8 @@ rule calibration:
         runtime=runtime_of("analysis"),
     params:
         classes=config["classes"],
+        divisions=STUDY.divisions,
+        runs=list(RUNS),
         # By variant, and of the heads of model-level ensembles.
         class_weights={name: variant.class_weights for name, variant in STUDY.variants.items()}
         | {None: config["classification"]["class_weights"]},
@@ -227,6 +234,7 @@ rule optimism:
         runtime=runtime_of("analysis"),
     params:
         classes=config["classes"],
+        divisions=STUDY.divisions,
         ensembles=models_of(["ensemble"], levels=["prediction"]),
         options=config["ensembles"]["options"],
         resamples=config["evaluation"]["optimism_resamples"],

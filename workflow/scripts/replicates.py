@@ -7,7 +7,7 @@ from multiloss.job.script import run
 
 def main(snakemake) -> None:
     params = snakemake.params
-    found = predictions.read(snakemake.input.predictions, params.classes)
+    found = predictions.read(snakemake.input.predictions, params.classes, splits=["test"])
     models = study.entries(study.read_models(snakemake.input.models, found.models).values())
     summary, compared = evaluation.replicate_tables(
         found, models, params.significance, params.evaluation, params.seed, params.variants

@@ -12,6 +12,8 @@ from multiloss.job.errors import UserError
 SPLITS = ("train", "val", "ensemble", "test")
 # Those that models predict.
 PREDICTED_SPLITS = ("val", "ensemble", "test")
+# Those that `splits.redraw` divides anew for each run; all others are the same in every run.
+REDRAWN_SPLITS = ("train", "val", "ensemble")
 LUNG_SPLITS = ("train", "val", "test")
 COMMON = ["image_id", "path", "patient_id", "split", "width", "height", "sha256"]
 REMEDY = "delete the file and run again to have it made anew"

@@ -20,7 +20,7 @@ from multiloss.evaluation.resamples import (
     resampled_values,
 )
 from multiloss.evaluation.scores import method_note
-from multiloss.evaluation.thresholds import with_temperatures
+from multiloss.evaluation.thresholds import NO_DIVISION, with_temperatures
 from multiloss.methods import ensemble_methods
 from multiloss.predictions import Predictions
 from multiloss.statistics import calibration, metrics, paired
@@ -57,28 +57,30 @@ def trained_shares(
     models: Models,
     members: Mapping[str, Sequence[str]],
     class_weights: Mapping[str | None, str],
-    train: Array,
-    ensemble: Array,
+    train: Mapping[int, Array],
+    ensemble: Mapping[int, Array],
 ) -> dict[str, Array]:
     """By model the class shares (K,) that its probabilities assume.
 
     Uniform after balanced class weights, those of `train` without, those of `ensemble` for a
-    method that learns them there, such as stacking. Averages assume the mean of what their
-    `members` do. `class_weights`: by variant, and for None those of model-level heads.
+    method that learns them there, such as stacking; both by the number of the run. Averages assume
+    the mean of what their `members` do. `class_weights`: by variant, and for None those of
+    model-level heads.
     """
 
     def of(model: str) -> Array:
         entry = models[model]
         method = ensemble_methods().get(entry["method"])
         if method and method.trained_on == CHOICE_SPLIT:
-            return ensemble
+            return ensemble[entry["replicate"]]
         if entry["kind"] in ("ensemble", "seed_ensemble") and entry["level"] != "model":
             parts = [of(member) for member in members[model]]
             # Equal shares stay what they are to the last digit.
             same = all(np.array_equal(part, parts[0]) for part in parts)
             return parts[0] if same else np.mean(parts, axis=0)
         balanced = class_weights[entry["variant"]] == "balanced"
-        return np.full(len(train), 1 / len(train)) if balanced else train
+        shares = train[entry["replicate"]]
+        return np.full(len(shares), 1 / len(shares)) if balanced else shares
 
     return {model: of(model) for model in models}
 
@@ -100,9 +102,8 @@ def _versions(
     shares = np.bincount(test.y, minlength=size) / len(test.y)
     scaled, _, temperatures = with_temperatures(found, models)
     by_name = dict(zip(scaled.models, scaled.only("test").p, strict=True))
-    after = np.stack(
-        [by_name.get(scaled_name(m), p) for m, p in zip(test.models, test.p, strict=True)]
-    )
+    unscaled = np.full(test.p.shape[1:], nan)
+    after = np.stack([by_name.get(scaled_name(model), unscaled) for model in test.models])
 
     def corrected(arrays: Array) -> Array:
         return np.stack(
@@ -169,6 +170,13 @@ def calibration_tables(
         values, drawn = resampled_values(part, resamples, CALIBRATION_METRICS, options, threads)
         for place, model in enumerate(part.models):
             if failed(part.p[place]):
+                if not failed(test.p[place]):
+                    rows += [
+                        {"model": model, "kind": models[model]["kind"], "version": version,
+                         "split": "test", "metric": metric, **size,
+                         "reason": f"no temperature: {NO_DIVISION}"}
+                        for metric in CALIBRATION_METRICS
+                    ]  # fmt: skip
                 continue
             sample = metrics.Sample(part.y, part.p[place], bins=options["ece_bins"])
             low, high, methods, reasons = intervals(

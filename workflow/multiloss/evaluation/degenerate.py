@@ -22,22 +22,22 @@ def degenerate_table(found: Predictions, models: Models) -> pd.DataFrame:
     """
     rows: list[dict[str, Any]] = []
     for split in (CHOICE_SPLIT, "test"):
-        part = found.only(split)
-        y, patients = part.y, patient_codes(part.patients)[1]
-        for model, p in zip(part.models, part.p, strict=True):
-            if failed(p):
-                continue
-            rows += [
-                {
-                    "model": model,
-                    "kind": models[model]["kind"],
-                    "split": split,
-                    "problem": one.problem,
-                    "class": "" if one.label is None else part.classes[one.label],
-                    "value": one.value,
-                    "n": len(y),
-                    "n_patients": patients,
-                }
-                for one in problems(y, p.argmax(axis=1), len(part.classes))
-            ]
+        for part in found.parts(split):
+            y, patients = part.y, patient_codes(part.patients)[1]
+            for model, p in zip(part.models, part.p, strict=True):
+                if failed(p):
+                    continue
+                rows += [
+                    {
+                        "model": model,
+                        "kind": models[model]["kind"],
+                        "split": split,
+                        "problem": one.problem,
+                        "class": "" if one.label is None else part.classes[one.label],
+                        "value": one.value,
+                        "n": len(y),
+                        "n_patients": patients,
+                    }
+                    for one in problems(y, p.argmax(axis=1), len(part.classes))
+                ]
     return pd.DataFrame(rows, columns=COLUMNS)

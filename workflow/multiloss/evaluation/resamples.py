@@ -28,8 +28,12 @@ SCALED_FROM = "scaled_from"
 
 def splits_of(found: Predictions) -> list[str]:
     """The splits that the predictions hold, in the order of the study."""
-    present = set(found.rows["split"])
-    return [split for split in PREDICTED_SPLITS if split in present]
+    return [split for split in PREDICTED_SPLITS if split in found.splits]
+
+
+def parts_of(found: Predictions) -> list[tuple[str, Predictions]]:
+    """The images of each split, those of each division apart."""
+    return [(split, part) for split in splits_of(found) for part in found.parts(split)]
 
 
 @dataclass(frozen=True)

@@ -18,8 +18,8 @@ from multiloss.evaluation.resamples import (
     Resamples,
     failed,
     missing,
+    parts_of,
     resample,
-    splits_of,
 )
 from multiloss.methods import ensemble_methods
 from multiloss.predictions import Predictions
@@ -159,8 +159,7 @@ def metrics_table(
         flattered = flattered_models(models, (), ())
     wanted = metrics.names(found.classes)
     jobs = []
-    for split in splits_of(found):
-        part = found.only(split)
+    for split, part in parts_of(found):
         resamples, y = resample(part, options, seed, split), part.y
         for model, p in zip(part.models, part.p, strict=True):
             points = None if thresholds is None else thresholds.get(model)
@@ -179,8 +178,7 @@ def metrics_table(
 def confusion_table(found: Predictions) -> pd.DataFrame:
     """Images by true and predicted class: model, split, label, predicted, count."""
     size, rows = len(found.classes), []
-    for split in splits_of(found):
-        part = found.only(split)
+    for split, part in parts_of(found):
         for model, p in zip(part.models, part.p, strict=True):
             if failed(p):
                 continue

@@ -188,7 +188,8 @@ def paragraphs(facts: Facts) -> tuple[list[str], list[str]]:
         found.append(
             f"Ensembles were built from the {sizes} single models with the highest Matthews "
             f"correlation coefficient (MCC) on the ensemble split, by {'; '.join(said)}. The best "
-            f"ensemble was chosen there by cross-fitting over folds of {facts.unit}s."
+            f"ensemble was chosen there by cross-fitting over folds of {facts.unit}s"
+            + (", by its mean over the runs." if facts.redrawn else ".")
             + _seed_ensembles(facts)
         )
     found.append(_statistics(facts, cite))
@@ -340,6 +341,10 @@ def _data(facts: Facts, cite: Citer) -> str:
             + (", but for the test split, which is the sources' own" if facts.shipped_test else "")
             + f": {'; '.join(counts)}."
         )
+        if facts.redrawn:
+            text += (
+                f" Each further training run divided the {facts.unit}s outside the test split anew."
+            )
         unknown = facts.unknown()
         if unknown:
             which = f" for {percent(unknown)} of the images" if unknown < 1 else ""
@@ -380,6 +385,7 @@ def _statistics(facts: Facts, cite: Citer) -> str:
             " Sensitivity and specificity were taken at thresholds chosen for a "
             f"{aim} of {level}% on the ensemble split."
         )
+    text += f" All intervals and tests are conditional on {listed(facts.shared)}."
     building = facts.config["ensembles"]["methods"] and facts.config["ensembles"]["top_k"]
     text += (
         " Each model was compared with the baseline "

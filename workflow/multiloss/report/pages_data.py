@@ -109,7 +109,13 @@ def data(facts: Facts, figures: Figures) -> Section:
             "splits",
             "Images and patients of each split" if unknown < 1 else "Images of each split",
             f"n = {facts.size()}. {known} were divided at random with the study's seed, stratified "
-            "by class. The columns on the right count the images of each class.",
+            "by class. The columns on the right count the images of each class."
+            + (
+                " These are the splits of run 0; each further run divides what is outside the test "
+                "split anew, in the same shares (data/manifests/)."
+                if facts.redrawn
+                else ""
+            ),
             pd.DataFrame(rows),
             [
                 Column("split", "Split", code=True),
