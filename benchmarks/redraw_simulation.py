@@ -308,12 +308,12 @@ def report(
         lines += [
             "All hold. With `splits.redraw` the comparison rejects at most 5%, and calls some loss "
             "different in at most 5% of studies, and its intervals cover at least 95%, each within "
-            "two Monte Carlo standard errors, for 2, 3, 5 and 10 runs, whatever the division does "
-            "to all losses alike or to each; where it does much to all alike the test is cautious. "
-            "With one division it says more than it may wherever a division favours a loss. "
-            "Divisions of one pool show about half of what other training data would change: over "
-            "new pools the test rejects too often with `splits.redraw`, too, though less often "
-            "than without, and more runs do not mend that."
+            "two Monte Carlo standard errors, for 2, 3, 5 and 10 runs and all three ways in which "
+            "new divisions act; where they do much to all losses alike the test is cautious. With "
+            "one division it says more than it may wherever that favours a loss, and the more runs "
+            "the more so. Divisions of one pool show about half of what other training data would "
+            "change: over new pools the test rejects too often with `splits.redraw`, too, though "
+            "less often than without, and more runs do not mend that."
         ]
     return "\n".join(lines) + "\n"
 
