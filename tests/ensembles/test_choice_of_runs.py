@@ -63,6 +63,11 @@ def test_of_the_runs_the_first_that_nothing_speaks_against() -> None:
     found = choose(candidates(scores, **every))
     assert found.loc["single", "model"] == "cce-r0"
     assert "Note: it never predicts" in found.loc["single", "rule"]
+    # One that says one class throughout does not stand for its loss where another run does not.
+    collapsed = candidates({"cce": [0.0, 0.8, 0.7]}, **every)
+    assert choose(collapsed).loc["single", "model"] == "cce-r1"
+    nothing = choose(candidates({"cce": [0.0, 0.0], "vote-top3": [-0.1, 0.1]}))
+    assert "(0.000)" in nothing.loc["ensemble", "rule"]
 
 
 def test_family_with_a_failed_run_is_left_out(caplog: pytest.LogCaptureFixture) -> None:

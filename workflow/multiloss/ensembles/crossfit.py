@@ -125,7 +125,8 @@ def choose(candidates: pd.DataFrame, families: Mapping[str, str] | None = None) 
     `families`: by model what its runs share, where each run was judged on images of its own
     (`splits.redraw`). Scores of different images do not compare, but within a run all families
     have the same: so a family is chosen, by the mean of its score and log loss over all runs, and
-    of its runs the first that nothing speaks against, or else the first. A family that could not be
+    of its runs the first that is above chance and that nothing speaks against, or else the first
+    above chance, or the first. A family that could not be
     judged in one of the runs is left out.
     """
     table = candidates.assign(
@@ -151,7 +152,7 @@ def choose(candidates: pd.DataFrame, families: Mapping[str, str] | None = None) 
     if families is not None:
         rules = {
             kind: f"{rule}; by the mean over the runs of a family, each judged on its own division "
-            f"({-best[kind]['compared']:.3f}), and of these runs the first"
+            f"({0 - best[kind]['compared']:.3f}), and of these runs the first that is fit"
             for kind, rule in rules.items()
             if kind in best
         }
@@ -183,7 +184,12 @@ def choose(candidates: pd.DataFrame, families: Mapping[str, str] | None = None) 
 def _of_families(table: pd.DataFrame, families: Mapping[str, str]) -> pd.DataFrame:
     """One row a family: that of the run which stands for it, with what is compared as means."""
     keys = ["kind", "family"]
-    table = table.assign(family=table["model"].map(families), lost=table["log_loss"].isna())
+    table = table.assign(
+        family=table["model"].map(families),
+        lost=table["log_loss"].isna(),
+        at_chance=table["compared"] >= 0,
+        against=table["reason"] != "",
+    )
     groups = table.groupby(keys, sort=False)
     for column in ("compared", "log_loss_compared"):
         table[column] = groups[column].transform("mean").round(DIGITS)
@@ -192,8 +198,8 @@ def _of_families(table: pd.DataFrame, families: Mapping[str, str]) -> pd.DataFra
     if len(left_out):
         logger.warning("left out of the choice, since a run could not be judged: %s",
                        ", ".join(left_out))  # fmt: skip
-    table = table[~lost].assign(against=table["reason"] != "")
-    return table.sort_values(["against", "row"]).drop_duplicates(keys).sort_values("row")
+    first = table[~lost].sort_values(["at_chance", "against", "row"])
+    return first.drop_duplicates(keys).sort_values("row")
 
 
 def _with_notes(rule: str, row: pd.Series) -> str:
