@@ -771,6 +771,7 @@ def run_ensembles(root, monkeypatch, data, model_level, entries, folder, seeds=N
         params={
             "classes": data.classes, "ensembles": entries, "seed_ensembles": averages,
             "seeds": {name: {"variant": "loss0", "replicate": int(name[-1])} for name in further},
+            "divisions": None, "families": None,
         },
         output={
             key: out / f"{key}.csv" for key in ("members", "weights", "candidates", "chosen")
@@ -855,7 +856,7 @@ def test_seed_ensemble_is_the_mean_of_its_seeds(root, monkeypatch, tmp_path):
     simulated.run_script(
         root, monkeypatch, "seed_ensemble",
         input={"predictions": simulated.write(data, tmp_path / "in")},
-        params={"classes": data.classes},
+        params={"classes": data.classes, "divisions": None},
         output={"predictions": tmp_path / "seed_average-cce-top3.csv"},
     )  # fmt: skip
     read = predictions.read([tmp_path / "seed_average-cce-top3.csv"], data.classes)

@@ -470,7 +470,7 @@ def test_ranks_are_intervals_by_tests_of_all_pairs() -> None:
     assert (rank.loc["focal-r0", "rank_first"], rank.loc["focal-r0", "rank_last"]) == (1, 1)
     assert (rank.drop("focal-r0")["rank_first"] == 2).all()
     assert (rank.drop("focal-r0")["rank_last"] == 4).all()
-    assert set(rank["hypotheses"]) == {6} and set(rank["correction"]) == {"holm"}
+    assert set(rank["hypotheses"]) == {6} and set(rank["correction"]) == {"Holm"}
     assert rank.loc["focal-r0", "worse"] == 3 and rank.loc["hinge-r0", "better"] == 1
     # One objective under two names is marked.
     assert rank.loc["cce-r0", "same_objective"] == "kl_divergence-r0"
@@ -568,7 +568,7 @@ def test_calibration_tables_answer_whether_calibrated_losses_are() -> None:
     ]
     assert slope["difference"] == pytest.approx(-np.diff(np.abs(np.log(slopes)))[0])
     assert slope["ci_high"] < 0 and slope["reject"] and slope["primary"]
-    assert (slope["hypotheses"], slope["correction"]) == (1, "holm")
+    assert (slope["hypotheses"], slope["correction"]) == (1, "Holm")
     assert compared["primary"].sum() == 1
     saved = row(compared, version="raw", metric="log_loss_miscalibration_root")
     parts = [
@@ -715,7 +715,7 @@ def test_shares_that_training_saw() -> None:
         "mixed": ["cce-r0", "focal_3-r0"],
     }
     weights = {"cce": "balanced", "focal_3": "none", None: "balanced"}
-    found = evaluation.trained_shares(models, members, weights, train, chosen)
+    found = evaluation.trained_shares(models, members, weights, {0: train}, {0: chosen})
     assert {name: shares.tolist() for name, shares in found.items()} == {
         "cce-r0": [0.5, 0.5],
         "focal_3-r0": [0.2, 0.8],

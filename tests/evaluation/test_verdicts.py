@@ -74,7 +74,7 @@ def row(difference: float = 0.1, se: float = 0.05, **more: Any) -> dict[str, Any
         "se": se,
         "df": 80.0,
         "hypotheses": 2,
-        "correction": "holm",
+        "correction": "Holm",
         "primary": True,
         **more,
     }

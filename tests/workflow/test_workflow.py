@@ -251,6 +251,21 @@ def test_added_replicate_runs_nothing_of_the_earlier_one(complete: Path) -> None
     assert not {"download", "splits", "train_segmenter", "mask", "crop"} & set(jobs)
 
 
+def test_divisions_of_their_own_train_further_runs_alone_again(complete: Path) -> None:
+    redrawn = study(complete, splits={"redraw": True})
+    jobs = planned(complete, "--configfile", redrawn)
+    # The second seed of the baseline, for the average of two, has now other training images.
+    assert (jobs["redraw"], jobs["train"], jobs["predict"], jobs["seed_ensemble"]) == (1, 1, 1, 1)
+    kept = {"download", "manifest", "splits", "train_segmenter", "mask", "crop", "leakage", "rank"}
+    assert not (kept | {"features", "model_level", "ensemble", "gradcam", "localisation"}) & set(
+        jobs
+    )
+    done = snakemake(complete, "--dry-run", "--configfile", redrawn)
+    reasons = dict(re.findall(r": (\w+) .*replicate 1\nReason: (.*)", done.stdout))
+    for job in ("Training", "Predicting"):
+        assert f"{RESULTS}/data/manifests/1.csv" in reasons[job]
+
+
 def test_deleted_prediction_is_made_from_the_model_that_is_there(complete: Path) -> None:
     (complete / RESULTS / "predictions/focal-r0.csv").unlink()
     jobs = planned(complete, "--configfile", SMALLEST)

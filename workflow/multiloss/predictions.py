@@ -1,12 +1,13 @@
 """Stored predictions of several models, read together and checked to be about the same images."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
+from multiloss.data.tables import REDRAWN_SPLITS
 from multiloss.job.errors import UserError
 
 KEYS = ["image_id", "patient_id", "split", "label"]
@@ -20,24 +21,58 @@ class Predictions:
 
     `rows`: N rows of image_id, patient_id, split, label (text); `models`: M names; `p`:
     (M, N, K) float64. A model without any probability (its training failed) has NaN for all.
+
+    Where each run has a division of its own, these are the images that all models have in common
+    (test and external splits), and `divisions` holds of each division its models with its images
+    of val and ensemble. A model of several runs (an average of seeds) is in none of them.
     """
 
     rows: pd.DataFrame
     models: list[str]
     classes: list[str]
     p: np.ndarray
+    divisions: tuple["Predictions", ...] = ()
+
+    @property
+    def splits(self) -> set[str]:
+        """The splits that any model has images of."""
+        return set(self.rows["split"]).union(*(own.splits for own in self.divisions))
 
     def only(self, split: str) -> "Predictions":
-        """The images of one split."""
+        """The images of one split, which all models have in common."""
         keep = (self.rows["split"] == split).to_numpy()
         if not keep.any():
             raise UserError(f"predictions of {self.models[0]}: no image in split '{split}'")
-        rows = self.rows[keep].reset_index(drop=True)
-        return Predictions(rows, self.models, self.classes, self.p[:, keep])
+        return self._where(keep)
+
+    def parts(self, split: str) -> Iterator["Predictions"]:
+        """The images of one split: of all models at once, or division by division.
+
+        Raises UserError where no model has any.
+        """
+        if any(split in own.splits for own in self.divisions):
+            yield from (own.only(split) for own in self.divisions if split in own.splits)
+        else:
+            yield self.only(split)
+
+    def of_model(self, model: str, split: str) -> "Predictions | None":
+        """What one model says of the images of a split; None where it has seen none of them."""
+        for own in (self, *self.divisions):
+            if model in own.models and split in set(own.rows["split"]):
+                return own.subset([model]).only(split)
+        return None
 
     def subset(self, models: Sequence[str]) -> "Predictions":
         """The same images for some of the models."""
-        return Predictions(self.rows, list(models), self.classes, self.of(models))
+        wanted = [[m for m in models if m in own.models] for own in self.divisions]
+        divisions = tuple(
+            own.subset(some) for own, some in zip(self.divisions, wanted, strict=True) if some
+        )
+        return Predictions(self.rows, list(models), self.classes, self.of(models), divisions)
+
+    def _where(self, keep: np.ndarray) -> "Predictions":
+        rows = self.rows[keep].reset_index(drop=True)
+        return Predictions(rows, self.models, self.classes, self.p[:, keep])
 
     def of(self, models: Sequence[str]) -> np.ndarray:
         """Probabilities (len(models), N, K) in the order asked for."""
@@ -64,14 +99,22 @@ class Predictions:
 
 
 def read(
-    paths: Sequence[str | Path], classes: Sequence[str], splits: Sequence[str] | None = None
+    paths: Sequence[str | Path],
+    classes: Sequence[str],
+    splits: Sequence[str] | None = None,
+    divisions: Mapping[str, int | None] | None = None,
 ) -> Predictions:
     """Read predictions/{model}.csv files; the model's name is the file's name.
 
-    With `splits`, rows of other splits are dropped as soon as they are read. Raises UserError
+    With `splits`, rows of other splits are dropped as soon as they are read. `divisions`: by model
+    the number of its division, as from `Study.divisions`, where runs have divisions of their own;
+    None for a model of several runs, of which the common splits alone are read. Raises UserError
     naming the file for a missing column, a value that is no probability, a row that does not
-    sum to 1, an image listed twice, or images other than the first file's.
+    sum to 1, an image listed twice, or images other than those of the first file (of its division,
+    and of all files in the common splits).
     """
+    if divisions is not None:
+        return _read_divisions(paths, classes, splits, divisions)
     first: pd.DataFrame | None = None
     arrays = []
     for path in map(Path, paths):
@@ -87,6 +130,37 @@ def read(
     if first is None:
         raise UserError("no prediction files were given")
     return Predictions(first, [Path(p).stem for p in paths], list(classes), np.stack(arrays))
+
+
+def _read_divisions(
+    paths: Sequence[str | Path],
+    classes: Sequence[str],
+    splits: Sequence[str] | None,
+    divisions: Mapping[str, int | None],
+) -> Predictions:
+    groups: dict[int | None, list[Path]] = {}
+    for path in map(Path, paths):
+        groups.setdefault(divisions[path.stem], []).append(path)
+    parts, common = [], []
+    for division, own in groups.items():
+        part = read(own, classes, splits)
+        redrawn = part.rows["split"].isin(REDRAWN_SPLITS).to_numpy()
+        common.append(part._where(~redrawn))
+        if not common[-1].rows.equals(common[0].rows):
+            raise UserError(
+                f"{own[0]}: images or labels of the common splits differ from those in "
+                f"{paths[0]}; delete both files and run again"
+            )
+        if division is not None and redrawn.any():
+            parts.append(part._where(redrawn))
+    order = [Path(path).stem for path in paths]
+    whole = Predictions(
+        common[0].rows,
+        [model for part in common for model in part.models],
+        list(classes),
+        np.concatenate([part.p for part in common]),
+    )
+    return Predictions(whole.rows, order, whole.classes, whole.of(order), tuple(parts))
 
 
 def _read_one(

@@ -245,6 +245,26 @@ class Study:
         return range(self.config["replicates"])
 
     @cached_property
+    def runs(self) -> range:
+        """Numbers of all training runs: a variant whose seeds are averaged may have more."""
+        return range(1 + max(model.replicate for model in self.select(TRAINED)))
+
+    @property
+    def redrawn(self) -> bool:
+        """Whether each run has its own train, val and ensemble split."""
+        return self.config["splits"]["redraw"]
+
+    @property
+    def divisions(self) -> dict[str, int | None] | None:
+        """By model the run whose val and ensemble images it predicts; None where all have the same.
+
+        A model of several runs, such as an average of seeds, has the common splits alone (None).
+        """
+        if not self.redrawn:
+            return None
+        return {model.name: model.replicate for model in self.models.values()}
+
+    @cached_property
     def models(self) -> dict[str, Model]:
         """Every model of the study by name, in the order of the config."""
         found = [self._single(v, r) for v in self.variants.values() for r in self.replicates]

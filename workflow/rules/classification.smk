@@ -26,7 +26,7 @@ rule models:
 
 rule train:
     input:
-        manifest=rules.splits.output.manifest,
+        manifest=manifest_of_run,
         images=training_images,
         encoder=initial_encoder,
     output:
@@ -65,7 +65,7 @@ rule train:
 
 rule predict:
     input:
-        manifest=rules.splits.output.manifest,
+        manifest=manifest_of_run,
         images=training_images,
         model=rules.train.output.model,
         history=rules.train.output.history,

@@ -108,8 +108,9 @@ def entries_of(names):
 
 
 TRAINED = models_of(study.TRAINED)
-# A variant that is averaged over seeds may have more training runs than the others.
-RUNS = range(1 + max(STUDY.models[model].replicate for model in TRAINED))
+RUNS = STUDY.runs
+# Of the runs beyond the first, each has a division of its own where the study asks for it.
+REDRAWN_RUNS = RUNS[1:] if STUDY.redrawn else []
 MODEL_LEVEL = models_of(["ensemble"], levels=["model"])
 FIGURES = catalog.figures(config)
 

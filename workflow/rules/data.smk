@@ -78,7 +78,8 @@ rule splits:
     params:
         roles={name: source["role"] for name, source in SOURCES.items()},
         classes=config["classes"],
-        splits=config["splits"],
+        # How the further divisions are drawn leaves this one as it is.
+        splits={key: value for key, value in config["splits"].items() if key != "redraw"},
         val_fraction=config["segmentation"]["val_fraction"],
         seed=config["seed"],
         code=code_of("splits.py"),
@@ -86,6 +87,38 @@ rule splits:
         "Assigning the patients to splits"
     script:
         "../scripts/splits.py"
+
+
+# Each in a job of its own, so that an added replicate changes nothing that the others read.
+rule redraw:
+    input:
+        manifest=rules.splits.output.manifest,
+    output:
+        manifest=RESULTS / "data/manifests/{replicate}.csv",
+    log:
+        LOGS / "redraw/{replicate}.log",
+    benchmark:
+        BENCHMARKS / "redraw/{replicate}.tsv"
+    wildcard_constraints:
+        replicate=alternatives(REDRAWN_RUNS),
+    # Before anything that takes long, since it may refuse.
+    priority: 100
+    localrule: True
+    conda:
+        "../../envs/data.yaml"
+    threads: threads_of("data")
+    resources:
+        mem_mb=memory_of("data"),
+        runtime=runtime_of("data"),
+    params:
+        ratios=config["splits"]["ratios"],
+        classes=config["classes"],
+        seed=config["seed"],
+        code=code_of("redraw.py"),
+    message:
+        "Dividing the patients of run {wildcards.replicate} anew"
+    script:
+        "../scripts/redraw.py"
 
 
 rule leakage:

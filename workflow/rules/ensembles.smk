@@ -59,7 +59,7 @@ rule features:
 rule model_level:
     input:
         unpack(single_models),
-        manifest=rules.splits.output.manifest,
+        manifest=manifest_of_run,
         ranking=rules.rank.output.ranking,
         features=rules.features.output.features,
     output:
@@ -152,6 +152,7 @@ rule seed_ensemble:
         runtime=runtime_of("analysis"),
     params:
         classes=config["classes"],
+        divisions=STUDY.divisions,
         code=code_of("seed_ensemble.py"),
     message:
         "Averaging {wildcards.k} seeds of {wildcards.variant}"
@@ -186,6 +187,13 @@ rule ensemble_tables:
         ensembles=entries_of(models_of(["ensemble"])),
         seed_ensembles=entries_of(models_of(["seed_ensemble"])),
         seeds=entries_of(models_of(["seed"])),
+        divisions=STUDY.divisions,
+        # Of runs that were judged on different images the scores compare by family alone.
+        families=(
+            {model.name: model.family for model in STUDY.select(["single", "ensemble"])}
+            if STUDY.redrawn
+            else None
+        ),
         code=code_of("ensemble_tables.py"),
     message:
         "Choosing the best single model and the best ensemble on the ensemble split"

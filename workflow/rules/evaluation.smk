@@ -31,6 +31,7 @@ rule evaluate:
         runtime=runtime_of("analysis"),
     params:
         classes=config["classes"],
+        divisions=STUDY.divisions,
         evaluation=evaluation_keys(
             "resamples",
             "interval",
@@ -78,6 +79,7 @@ rule external:
         runtime=runtime_of("analysis"),
     params:
         classes=config["classes"],
+        divisions=STUDY.divisions,
         baseline=STUDY.baseline,
         evaluation=evaluation_keys("resamples", "interval", "confidence", "ece_bins"),
         significance={key: config["significance"][key] for key in ("alpha", "permutations")},
@@ -134,7 +136,11 @@ rule calibration:
         predictions=predictions_of(STUDY.models),
         models=rules.models.output.models,
         members=rules.ensemble_tables.output.members,
-        manifest=rules.splits.output.manifest,
+        # Of each run, or one for all of them.
+        manifests=[
+            rules.splits.output.manifest,
+            *expand(rules.redraw.output.manifest, replicate=REDRAWN_RUNS),
+        ],
     output:
         calibration=RESULTS / "tables/calibration.csv",
         curves=RESULTS / "tables/calibration_curves.csv",
@@ -163,6 +169,8 @@ rule calibration:
         runtime=runtime_of("analysis"),
     params:
         classes=config["classes"],
+        divisions=STUDY.divisions,
+        runs=list(RUNS),
         # By variant, and of the heads of model-level ensembles.
         class_weights={name: variant.class_weights for name, variant in STUDY.variants.items()}
         | {None: config["classification"]["class_weights"]},
@@ -214,6 +222,7 @@ rule usefulness:
         runtime=runtime_of("analysis"),
     params:
         classes=config["classes"],
+        divisions=STUDY.divisions,
         negative=STUDY.negative_class,
         baseline=STUDY.baseline,
         evaluation=evaluation_keys(
@@ -258,6 +267,7 @@ rule prediction_sets:
         runtime=runtime_of("analysis"),
     params:
         classes=config["classes"],
+        divisions=STUDY.divisions,
         baseline=STUDY.baseline,
         evaluation=evaluation_keys("resamples", "confidence", "set_coverage"),
         seed=config["seed"],
@@ -425,6 +435,7 @@ rule optimism:
         runtime=runtime_of("analysis"),
     params:
         classes=config["classes"],
+        divisions=STUDY.divisions,
         ensembles=models_of(["ensemble"], levels=["prediction"]),
         options=config["ensembles"]["options"],
         resamples=config["evaluation"]["optimism_resamples"],

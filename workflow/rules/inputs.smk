@@ -109,6 +109,12 @@ def of_variant(part):
     return lambda wildcards: getattr(STUDY.variants[wildcards.variant], part)
 
 
+def manifest_of_run(wildcards):
+    """The images with the splits of a run: the first division, or one of its own."""
+    of_run = STUDY.redrawn and int(wildcards.replicate) > 0
+    return rules.redraw.output.manifest if of_run else rules.splits.output.manifest
+
+
 def run_name(wildcards):
     """The name of a training run."""
     return study.OF_VARIANT.format(**wildcards)

@@ -1,5 +1,7 @@
 """Measure calibration: raw, temperature-scaled and corrected for the class shares."""
 
+import itertools
+
 import pandas as pd
 from multiloss import evaluation, predictions, study
 from multiloss.data.tables import read_manifest
@@ -11,16 +13,23 @@ from multiloss.job.script import run
 def main(snakemake) -> None:
     params = snakemake.params
     options, classes = params.evaluation, params.classes
-    found = predictions.read(snakemake.input.predictions, classes)
+    found = predictions.read(snakemake.input.predictions, classes, divisions=params.divisions)
     models = study.entries(study.read_models(snakemake.input.models, found.models).values())
-    manifest = read_manifest(snakemake.input.manifest, classes)
+    manifests = [read_manifest(path, classes) for path in snakemake.input.manifests]
+    train, ensemble = (
+        {
+            run: evaluation.class_shares(table.loc[table["split"] == split, "label"], classes)
+            for run, table in zip(params.runs, itertools.cycle(manifests), strict=False)
+        }
+        for split in ("train", "ensemble")
+    )
     members = pd.read_csv(snakemake.input.members)
     assumed = evaluation.trained_shares(
         models,
         members.groupby("ensemble", sort=False)["member"].agg(list).to_dict(),
         params.class_weights,
-        evaluation.class_shares(manifest.loc[manifest["split"] == "train", "label"], classes),
-        evaluation.class_shares(found.only("ensemble").rows["label"], classes),
+        train,
+        ensemble,
     )
     everything = evaluation.with_scaled(found, models, options)
     bins = evaluation.reliability_table(*everything, options)

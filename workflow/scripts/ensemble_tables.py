@@ -18,17 +18,22 @@ def main(snakemake) -> None:
     )
     if snakemake.input.seeds:
         seeds = predictions.read(
-            snakemake.input.seeds, snakemake.params.classes, splits=[selection.SPLIT]
+            snakemake.input.seeds,
+            snakemake.params.classes,
+            splits=[selection.SPLIT],
+            divisions=snakemake.params.divisions,
         )
-        ranked = selection.rank(seeds, snakemake.params.seeds)
-        rankings = pd.concat([rankings, ranked], ignore_index=True)
+        ranked = [
+            selection.rank(part, snakemake.params.seeds) for part in seeds.parts(selection.SPLIT)
+        ]
+        rankings = pd.concat([rankings, *ranked], ignore_index=True)
     members = build.member_table(
         snakemake.params.ensembles, rankings, candidates, snakemake.params.seed_ensembles
     )
     write_csv(members, snakemake.output.members)
     write_csv(weights, snakemake.output.weights)
     write_csv(candidates, snakemake.output.candidates)
-    write_csv(crossfit.choose(candidates), snakemake.output.chosen)
+    write_csv(crossfit.choose(candidates, snakemake.params.families), snakemake.output.chosen)
 
 
 run(main, globals().get("snakemake"))

@@ -13,7 +13,9 @@ logger = logging.getLogger(__name__)
 def main(snakemake) -> None:
     params = snakemake.params
     options, seed = params.evaluation, params.seed
-    found = predictions.read(snakemake.input.predictions, params.classes)
+    found = predictions.read(
+        snakemake.input.predictions, params.classes, divisions=params.divisions
+    )
     models = study.entries(study.read_models(snakemake.input.models, found.models).values())
     everything, entries = evaluation.with_scaled(found, models, options)
     points, thresholds = evaluation.operating_points(everything, entries, options)

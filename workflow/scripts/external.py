@@ -8,7 +8,9 @@ from multiloss.job.script import run
 
 def main(snakemake) -> None:
     params = snakemake.params
-    found = predictions.read(snakemake.input.predictions, params.classes)
+    found = predictions.read(
+        snakemake.input.predictions, params.classes, divisions=params.divisions
+    )
     models = study.entries(study.read_models(snakemake.input.models, found.models).values())
     chosen = pd.read_csv(snakemake.input.chosen)
     metrics = pd.read_csv(snakemake.input.metrics, keep_default_na=False, na_values=[""])

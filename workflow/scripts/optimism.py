@@ -9,7 +9,10 @@ from multiloss.job.script import run
 def main(snakemake) -> None:
     params = snakemake.params
     singles = predictions.read(
-        snakemake.input.predictions, params.classes, splits=["ensemble", "test"]
+        snakemake.input.predictions,
+        params.classes,
+        splits=["ensemble", "test"],
+        divisions=params.divisions,
     )
     models = study.read_models(snakemake.input.models)
     settings = optimism.Settings(params.resamples, params.stacking_resamples, params.confidence)

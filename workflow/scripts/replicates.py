@@ -8,7 +8,7 @@ from multiloss.job.script import run
 
 def main(snakemake) -> None:
     params, output = snakemake.params, snakemake.output
-    found = predictions.read(snakemake.input.predictions, params.classes)
+    found = predictions.read(snakemake.input.predictions, params.classes, splits=["test"])
     models = study.entries(study.read_models(snakemake.input.models, found.models).values())
     tests, variants = params.significance, params.variants
     runs = evaluation.runs_on_test(

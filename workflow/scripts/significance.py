@@ -13,7 +13,7 @@ logger = logging.getLogger(__name__)
 
 def main(snakemake) -> None:
     params = snakemake.params
-    found = predictions.read(snakemake.input.predictions, params.classes)
+    found = predictions.read(snakemake.input.predictions, params.classes, splits=["test"])
     models = study.entries(study.read_models(snakemake.input.models, found.models).values())
     table = evaluation.significance_table(
         found,

@@ -12,7 +12,9 @@ logger = logging.getLogger(__name__)
 
 def main(snakemake) -> None:
     params = snakemake.params
-    found = predictions.read(snakemake.input.predictions, params.classes)
+    found = predictions.read(
+        snakemake.input.predictions, params.classes, divisions=params.divisions
+    )
     models = study.entries(study.read_models(snakemake.input.models, found.models).values())
     close = evaluation.roles(
         pd.read_csv(snakemake.input.chosen),

@@ -42,6 +42,7 @@ def resolved(config: "StudyConfig") -> "StudyConfig":
     _check_names(config)
     _check_networks(config)
     _check_monitors(config)
+    _check_redraw(config)
     return config
 
 
@@ -201,6 +202,17 @@ def _check_weights(section: str, settings: "Segmentation | Classification") -> N
         raise UserError(
             f"{key}: {path} is no file: give imagenet, none, an http(s) address, or the path of a "
             "weights file (relative to the checkout)"
+        )
+
+
+def _check_redraw(config: "StudyConfig") -> None:
+    """A division for each run takes several runs."""
+    ensembles = config.ensembles
+    further = ensembles.seed_ensemble.further_seeds and ensembles.methods
+    if config.splits.redraw and max(config.replicates, *(ensembles.top_k if further else [1])) < 2:
+        raise UserError(
+            "config: splits.redraw: a division for each run takes two runs or more: set replicates "
+            "to 2 or more, or splits.redraw to false"
         )
 
 

@@ -445,6 +445,9 @@ class Splits(Section):
     recurring_patients: Literal["drop", "resplit"] = "drop"
     """Patients of the train folder that recur in the shipped test folder: leave them out, or divide
     everything anew."""
+    redraw: bool = False
+    """Whether train, val and ensemble are drawn anew for each training run (the test split stays),
+    so that comparisons over runs count the division as chance too."""
 
 
 # ---- networks --------------------------------------------------------------------------------

@@ -91,6 +91,13 @@ def assign(
             )
     _tell_patients(manifest, classes)
     _warn_of_lone_patients(manifest, classes)
+    refuse_lone_training(manifest)
+    in_test = manifest.loc[manifest["split"] == "test", "patient_id"]
+    return manifest.reset_index(drop=True), _dropped(dropped, in_test)
+
+
+def refuse_lone_training(manifest: pd.DataFrame) -> None:
+    """Raise `UserError` where all images of the split `train` are of one patient."""
     train = manifest[manifest["split"] == "train"]
     if train["group"].nunique() == 1:
         raise UserError(
@@ -98,8 +105,6 @@ def assign(
             "nothing general can be learned from them; add patients, or correct the patient ids "
             "(`patient_pattern`, patients.csv, column `patient`)"
         )
-    in_test = manifest.loc[manifest["split"] == "test", "patient_id"]
-    return manifest.reset_index(drop=True), _dropped(dropped, in_test)
 
 
 def _warn_of_lone_patients(manifest: pd.DataFrame, classes: Sequence[str]) -> None:

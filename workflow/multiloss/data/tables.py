@@ -14,6 +14,8 @@ SPLITS = ("train", "val", "ensemble", "test")
 # Not predicted: the networks have learned it.
 TRAIN = "train"
 _EXTERNAL = "external_"
+# Those that `splits.redraw` divides anew for each run; all others are the same in every run.
+REDRAWN_SPLITS = ("train", "val", "ensemble")
 LUNG_SPLITS = ("train", "val", "test")
 COMMON = ["image_id", "path", "patient_id", "split", "width", "height", "sha256"]
 REMEDY = "delete the file and run again to have it made anew"

@@ -5,7 +5,7 @@ without each fold of patients in turn and scored on the fold left out.
 """
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -111,7 +111,7 @@ def crossfit(
     return combined
 
 
-def choose(candidates: pd.DataFrame) -> pd.DataFrame:
+def choose(candidates: pd.DataFrame, families: Mapping[str, str] | None = None) -> pd.DataFrame:
     """The best single model, the best ensemble, and the better of the two.
 
     `candidates`: rows with kind (single|ensemble), model, score, log_loss, complexity, k and
@@ -121,6 +121,13 @@ def choose(candidates: pd.DataFrame) -> pd.DataFrame:
     without log loss has no probabilities or could not be judged, and is not chosen. What speaks
     against a choice is said in `rule`: a score of chance or worse, and its `reason`. A kind of
     which nothing can be chosen has no row.
+
+    `families`: by model what its runs share, where each run was judged on images of its own
+    (`splits.redraw`). Scores of different images do not compare, but within a run all families
+    have the same: so a family is chosen, by the mean of its score and log loss over all runs, and
+    of its runs the first that is above chance and that nothing speaks against, or else the first
+    above chance, or the first. A family that could not be
+    judged in one of the runs is left out.
     """
     table = candidates.assign(
         compared=-selection.compared(candidates["score"], candidates["log_loss"]).round(DIGITS),
@@ -128,6 +135,8 @@ def choose(candidates: pd.DataFrame) -> pd.DataFrame:
         row=np.arange(len(candidates)),
         reason=candidates.get("reason", pd.Series("", candidates.index)).fillna(""),
     )
+    if families is not None:
+        table = _of_families(table, families)
     table = table[table["log_loss"].notna()]
     ties = {"single": ["log_loss_compared"], "ensemble": ["complexity", "k"]}
     best = {}
@@ -140,6 +149,13 @@ def choose(candidates: pd.DataFrame) -> pd.DataFrame:
         "ensemble": "highest MCC on the ensemble split, cross-fitted by patient; ties: the simpler "
         "method, the fewer members",
     }
+    if families is not None:
+        rules = {
+            kind: f"{rule}; by the mean over the runs of a family, each judged on its own division "
+            f"({0 - best[kind]['compared']:.3f}), and of these runs the first that is fit"
+            for kind, rule in rules.items()
+            if kind in best
+        }
     rows = [(kind, row, rules[kind]) for kind, row in best.items()]
     if len(best) == 2:
         wins = best["ensemble"]["compared"] < best["single"]["compared"]
@@ -163,6 +179,27 @@ def choose(candidates: pd.DataFrame) -> pd.DataFrame:
         for what, row, rule in rows
     ]
     return pd.DataFrame(chosen, columns=["what", *columns, "rule"])
+
+
+def _of_families(table: pd.DataFrame, families: Mapping[str, str]) -> pd.DataFrame:
+    """One row a family: that of the run which stands for it, with what is compared as means."""
+    keys = ["kind", "family"]
+    table = table.assign(
+        family=table["model"].map(families),
+        lost=table["log_loss"].isna(),
+        at_chance=table["compared"] >= 0,
+        against=table["reason"] != "",
+    )
+    groups = table.groupby(keys, sort=False)
+    for column in ("compared", "log_loss_compared"):
+        table[column] = groups[column].transform("mean").round(DIGITS)
+    lost = groups["lost"].transform("any")
+    left_out = table.loc[lost, "family"].unique()
+    if len(left_out):
+        logger.warning("left out of the choice, since a run could not be judged: %s",
+                       ", ".join(left_out))  # fmt: skip
+    first = table[~lost].sort_values(["at_chance", "against", "row"])
+    return first.drop_duplicates(keys).sort_values("row")
 
 
 def _with_notes(rule: str, row: pd.Series) -> str:

@@ -136,7 +136,7 @@ def table(
     interval.
     """
     usable = [m for m, p in zip(singles.models, singles.p, strict=True) if np.isfinite(p).all()]
-    parts = [singles.only(split) for split in (selection.SPLIT, "test")]
+    parts = [next(singles.parts(split)) for split in (selection.SPLIT, "test")]
     entries = {
         of_replicate(BEST_SINGLE, replicate): {
             "method": BEST_SINGLE,

@@ -11,6 +11,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from multiloss.evaluation.comparisons import adjust
+from multiloss.evaluation.families import HOLM
 from multiloss.evaluation.intervals import intervals
 from multiloss.evaluation.resamples import (
     CHOICE_SPLIT,
@@ -22,7 +23,7 @@ from multiloss.evaluation.resamples import (
     resampled_values,
 )
 from multiloss.evaluation.scores import method_note
-from multiloss.evaluation.thresholds import with_temperatures
+from multiloss.evaluation.thresholds import NO_DIVISION, with_temperatures
 from multiloss.job.seeds import derive
 from multiloss.methods import ensemble_methods
 from multiloss.predictions import Predictions
@@ -69,28 +70,30 @@ def trained_shares(
     models: Models,
     members: Mapping[str, Sequence[str]],
     class_weights: Mapping[str | None, str],
-    train: Array,
-    ensemble: Array,
+    train: Mapping[int, Array],
+    ensemble: Mapping[int, Array],
 ) -> dict[str, Array]:
     """By model the class shares (K,) that its probabilities assume.
 
     Uniform after balanced class weights, those of `train` without, those of `ensemble` for a
-    method that learns them there, such as stacking. Averages assume the mean of what their
-    `members` do. `class_weights`: by variant, and for None those of model-level heads.
+    method that learns them there, such as stacking; both by the number of the run. Averages assume
+    the mean of what their `members` do. `class_weights`: by variant, and for None those of
+    model-level heads.
     """
 
     def of(model: str) -> Array:
         entry = models[model]
         method = ensemble_methods().get(entry["method"])
         if method and method.trained_on == CHOICE_SPLIT:
-            return ensemble
+            return ensemble[entry["replicate"]]
         if entry["kind"] in ("ensemble", "seed_ensemble") and entry["level"] != "model":
             parts = [of(member) for member in members[model]]
             # Equal shares stay what they are to the last digit.
             same = all(np.array_equal(part, parts[0]) for part in parts)
             return parts[0] if same else np.mean(parts, axis=0)
         balanced = class_weights[entry["variant"]] == "balanced"
-        return np.full(len(train), 1 / len(train)) if balanced else train
+        shares = train[entry["replicate"]]
+        return np.full(len(shares), 1 / len(shares)) if balanced else shares
 
     return {model: of(model) for model in models}
 
@@ -112,9 +115,8 @@ def _versions(
     shares = np.bincount(test.y, minlength=size) / len(test.y)
     scaled, _, temperatures = with_temperatures(found, models)
     by_name = dict(zip(scaled.models, scaled.only("test").p, strict=True))
-    after = np.stack(
-        [by_name.get(scaled_name(m), p) for m, p in zip(test.models, test.p, strict=True)]
-    )
+    unscaled = np.full(test.p.shape[1:], nan)
+    after = np.stack([by_name.get(scaled_name(model), unscaled) for model in test.models])
 
     def corrected(arrays: Array) -> Array:
         return np.stack(
@@ -437,6 +439,21 @@ def calibration_tables(
                         "range": score.range,
                     }
                 )
+        rows += [
+            {
+                "model": model,
+                "kind": models[model]["kind"],
+                "version": version,
+                "split": "test",
+                "metric": metric,
+                "n": len(test.rows),
+                "n_patients": resamples.n_patients,
+                "reason": f"no temperature: {NO_DIVISION}",
+            }
+            for place, model in enumerate(predicted.models)
+            if failed(predicted.p[place]) and not failed(test.p[place])
+            for metric in CALIBRATION_METRICS
+        ]
         compared += _Comparer(part, models, plain_of, dict(same)).rows(version, values, drawn)
     columns = "model kind version split metric value ci_low ci_high ci_method temperature"
     columns += " n n_patients reason expected expected_p95 range"
@@ -451,7 +468,7 @@ def _answered(rows: list[dict[str, Any]], alpha: float) -> pd.DataFrame:
         return pd.DataFrame(columns=columns.split())
     table = adjust(pd.DataFrame(rows), alpha)
     table["hypotheses"] = table.groupby("family")["p_value"].transform("count").astype("Int64")
-    table["correction"] = np.where(table["p_adjusted"].notna(), "holm", "")
+    table["correction"] = np.where(table["p_adjusted"].notna(), HOLM, "")
     return table.reindex(columns=columns.split())
 
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import pandas as pd
 
-from multiloss.evaluation.resamples import Models, failed, splits_of
+from multiloss.evaluation.resamples import Models, failed, parts_of
 from multiloss.predictions import Predictions
 from multiloss.statistics.bootstrap import patient_codes
 from multiloss.statistics.degenerate import problems
@@ -21,10 +21,9 @@ def degenerate_table(found: Predictions, models: Models) -> pd.DataFrame:
     has a row: of the test split for results, of the ensemble split for choices.
     """
     rows: list[dict[str, Any]] = []
-    for split in splits_of(found):
+    for split, part in parts_of(found):
         if split == "val":
             continue  # it decides nothing that a collapsed model could win
-        part = found.only(split)
         y, patients = part.y, patient_codes(part.patients)[1]
         for model, p in zip(part.models, part.p, strict=True):
             if failed(p):

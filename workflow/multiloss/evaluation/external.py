@@ -171,7 +171,7 @@ def external_comparisons(
                 "statistic": result.statistic,
                 "p_value": result.p_value,
                 "family": FAMILY,
-                "correction": "holm",
+                "correction": "Holm",
                 "primary": False,
                 "permutations": getattr(result, "permutations", ""),
                 "n": len(part.rows),

@@ -40,15 +40,17 @@ def prediction_set_tables(
     once, as its guarantee does; sizes and errors count images. Errors at abstention: of the images
     whose largest probability reaches a limit that a share `asked` of `ensemble` reaches.
     """
-    choice, test = found.only(CHOICE_SPLIT), found.only("test")
+    test = found.only("test")
     resamples = resample(test, options, seed, "test")
     z = float(norm.ppf((1 + options["confidence"]) / 2))
     sets: list[dict[str, Any]] = []
     answers: list[dict[str, Any]] = []
     for model in dict.fromkeys(close.values()):
-        fitting, p = choice.of([model])[0], test.of([model])[0]
-        if failed(p) or failed(fitting):
+        choice, p = found.of_model(model, CHOICE_SPLIT), test.of([model])[0]
+        # An average over runs with divisions of their own has no images to set limits on.
+        if choice is None or failed(p) or failed(choice.p[0]):
             continue
+        fitting = choice.p[0]
         role = ";".join(role for role, name in close.items() if name == model)
         told = {"role": role, "model": model, "kind": models[model]["kind"]}
         method = ensemble_methods().get(models[model]["method"])

@@ -105,7 +105,7 @@ def rank_table(
                     "better": tested.better[column],
                     "worse": tested.worse[column],
                     "hypotheses": tested.hypotheses,
-                    "correction": "holm",
+                    "correction": "Holm",
                     "same_objective": "; ".join(twins[column]),
                     "reason": "" if tested.hypotheses else untested,
                 }

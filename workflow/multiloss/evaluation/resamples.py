@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from multiloss.data.tables import predicted_splits
+from multiloss.data.tables import REDRAWN_SPLITS, predicted_splits
 from multiloss.job.seeds import derive
 from multiloss.predictions import Predictions
 from multiloss.statistics import bootstrap, metrics
@@ -29,7 +29,15 @@ SCALED_FROM = "scaled_from"
 
 def splits_of(found: Predictions) -> list[str]:
     """The splits that the predictions hold: those of the study in its order, external ones last."""
-    return predicted_splits(found.rows)
+    common = predicted_splits(found.rows)
+    # These stand before the test split, which is common to all runs.
+    redrawn = [name for name in REDRAWN_SPLITS if name in found.splits and name not in common]
+    return redrawn + common
+
+
+def parts_of(found: Predictions) -> list[tuple[str, Predictions]]:
+    """The images of each split, those of each division apart."""
+    return [(split, part) for split in splits_of(found) for part in found.parts(split)]
 
 
 @dataclass(frozen=True)

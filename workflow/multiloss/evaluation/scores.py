@@ -19,8 +19,8 @@ from multiloss.evaluation.resamples import (
     Resamples,
     failed,
     missing,
+    parts_of,
     resample,
-    splits_of,
 )
 from multiloss.methods import ensemble_methods
 from multiloss.predictions import Predictions
@@ -179,8 +179,7 @@ def metrics_table(
         flattered = flattered_models(models, (), ())
     wanted = metrics.names(found.classes)
     jobs, drawn = [], {}
-    for split in splits_of(found):
-        part = found.only(split)
+    for split, part in parts_of(found):
         resamples, y = resample(part, options, seed, split), part.y
         drawn[split] = resamples
         for model, p in zip(part.models, part.p, strict=True):
@@ -203,8 +202,7 @@ def metrics_table(
 def confusion_table(found: Predictions) -> pd.DataFrame:
     """Images by true and predicted class: model, split, label, predicted, count."""
     size, rows = len(found.classes), []
-    for split in splits_of(found):
-        part = found.only(split)
+    for split, part in parts_of(found):
         for model, p in zip(part.models, part.p, strict=True):
             if failed(p):
                 continue

@@ -1,5 +1,6 @@
 """What is chosen or fitted on the `ensemble` split: operating points and temperatures."""
 
+from collections.abc import Iterator
 from math import nan
 from typing import Any
 
@@ -21,6 +22,8 @@ from multiloss.statistics import bootstrap, calibration
 
 Array = npt.NDArray[np.float64]
 
+NO_DIVISION = "its members have different images in the split `ensemble`, and it has none"
+
 
 def operating_points(
     found: Predictions, models: Models, options: Options
@@ -29,15 +32,17 @@ def operating_points(
 
     Returns the table (model, kind, class, rule, split, threshold, sensitivity, specificity, n,
     n_positive, reason, scaled_from; the rates are those where it was chosen) and thresholds (K,)
-    by model.
+    by model. A model that has no images of its own there, since its members had different ones, has
+    none: NaN with the reason.
     """
-    part = found.only(CHOICE_SPLIT)
-    rule, y = options["operating_point"], part.y
+    rule = options["operating_point"]
     rows, thresholds = [], {}
-    for model, p in zip(part.models, part.p, strict=True):
+    for model, p, y in _chosen_on(found):
         chosen = []
-        for k, label in enumerate(part.classes):
-            if failed(p):
+        for k, label in enumerate(found.classes):
+            if not len(y):
+                point = calibration.Threshold(nan, nan, nan, NO_DIVISION)
+            elif failed(p):
                 point = calibration.Threshold(nan, nan, nan, missing(models[model]))
             else:
                 point = calibration.choose_threshold(y == k, p[:, k], rule)
@@ -109,18 +114,40 @@ def with_temperatures(
     Returns the predictions of the scaled models alone, their entries (kind `temperature`,
     `scaled_from` the model, the rest as the model's) and the temperatures by scaled model.
     """
-    part = found.only(CHOICE_SPLIT)
-    y, names, arrays, entries, temperatures = part.y, [], [], {}, {}
-    for model, p, everything in zip(part.models, part.p, found.p, strict=True):
-        if failed(everything):
-            continue
-        name = study.scaled(model)
-        temperatures[name] = calibration.fit_temperature(y, p)
-        names.append(name)
-        arrays.append(calibration.apply_temperature(everything, temperatures[name]))
-        entries[name] = {**models[model], "kind": study.TEMPERATURE, SCALED_FROM: model}
-    stacked = np.stack(arrays) if arrays else np.empty((0, *found.p.shape[1:]))
-    return Predictions(found.rows, names, found.classes, stacked), entries, temperatures
+    entries, temperatures = {}, {}
+    for model, p, y in _chosen_on(found):
+        if not failed(p) and len(y):
+            name = study.scaled(model)
+            temperatures[name] = calibration.fit_temperature(y, p)
+            entries[name] = {**models[model], "kind": study.TEMPERATURE, SCALED_FROM: model}
+
+    def scale(part: Predictions) -> Predictions:
+        names = [study.scaled(model) for model in part.models]
+        kept = [
+            (name, calibration.apply_temperature(p, temperatures[name]))
+            for name, p in zip(names, part.p, strict=True)
+            if name in temperatures
+        ]
+        stacked = np.stack([p for _, p in kept]) if kept else np.empty((0, *part.p.shape[1:]))
+        divisions = tuple(scale(own) for own in part.divisions)
+        return Predictions(part.rows, [name for name, _ in kept], part.classes, stacked, divisions)
+
+    return scale(found), entries, temperatures
+
+
+def _chosen_on(found: Predictions) -> Iterator[tuple[str, Array, npt.NDArray[np.intp]]]:
+    """Each model with its probabilities (N, K) and the labels (N,) of its `ensemble` split.
+
+    N is 0 for a model that has no such images (see `Predictions.divisions`).
+    """
+    own = {
+        model: (p, part.y)
+        for part in found.parts(CHOICE_SPLIT)
+        for model, p in zip(part.models, part.p, strict=True)
+    }
+    nothing = np.empty((0, len(found.classes))), np.empty(0, dtype=int)
+    for model in found.models:
+        yield model, *own.get(model, nothing)
 
 
 def with_scaled(
@@ -134,10 +161,11 @@ def with_scaled(
 
 
 def join(first: Predictions, second: Predictions) -> Predictions:
-    """Both sets of models on the same images."""
+    """Both sets of models on the same images, of the same divisions."""
     return Predictions(
         first.rows,
         [*first.models, *second.models],
         first.classes,
         np.concatenate([first.p, second.p]),
+        tuple(map(join, first.divisions, second.divisions)),
     )

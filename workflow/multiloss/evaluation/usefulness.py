@@ -25,7 +25,7 @@ from multiloss.evaluation.resamples import (
     resample,
 )
 from multiloss.evaluation.scores import method_note
-from multiloss.evaluation.thresholds import with_temperatures
+from multiloss.evaluation.thresholds import NO_DIVISION, with_temperatures
 from multiloss.predictions import Predictions
 from multiloss.statistics import calibration, metrics, usefulness
 from multiloss.statistics.usefulness import TIE, Decisions, Rates
@@ -323,19 +323,18 @@ def _operating_points(
     found: Predictions, models: Models, rule: str, outcomes: Outcomes
 ) -> dict[str, list[calibration.Threshold]]:
     """By model the threshold of each outcome, chosen on `ensemble` alone."""
-    part = found.only(CHOICE_SPLIT)
-    positive = outcomes.positive(part.y)
     chosen = {}
-    for model, p in zip(part.models, part.p, strict=True):
-        if failed(p):
-            unknown = calibration.Threshold(nan, nan, nan, missing(models[model]))
-            chosen[model] = [unknown] * positive.shape[1]
-        else:
-            score = outcomes.score(p)
-            chosen[model] = [
-                calibration.choose_threshold(positive[:, k], score[:, k], rule)
-                for k in range(positive.shape[1])
-            ]
+    for model in found.models:
+        part = found.of_model(model, CHOICE_SPLIT)
+        if part is None or failed(part.p[0]):
+            why = NO_DIVISION if part is None else missing(models[model])
+            chosen[model] = [calibration.Threshold(nan, nan, nan, why)] * len(outcomes.names)
+            continue
+        positive, score = outcomes.positive(part.y), outcomes.score(part.p[0])
+        chosen[model] = [
+            calibration.choose_threshold(positive[:, k], score[:, k], rule)
+            for k in range(positive.shape[1])
+        ]
     return chosen
 
 

@@ -390,7 +390,7 @@ def _adjusted(table: pd.DataFrame) -> pd.DataFrame:
         tested = int(part["p_value"].notna().sum())
         table.loc[part.index, "p_adjusted"] = holm(part["p_value"].to_numpy(float))
         table.loc[part.index, "hypotheses"] = tested
-        table.loc[part.index, "correction"] = "holm"
+        table.loc[part.index, "correction"] = "Holm"
     return table
 
 

@@ -679,6 +679,7 @@ def _caveats(facts: Facts, result: Answer) -> None:
                 listed_codes(facts.missing_models),
             )
         )
+    say(Markup.escape(_conditions(facts)))
     if facts.replicates == 1:
         ideas = ["the noise floor"] if facts.noise_floor() else []
         ideas += ["the range of the seeds of one loss"] if len(facts.seed_values) > 1 else []
@@ -740,6 +741,21 @@ def _caveats(facts: Facts, result: Answer) -> None:
         tests = "the external test" if len(facts.external) == 1 else "the external tests"
         where = f"Performance elsewhere than in {listed(facts.study.external)}, {tests},"
     say(Markup("{} is unknown, and no model of this study is fit for clinical use.").format(where))
+
+
+def _conditions(facts: Facts) -> str:
+    """What intervals and tests take as given, and whom they tell of."""
+    seeds = " and, where runs are averaged, of new seeds" if facts.replicates > 1 else ""
+    text = (
+        f"Intervals and tests tell of new test {facts.unit}s{seeds}, not of other training data: "
+        f"all trainings shared {listed(facts.shared)}."
+    )
+    if facts.redrawn:
+        text += (
+            " The division into train, val and ensemble was drawn anew for each run, so that "
+            "comparisons over runs count it as chance."
+        )
+    return text
 
 
 KEY_METRICS = ("mcc", "accuracy", "auroc", "log_loss", "ece")

@@ -378,6 +378,25 @@ class Facts:
         splits = self.config["splits"]
         return splits["test"] == "shipped" and splits["recurring_patients"] == "drop"
 
+    @property
+    def redrawn(self) -> bool:
+        """Whether each training run had its own train, val and ensemble split."""
+        return self.study.redrawn and len(self.study.runs) > 1
+
+    @property
+    def shared(self) -> list[str]:
+        """What all trainings had in common, so that no interval or test counts its chance."""
+        found = [] if self.redrawn else [f"one division of the {self.unit}s"]
+        found.append(
+            f"one pool of training {self.unit}s" if self.unit == "patient" else "one pool of images"
+        )
+        return [*found, "one set of lung segmenters"] if self.study.segmented else found
+
+    @property
+    def run_chance(self) -> str:
+        """What differs between the runs of one loss: 'seeds', or 'runs (seed and division)'."""
+        return "runs (seed and division)" if self.redrawn else "seeds"
+
     def role(self, split: str) -> str:
         """What a split is for, as this study uses it."""
         ensembles = self.config["ensembles"]

@@ -190,7 +190,8 @@ def paragraphs(facts: Facts) -> tuple[list[str], list[str]]:
         found.append(
             f"Ensembles were built from the {sizes} single models with the highest Matthews "
             f"correlation coefficient (MCC) on the ensemble split, by {'; '.join(said)}. The best "
-            f"ensemble was chosen there by cross-fitting over folds of {facts.unit}s."
+            f"ensemble was chosen there by cross-fitting over folds of {facts.unit}s"
+            + (", by its mean over the runs." if facts.redrawn else ".")
             + _seed_ensembles(facts)
         )
     found.append(_statistics(facts, cite))
@@ -343,6 +344,10 @@ def _data(facts: Facts, cite: Citer) -> str:
             + (", but for the test split, which is the sources' own" if facts.shipped_test else "")
             + f": {'; '.join(counts)}."
         )
+        if facts.redrawn:
+            text += (
+                f" Each further training run divided the {facts.unit}s outside the test split anew."
+            )
         if facts.external:
             told = [f"{split} {facts.size(split)}" for split in facts.external]
             text += (
@@ -394,6 +399,7 @@ def _statistics(facts: Facts, cite: Citer) -> str:
             " Sensitivity and specificity were taken at thresholds chosen for a "
             f"{aim} of {level}% on the ensemble split."
         )
+    text += f" All intervals and tests are conditional on {listed(facts.shared)}."
     text += _tests(facts, cite)
     if not facts.results.table("tables/diversity.csv").empty:
         text += (
@@ -404,8 +410,7 @@ def _statistics(facts: Facts, cite: Citer) -> str:
 
 
 # Where the corrections of p values come from.
-CORRECTIONS = {"Holm": ("Holm's method", "holm1979"),
-               "max-T": ("step-down max-T", "westfall1993", "romano2005")}  # fmt: skip
+CORRECTIONS = {families.HOLM: ("holm1979",), families.MAX_T: ("westfall1993", "romano2005")}
 
 
 def _tests(facts: Facts, cite: Citer) -> str:

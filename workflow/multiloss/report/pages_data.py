@@ -111,7 +111,13 @@ def data(facts: Facts, figures: Figures) -> Section:
             "Images and patients of each split" if unknown < 1 else "Images of each split",
             f"n = {facts.size()}. {known} were divided at random with the study's seed, stratified "
             "by class. The columns on the right count the images of each class."
-            + (" External tests had no part in the division." if facts.external else ""),
+            + (" External tests had no part in the division." if facts.external else "")
+            + (
+                " These are the splits of run 0; each further run divides what is outside the test "
+                "split anew, in the same shares (data/manifests/)."
+                if facts.redrawn
+                else ""
+            ),
             pd.DataFrame(rows),
             [
                 Column("split", "Split", code=True),

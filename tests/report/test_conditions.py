@@ -1,0 +1,60 @@
+"""What the page says that its intervals take as given."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import synthetic_results
+from multiloss import config as study_config
+from multiloss.report import answer
+from multiloss.report.facts import Facts
+from multiloss.report.results import Results
+
+
+def facts(folder: Path, lungs: bool = True, redraw: bool = False, **options: Any) -> Facts:
+    config = synthetic_results.configuration(**options)
+    config["splits"]["redraw"] = redraw
+    if not lungs:
+        config["data"]["sources"] = config["data"]["sources"][:1]
+        config["classification"]["encoder_weights"] = "none"
+    return Facts(Results(folder), config)
+
+
+def test_one_division_of_all_runs_is_said(tmp_path: Path) -> None:
+    once = facts(tmp_path)
+    assert once.shared == [
+        "one division of the patients",
+        "one pool of training patients",
+        "one set of lung segmenters",
+    ]
+    assert once.run_chance == "seeds"
+    assert answer._conditions(once) == (
+        "Intervals and tests tell of new test patients, not of other training data: all trainings "
+        "shared one division of the patients, one pool of training patients and one set of lung "
+        "segmenters."
+    )
+    assert "of new seeds" in answer._conditions(facts(tmp_path, replicates=3))
+
+
+def test_a_division_for_each_run_is_said(tmp_path: Path) -> None:
+    redrawn = facts(tmp_path, redraw=True, lungs=False, replicates=3)
+    assert redrawn.shared == ["one pool of training patients"]
+    assert redrawn.run_chance == "runs (seed and division)"
+    assert answer._conditions(redrawn) == (
+        "Intervals and tests tell of new test patients and, where runs are averaged, of new seeds, "
+        "not of other training data: all trainings shared one pool of training patients. The "
+        "division into train, val and ensemble was drawn anew for each run, so that comparisons "
+        "over runs count it as chance."
+    )
+
+
+@pytest.mark.parametrize(("replicates", "further", "wrong"), [(1, False, True), (1, True, False),
+                                                              (2, False, False)])  # fmt: skip
+def test_redraw_of_a_single_run_is_refused(replicates: int, further: bool, wrong: bool) -> None:
+    config = synthetic_results.configuration(replicates=replicates, further_seeds=further)
+    config["splits"]["redraw"] = True
+    if wrong:
+        with pytest.raises(Exception, match="splits.redraw: a division for each run takes two"):
+            study_config.validate(config)
+    else:
+        assert study_config.validate(config)["splits"]["redraw"]
