@@ -141,7 +141,7 @@ def test_a_row_holds_what_follows_from_difference_and_error() -> None:
     assert only[["p_better", "p_equivalent", "p_worse"]].sum() == pytest.approx(1)
     for column, level in (("detectable", 0.05), ("detectable_corrected", 0.025)):
         assert only[column] == pytest.approx(effects.detectable_difference(0.05, 80, level))
-    assert (only["n"], only["hypotheses"], only["correction"]) == (90, 2, "holm")
+    assert (only["n"], only["hypotheses"], only["correction"]) == (90, 2, "Holm")
     found, _ = study()
     assert only["n_patients"] == found.only("test").rows["patient_id"].nunique()
 

@@ -241,7 +241,7 @@ def test_models_are_compared_with_the_baseline_image_by_image(study):
     half = t.ppf(0.975, 4) * error
     assert found.loc["b", "ci_high"] == pytest.approx(-0.5 + half)
     assert found.loc["b", "ci_low"] == -1.0
-    assert (found.loc["b", "ci_method"], found.loc["b", "correction"]) == ("t", "holm")
+    assert (found.loc["b", "ci_method"], found.loc["b", "correction"]) == ("t", "Holm")
     # c has no heat, so one hypothesis is left.
     assert (found.loc["b", "hypotheses"], found.loc["b", "p_adjusted"]) == (1, pytest.approx(p))
     assert np.isnan(found.loc["c", "p_value"])

@@ -265,8 +265,8 @@ def significance_table(
     were made in the family; `correction`: step-down max-T for the permutation test, whose
     exchanges all pairs of a family share, else Holm. `primary`: the rows that answer the study's
     questions, which losses differ from the baseline and which ensembles from their best member;
-    where something was trained several times the tables that compare over seeds have them. `se`, `df`: of the
-    difference; for the permutation test those of the paired bootstrap.
+    where something was trained several times the tables that compare over seeds have them. `se`,
+    `df`: of the difference; for the permutation test those of the paired bootstrap.
     """
     models = {model: models[model] for model in found.models}
     planned = [
