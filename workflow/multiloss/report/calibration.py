@@ -296,7 +296,7 @@ class Calibration:
                     "saved_p": Cell(facts.p(saved.loc[loss]["p_adjusted"])),
                     "corrected": _difference(corrected.loc[loss])
                     if loss in corrected.index
-                    else "",
+                    else None,
                     "ece": signed(error.loc[loss]["difference"]),
                     "remark": remark,
                 }
@@ -411,14 +411,14 @@ def _estimate(row: Mapping[str, Any], key: str = "value") -> Estimate:
     return Estimate(row[key], row["ci_low"], row["ci_high"])
 
 
-def _cell(row: Mapping[str, Any] | None, show: Any) -> Cell | str:
-    return "" if row is None else value_cell(_estimate(row), show=show)
+def _cell(row: Mapping[str, Any] | None, show: Any) -> Cell | None:
+    return None if row is None else value_cell(_estimate(row), show=show)
 
 
-def _against(row: Mapping[str, Any] | None) -> Cell | str:
+def _against(row: Mapping[str, Any] | None) -> Cell | None:
     """A value beside what perfect calibration would show: 0.124 (0.134, 0.178), above in bold."""
     if row is None or pd.isna(row["value"]):
-        return ""
+        return None
     text = Markup.escape(number(row["value"]))
     if not pd.isna(row["expected"]):
         pair = f"{number(row['expected'])}, {number(row['expected_p95'])}"
