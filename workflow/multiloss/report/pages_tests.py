@@ -8,8 +8,7 @@ import pandas as pd
 
 from multiloss.evaluation import families
 from multiloss.gradcam.localisation import AGAINST_BASELINE, GAIN, MEASURES, PAIRED, UNIFORM
-from multiloss.methods import ensemble_methods
-from multiloss.report.answer import calibration_text
+from multiloss.report.answer import calibration_text, method_caveats
 from multiloss.report.blocks import (
     Block,
     Cell,
@@ -217,7 +216,7 @@ def calibration(facts: Facts, figures: Figures) -> Section:
             + (f" over {bins} bins with equal numbers of images" if bins else "")
             + "; in a finite sample it is never 0, even for a perfectly calibrated model. "
             "Temperatures are fitted on the ensemble split. All columns are better when smaller. "
-            "Lowest raw ECE first." + _caveats(facts),
+            "Lowest raw ECE first." + method_caveats(facts, models),
             frame,
             columns,
             source="tables/calibration_scores.csv",
@@ -247,17 +246,6 @@ def _shares_text(facts: Facts) -> str:
     )
 
 
-def _caveats(facts: Facts) -> str:
-    """That what some ensemble methods give are no probabilities."""
-    used = {facts.planned[name].method for name in facts.ensembles}
-    said = [method for name, method in ensemble_methods().items() if name in used and method.caveat]
-    return "".join(
-        f" What {method.title} gives are {method.caveat}: read none of these columns as the "
-        "calibration of such a model."
-        for method in said
-    )
-
-
 def _brier(facts: Facts, models: list[str]) -> Block:
     rows, metrics = [], ["brier", *shown(BRIER)]
     for model in models:
@@ -271,7 +259,7 @@ def _brier(facts: Facts, models: list[str]) -> Block:
         "Parts of the Brier score",
         "Brier score = reliability (miscalibration, lower is better) - resolution (how far the "
         "model tells cases apart, higher is better) + uncertainty (of the classes themselves, the "
-        "same for all models), up to a small rest within bins.",
+        "same for all models), up to a small rest within bins." + method_caveats(facts, models),
         pd.DataFrame(rows),
         [
             Column("model", "Model", code=True, model=True),
