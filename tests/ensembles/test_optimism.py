@@ -199,11 +199,11 @@ def test_patients_who_cannot_be_left_out_are_told():
     data.rows.loc[rare & ~alone, "label"] = "normal"
     found = table(data).set_index(["method", "metric"])
     for method in ("weighted_average", "stacking"):
-        row = found.loc[(method, "accuracy")].iloc[0]
+        row = found.loc[(method, "accuracy")]
         assert np.isnan(row["out_of_bag"]) and np.isnan(row["optimism"])
         assert np.isfinite(row["difference"])
         assert "no out-of-bag score: undefined wherever patients are left out" in row["reason"]
-    assert np.isfinite(found.loc[("simple_average", "accuracy")].iloc[0]["optimism"])
+    assert np.isfinite(found.loc[("simple_average", "accuracy"), "optimism"])
     # One patient alone cannot be left out.
     part = of_patients(1).only("test")
     found = optimism.out_of_bag(part, {"x": {"method": "best_single", "k": 1}}, OPTIONS, 1, FEW)

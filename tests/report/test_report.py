@@ -1348,9 +1348,8 @@ def test_heat_maps_open_with_their_verdict_against_a_uniform_map(
     said = verdict(rows)
     assert said.startswith(
         "13. Grad-CAM and localisation The share of heat in lesions is 0.247 to 0.254 over "
-        "2 models, against 0.240 for a map of the same heat everywhere; the 95% interval, compared "
-        "with that of the uniform map, lies above it for none of them and below it for none. The "
-        "maps are not shown to point at lesions more than chance does"
+        "2 models, against 0.240 for a map of the same heat everywhere; the two could not be "
+        "compared image by image."
     )
     assert "The maps are of 4 x 4 cells" in said
     page = report.build(results, config)
@@ -1360,14 +1359,36 @@ def test_heat_maps_open_with_their_verdict_against_a_uniform_map(
         "cce",
         "focal",
     ]
-    # The differences image by image see what overlapping intervals hide.
+    # The differences image by image see what overlapping intervals hide; after correction.
+    columns += ["p_value", "p_adjusted"]
+    rows = [(*row, np.nan, np.nan) for row in rows]
     rows += [
-        ("cce-r0", "single", "energy_pointing_game_minus_uniform", 0.014, 0.003, 0.025),
-        ("focal-r0", "single", "energy_pointing_game_minus_uniform", 0.007, -0.004, 0.018),
+        ("cce-r0", "single", "energy_pointing_game_minus_uniform", 0.014, 0.003, 0.025, 0.01, 0.02),
+        ("focal-r0", "single", "energy_pointing_game_minus_uniform", 0.01, 0.0, 0.018, 0.04, 0.06),
+        (
+            "focal-r0",
+            "single",
+            "energy_pointing_game_minus_baseline",
+            -0.007,
+            -0.01,
+            0.0,
+            0.03,
+            0.03,
+        ),
     ]
     said = verdict(rows)
-    assert "the paired 95% interval of the difference lies above it for 1 of them and below" in said
+    assert "image by image it is shown to be larger for 1 of them and smaller for none" in said
+    assert "(t tests by patient, Holm-corrected over 2 models)" in said
     assert "not shown to point" not in said
+    assert (
+        "Compared with the baseline cce in the same way, it is shown to be larger for none of "
+        "1 model and smaller for 1."
+    ) in said
+    assert "Shares of heat, image by image" in said
+    rows[3] = (*rows[3][:6], 0.06, 0.12)
+    said = verdict(rows)
+    assert "larger for none of them and smaller for none" in said
+    assert "The maps are not shown to point at lesions more than chance does" in said
 
 
 # ---- studies of other shapes ----------------------------------------------------------------

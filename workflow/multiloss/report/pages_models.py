@@ -11,7 +11,13 @@ from markupsafe import Markup
 from multiloss import losses
 from multiloss.methods import ensemble_methods
 from multiloss.report import faults
-from multiloss.report.answer import MEMBER, SEEDS, listed_codes, spread_text
+from multiloss.report.answer import (
+    MEMBER,
+    SEEDS,
+    listed_codes,
+    method_caveats,
+    spread_text,
+)
 from multiloss.report.blocks import (
     DAGGER,
     Block,
@@ -433,7 +439,8 @@ def ensembles(facts: Facts, figures: Figures) -> Section:
                 " An ensemble of seeds is the same compute spent on one loss alone."
                 if facts.seed_ensembles
                 else ""
-            ),
+            )
+            + method_caveats(facts, facts.ensembles),
             extra=extra,
             published=True,
         )
