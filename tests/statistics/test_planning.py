@@ -89,10 +89,13 @@ def test_more_seeds_and_larger_differences_need_fewer_patients() -> None:
 
 
 def test_few_replicates_have_few_degrees_of_freedom_though_their_part_be_0() -> None:
-    se, df = planning.comparison_error(100, 2, 1.0, 0.0, 1, mean_square=0.5)
+    se, df = planning.comparison_error(100, 3, 1.0, 0.0, 1, interaction=0.9)
     assert se == pytest.approx(0.1)
-    # (1 / 100)^2 over (1 / 100)^2 / 99 + (2 * 0.5 / 2)^2 / 1
-    assert df == pytest.approx(0.01**2 / (0.01**2 / 99 + 0.5**2))
+    # (1 / 100)^2 over (1 / 100)^2 / 99 + (2 * 0.009 / 3)^2 / 2
+    assert df == pytest.approx(0.01**2 / (0.01**2 / 99 + 0.006**2 / 2))
+    # As many patients as there may be leave the replicates as few as they are.
+    assert planning.comparison_error(100_000, 3, 1.0, 0.0, 1, interaction=0.9)[1] < 6
+    assert planning.comparison_error(100, 2, 1.0, 0.0, 1, interaction=9.0)[1] == 1
     assert planning.comparison_error(100, 2, 1.0, 0.0, 1)[1] == pytest.approx(99)
 
 

@@ -80,7 +80,7 @@ def _differences(
     of_seeds = float(np.median([_seed_variance(made) for made in crossed])) if crossed else nan
     # Their spread is pooled over losses; an ensemble's gain has its own replicates alone.
     losses = len(crossed) + 1 if question == LOSS else 1
-    square = float(np.median([_mean_square(made, n_patients, losses) for made in crossed] or [0.0]))
+    mixed = float(np.median([_interaction(made, n_patients, losses) for made in crossed] or [0.0]))
     most = max(float(made.values["hypotheses"]) for made in asked)
     rows = []
     for hypotheses in sorted({1, int(most) if isfinite(most) and most >= 1 else 1}):
@@ -96,7 +96,7 @@ def _differences(
             }
             for difference in DIFFERENCES:
                 needed = planning.patients_needed(
-                    difference, *spread, losses, level, mean_square=square
+                    difference, *spread, losses, level, interaction=mixed
                 )
                 unmet = TOO_FEW_SEEDS if crossed else TOO_MANY
                 rows.append(
@@ -110,7 +110,7 @@ def _differences(
                     }
                 )
             for patients in PATIENTS:
-                error = planning.comparison_error(patients, *spread, losses, square)
+                error = planning.comparison_error(patients, *spread, losses, mixed)
                 rows.append(
                     {
                         "kind": DETECTABLE,
@@ -134,18 +134,19 @@ def _seed_variance(made: Comparison) -> float:
     return made.se_seed**2 / (1 / max(a, 1) + 1 / max(b, 1))
 
 
-def _mean_square(made: Comparison, n_patients: int, losses: int) -> float:
-    """What the runs of one loss vary by on these patients, as the degrees of freedom tell it.
+def _interaction(made: Comparison, n_patients: int, losses: int) -> float:
+    """What each run's errors fall otherwise on the patients, as a variance of one patient.
 
-    Few replicates leave few of them even where their own part of the error is 0.
+    Told by the degrees of freedom: few replicates leave few even where their own part of the
+    error is 0.
     """
     a, b = made.runs
-    own = losses * (a + b - 2) / 2
-    df = float(made.values["df"])
+    own, df = losses * (a + b - 2) / 2, float(made.values["df"])
     if own <= 0 or not df > 0:
         return 0.0
     rest = made.se**4 / df - made.se_patient**4 / (n_patients - 1)
-    return float(np.sqrt(max(rest, 0.0) * own)) / (1 / a + 1 / b)
+    square = float(np.sqrt(max(rest, 0.0) * own)) / (1 / a + 1 / b)
+    return max(square - _seed_variance(made), 0.0) * n_patients
 
 
 def _precision(

@@ -18,22 +18,22 @@ def comparison_error(
     patient_variance: float,
     seed_variance: float,
     losses: int,
-    mean_square: float = 0.0,
+    interaction: float = 0.0,
 ) -> tuple[float, float]:
     """Standard error and degrees of freedom of the difference of two losses' means over seeds.
 
     se^2 = c / P + 2 s^2 / R for P patients and R seeds of each loss, with c the variance that the
     patients give (of one patient) and s^2 that between seeds, pooled over L losses; degrees of
     freedom by Satterthwaite's formula from P - 1 and L (R - 1), where what is known so well is not
-    s^2 but the runs' `mean_square`, the interaction of seed and patient included (at least s^2).
-    With one seed the spread between seeds is taken as known from elsewhere.
+    s^2 but the runs' mean square, s^2 + `interaction` / P; at least 1. With one seed the spread
+    between seeds is taken as known from elsewhere.
     """
     of_patients, of_seeds = patient_variance / patients, 2 * seed_variance / seeds
     known = losses * (seeds - 1) if seeds > 1 else inf
     total = of_patients + of_seeds
-    measured = 2 * max(seed_variance, mean_square) / seeds
+    measured = 2 * (seed_variance + interaction / patients) / seeds
     spread = of_patients**2 / (patients - 1) + measured**2 / known
-    return sqrt(total), total**2 / spread if spread > 0 else inf
+    return sqrt(total), max(1.0, total**2 / spread) if spread > 0 else inf
 
 
 def patients_needed(
@@ -44,7 +44,7 @@ def patients_needed(
     losses: int = 2,
     alpha: float = 0.05,
     power: float = POWER,
-    mean_square: float = 0.0,
+    interaction: float = 0.0,
 ) -> float:
     """Patients with whom a true difference of two losses is found with that power.
 
@@ -54,7 +54,7 @@ def patients_needed(
 
     def found(patients: int) -> bool:
         error = comparison_error(
-            patients, seeds, patient_variance, seed_variance, losses, mean_square
+            patients, seeds, patient_variance, seed_variance, losses, interaction
         )
         return bool(detectable_difference(*error, alpha, power) <= difference)
 
