@@ -1,14 +1,12 @@
 """The answer of the study in sentences, each computed from the tables."""
 
 import math
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import pandas as pd
 from markupsafe import Markup
 
 from multiloss.evaluation import families
-from multiloss.methods import ensemble_methods
 from multiloss.report import calibration, faults
 from multiloss.report.blocks import (
     Block,
@@ -116,17 +114,6 @@ def answer(facts: Facts) -> Answer:
     _certainty(facts, result)
     _caveats(facts, result)
     return result
-
-
-def method_caveats(facts: Facts, models: Iterable[str]) -> str:
-    """That what some ensemble methods give are no probabilities, where these models use them."""
-    used = {facts.planned[name].method for name in models if name in facts.planned}
-    return "".join(
-        f" What {method.title} gives are {method.caveat}: log loss, Brier score and calibration "
-        "errors of such a model are not those of a model with probabilities."
-        for name, method in ensemble_methods().items()
-        if name in used and method.caveat
-    )
 
 
 def _chosen(what: str, model: str, facts: Facts) -> Markup:
@@ -830,7 +817,7 @@ def section(facts: Facts) -> Section:
                 f"intervals from resampling {facts.unit}s. MCC, accuracy and AUROC are better when "
                 "larger; log loss and calibration error (ECE) when smaller. Overlapping intervals "
                 "do not mean that two models are equal: they saw the same images, so the paired "
-                "tests decide." + method_caveats(facts, roles),
+                "tests decide." + calibration.method_caveats(facts, roles),
                 pd.DataFrame(rows),
                 columns,
                 source="tables/metrics.csv",

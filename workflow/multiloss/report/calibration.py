@@ -397,14 +397,18 @@ class Calibration:
 
     def caveats(self) -> str:
         """That what some ensemble methods give are no probabilities."""
-        facts = self._facts
-        used = {facts.planned[name].method for name in facts.ensembles}
-        said = [m for name, m in ensemble_methods().items() if name in used and m.caveat]
-        return "".join(
-            f" What {method.title} gives are {method.caveat}: read none of these columns as the "
-            "calibration of such a model."
-            for method in said
-        )
+        return method_caveats(self._facts, self._facts.ensembles)
+
+
+def method_caveats(facts: Facts, models: Iterable[str]) -> str:
+    """That what some ensemble methods give are no probabilities, where these models use them."""
+    used = {facts.planned[name].method for name in models if name in facts.planned}
+    return "".join(
+        f" What {method.title} gives are {method.caveat}: log loss, Brier score and calibration "
+        "errors of such a model are not those of a model with probabilities."
+        for name, method in ensemble_methods().items()
+        if name in used and method.caveat
+    )
 
 
 def _estimate(row: Mapping[str, Any], key: str = "value") -> Estimate:

@@ -10,14 +10,8 @@ from markupsafe import Markup
 
 from multiloss import losses
 from multiloss.methods import ensemble_methods
-from multiloss.report import faults
-from multiloss.report.answer import (
-    MEMBER,
-    SEEDS,
-    listed_codes,
-    method_caveats,
-    spread_text,
-)
+from multiloss.report import calibration, faults
+from multiloss.report.answer import MEMBER, SEEDS, listed_codes, spread_text
 from multiloss.report.blocks import (
     DAGGER,
     Block,
@@ -440,7 +434,7 @@ def ensembles(facts: Facts, figures: Figures) -> Section:
                 if facts.seed_ensembles
                 else ""
             )
-            + method_caveats(facts, facts.ensembles),
+            + calibration.method_caveats(facts, facts.ensembles),
             extra=extra,
             published=True,
         )
