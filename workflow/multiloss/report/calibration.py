@@ -1,7 +1,7 @@
 """What the section on calibration says: whether probabilities can be believed, in sentences."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import pandas as pd
