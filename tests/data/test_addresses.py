@@ -5,8 +5,8 @@ import socket
 from pathlib import Path
 
 import pytest
-from multiloss.data.sources import addresses
 from multiloss.config import validate
+from multiloss.data.sources import addresses
 from multiloss.job.errors import UserError
 
 SIGNED = "?X-Amz-Credential=AKIA&X-Amz-Date=20260101&X-Amz-Signature=hunter2"

@@ -105,7 +105,12 @@ def test_archive_of_an_archive(tmp_path, make):
 
 def test_archives_beside_images_are_counted(tmp_path, caplog):
     inner = zip_of(tmp_path / "inner.zip", {"a.png": PNG}).read_bytes()
-    content = {"a.png": PNG, "more.zip": inner, "rest": gzip.compress(b"x", mtime=0), "table.xlsx": inner}
+    content = {
+        "a.png": PNG,
+        "more.zip": inner,
+        "rest": gzip.compress(b"x", mtime=0),
+        "table.xlsx": inner,
+    }
     assert archives.unpack(zip_of(tmp_path / "set.zip", content), tmp_path / "out") == 4
     (line,) = warnings_of(caplog)
     assert "archives themselves and stay packed" in line and ": 2, such as 'more.zip'" in line
@@ -385,7 +390,10 @@ def test_web_page_instead_of_an_archive(tmp_path):
         (b"", "an empty file: check the url"),
         (b"path,label\n", "something unknown that begins with b'path,lab': check the url"),
         (bytes(9000), "something unknown that begins with"),
-        (gzip.compress(b"just text", mtime=0), "a gzip file that holds something else: unpack it yourself"),
+        (
+            gzip.compress(b"just text", mtime=0),
+            "a gzip file that holds something else: unpack it yourself",
+        ),
         (gzip.compress(PNG, mtime=0), "a gzip file that holds a PNG image: unpack it yourself"),
         (lzma.compress(b"PK\3\4"), "an xz file that holds a zip archive: unpack it yourself"),
     ],

@@ -13,15 +13,24 @@ import pandas as pd
 import pytest
 import tensorflow as tf
 from jobs import Named
-from multiloss.networks import augmentation, classifier, prediction, training
-from multiloss.gradcam import maps as gradcam
 from multiloss.data import manifest
 from multiloss.data.crops import Box, crop
-from multiloss.figures.heat_maps import overlay
-from multiloss.data.images import ImageError, decode, decode_pixels, is_grey, luminance, read_grey, resize, write_png
+from multiloss.data.images import (
+    ImageError,
+    decode,
+    decode_pixels,
+    is_grey,
+    luminance,
+    read_grey,
+    resize,
+    write_png,
+)
 from multiloss.data.layouts import Found, ImageRecord
-from multiloss.losses import classification_loss
 from multiloss.data.tables import SPLITS
+from multiloss.figures.heat_maps import overlay
+from multiloss.gradcam import maps as gradcam
+from multiloss.losses import classification_loss
+from multiloss.networks import augmentation, classifier, prediction, training
 from PIL import Image
 
 

@@ -19,11 +19,11 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from multiloss.config import generator_options
 import yaml
 from jobs import Named
-from multiloss.data.sources import addresses, download
+from multiloss.config import generator_options
 from multiloss.data import layouts
+from multiloss.data.sources import addresses, download
 from multiloss.job.errors import UserError
 
 CONTENT = bytes(range(256)) * 2000  # 512,000 bytes

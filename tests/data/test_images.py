@@ -11,9 +11,21 @@ import cv2
 import numpy as np
 import pytest
 from multiloss.config import generator_options
-from multiloss.job.errors import UserError
-from multiloss.data.images import DECODABLE_ENDINGS, ImageError, decode, decode_pixels, in_threads, read_grey, read_mask_for, read_own_mask, read_unchanged, resize, write_png
+from multiloss.data.images import (
+    DECODABLE_ENDINGS,
+    ImageError,
+    decode,
+    decode_pixels,
+    in_threads,
+    read_grey,
+    read_mask_for,
+    read_own_mask,
+    read_unchanged,
+    resize,
+    write_png,
+)
 from multiloss.data.sources.listing import IMAGE_ENDINGS
+from multiloss.job.errors import UserError
 from phantom.archive import write_archive
 from PIL import Image
 

@@ -8,9 +8,9 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from multiloss.data.sources import archives
-from multiloss.data import layouts
 from multiloss import references
+from multiloss.data import layouts
+from multiloss.data.sources import archives
 from multiloss.job.errors import UserError
 
 

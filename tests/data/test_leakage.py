@@ -10,10 +10,10 @@ import pandas as pd
 import pytest
 import scipy.fft
 from jobs import Named
-from multiloss.data.sources import archives
 from multiloss.data import layouts, leakage, likeness, manifest, splits
-from multiloss.job.errors import UserError
 from multiloss.data.images import read_grey, write_png
+from multiloss.data.sources import archives
+from multiloss.job.errors import UserError
 
 
 def radiograph(seed: int, shape=(96, 80)) -> np.ndarray:

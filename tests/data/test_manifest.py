@@ -14,10 +14,10 @@ import pandas as pd
 import pytest
 from jobs import Named
 from multiloss.data import layouts, manifest, splits
-from multiloss.job.errors import UserError
 from multiloss.data.images import read_unchanged, write_png
 from multiloss.data.layouts import Found, ImageRecord, LungRecord, Rejection
 from multiloss.data.likeness import perceptual_hash
+from multiloss.job.errors import UserError
 
 
 @pytest.fixture

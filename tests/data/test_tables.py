@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from multiloss.data.tables import read_array, read_lungs, read_manifest
 from multiloss.job.errors import UserError
 from multiloss.job.files import write_csv
-from multiloss.data.tables import read_array, read_lungs, read_manifest
 
 CLASSES = ["normal", "NA"]
 

@@ -348,8 +348,8 @@ def test_gains_of_ensembles_are_paired_by_replicate() -> None:
     assert (table["hypotheses"] == 1).all()
     assert table[table["primary"]].index.tolist() == [("best_member", "mcc")]
     assert set(table["family"]) == {
-        "ensembles_against_best_member", "ensembles_against_best_member (accuracy)",
-        "ensembles_against_seed_average", "ensembles_against_seed_average (accuracy)",
+        "against_best_member", "against_best_member (accuracy)",
+        "against_seed_ensemble", "against_seed_ensemble (accuracy)",
     }  # fmt: skip
 
 

@@ -343,7 +343,7 @@ rule verdicts:
         chosen=rules.ensemble_tables.output.chosen,
         significance=rules.significance.output.significance,
         replicate_comparisons=rules.replicates.output.replicate_comparisons,
-        ensemble_comparisons=rules.replicates.output.get("ensemble_comparisons", []),
+        ensemble_comparisons=rules.replicates.output.ensemble_comparisons,
     output:
         verdicts=report(
             RESULTS / "tables/verdicts.csv",

@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from multiloss.evaluation import families
 from multiloss.evaluation.replicates import corrected
 from multiloss.evaluation.resamples import Options, resampled_values
 from multiloss.evaluation.runs import Runs, family_of, primary_of
@@ -17,8 +18,13 @@ from multiloss.statistics.mcc import mcc_or_chance
 
 Array = npt.NDArray[np.float64]
 
+# What the column `against` calls the other side, and the family of such comparisons.
 BEST_MEMBER, SEED_AVERAGE, BEST_SINGLE = "best_member", "seed_average", "best_single"
-FAMILY = "ensembles_against_{}"
+FAMILIES = {
+    BEST_MEMBER: families.BEST_MEMBER,
+    SEED_AVERAGE: families.SEED_ENSEMBLE,
+    BEST_SINGLE: families.BEST_SINGLE,
+}
 COLUMNS = " ".join(
     [
         "ensemble against opponent metric difference ci_low ci_high se_seed se_patient se df",
@@ -100,7 +106,7 @@ def _row(
         "se": result.se,
         "df": result.df,
         "p_value": result.p_value,
-        "family": family_of(FAMILY.format(against), metric, primary),
+        "family": family_of(FAMILIES[against], metric, primary),
         "primary": (against, metric) == (BEST_MEMBER, primary),
         "replicates": replicates,
         **runs.size,
