@@ -364,7 +364,8 @@ def test_killed_in_flight_and_continued(server, target):
     server.faults = ["slow"]
     code = (
         "import sys; sys.path.insert(0, sys.argv[1]); from pathlib import Path;"
-        "from multiloss.data.sources import download; download.fetch(sys.argv[2], Path(sys.argv[3]))"
+        "from multiloss.data.sources import download;"
+        "download.fetch(sys.argv[2], Path(sys.argv[3]))"
     )
     package = Path(download.__file__).parents[3]
     child = subprocess.Popen([sys.executable, "-c", code, package, server.url, target])
