@@ -392,7 +392,9 @@ def claims(found: Found, size: Size) -> list[str]:
             for name in ("any Holm", "any max-T"):
                 if row.get(name, 0.0) > most(count):
                     failures.append(f"{name} {percent(row[name])}% ({where})")
-            low, high = (0.93, 0.97) if kind in ("null", "real") and sd > 0 else (0.93, 1.0)
+            # Where a variance near 0 rests on few degrees of freedom, it is estimated too high.
+            careful = kind == "ensembles" or sd == 0 or seeds == 1 or method == crossed.OWN
+            low, high = 0.93, 1.0 if careful else 0.97
             slack = 2 * np.sqrt(LEVEL * (1 - LEVEL) / count) if size is QUICK else 0.0
             if not low - slack <= row["coverage"] <= high + slack:
                 failures.append(f"coverage {percent(row['coverage'])}% ({where})")
@@ -463,9 +465,10 @@ def report(size: Size, found: Found, failures: Sequence[str], quick: bool) -> st
         "No loss differs:",
         "",
         *table(["images", "seed SD", *losses], of_cells(found, "null", ("coverage",), pooled)),
-        "Where seeds do not differ at all, the intervals cover somewhat too often, most where five "
-        "seeds of the baseline are all that is known of them: a variance cannot be estimated below "
-        "0, and one on four degrees of freedom is often estimated well above it.",
+        "Where seeds differ by nothing, or by little beside what the patients make of it, the "
+        "intervals cover somewhat too often (over 97%), most where five seeds of the baseline are "
+        "all that is known: a variance cannot be estimated below 0, and one on four degrees of "
+        "freedom is often estimated well above it.",
         "",
         f"Losses differ, true differences from {min(REAL):g} to {max(REAL):g} around the mean; "
         "coverage / median half width in points of MCC:",
@@ -527,9 +530,11 @@ def report(size: Size, found: Found, failures: Sequence[str], quick: bool) -> st
         if failures
         else [
             "All hold: the family-wise error is at most 5% plus two Monte Carlo standard errors in "
-            "every cell, for losses by both methods and for ensembles; intervals of losses cover "
-            "in 93% to 97% wherever seeds differ, and in at least 93% where they do not; those of "
-            "ensembles cover in at least 93%."
+            "every cell of one seed variance, for losses by both methods and for ensembles; "
+            "intervals cover in at least 93% there, those of losses with two seeds or more that do "
+            "differ in at most 97%. Not claimed: at most 97% with one seed of each loss or seeds "
+            "that do not differ, or for ensembles of two and three replicates, where they cover "
+            "more; anything where variances are unequal and Bartlett's test does not see it."
         ]
     )
     return "\n".join(lines) + "\n"
