@@ -174,7 +174,7 @@ def test_intervals_by_rank_are_marked_close_to_one_where_few_patients_have_the_c
     assert by_metric["value"]["auroc"] > 0.98 > by_metric["value"]["mcc"]
     text = "near the edge of its range with 50 patients of {}: the interval may be too narrow"
     assert by_metric["reason"]["auroc"] == text.format("the smallest class")
-    of_class = table[marked & table["metric"].str.match("auroc_[abc]")]
+    of_class = table[marked & table["metric"].str.match("auroc_(normal|bacterial|viral)")]
     assert len(of_class) and (of_class["reason"] == text.format("the class")).all()
     # 110 patients of each class.
     many, models = study(("cce",), sizes=(30, 40, 660), skill=3.0)
@@ -190,9 +190,11 @@ def test_a_drawn_test_split_makes_intervals_conditional_on_its_class_mix() -> No
     table = evaluation.metrics_table(*arguments, mixed=["test"])
     assert (table.loc[table["split"] != "test", "conditional_on"] == "").all()
     told = table[table["conditional_on"] == "class mix"]
-    assert {"accuracy", "mcc", "brier", "log_loss", "precision_a", "auroc"} <= set(told["metric"])
+    assert {"accuracy", "mcc", "brier", "log_loss", "precision_viral", "auroc"} <= set(
+        told["metric"]
+    )
     # Of one class alone, or all classes alike: the shares of the classes do not matter.
-    free = {"balanced_accuracy", "recall_macro", "recall_a", "sensitivity_b"}
+    free = {"balanced_accuracy", "recall_macro", "recall_viral", "sensitivity_viral"}
     assert not free & set(told["metric"])
     assert set(told["ci_method"]) <= {"transformed", "percentile", "wilson"}
 

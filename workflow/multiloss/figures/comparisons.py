@@ -149,8 +149,8 @@ def significance(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Dra
     rejected = int(made["reject"].sum())
     facts = (
         f"{count(len(made), 'test')}, of which {rejected:,} "
-        f"{'rejects' if rejected == 1 else 'reject'} at {params['alpha']:g} after the correction "
-        "of its family" + (f"; {runs} training runs." if runs > 1 else ".")
+        f"{'rejects' if rejected == 1 else 'reject'} at {params['alpha']:g} after correction "
+        "within its family" + (f"; {runs} training runs." if runs > 1 else ".")
     )
     return Drawing(
         canvas, f"{facts}{_left_out(planned, table)}{_of_hypotheses(table)}{weak.note()}"
@@ -164,9 +164,10 @@ def _hypotheses(number: int) -> str:
 def _of_hypotheses(table: pd.DataFrame) -> str:
     """The study's questions: of how many hypotheses how many are rejected, by which correction."""
     said = ""
+    made = table[table["p_value"].notna()]
     for question in families.QUESTIONS:
-        plain = [families.of_column(name) == (question, "") for name in table["family"]]
-        rows = table[plain & table["p_value"].notna()]
+        plain = np.array([families.of_column(name) == (question, "") for name in made["family"]])
+        rows = made[plain.astype(bool)]
         if rows.empty:
             continue
         of_run = rows.groupby("family", sort=False)
