@@ -261,13 +261,28 @@ def check_reliability(read: Read, canvas: Figure) -> None:
         drawn = [line.get_xydata() for line in axes.lines if len(line.get_xdata()) > 2]
         part = bins[bins["model"] == model]
         assert np.allclose(drawn[0], part[["confidence", "accuracy"]])
-        for own, end in zip(drawn[1:], ("", "-temperature"), strict=True):
-            part = curves[curves["model"] == model + end]
+        parts = [curves[curves["model"] == model + end] for end in ("", "-temperature")]
+        parts = [part for part in parts if part["p"].notna().all()]
+        for own, part in zip(drawn[1:], parts, strict=True):
             assert np.allclose(own, part[["p", "observed"]])
         row = scores.loc[(model, "ece")]
         title = axes.get_title(loc="left")
         assert f"ECE {row['value']:.3f}; perfect: {row['expected']:.3f}" in title
         assert f"below {row['expected_p95']:.3f}" in title
+
+
+def check_calibration_curves(read: Read, canvas: Figure) -> None:
+    curves = read.table("tables/calibration_curves.csv")
+    curves = curves[curves["class"].notna() & curves["scaled_from"].isna()]
+    chosen = chosen_of(read, set(curves["model"]))
+    panels = [axes for axes in canvas.axes if axes.get_title(loc="left")]
+    assert len(panels) == len(read.config["classes"])
+    for axes, label in zip(panels, read.config["classes"], strict=True):
+        drawn = [line.get_xydata() for line in axes.lines if len(line.get_xdata()) > 2]
+        parts = [curves[(curves["model"] == m) & (curves["class"] == label)] for m in chosen]
+        parts = [part for part in reversed(parts) if part["p"].notna().any()]
+        for own, part in zip(drawn, parts, strict=True):
+            assert np.allclose(own, part[["p", "observed"]])
 
 
 def chosen_of(read: Read, present: set[str]) -> list[str]:
@@ -566,6 +581,7 @@ CHECKS: dict[str, Callable[[Read, Figure], None]] = {
     "forest_accuracy": lambda read, canvas: check_forest(read, canvas, "accuracy"),
     "calibration": check_calibration,
     "calibration_pairs": check_calibration_pairs,
+    "calibration_curves": check_calibration_curves,
     "reliability": check_reliability,
     "roc": lambda read, canvas: check_curves(read, canvas, "roc"),
     "pr": lambda read, canvas: check_curves(read, canvas, "pr"),
