@@ -314,7 +314,7 @@ def unreadable(canvas: Figure) -> list[str]:
 OF_CLASSES = {
     *("data.splits", "data.samples", "data.crop_overview", "heat_maps.model", "heat_maps.montage"),
     *("performance.confusion_chosen", "performance.confusion_all", "performance.roc"),
-    *("performance.pr", "comparisons.significance"),
+    *("performance.pr", "comparisons.significance", "calibration.by_class"),
 }
 
 
@@ -325,6 +325,7 @@ def test_class_names_of_any_kind_are_readable(classes, tmp_path, monkeypatch):
         tmp_path, test_images=90, classes=classes, losses=losses, with_tables=False
     )
     wanted = ("metrics", "confusion", "curves", "significance", "degenerate")
+    wanted += ("calibration_curves", "calibration_histograms")
     synthetic_results.tables(made.results, made.config, only=wanted)
     problems = {}
     figures = catalog.figures(made.config)
@@ -488,7 +489,7 @@ def test_a_failed_model_is_shown_as_a_gap(three, monkeypatch, tmp_path):
 @pytest.mark.parametrize(
     ("name", "table"),
     [
-        ("calibration", "metrics"),
+        ("calibration", "calibration_scores"),
         ("rank", "rank"),
         ("diversity", "diversity"),
         ("confusion_matrices_all", "confusion"),

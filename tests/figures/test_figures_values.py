@@ -206,6 +206,13 @@ def check_forest(read: Read, canvas: Figure, metric: str) -> None:
             assert f"{row.value:.3f} ({row.ci_low:.3f} to {row.ci_high:.3f})" in texts
 
 
+def same(drawn: set[float], expected: set[float]) -> bool:
+    """Whether each has a value of the other beside it, but for rounding."""
+    one, other = (np.array(sorted(values)) for values in (drawn, expected))
+    near = np.abs(one[:, None] - other[None, :]) < 1e-6
+    return bool(near.any(axis=0).all() and near.any(axis=1).all())
+
+
 def check_calibration(read: Read, canvas: Figure) -> None:
     left, right = canvas.axes[:2]
     scores = read.table("tables/calibration_scores.csv")
@@ -216,17 +223,16 @@ def check_calibration(read: Read, canvas: Figure) -> None:
     again = int((slopes["kind"] == "seed").any()) * read.runs
     dots = [line for line in left.lines if line.get_marker() in ("o", "<", ">")]
     assert len(dots) == len(slopes) + again
-    drawn = {round(float(line.get_xdata()[0]), 9) for line in dots}
-    assert drawn == {round(value, 9) for value in slopes["value"].clip(0.1, 10)}
-    reach = {round(bar.get_width(), 9) for bar in right.patches}
-    assert reach == {round(value, 9) for value in errors["expected_p95"].dropna()}
+    drawn = {float(line.get_xdata()[0]) for line in dots}
+    assert same(drawn, set(slopes["value"].clip(0.1, 10)))
+    assert same({bar.get_width() for bar in right.patches}, set(errors["expected_p95"].dropna()))
     filled = [
         float(line.get_xdata()[0])
         for line in right.lines
         if line.get_marker() == "o" and len(line.get_xdata()) and line.get_mfc() != "white"
     ]
     above = errors[errors["value"] > errors["expected_p95"]]
-    assert {round(x, 9) for x in filled} == {round(x, 9) for x in above["value"]}
+    assert same(set(filled), set(above["value"]))
     assert (errors["range"] == "above").sum() == len(above)
 
 
@@ -261,13 +267,28 @@ def check_reliability(read: Read, canvas: Figure) -> None:
         drawn = [line.get_xydata() for line in axes.lines if len(line.get_xdata()) > 2]
         part = bins[bins["model"] == model]
         assert np.allclose(drawn[0], part[["confidence", "accuracy"]])
-        for own, end in zip(drawn[1:], ("", "-temperature"), strict=True):
-            part = curves[curves["model"] == model + end]
+        parts = [curves[curves["model"] == model + end] for end in ("", "-temperature")]
+        parts = [part for part in parts if part["p"].notna().all()]
+        for own, part in zip(drawn[1:], parts, strict=True):
             assert np.allclose(own, part[["p", "observed"]])
         row = scores.loc[(model, "ece")]
         title = axes.get_title(loc="left")
         assert f"ECE {row['value']:.3f}; perfect: {row['expected']:.3f}" in title
         assert f"below {row['expected_p95']:.3f}" in title
+
+
+def check_calibration_curves(read: Read, canvas: Figure) -> None:
+    curves = read.table("tables/calibration_curves.csv")
+    curves = curves[curves["class"].notna() & curves["scaled_from"].isna()]
+    chosen = chosen_of(read, set(curves["model"]))
+    panels = [axes for axes in canvas.axes if axes.get_title(loc="left")]
+    assert len(panels) == len(read.config["classes"])
+    for axes, label in zip(panels, read.config["classes"], strict=True):
+        drawn = [line.get_xydata() for line in axes.lines if len(line.get_xdata()) > 2]
+        parts = [curves[(curves["model"] == m) & (curves["class"] == label)] for m in chosen]
+        parts = [part for part in reversed(parts) if part["p"].notna().any()]
+        for own, part in zip(drawn, parts, strict=True):
+            assert np.allclose(own, part[["p", "observed"]])
 
 
 def chosen_of(read: Read, present: set[str]) -> list[str]:
@@ -587,6 +608,7 @@ CHECKS: dict[str, Callable[[Read, Figure], None]] = {
     "forest_accuracy": lambda read, canvas: check_forest(read, canvas, "accuracy"),
     "calibration": check_calibration,
     "calibration_pairs": check_calibration_pairs,
+    "calibration_curves": check_calibration_curves,
     "reliability": check_reliability,
     "roc": lambda read, canvas: check_curves(read, canvas, "roc"),
     "pr": lambda read, canvas: check_curves(read, canvas, "pr"),

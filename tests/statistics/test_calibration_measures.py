@@ -45,11 +45,12 @@ def test_two_classes_are_logistic_recalibration() -> None:
     # The jackknife is close to the sandwich, and a little larger.
     robust = sm.Logit(y, sm.add_constant(logit)).fit(disp=0, cov_type="HC0").bse[1]
     assert robust < found.error < 1.05 * robust
-    large = sm.GLM(y, np.ones(len(y)), family=sm.families.Binomial(), offset=logit).fit()
+    large = sm.GLM(y, np.ones(len(y)), family=sm.families.Binomial(), offset=logit)
+    large = large.fit(cov_type="HC0")
     reference, intercept = slope.calibration_intercepts(y, p)
     assert (reference.value, reference.error) == (0.0, 0.0)
     assert intercept.value == pytest.approx(large.params[0], rel=1e-6)
-    assert intercept.error == pytest.approx(large.bse[0], rel=0.1)
+    assert intercept.error == pytest.approx(large.bse[0], rel=0.03)
 
 
 def test_the_common_slope_maximises_the_likelihood() -> None:
@@ -89,7 +90,7 @@ def test_one_step_of_the_bootstrap_is_nearly_the_fit() -> None:
     found, _ = slope.recalibrated(y, p, weights)
     exact = [slope.calibration_slope(np.repeat(y, w), np.repeat(p, w, axis=0)).value
              for w in weights.astype(int)]  # fmt: skip
-    assert found.slope == pytest.approx(exact, rel=0.02)
+    assert found.slope == pytest.approx(exact, rel=0.05)
     unit, _ = slope.recalibrated(y, p, np.ones((1, 500)))
     assert unit.slope[0] == pytest.approx(slope.calibration_slope(y, p).value, rel=1e-6)
 
