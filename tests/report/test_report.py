@@ -104,8 +104,8 @@ def rewrite(results: Path, name: str, change: Any) -> None:
 # ---- the page as a whole ------------------------------------------------------------------
 ORDER = [
     "answer", "data", "segmentation", "crops", "training", "singles", "ensembles", "significance",
-    "calibration", "optimism", "replicates", "diversity", "gradcam", "configuration", "versions",
-    "times", "checklist", "methods", "cite",
+    "calibration", "usefulness", "prediction_sets", "optimism", "replicates", "diversity",
+    "gradcam", "configuration", "versions", "times", "checklist", "methods", "cite",
 ]  # fmt: skip
 
 
