@@ -105,8 +105,8 @@ def rewrite(results: Path, name: str, change: Any) -> None:
 # ---- the page as a whole ------------------------------------------------------------------
 ORDER = [
     "answer", "data", "segmentation", "crops", "training", "singles", "ensembles", "significance",
-    "verdicts", "calibration", "optimism", "replicates", "diversity", "gradcam", "configuration",
-    "versions", "times", "checklist", "methods", "cite",
+    "verdicts", "calibration", "usefulness", "prediction_sets", "optimism", "replicates",
+    "diversity", "gradcam", "configuration", "versions", "times", "checklist", "methods", "cite",
 ]  # fmt: skip
 
 
