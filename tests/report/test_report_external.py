@@ -104,7 +104,13 @@ def test_what_is_said_elsewhere(facts: Facts) -> None:
     assert found.status == "answered" and f"{facts.size(SPLIT)} in hospital-b" in found.answer
     blocks = pages_data.data(facts, Figures(facts)).blocks
     splits = next(block for block in blocks if getattr(block, "id", "") == "splits")
-    assert [words(row[0].text) for row in splits.rows] == ["train", "val", "ensemble", "test", SPLIT]
+    assert [words(row[0].text) for row in splits.rows] == [
+        "train",
+        "val",
+        "ensemble",
+        "test",
+        SPLIT,
+    ]
     assert "decides nothing" in splits.rows[-1][1].text
 
 
