@@ -192,6 +192,44 @@ def test_the_layout_reader_understands_the_archives(
             assert record.image_id.startswith(record.patient_id)
 
 
+def test_another_hospital_has_children_of_its_own(
+    archives: dict[str, Path], tmp_path: Path
+) -> None:
+    options = SMALL | {"images": 20, "shares": SMALL["shares"] | {"test": dict.fromkeys(KINDS, 1)}}
+    found = {}
+    for seed in (5, 6):
+        write_archive(options, "external_test", seed, tmp_path / "x.zip")
+        with zipfile.ZipFile(tmp_path / "x.zip") as archive:
+            archive.extractall(tmp_path / str(seed))
+        source = {"role": "external_test"}
+        found[seed] = PhantomLayout().classification(tmp_path / str(seed), source).records
+    with zipfile.ZipFile(archives["classification"]) as archive:
+        archive.extractall(tmp_path / "study")
+    study = PhantomLayout().classification(tmp_path / "study", {}).records
+    for records in found.values():
+        labels = [record.label for record in records]
+        assert sorted(labels.count(kind) for kind in KINDS) == [6, 7, 7]
+        assert {record.shipped_split for record in records} == {"test"}
+        for record in records:
+            pattern = r"phantom-[0-9a-f]{6}-(person\d+|(NORMAL2-)?IM-\d{4})"
+            assert re.fullmatch(pattern, record.patient_id), record.patient_id
+            assert record.image_id.startswith(record.patient_id) and record.lung_mask
+    sets = [study, *found.values()]
+    for key in (lambda record: record.patient_id, lambda record: record.path.read_bytes()):
+        assert sum(len(set(map(key, own))) for own in sets) == len(
+            {key(r) for s in sets for r in s}
+        )
+
+
+def test_blur_and_contrast_change_the_picture_and_no_draw() -> None:
+    usual, blurred, flat = (
+        draw_acquisition(np.random.default_rng(1), 1.0, False, *more)
+        for more in ((), (2.0, 1.0), (1.0, 0.5))
+    )
+    assert blurred.blur == 2 * usual.blur and flat.window[1] == 2 * usual.window[1]
+    assert replace(blurred, blur=usual.blur) == usual == replace(flat, window=usual.window)
+
+
 def test_shares_of_the_configuration_are_those_of_the_kinds() -> None:
     assert [list(shares) for shares in PUBLISHED.values()] == [list(KINDS), list(KINDS)]
 
