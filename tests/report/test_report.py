@@ -1345,7 +1345,7 @@ def test_heat_maps_open_with_their_verdict_against_a_uniform_map(
 
     def verdict(rows: list[tuple[Any, ...]]) -> str:
         table = pd.DataFrame(rows, columns=columns)
-        table = table.assign(threshold=np.nan, n_flat=0, grid="4 x 4")
+        table = table.assign(threshold=np.nan, n=60, n_flat=0, grid="4 x 4", reason="")
         table.to_csv(results / "tables/localisation.csv", index=False)
         return words_of(report.build(results, config), "gradcam")
 
