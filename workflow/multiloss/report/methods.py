@@ -382,8 +382,10 @@ def _statistics(facts: Facts, cite: Citer) -> str:
     if settings.get("resamples"):
         text += f" ({plural(settings['resamples'], 'resample')})"
     text += (
-        f". Calibration was measured by the expected calibration error {cite('guo2017')}, the "
-        f"Brier score {cite('brier1950')} and the log loss"
+        ". Calibration was measured by the slope and intercepts of logistic recalibration "
+        f"{cite('vanhoorde2014', 'vancalster2019')}, the Brier score {cite('brier1950')} and the log "
+        f"loss, and described by the expected calibration error {cite('guo2017')} beside what "
+        "labels drawn from the model's own probabilities would show"
         + (", before and after scaling by a temperature that was fitted on the ensemble split"
            if settings.get("temperature_scaling") else "")
         + "."
@@ -460,6 +462,17 @@ def _tests(facts: Facts, cite: Citer) -> str:
     tables = [facts.significance, facts.results.table("tables/replicate_comparisons.csv")]
     said = [table["correction"].dropna() for table in tables if "correction" in table]
     corrections = [name for name in CORRECTIONS if any((part == name).any() for part in said)]
+    if not facts.results.table("tables/net_benefit.csv").empty:
+        text += (
+            " What acting on a model is worth was measured by its net benefit "
+            f"{cite('vickers2006', 'vancalster2025')}."
+        )
+    margin = facts.config["significance"]["equivalence_margin"]
+    if margin and not facts.results.table("tables/verdicts.csv").empty:
+        text += (
+            f" Two models were called equivalent where both one-sided tests {cite('schuirmann1987')} "
+            f"placed their difference within {margin:g}."
+        )
     if corrections:
         by = [f"{CORRECTIONS[name][0]} {cite(*CORRECTIONS[name][1:])}" for name in corrections]
         text += (
