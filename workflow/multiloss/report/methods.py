@@ -383,8 +383,8 @@ def _statistics(facts: Facts, cite: Citer) -> str:
         text += f" ({plural(settings['resamples'], 'resample')})"
     text += (
         ". Calibration was measured by the slope and intercepts of logistic recalibration "
-        f"{cite('vanhoorde2014', 'vancalster2019')}, the Brier score {cite('brier1950')} and the log "
-        f"loss, and described by the expected calibration error {cite('guo2017')} beside what "
+        f"{cite('vanhoorde2014', 'vancalster2019')}, the Brier score {cite('brier1950')} and the "
+        f"log loss, and described by the expected calibration error {cite('guo2017')} beside what "
         "labels drawn from the model's own probabilities would show"
         + (", before and after scaling by a temperature that was fitted on the ensemble split"
            if settings.get("temperature_scaling") else "")
@@ -470,8 +470,8 @@ def _tests(facts: Facts, cite: Citer) -> str:
     margin = facts.config["significance"]["equivalence_margin"]
     if margin and not facts.results.table("tables/verdicts.csv").empty:
         text += (
-            f" Two models were called equivalent where both one-sided tests {cite('schuirmann1987')} "
-            f"placed their difference within {margin:g}."
+            " Two models were called equivalent where both one-sided tests "
+            f"{cite('schuirmann1987')} placed their difference within {margin:g}."
         )
     if corrections:
         by = [f"{CORRECTIONS[name][0]} {cite(*CORRECTIONS[name][1:])}" for name in corrections]
