@@ -102,7 +102,11 @@ def test_tiny_studies_have_all_their_tables(
             found, models, options, 1, dict.fromkeys(models, np.ones(len(classes)) / len(classes)),
             plain_forms(VARIANTS)[0],
         )  # fmt: skip
-        runs, _ = evaluation.replicate_tables(found, models, SIGNIFICANCE, options, 1, VARIANTS)
+        trained = evaluation.runs_on_test(found, models, SIGNIFICANCE, options, 1)
+        runs = evaluation.replicates_table(trained)
+        over_seeds = evaluation.replicate_comparisons_table(trained, SIGNIFICANCE, 1, VARIANTS)
+        spread = evaluation.seed_spread_table(trained, SIGNIFICANCE, VARIANTS)
+        gains = evaluation.ensemble_comparisons_table(trained, members, SIGNIFICANCE)
         agreement = diversity.table(
             singles, simulated.models_of(singles), "test", 20, 0.95, np.random.default_rng(0)
         )
@@ -112,6 +116,7 @@ def test_tiny_studies_have_all_their_tables(
         (metrics, "value"), (points, "threshold"), (tests, "p_value"), (compared, "p_value"),
         (runs, "mean"), (made.candidates, "log_loss"), (ranking, "score"),
         (agreement, "q_statistic"), (flattery, "difference"), (scores, "value"),
+        (over_seeds, "p_value"), (spread[spread["row"] != "pooled"], "mean"), (gains, "p_value"),
     ):  # fmt: skip
         assert (table.loc[table[value].isna(), "reason"] != "").all(), value
     failed = [m for m, p in zip(found.models, found.p, strict=True) if np.isnan(p).any()]

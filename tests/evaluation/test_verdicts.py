@@ -9,7 +9,7 @@ import pytest
 import simulated
 from multiloss import evaluation
 from multiloss.evaluation import verdicts
-from multiloss.evaluation.resamples import resample
+from multiloss.evaluation.resamples import resample, resampled_values
 from multiloss.job.errors import UserError
 from multiloss.job.files import write_csv
 from multiloss.predictions import Predictions
@@ -245,7 +245,7 @@ def test_further_runs_are_those_that_did_not_fail() -> None:
     judged = judge(given, runs=3, failed="loss0-r1")[0].iloc[0]
     found, models = study(3, "loss0-r1")
     part = found.only("test")
-    values, _ = evaluation.replicates.resampled_values(
+    values, _ = resampled_values(
         part, resample(part, OPTIONS, 1, "test"), ["mcc"], OPTIONS
     )
     of = {name: values[k, 0] for k, name in enumerate(part.models)}
@@ -267,7 +267,7 @@ def test_ensembles_meet_the_best_member_of_their_own_replicate() -> None:
     judged = judge(tables(ensembles=[of_ensembles()]), runs=3)[0].iloc[0]
     assert (judged["question"], judged["a"]) == ("ensemble", "simple_average-top3")
     part = study(3)[0].only("test")
-    values, _ = evaluation.replicates.resampled_values(
+    values, _ = resampled_values(
         part, resample(part, OPTIONS, 1, "test"), ["mcc"], OPTIONS
     )
     of = {name: values[k, 0] for k, name in enumerate(part.models)}

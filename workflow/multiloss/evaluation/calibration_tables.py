@@ -31,7 +31,8 @@ from multiloss.statistics import calibration, calibration_slope, metrics, paired
 from multiloss.statistics import calibration_measures as measures
 from multiloss.statistics.calibration_error import debiased_error, expected_errors
 from multiloss.statistics.calibration_slope import Estimate
-from multiloss.statistics.crossed import crossed_comparison
+from multiloss.statistics.crossed import SeedVariance, crossed_comparison, seed_variance
+from multiloss.study import TRAINED
 from multiloss.study import scaled as scaled_name
 
 Array = npt.NDArray[np.float64]
@@ -281,6 +282,11 @@ class _Comparer:
             for place, model in enumerate(part.found.models)
             if models[model]["kind"] == "single" and not failed(part.found.p[place])
         }
+        # Whatever was trained twice tells how far runs lie apart.
+        self.runs: dict[str, list[int]] = {}
+        for place, model in enumerate(part.found.models):
+            if models[model]["kind"] in TRAINED and not failed(part.found.p[place]):
+                self.runs.setdefault(models[model]["variant"], []).append(place)
         self.pairs = {
             loss: [
                 (replicate, place, self.places[plain, replicate])
@@ -315,6 +321,7 @@ class _Comparer:
             for metric in CALIBRATION_METRICS
             if metrics.METRICS[metric].of_probabilities and metric not in TESTED
         ]
+        spread = {metric: self.seeds(metric, values, drawn) for metric in TESTED if self.pairs}
         for loss, pairs in self.pairs.items():
             groups: list[tuple[Any, list[int], list[int]]] = [(r, [a], [b]) for r, a, b in pairs]
             if len(pairs) > 1:
@@ -323,7 +330,8 @@ class _Comparer:
                 answers = replicate == groups[-1][0]
                 twin = self.duplicate_of.get(loss, "")
                 for metric in (*TESTED, *described):
-                    result = self.result(metric, first, second, values, drawn)
+                    seeds = spread[metric] if answers and metric in TESTED else None
+                    result = self.result(metric, first, second, values, drawn, seeds)
                     counts = answers and metric in TESTED and not twin
                     note = f"the same objective as {twin}, which answers for both"
                     said = [result.reason, note if twin and answers and metric in TESTED else ""]
@@ -347,29 +355,68 @@ class _Comparer:
                     )
         return rows
 
-    def result(
-        self, metric: str, first: list[int], second: list[int], values: Array, drawn: Array
-    ) -> paired.Result:
-        """The difference of two losses' means by one measure over the runs at these places."""
+    def measured(
+        self, metric: str, places: Sequence[int], values: Array, drawn: Array
+    ) -> tuple[Array, Array, str]:
+        """A measure of some runs, (runs,) and resampled (runs, R), or why one has none."""
         if metric in CALIBRATION_METRICS:
             column = CALIBRATION_METRICS.index(metric)
-            a, b = values[first, column], values[second, column]
-            if metric not in TESTED:
-                return paired.Result(float(a.mean() - b.mean()), nan, nan, reason=DESCRIBED)
-            drawn_a, drawn_b = drawn[first, :, column], drawn[second, :, column]
-        else:
-            sides = [[self.recalibrated(place) for place in side] for side in (first, second)]
-            reasons = [reason for side in sides for _, reason in side if reason]
-            if reasons:
-                return paired.Result(nan, nan, nan, reason=reasons[0])
-            (a, drawn_a), (b, drawn_b) = (
-                (
-                    np.array([found[metric][0] for found, _ in side]),
-                    np.stack([found[metric][1] for found, _ in side]),
-                )
-                for side in sides
+            return values[places, column], drawn[places, :, column], ""
+        found = [self.recalibrated(place) for place in places]
+        return (
+            np.array([known[metric][0] for known, _ in found]),
+            np.stack([known[metric][1] for known, _ in found]),
+            next((reason for _, reason in found if reason), ""),
+        )
+
+    def seeds(self, metric: str, values: Array, drawn: Array) -> SeedVariance:
+        """What runs of one loss differ by in a measure, pooled over the losses."""
+        repeated = {
+            variant: self.measured(metric, places, values, drawn)
+            for variant, places in self.runs.items()
+            if len(places) > 1
+        }
+        usable = {name: found for name, found in repeated.items() if not found[2]}
+        return seed_variance(
+            {name: found[0] for name, found in usable.items()},
+            {name: found[1].T for name, found in usable.items()},
+        )
+
+    def result(
+        self,
+        metric: str,
+        first: list[int],
+        second: list[int],
+        values: Array,
+        drawn: Array,
+        seeds: SeedVariance | None,
+    ) -> paired.Result:
+        """The difference of two losses' means by one measure over the runs at these places.
+
+        Over `seeds` and patients where these are given and known, else over patients alone.
+        """
+        a, drawn_a, why_a = self.measured(metric, first, values, drawn)
+        b, drawn_b, why_b = self.measured(metric, second, values, drawn)
+        if why_a or why_b:
+            return paired.Result(nan, nan, nan, reason=why_a or why_b)
+        if metric in CALIBRATION_METRICS and metric not in TESTED:
+            return paired.Result(float(a.mean() - b.mean()), nan, nan, reason=DESCRIBED)
+        df, options = self.part.resamples.df, self.part.options
+        if seeds is None or not seeds.df:
+            return paired.bootstrap_test(
+                drawn_a.mean(axis=0) - drawn_b.mean(axis=0),
+                float(a.mean() - b.mean()),
+                df,
+                options["interval"],
+                options["confidence"],
             )
-        return _difference(a, b, drawn_a, drawn_b, self.part.resamples.df, self.part.options)
+        found = crossed_comparison(
+            a, b, drawn_a.T, drawn_b.T, df, options["confidence"], seeds=seeds
+        )
+        said = found.warning if found.reason == "" else found.reason
+        return paired.Result(
+            found.difference, found.difference, found.p_value, found.ci_low, found.ci_high, said
+        )
 
 
 def calibration_tables(
@@ -470,37 +517,3 @@ def _answered(rows: list[dict[str, Any]], alpha: float) -> pd.DataFrame:
     table["hypotheses"] = table.groupby("family")["p_value"].transform("count").astype("Int64")
     table["correction"] = np.where(table["p_adjusted"].notna(), HOLM, "")
     return table.reindex(columns=columns.split())
-
-
-def _difference(
-    first: Array,
-    second: Array,
-    drawn_first: Array,
-    drawn_second: Array,
-    df: float,
-    options: Options,
-) -> paired.Result:
-    """Difference of two losses' means over runs, values (runs,) and resampled (runs, R).
-
-    For one run each the paired bootstrap over patients; for several the chance of the seeds
-    counts too, and `reason` says if they are few.
-    """
-    if len(first) > 1:
-        found = crossed_comparison(
-            first, second, drawn_first.T, drawn_second.T, df, options["confidence"]
-        )
-        return paired.Result(
-            found.difference,
-            found.difference,
-            found.p_value,
-            found.ci_low,
-            found.ci_high,
-            "the same in every resample" if np.isnan(found.p_value) else found.warning,
-        )
-    return paired.bootstrap_test(
-        drawn_first[0] - drawn_second[0],
-        float(first[0] - second[0]),
-        df,
-        options["interval"],
-        options["confidence"],
-    )

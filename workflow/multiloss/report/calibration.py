@@ -76,7 +76,8 @@ def finding(facts: Facts) -> str | None:
         left += f" No slope could be compared for {listed(without)}."
     tests = _tests(every)
     over = f"n = {facts.size('test')}, paired over {facts.unit}s"
-    over += " and seeds" if facts.replicates > 1 else ", one run of each loss"
+    over += " and seeds" if facts.spread is not None else ""
+    over += ", one run of each loss" if facts.replicates == 1 else ""
     over += f", Holm-corrected over {plural(tests, 'objective')}" if tests else ""
     if pairs.empty:
         return f"That cannot be told ({over}).{left}"
