@@ -315,7 +315,7 @@ def test_script_takes_each_replicate_apart(root, monkeypatch, tmp_path):
             "models": tmp_path / "models.csv",
         },
         params={
-            "classes": runs[0].classes,
+            "classes": runs[0].classes, "divisions": None,
             "ensembles": [name for name in both if "model_level" not in name],
             "options": OPTIONS, "seed": 1,
             "replicates": [0, 1], "resamples": 3, "stacking_resamples": 2, "confidence": 0.95,

@@ -654,6 +654,38 @@ def test_calibration_answers_once_for_each_loss_after_holm(runs: int) -> None:
     assert rejected == {True, False}
 
 
+def test_seeds_of_one_loss_are_chance_for_calibrated_losses_with_one_run() -> None:
+    """Not for each run, but for what is said of the losses."""
+    names = ["cce-r0", "calibrated_cce-r0", *(f"cce-r{number}" for number in range(1, 5))]
+    found, models = study(tuple(names))
+    entry = next(iter(models.values()))
+    models = {
+        name: entry
+        | {
+            "variant": name[:-3],
+            "replicate": int(name[-1]),
+            "kind": "single" if name.endswith("r0") else "seed",
+        }
+        for name in names
+    }
+    found = Predictions(found.rows, names, CLASSES, found.p)
+    shares = dict.fromkeys(models, np.full(3, 1 / 3))
+    alone = found.subset(names[:2])
+
+    def log_loss(part: Predictions) -> pd.Series:
+        own = {name: models[name] for name in part.models}
+        table = evaluation.calibration_tables(
+            part, own, OPTIONS, 1, shares, {"calibrated_cce": "cce"}
+        )[1]
+        return table[(table["metric"] == "log_loss") & (table["version"] == "raw")].iloc[0]
+
+    without, with_seeds = log_loss(alone), log_loss(found)
+    assert with_seeds["difference"] == pytest.approx(without["difference"])
+    assert "one loss, 4 degrees of freedom" in with_seeds["reason"]
+    width = [row["ci_high"] - row["ci_low"] for row in (without, with_seeds)]
+    assert width[1] > width[0]
+
+
 def test_two_names_of_one_objective_answer_once() -> None:
     losses = ("cce", "calibrated_cce", "kl_divergence", "calibrated_kl_divergence")
     found, models = study(losses)

@@ -245,9 +245,7 @@ def test_further_runs_are_those_that_did_not_fail() -> None:
     judged = judge(given, runs=3, failed="loss0-r1")[0].iloc[0]
     found, models = study(3, "loss0-r1")
     part = found.only("test")
-    values, _ = resampled_values(
-        part, resample(part, OPTIONS, 1, "test"), ["mcc"], OPTIONS
-    )
+    values, _ = resampled_values(part, resample(part, OPTIONS, 1, "test"), ["mcc"], OPTIONS)
     of = {name: values[k, 0] for k, name in enumerate(part.models)}
     wins = [of[f"loss1-r{i}"] > of[f"loss0-r{j}"] for i in range(3) for j in (0, 2)]
     assert judged["p_outperforms"] == pytest.approx(np.mean(wins))
@@ -267,9 +265,7 @@ def test_ensembles_meet_the_best_member_of_their_own_replicate() -> None:
     judged = judge(tables(ensembles=[of_ensembles()]), runs=3)[0].iloc[0]
     assert (judged["question"], judged["a"]) == ("ensemble", "simple_average-top3")
     part = study(3)[0].only("test")
-    values, _ = resampled_values(
-        part, resample(part, OPTIONS, 1, "test"), ["mcc"], OPTIONS
-    )
+    values, _ = resampled_values(part, resample(part, OPTIONS, 1, "test"), ["mcc"], OPTIONS)
     of = {name: values[k, 0] for k, name in enumerate(part.models)}
     wins = [
         np.sign(of[f"simple_average-top3-r{r}"] - of[f"loss1-r{r}"]) / 2 + 0.5 for r in range(3)
