@@ -519,8 +519,8 @@ def report(size: Size, found: Found, failures: Sequence[str], quick: bool) -> st
         rows = of_cells(found, "ensembles", names, opponent)
         lines += table(["images", "seed SD", *replicates], rows)
     lines += [
-        "Two replicates leave one degree of freedom: nothing can be shown with them. The jackknife "
-        "over the seeds of the average errs on the safe side.",
+        "Two replicates leave one degree of freedom: nothing can be shown with them. With three "
+        "and five the intervals are wider than need be.",
         "",
         "## Claims",
         "",
