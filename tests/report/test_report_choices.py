@@ -109,9 +109,9 @@ def test_ranks_are_said_as_intervals(study: Study) -> None:
 def test_votes_are_told_where_they_stand_for_probabilities(study: Study) -> None:
     facts = facts_of(study)
     votes = [name for name in facts.ensembles if name.startswith("majority_vote")]
-    said = answer.method_caveats(facts, votes)
+    said = calibration.method_caveats(facts, votes)
     assert "shares of votes, not probabilities" in said and said.count("log loss") == 1
-    assert answer.method_caveats(facts, ["cce-r0", "unknown"]) == ""
+    assert calibration.method_caveats(facts, ["cce-r0", "unknown"]) == ""
 
 
 def test_the_first_table_tells_of_votes_alone_where_they_are_chosen(
