@@ -5,7 +5,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from multiloss.report import answer, templates
+from multiloss.report import answer, calibration, templates
 from multiloss.report.blocks import Html, Table
 from multiloss.report.facts import Facts
 from multiloss.report.figures import Figures

@@ -11,7 +11,6 @@ from multiloss.data.sources import addresses
 from multiloss.job.errors import UserError
 from multiloss.report import (
     answer,
-    calibration,
     checklist,
     faults,
     methods,
@@ -62,7 +61,6 @@ def sections(
         placed[28] = pages_data.crops(facts, figures)
     record = {"configuration": pages_record.configuration(facts)}
     record |= pages_record.run_times(facts.results.root)
-    record["calibration"] = calibration.Calibration(facts)
     for place, section in templates.sections(facts, figures, record).items():
         if place in placed:
             raise UserError(

@@ -10,6 +10,7 @@ others. It sets `title`, and `varies = true` where it differs from run to run. W
 - `figures(category)`: the figures of a category of the catalogue;
 - `estimate(value, low, high)`: a cell with a value and its interval;
 - `cited(key)`: an entry of references.yaml in words;
+- `calibration`: what the tables of calibration say (`report.calibration.Calibration`);
 - `note(text, level)`, `code(title, text)`; the filters `number`, `count`, `plural`, `listed`.
 
 A section that says nothing is left out. Undefined names are errors.
@@ -28,6 +29,7 @@ from multiloss import references
 from multiloss.job.errors import UserError
 from multiloss.report import blocks
 from multiloss.report.blocks import Block, Cell, Code, Column, Html, Note, Section
+from multiloss.report.calibration import Calibration
 from multiloss.report.facts import Estimate, Facts
 from multiloss.report.figures import Figures
 
@@ -96,6 +98,7 @@ class _Taken:
     def names(self) -> dict[str, Any]:
         return {
             "config": self._facts.config,
+            "calibration": Calibration(self._facts),
             "facts": self._facts,
             "rows": self.rows,
             "table": self.table,
