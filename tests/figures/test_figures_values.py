@@ -645,6 +645,15 @@ CHECKS: dict[str, Callable[[Read, Figure], None]] = {
     "gradcam_cce-r0": lambda read, canvas: check_predictions(read, canvas, ["cce-r0"]),
 }
 WITHOUT_NUMBERS = {"samples"}
+# Whose numbers tests beside this file check.
+ELSEWHERE = {
+    "verdicts": "test_figures_verdicts.py",
+    "planning": "test_figures_verdicts.py",
+    "decision_curves": "test_figures_usefulness.py",
+    "probability_distributions": "test_figures_usefulness.py",
+    "prediction_sets": "test_figures_prediction_sets.py",
+    "abstention": "test_figures_prediction_sets.py",
+}
 
 
 def test_every_figure_of_the_catalogue_is_checked(read):
@@ -652,6 +661,10 @@ def test_every_figure_of_the_catalogue_is_checked(read):
     figures = catalog.figures(read.config)
     checked = {figures[name].draw for name in CHECKS if name in figures}
     checked |= {figures[name].draw for name in WITHOUT_NUMBERS}
+    for name, beside in ELSEWHERE.items():
+        text = (Path(__file__).parent / beside).read_text(encoding="utf-8")
+        assert figures[name].draw.partition(".")[2] in text, name
+        checked.add(figures[name].draw)
     assert functions == checked
 
 

@@ -202,7 +202,7 @@ def by_class(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Drawing
         below.tick_params(labelbottom=True)
         below.set_xlabel("probability of the class")
         if not place % columns:
-            top.set_ylabel("share of images of the class")
+            top.set_ylabel("share of the class")
             below.set_ylabel("images")
     names = [weak.mark(inputs.models[model].label, model) for model in chosen]
     handles = [
