@@ -184,3 +184,37 @@ def test_leaving_one_out_in_parts() -> None:
     whole = bootstrap.leave_one_out_weights(patients)
     assert whole.tolist() == [[0, 1, 0, 1], [1, 0, 1, 1], [1, 1, 1, 0]]
     assert np.array_equal(bootstrap.leave_one_out_weights(patients, slice(1, 3)), whole[1:])
+
+
+def test_few_patients_are_left_out_one_by_one() -> None:
+    patients = np.array(["b", "a", "b", "c", "d"])
+    groups = bootstrap.jackknife_groups(patients, [0, 0, 0, 1, 1])
+    # A patient's images stay together, and each patient is a group.
+    assert groups[0] == groups[2] and len(set(groups.tolist())) == 4
+
+
+def test_groups_of_many_patients_give_nearly_the_same_acceleration() -> None:
+    rng = np.random.default_rng(3)
+    strata = np.repeat([0, 1], [900, 300])
+    patients, value = np.arange(1200), rng.exponential(size=1200)
+
+    def accelerated(groups: np.ndarray) -> float:
+        # The mean has influence values in closed form: leaving out is subtracting.
+        count = groups.max() + 1
+        sums, sizes = np.bincount(groups, value), np.bincount(groups)
+        left = (value.sum() - sums) / (len(value) - sizes)
+        order = np.unique(groups, return_index=True)[1]
+        assert count == len(order)
+        # As from `leave_one_out_weights`: in order of first appearance.
+        first = groups[np.sort(order)]
+        return float(bootstrap.acceleration(left[first, None], groups, strata)[0])
+
+    exact = accelerated(bootstrap.jackknife_groups(patients, strata, most=5000))
+    grouped = bootstrap.jackknife_groups(patients, strata, most=300)
+    assert len(set(grouped.tolist())) == 300
+    # No group reaches over two strata, and they are of nearly equal size.
+    assert all(len(set(strata[grouped == one].tolist())) == 1 for one in range(300))
+    assert set(np.bincount(grouped).tolist()) == {4}
+    found = [accelerated(bootstrap.jackknife_groups(patients, strata, most=m)) for m in (300, 600)]
+    assert exact > 0
+    assert found == pytest.approx([exact, exact], rel=0.5)

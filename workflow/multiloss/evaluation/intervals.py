@@ -80,8 +80,9 @@ def intervals(
     if method == "percentile" or resamples.n_patients < 2:
         low, high = bootstrap.percentile_interval(resampled, confidence)
     elif method == "bca":
+        groups = bootstrap.jackknife_groups(resamples.patients, resamples.strata)
         acceleration = bootstrap.acceleration(
-            _jackknife(wanted, sample, resamples, classes), resamples.patients, resamples.strata
+            _jackknife(wanted, sample, groups, classes), groups, resamples.strata
         )
         low, high = bootstrap.bca_interval(resampled, values, acceleration, confidence)
     else:
@@ -136,19 +137,22 @@ def intervals(
 
 
 def _jackknife(
-    wanted: Sequence[str], sample: metrics.Sample, resamples: Resamples, classes: Sequence[str]
+    wanted: Sequence[str],
+    sample: metrics.Sample,
+    groups: npt.NDArray[np.intp],
+    classes: Sequence[str],
 ) -> Array:
-    """Values (P, M) without one patient each; some patients at a time, since their weights are
-    patients times images."""
+    """Values (G, M) without one group of patients each; some groups at a time, since their weights
+    are groups times images."""
     at_once = max(1, JACKKNIFE_ELEMENTS // sample.n)
     return np.concatenate(
         [
             metrics.compute_many(
                 wanted,
                 sample,
-                bootstrap.leave_one_out_weights(resamples.patients, slice(start, start + at_once)),
+                bootstrap.leave_one_out_weights(groups, slice(start, start + at_once)),
                 classes,
             )
-            for start in range(0, resamples.n_patients, at_once)
+            for start in range(0, len(np.unique(groups)), at_once)
         ]
     )

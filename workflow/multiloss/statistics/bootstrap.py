@@ -18,6 +18,8 @@ INTERVALS = {
     "wilson": "Wilson",
     "binomial": "binomial normal approximation, as published",
 }
+# So many patients are left out one by one for the BCa interval; of more, some at a time.
+MOST_LEFT_OUT = 1000
 # That of the published study, which takes MCC for a proportion.
 PUBLISHED = "binomial"
 
@@ -142,6 +144,26 @@ def leave_one_out_weights(patients: npt.ArrayLike, part: slice = slice(None)) ->
     """
     codes, count = patient_codes(patients)
     return (codes[None, :] != np.arange(count)[part, None]).astype(np.float64)
+
+
+def jackknife_groups(
+    patients: npt.ArrayLike, strata: npt.ArrayLike | None = None, most: int = MOST_LEFT_OUT
+) -> npt.NDArray[np.intp]:
+    """What is left out at a time, by image (N,): a patient, or some where there are many.
+
+    Up to `most` patients each is a group of its own. Of more, those of a stratum are dealt into
+    groups in proportion to its size (20 at least): leaving one after the other out of a large split
+    takes patients times images. The influence of a group is the mean of its patients', so that the
+    sums in `acceleration` are on average what they were (the delete-a-group jackknife).
+    """
+    codes, count = patient_codes(patients)
+    group_of, taken = np.arange(count), 0
+    for members in _members(codes, count, strata):
+        size = len(members)
+        groups = size if count <= most else min(size, max(20, -(-most * size // count)))
+        group_of[members] = taken + np.arange(size) % groups
+        taken += groups
+    return group_of[codes]
 
 
 def acceleration(
