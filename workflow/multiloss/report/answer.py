@@ -207,8 +207,9 @@ def _chance(test: Comparison, facts: Facts) -> str:
     """What a comparison counts as chance beside the patients, after a comma."""
     if not test.seeds:
         return ""
-    over = f"over {plural(test.runs_a, 'seed')}, " if test.runs_a > 1 else ""
-    return f", {over}counting both seeds and {facts.unit}s as chance"
+    one = "run" if facts.redrawn else "seed"
+    over = f"over {plural(test.runs_a, one)}, " if test.runs_a > 1 else ""
+    return f", {over}counting both {facts.run_chance} and {facts.unit}s as chance"
 
 
 def _losses(facts: Facts, result: Answer, tests: list[Comparison]) -> None:
@@ -622,14 +623,15 @@ def spread_text(facts: Facts) -> Markup | None:
         return None
     metric = facts.metric(facts.tested).title
     if facts.replicates > 1:
-        seeds = f"the {facts.replicates} seeds of one loss, pooled over the losses,"
+        one = "run" if facts.redrawn else "seed"
+        seeds = f"the {plural(facts.replicates, one)} of one loss, pooled over the losses,"
         losses = f"the means of the {spread.count} losses of different objectives"
     else:
         seeds = Markup("the {} runs of {}").format(spread.df + 1, code(facts.study.repeated))
         losses = f"the runs of the {spread.count} losses of different objectives"
     text = Markup(
         "Is it the loss or the seed? On the test split {} have a standard deviation in {} of {}, "
-        "{} one of {}. {} (F {}, p {}); here seeds alone are chance."
+        "{} one of {}. {} (F {}, p {}); here {} alone are chance."
     ).format(
         losses,
         metric,
@@ -642,6 +644,7 @@ def spread_text(facts: Facts) -> Markup | None:
         else "The losses are not shown to differ by more than seeds do",
         number(spread.statistic, 2),
         facts.p(spread.p_value),
+        facts.run_chance,
     )
     return text + (Markup(" Remark: {}.").format(spread.remark) if spread.remark else Markup(""))
 
