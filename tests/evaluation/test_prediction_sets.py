@@ -125,7 +125,13 @@ def test_the_script_writes_both_tables(
             **{name: str(tmp_path / f"{name}.csv") for name in ("models", "chosen", "members")},
         },
         output=outputs,
-        params={"classes": CLASSES, "baseline": "loss1", "evaluation": OPTIONS, "seed": 1},
+        params={
+            "classes": CLASSES,
+            "divisions": None,
+            "baseline": "loss1",
+            "evaluation": OPTIONS,
+            "seed": 1,
+        },
     )
     for name, path in outputs.items():
         assert list(pd.read_csv(path)) == prediction_sets.COLUMNS[name]

@@ -379,6 +379,7 @@ def test_the_script_says_what_is_set_against_what(
                 output=outputs,
                 params={
                     "classes": CLASSES,
+                    "divisions": None,
                     "negative": negative,
                     "baseline": "loss1",
                     "evaluation": OPTIONS,

@@ -212,6 +212,7 @@ def test_changed_look_draws_figures_and_report_only(complete: Path) -> None:
 BY_RESAMPLING = {
     *("segmentation_scores", "ensemble", "ensemble_tables", "evaluate", "significance"),
     *("calibration", "replicates", "diversity", "localisation"),
+    *("usefulness", "prediction_sets", "verdicts"),
 }
 
 
@@ -220,8 +221,8 @@ BY_RESAMPLING = {
     [
         ({"optimism_resamples": 30}, {"optimism"}),
         ({"optimism_stacking_resamples": 25}, {"optimism"}),
-        ({"operating_point": "sensitivity_90"}, {"evaluate"}),
-        ({"interval": "bca"}, {"evaluate", "significance", "calibration"}),
+        ({"operating_point": "sensitivity_90"}, {"evaluate", "usefulness"}),
+        ({"interval": "bca"}, {"evaluate", "significance", "calibration", "verdicts"}),
         # No network is trained again for other intervals.
         ({"resamples": 500}, BY_RESAMPLING),
         ({"confidence": 0.9}, BY_RESAMPLING | {"optimism"}),
@@ -237,7 +238,7 @@ def test_changed_evaluation_runs_the_rules_that_use_it(
 
 def test_changed_permutations_leave_replicates_and_calibration(complete: Path) -> None:
     jobs = planned(complete, "--configfile", study(complete, significance={"permutations": 2000}))
-    assert set(jobs) - {"figure", "report", "all"} == {"significance"}
+    assert set(jobs) - {"figure", "report", "all"} == {"significance", "verdicts"}
 
 
 def test_added_replicate_runs_nothing_of_the_earlier_one(complete: Path) -> None:
@@ -389,7 +390,7 @@ def test_slurm_gets_short_jobs_together(tmp_path: Path) -> None:
         "segmentation_scores",
     ):
         del jobs[rule]
-    assert len(groups) + sum(jobs.values()) == 52
+    assert len(groups) + sum(jobs.values()) == 55
 
 
 def test_python_without_the_packages_is_refused_before_the_first_job(tmp_path: Path) -> None:

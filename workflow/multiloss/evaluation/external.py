@@ -5,6 +5,7 @@ study, and these tables are the only ones that set an external test against the 
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 from math import nan
 from typing import Any
 
@@ -17,8 +18,6 @@ from multiloss.evaluation.resamples import (
     Options,
     failed,
     missing,
-    resample,
-    resampled_values,
     splits_of,
 )
 from multiloss.job.seeds import derive
@@ -26,6 +25,7 @@ from multiloss.predictions import Predictions
 from multiloss.statistics import metrics, paired
 from multiloss.statistics.bootstrap import PUBLISHED
 from multiloss.statistics.independent import difference
+from multiloss.statistics.mcc import mcc
 from multiloss.statistics.metrics import PRIMARY
 
 OF_ALL = (PRIMARY, "balanced_accuracy", "auroc_macro", "log_loss", "brier", "ece")
@@ -201,28 +201,19 @@ def _compare(
     a, b = part.p.argmax(axis=2)
     rng = np.random.default_rng(derive(seed, "permutation", split, first, second))
     tested = paired.permutation_test(
-        part.y, a, b, part.patients, len(part.classes), permutations, rng, (PRIMARY,)
-    )[PRIMARY]
-    resamples = resample(part, options, seed, split)
-    values, drawn = resampled_values(part, resamples, (PRIMARY,), options)
-    if np.isnan(values).any():
-        reason = "one model predicts one class only: its MCC counts as 0"
-        return paired.Permutation(
-            tested.difference, tested.statistic, tested.p_value, reason=reason,
-            permutations=tested.permutations,
-        )  # fmt: skip
-    beside = paired.bootstrap_test(
-        drawn[0, :, 0] - drawn[1, :, 0],
-        float(values[0, 0] - values[1, 0]),
-        resamples.df,
-        options["interval"],
+        part.y,
+        a,
+        b,
+        part.patients,
+        len(part.classes),
+        permutations,
+        rng,
+        (PRIMARY,),
         options["confidence"],
-    )
-    reasons = [tested.reason, beside.reason if np.isnan(beside.ci_low) else ""]
-    return paired.Permutation(
-        tested.difference, tested.statistic, tested.p_value, beside.ci_low, beside.ci_high,
-        "; ".join(filter(None, reasons)), tested.permutations,
-    )  # fmt: skip
+    )[PRIMARY]
+    if any(np.isnan(mcc(part.y, p)) for p in part.p):
+        return replace(tested, reason="one model predicts one class only: its MCC counts as 0")
+    return tested
 
 
 def _external(found: Predictions) -> list[str]:

@@ -151,7 +151,8 @@ def debiased_error(
     product = parts.T @ parts if parts.shape[1] < count else parts @ parts.T
     product *= count / (count - 1)
     spread, spread_of_squares = float(np.trace(product)), float((product**2).sum())
-    if spread < 1e-24:
+    if spread < max(1e-24, 1e-9 * square):
+        # Also where rounding is all that differs: the interval would be the value.
         return Debiased(square, nan, nan, "all images of a bin agree: no interval")
     scale, df = spread_of_squares / spread, spread**2 / spread_of_squares
     observed = max((square + spread) / scale, 1e-12)
