@@ -272,7 +272,7 @@ def test_primary_family_is_adjusted_by_step_down() -> None:
     holm = stats_holm(part["p_value"].to_numpy())
     assert (part["p_adjusted"] <= holm + 1e-12).all()
     assert (part["p_adjusted"] >= part["p_value"]).all()
-    again = compared[compared["family"] == "same_objective_again"]
+    again = compared[compared["family"] == "repeated_objectives_against_baseline"]
     assert again["loss_a"].tolist() == ["calibrated_kl_divergence"]
     _, by_accuracy = replicate_tables(found, models, SIGNIFICANCE | {"metric": "accuracy"})
     assert set(by_accuracy.loc[by_accuracy["primary"], "metric"]) == {"accuracy"}
