@@ -220,3 +220,21 @@ def _of_the_study(found: Predictions, models: dict) -> list[pd.DataFrame]:
         evaluation.rank_table(found, models, OPTIONS, 1),
         evaluation.reliability_table(everything, entries, OPTIONS),
     ]
+
+
+def test_the_metric_of_the_study_compares_on_external_tests_too() -> None:
+    found, models = predictions(SETS | {B: [20, 20, 20]}, {})
+    roles = evaluation.external_roles(CHOSEN, models, "cce")
+    compared = evaluation.external_comparisons(
+        found, models, CHOSEN, roles, OPTIONS, SIGNIFICANCE | {"metric": "accuracy"}, 1
+    )
+    part = found.only(B)
+    right = {
+        name: (part.of([name])[0].argmax(axis=1) == part.y).mean()
+        for name in ("focal-r0", "cce-r0")
+    }
+    row = of(compared, split=B)
+    assert row["metric"] == "accuracy"
+    assert row["difference"] == pytest.approx(right["focal-r0"] - right["cce-r0"])
+    # The interval is that of the test, so that the two cannot contradict each other.
+    assert (row["ci_low"] > 0 or row["ci_high"] < 0) == (row["p_value"] <= 0.05)

@@ -82,7 +82,9 @@ rule external:
         divisions=STUDY.divisions,
         baseline=STUDY.baseline,
         evaluation=evaluation_keys("resamples", "interval", "confidence", "ece_bins"),
-        significance={key: config["significance"][key] for key in ("alpha", "permutations")},
+        significance={
+            key: config["significance"][key] for key in ("alpha", "permutations", "metric")
+        },
         seed=config["seed"],
         code=code_of("external.py"),
     message:

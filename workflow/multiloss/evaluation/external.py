@@ -140,9 +140,9 @@ def external_comparisons(
 ) -> pd.DataFrame:
     """The model that was chosen of all against the baseline, on each external test by itself.
 
-    Secondary: the study's question is answered on the test split. One hypothesis a set, by MCC and
-    sign flips by patient, with the paired bootstrap interval; Holm over the sets. No row where the
-    baseline itself was chosen.
+    Secondary: the study's question is answered on the test split. One hypothesis a set, by
+    `significance.metric` and sign flips by patient, with the interval of that test; Holm over the
+    sets. No row where the baseline itself was chosen.
     """
     names = dict(zip(chosen["what"], chosen["model"], strict=True))
     first = names.get("overall", names.get("single", names.get("ensemble")))
@@ -153,17 +153,17 @@ def external_comparisons(
     permutations = paired.permutations_needed(
         len(splits), significance["alpha"], significance["permutations"]
     )
-    rows = []
+    metric, rows = significance.get("metric", PRIMARY), []
     for split in splits:
         part = found.only(split).subset([first, second])
-        result = _compare(part, models, split, options, permutations, seed)
+        result = _compare(part, models, split, metric, options, permutations, seed)
         rows.append(
             {
                 "model_a": first,
                 "model_b": second,
                 "source": external_source(split),
                 "split": split,
-                "metric": PRIMARY,
+                "metric": metric,
                 "difference": result.difference,
                 "ci_low": result.ci_low,
                 "ci_high": result.ci_high,
@@ -188,7 +188,13 @@ def external_comparisons(
 
 
 def _compare(
-    part: Predictions, models: Models, split: str, options: Options, permutations: int, seed: int
+    part: Predictions,
+    models: Models,
+    split: str,
+    metric: str,
+    options: Options,
+    permutations: int,
+    seed: int,
 ) -> paired.Result:
     """The first of two models minus the second on one external test."""
     first, second = part.models
@@ -208,10 +214,10 @@ def _compare(
         len(part.classes),
         permutations,
         rng,
-        (PRIMARY,),
+        (metric,),
         options["confidence"],
-    )[PRIMARY]
-    if any(np.isnan(mcc(part.y, p)) for p in part.p):
+    )[metric]
+    if metric == PRIMARY and any(np.isnan(mcc(part.y, p)) for p in part.p):
         return replace(tested, reason="one model predicts one class only: its MCC counts as 0")
     return tested
 
