@@ -233,3 +233,12 @@ def test_what_both_sides_share_cancels() -> None:
     free = gains.gain_over_average(own, drawn * 0 + own, own.mean(), own.mean() + 0 * drawn[:, 0],
                                    own, drawn * 0 + own, [], 50)  # fmt: skip
     assert free.se**2 == pytest.approx(2 * own.var(ddof=1) / 5)
+
+
+def test_there_is_never_less_than_one_degree_of_freedom() -> None:
+    """A mean square that is all interaction adds nothing, and must not blow the interval up."""
+    for df in (3.0, 1.0):
+        part = crossed.Part(mean_square=4.0, interaction=4.0, share=1.0, df=df)
+        found = crossed.combine(0.1, 0.01, [part], 80.0)
+        assert found.df == 1.0 and found.se_seed == 0.0
+        assert found.ci_high - found.ci_low == pytest.approx(2 * stats.t.ppf(0.975, 1) * 0.1)

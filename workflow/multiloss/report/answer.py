@@ -592,19 +592,24 @@ def _certainty(facts: Facts, result: Answer) -> None:
     )
     for question, what in DETECTABLE.items():
         able = facts.detectable(question)
-        if able is not None:
-            ends = [number(end, 2) for end in able]
+        if able is None:
+            continue
+        metric = facts.metric(facts.tested).title
+        if able[0] > 1:
             result.certainty.append(
                 Markup(
-                    "A true difference in {} between {} would have been found with a power of 80%, "
-                    "after correction, if it was {} or more. A smaller one may be there all the "
-                    "same."
-                ).format(
-                    facts.metric(facts.tested).title,
-                    what,
-                    ends[0] if ends[0] == ends[1] else f"{ends[0]} to {ends[1]}",
-                )
+                    "No true difference in {} between {} would have been found with a power of "
+                    "80%, after correction, however large."
+                ).format(metric, what)
             )
+            continue
+        ends = ["more than 1" if end > 1 else number(end, 2) for end in able]
+        result.certainty.append(
+            Markup(
+                "A true difference in {} between {} would have been found with a power of 80%, "
+                "after correction, if it was {} or more. A smaller one may be there all the same."
+            ).format(metric, what, ends[0] if ends[0] == ends[1] else f"{ends[0]} to {ends[1]}")
+        )
     tests = _tests(facts)
     if tests is not None:
         result.certainty.append(tests)

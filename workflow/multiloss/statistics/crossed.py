@@ -220,7 +220,9 @@ def combine(
         if part.df <= 2:
             square = max(square, inflation * part.interaction)
         spread += (part.share * square) ** 2 / part.df
-    df = total**2 / spread
+    # What is subtracted from a mean square can leave a fraction of a degree, whose quantiles are
+    # without end; one degree is as careful as two runs alone.
+    df = max(total**2 / spread, 1.0)
     if any(part.df < 2 for part in parts):
         df = min(df, 1.0)
     margin = float(stdtrit(df, (1 + confidence) / 2)) * sqrt(total)
