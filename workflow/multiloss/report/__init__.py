@@ -18,6 +18,7 @@ from multiloss.report import (
     pages_models,
     pages_record,
     pages_tests,
+    references_to,
     templates,
 )
 from multiloss.report.blocks import Section, Table
@@ -43,23 +44,25 @@ def sections(
     # Sections that are templates stand between these by the number in their file's name.
     placed = {
         10: answer.section(facts),
-        20: pages_data.data(facts, figures),
-        30: pages_models.training(facts, figures),
-        40: pages_models.singles(facts, figures),
-        45: pages_models.ensembles(facts, figures),
-        50: pages_tests.significance(facts, figures),
-        65: pages_models.replicates(facts, figures),
-        70: pages_models.diversity(facts, figures),
-        75: pages_tests.gradcam(facts, figures),
-        85: pages_record.versions(facts.results, versions or {}, locked or {}),
-        92: checklist.section(facts),
-        94: methods.section(facts),
-        96: methods.citation(facts, citation),
+        12: pages_models.singles(facts, figures),
+        14: pages_models.ensembles(facts, figures),
+        20: pages_tests.gradcam(facts, figures),
+        30: pages_data.data(facts, figures),
+        36: pages_models.training(facts, figures),
+        38: pages_models.replicates(facts, figures),
+        62: methods.section(facts),
+        64: checklist.section(facts),
+        66: methods.citation(facts, citation),
+        80: pages_tests.significance(facts, figures),
+        82: pages_models.diversity(facts, figures),
+        86: pages_record.versions(facts.results, versions or {}, locked or {}),
     }
     if facts.study.segmented:
-        placed[24] = pages_data.segmentation(facts, figures)
-        placed[28] = pages_data.crops(facts, figures)
+        placed[32] = pages_data.segmentation(facts, figures)
+        placed[34] = pages_data.crops(facts, figures)
     record = {"configuration": pages_record.configuration(facts)}
+    for place, section in placed.items():
+        section.level = templates.level(place)
     record |= pages_record.run_times(facts.results.root)
     for place, section in templates.sections(facts, figures, record).items():
         if place in placed:
@@ -71,6 +74,7 @@ def sections(
     figures.show_rest(parts)
     blocks = [block for part in parts for block in part.blocks]
     faults.mark_all(facts, [block for block in blocks if isinstance(block, Table)])
+    references_to.enumerate_blocks(parts)
     return parts
 
 
@@ -102,7 +106,7 @@ def build(
         locked=locked,
         citation=citation,
     )
-    return (
+    text = (
         templates.environment(HERE)
         .get_template("page.html.j2")
         .render(
@@ -114,3 +118,4 @@ def build(
             script=Markup((HERE / "page.js").read_text(encoding="utf-8")),
         )
     )
+    return references_to.resolve(text, parts, references_to.titles(config))

@@ -111,6 +111,7 @@ class Column:
     help: str = ""
     wordy: bool = False  # holds sentences
     model: bool = False  # names models, or losses for all their runs: they may bear a mark
+    more: bool = False  # shown after a click only
 
     @property
     def numeric(self) -> bool:
@@ -130,6 +131,8 @@ class Table:
     shown: int = ROWS_SHOWN  # rows that the script leaves of a long table
     kind: str = "table"
     folded: bool = False  # wholly inside a fold, whatever its length
+    how: str | Markup = ""  # how to read it, inside a fold
+    number: int = 0  # among the tables of the page
     note: str | Markup = ""  # what marks beside names mean
 
     @property
@@ -147,6 +150,7 @@ class Figure:
     image: Image
     source: str
     kind: str = "figure"
+    number: int = 0  # among the figures of the page
 
 
 @dataclass
@@ -215,12 +219,17 @@ Block = Table | Figure | Gallery | Text | Heading | Bullets | Note | Code | Html
 
 @dataclass
 class Section:
-    """One part of the page. `exempt` marks content that differs from run to run."""
+    """One part of the page; `finding` opens it. `exempt`: its content differs from run to run.
+
+    `level`: `result`, `trust`, `paper` or `appendix`.
+    """
 
     id: str
     title: str
     blocks: list[Block] = field(default_factory=list)
     exempt: bool = False
+    finding: str | Markup = ""
+    level: str = "appendix"
 
 
 def sort_key(value: Any) -> str:
@@ -260,10 +269,10 @@ def mark(table: Table, names: Mapping[str, str], note: str | Markup) -> None:
                 table.note = note
 
 
-def value_cell(found: Any, show: Callable[[Any], str] = number) -> Cell:
+def value_cell(found: Any, show: Callable[[Any], str] = number, digits: int = 3) -> Cell:
     """A cell with a value and its interval that sorts by the value."""
     # On the screen a cell does not wrap, by its style; on paper it may, to be narrower.
-    ends = interval(found.low, found.high).replace("\N{NO-BREAK SPACE}", " ")
+    ends = interval(found.low, found.high, digits).replace("\N{NO-BREAK SPACE}", " ")
     text = Markup(' <span class="ci">({})</span>').format(ends) if ends else Markup("")
     return Cell(escape(show(found.value)) + text, sort_key(found.value))
 

@@ -251,6 +251,24 @@ class Facts:
         """Every model that the config asks for; one that only a table has is refused."""
         return ModelTable(self.study.models.values(), self.results.root / "data/models.csv")
 
+    def label(self, name: str) -> str:
+        """A model, or a loss for all its runs, in words: `cce-r0` is 'cross-entropy'.
+
+        The number of a run is told where its loss was trained more than once.
+        """
+        if name not in self.planned:
+            return self.planned.label_of(name)
+        model = self.planned[name]
+        alone = self.replicates == 1 and model.variant != self.study.repeated
+        return model.label if alone else model.label_of_run
+
+    @cached_property
+    def faulty(self) -> frozenset[str]:
+        """Models that `degenerate` knows on the test split, and the losses of such runs."""
+        found = self.degenerate()
+        families = {self.family(name) for name in found if self.planned[name].replicate is not None}
+        return frozenset(found) | families
+
     def family(self, name: str) -> str:
         """What a model's runs have in common; a variant itself."""
         return self.planned[name].family if name in self.planned else name

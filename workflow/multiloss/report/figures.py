@@ -76,5 +76,5 @@ class Figures:
             if SECTION_OF.get(category) in known:
                 known[SECTION_OF[category]].blocks += blocks
             else:
-                sections.insert(end, Section(f"figures-{end}", category, blocks))
+                sections.insert(end, Section(f"figures-{end}", category, blocks, level="result"))
                 end += 1

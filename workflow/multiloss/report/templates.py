@@ -1,19 +1,24 @@
 """Sections of the page that are templates: one file in `sections/`, found by being there.
 
-`sections/65_prevalence.html.j2` is the section `prevalence`; the number is its place among the
-others. It sets `title`, and `varies = true` where it differs from run to run. What it may use:
+`sections/26_prevalence.html.j2` is the section `prevalence`; the number is its place among the
+others and gives its level (`LEVELS`). It sets `title`, and `finding`: what it found, in one
+sentence that is computed; it opens the section. It sets `varies = true` where it differs from run
+to run. What it may use:
 
 - `config`, `facts` (`report.facts.Facts`) and what the page was built with (`build`);
 - `rows(path)`: a table of the study as a list of mappings, empty where there is none;
-- `table(data, columns, title, caption, source, folded)`: `data` is a path below the results folder
-  or a list of mappings, `columns` what the columns are called, by key;
-- `figures(category)`: the figures of a category of the catalogue;
+- `table(name, rows)`: a table that tables.yaml describes; without `rows`, all rows of its file;
+- `figures(category)`: the figures of a category of the catalogue, `figure(name)` one of them;
+- `figure_ref(name)`, `table_ref(name)`: 'Figure 3', as a link; its title where it is not shown;
+- `name(model)`, `names(models)`: models in words, marked where they tell no classes apart;
 - `estimate(value, low, high)`: a cell with a value and its interval;
 - `cited(key)`: an entry of references.yaml in words;
 - `calibration`: what the tables of calibration say (`report.calibration.Calibration`);
-- `note(text, level)`, `code(title, text)`; the filters `number`, `count`, `plural`, `listed`.
+- `note(text, level)`, `code(title, text)`; the filters `number`, `signed`, `count`, `plural`,
+  `listed`.
 
-A section that says nothing is left out. Undefined names are errors.
+Files that begin with `_` hold what several sections say, as macros. A section that says nothing is
+left out. Undefined names are errors.
 """
 
 import re
@@ -27,15 +32,18 @@ from markupsafe import Markup
 
 from multiloss import references
 from multiloss.job.errors import UserError
-from multiloss.report import blocks
+from multiloss.report import blocks, references_to, tables
 from multiloss.report.blocks import Block, Cell, Code, Column, Html, Note, Section
 from multiloss.report.calibration import Calibration
 from multiloss.report.facts import Estimate, Facts
 from multiloss.report.figures import Figures
+from multiloss.report.names import Names
 
 FOLDER = Path(__file__).parent / "sections"
 ENDING = ".html.j2"
 _NAME = re.compile(rf"(?P<place>\d+)_(?P<name>\w+){re.escape(ENDING)}")
+# By the first number that no longer belongs to it; the page has the words of each.
+LEVELS = {30: "result", 60: "trust", 80: "paper", 100: "appendix"}
 # Where a block stands in the text that a template gives.
 _PLACE = re.compile(r"\x00(\d+)\x00")
 _MODELS = ("model", "ensemble", "loss", "variant", "member")
@@ -53,6 +61,7 @@ def environment(folder: Path) -> jinja2.Environment:
     )
     made.filters |= {
         "number": blocks.number,
+        "signed": blocks.signed,
         "count": blocks.count,
         "plural": blocks.plural,
         "listed": blocks.listed,
@@ -67,13 +76,13 @@ def sections(facts: Facts, figures: Figures, given: Mapping[str, Any]) -> dict[i
     """
     made = environment(FOLDER)
     found: dict[int, Section] = {}
-    for path in sorted(FOLDER.glob(f"*{ENDING}")):
+    for path in sorted(FOLDER.glob(f"[!_]*{ENDING}")):
         named = _NAME.fullmatch(path.name)
         if not named:
             raise UserError(f"report/sections/{path.name}: the name is not NUMBER_name{ENDING}")
-        taken = _Taken(facts, figures)
+        taken = _Taken(facts, figures, made, given)
         try:
-            module = made.get_template(path.name).make_module({**given, **taken.names()})
+            module = made.get_template(path.name).make_module(taken.known)
         except jinja2.TemplateError as error:
             raise UserError(f"report/sections/{path.name}: {error}") from None
         if not hasattr(module, "title"):
@@ -84,18 +93,38 @@ def sections(facts: Facts, figures: Figures, given: Mapping[str, Any]) -> dict[i
             raise UserError(f"report/sections/{path.name}: '{found[place].id}' has this number")
         if content:
             varies = bool(getattr(module, "varies", False))
-            found[place] = Section(named["name"], module.title, content, exempt=varies)
+            found[place] = Section(
+                named["name"],
+                module.title,
+                content,
+                exempt=varies,
+                finding=Markup(str(getattr(module, "finding", "")).strip()),
+                level=level(place),
+            )
     return found
+
+
+def level(place: int) -> str:
+    """The level of the page that the section with this number belongs to."""
+    return next(name for end, name in LEVELS.items() if place < end)
 
 
 class _Taken:
     """The blocks that one template asks for, in its order."""
 
-    def __init__(self, facts: Facts, figures: Figures) -> None:
-        self._facts, self._figures = facts, figures
+    def __init__(
+        self,
+        facts: Facts,
+        figures: Figures,
+        environment: jinja2.Environment,
+        given: Mapping[str, Any],
+    ) -> None:
+        self._facts, self._figures, self._environment = facts, figures, environment
         self._blocks: list[Block] = []
+        self._names = Names(facts)
+        self.known = {**given, **self._offered()}
 
-    def names(self) -> dict[str, Any]:
+    def _offered(self) -> dict[str, Any]:
         return {
             "config": self._facts.config,
             "calibration": Calibration(self._facts),
@@ -105,6 +134,11 @@ class _Taken:
             "estimate": lambda *ends: blocks.value_cell(Estimate(*ends)),
             "cited": references.cited,
             "figures": lambda category: self._put(*self._figures.of(category)),
+            "figure": lambda *names: self._put(*self._figures.take(*names)),
+            "figure_ref": lambda name: references_to.figure(name),
+            "table_ref": lambda name: references_to.table(name),
+            "name": self._names,
+            "names": self._names.listed,
             "note": lambda text, level="missing": self._put(Note(text, level)),
             "code": lambda title, text: self._put(Code(title, text)),
         }
@@ -114,13 +148,19 @@ class _Taken:
 
     def table(
         self,
-        data: str | list[dict[str, Any]],
-        columns: Mapping[str, str],
-        title: str,
+        data: str,
+        columns: Mapping[str, str] | list[dict[str, Any]] | None = None,
+        title: str = "",
         caption: str = "",
         source: str = "",
         folded: bool = False,
     ) -> Markup:
+        if not isinstance(columns, Mapping):
+            frame = None if columns is None else pd.DataFrame(columns)
+            read = self._facts.results.table
+            return self._put(
+                tables.make(data, frame, read, self._names, self._environment, self.known)
+            )
         if isinstance(data, str):
             source, data = source or data, self.rows(data)
         frame = pd.DataFrame(data, columns=list(columns))

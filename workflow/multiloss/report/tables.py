@@ -1,0 +1,180 @@
+"""Tables of the page as `tables.yaml` describes them: file, words, and how each column is shown."""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import pandas as pd
+import yaml
+from markupsafe import Markup
+
+from multiloss.job.errors import UserError
+from multiloss.report import blocks
+from multiloss.report.blocks import Cell, Column, Table
+from multiloss.report.facts import Estimate
+from multiloss.report.names import Names
+
+PATH = Path(__file__).parent / "tables.yaml"
+_KEYS = {"file", "title", "caption", "how", "columns", "folded"}
+_COLUMN_KEYS = {"label", "as", "digits", "low", "high", "help", "more"}
+_NUMBERS: dict[str, Callable[..., str]] = {
+    "number": blocks.number,
+    "signed": blocks.signed,
+    "estimate": blocks.number,
+    "difference": blocks.signed,
+}
+# With the ends of its interval behind the value, from two other columns.
+_WITH_INTERVAL = ("estimate", "difference")
+_KINDS = ("auto", "text", "count", "p", "yes", "model", "code", *_NUMBERS)
+
+
+@dataclass(frozen=True)
+class Shown:
+    """How one column is shown; `kind`: see the head of tables.yaml."""
+
+    key: str
+    label: str
+    kind: str = "auto"
+    digits: int = 3
+    low: str = "ci_low"
+    high: str = "ci_high"
+    help: str = ""
+    more: bool = False
+
+
+@cache
+def described() -> Mapping[str, Mapping[str, Any]]:
+    """The entries of tables.yaml. Raises UserError for one that is not as its head says."""
+    entries = yaml.safe_load(PATH.read_text(encoding="utf-8")) or {}
+    for name, entry in entries.items():
+        lacking = {"title", "columns"} - entry.keys()
+        unknown = entry.keys() - _KEYS
+        if lacking or unknown:
+            what = f"lacks '{min(lacking)}'" if lacking else f"does not know '{min(unknown)}'"
+            raise UserError(f"report/tables.yaml: table '{name}' {what}")
+        for key, column in entry["columns"].items():
+            given = {} if isinstance(column, str) else column
+            unknown = given.keys() - _COLUMN_KEYS
+            if unknown or given.get("as", "auto") not in _KINDS:
+                what = min(unknown) if unknown else given["as"]
+                raise UserError(
+                    f"report/tables.yaml: column '{key}' of table '{name}' does not know '{what}'"
+                )
+    return entries
+
+
+def make(
+    name: str,
+    frame: pd.DataFrame | None,
+    read: Callable[[str], pd.DataFrame],
+    names: Names,
+    environment: jinja2.Environment,
+    known: Mapping[str, Any],
+) -> Table:
+    """The table `name` of tables.yaml: of its file, or of the frame if one is given.
+
+    `known`: what its words may use. Raises UserError for a name without entry, and, naming file
+    and column, for a file without a column that the table shows.
+    """
+    if name not in described():
+        raise UserError(f"report/tables.yaml: there is no table '{name}'")
+    entry = described()[name]
+
+    def said(text: str) -> Markup:
+        return Markup(environment.from_string(" ".join(text.split())).render(known).strip())
+
+    columns = [_column(key, column, said) for key, column in entry["columns"].items()]
+    source = entry.get("file", "")
+    if frame is None:
+        frame = read(source)
+        needed = [key for column in columns for key in _needed(column)]
+        for key in needed if len(frame.columns) else ():
+            if key not in frame.columns:
+                raise UserError(f"{source} has no column '{key}': delete it and run again")
+    shown = frame.copy()
+    for column in columns:
+        if column.kind in _WITH_INTERVAL and column.key in shown:
+            shown[column.key] = _with_interval(shown, column)
+        elif column.kind == "model" and column.key in shown:
+            shown[column.key] = [_named(value, names) for value in shown[column.key]]
+    return blocks.table(
+        name,
+        said(entry["title"]),
+        said(entry.get("caption", "")),
+        shown,
+        [_shown(column, shown, names) for column in columns],
+        source=source,
+        how=said(entry.get("how", "")),
+        folded=bool(entry.get("folded", False)),
+    )
+
+
+def _column(key: str, given: str | Mapping[str, Any], said: Callable[[str], Markup]) -> Shown:
+    given = {"label": given} if isinstance(given, str) else dict(given)
+    kind = given.pop("as", "auto")
+    label, help = said(str(given.pop("label"))), said(str(given.pop("help", "")))
+    return Shown(key, str(label.unescape()), kind, help=str(help.unescape()), **given)
+
+
+def _needed(column: Shown) -> Iterable[str]:
+    yield column.key
+    if column.kind in _WITH_INTERVAL:
+        yield from (column.low, column.high)
+
+
+def _with_interval(frame: pd.DataFrame, column: Shown) -> list[Cell]:
+    def show(value: Any) -> str:
+        return _NUMBERS[column.kind](value, column.digits)
+
+    ends = (frame[column.key], frame[column.low], frame[column.high])
+    return [
+        blocks.value_cell(Estimate(*found), show, column.digits)
+        for found in zip(*ends, strict=True)
+    ]
+
+
+def _named(value: Any, names: Names) -> Any:
+    if isinstance(value, Cell) or pd.isna(value):
+        return value
+    return Cell(names(str(value)), names.label(str(value)))
+
+
+def _shown(column: Shown, frame: pd.DataFrame, names: Names) -> Column:
+    """How the page shows a column; `auto` by what it holds."""
+
+    def numeric(show: Callable[[Any], str]) -> Column:
+        return Column(column.key, column.label, show, help=column.help, more=column.more)
+
+    kind = column.kind
+    if kind == "auto" and column.key in frame:
+        kind = _kind(frame[column.key])
+    if kind == "count":
+        return numeric(blocks.count)
+    if kind == "p":
+        return numeric(lambda value: blocks.p_value(value, names.alpha))
+    if kind in _NUMBERS:
+        return numeric(lambda value: _NUMBERS[kind](value, column.digits))
+    return Column(
+        column.key,
+        column.label,
+        blocks.yes if kind == "yes" else None,
+        code=kind == "code",
+        help=column.help,
+        model=kind == "model",
+        more=column.more,
+    )
+
+
+def _kind(values: pd.Series) -> str:
+    cells = [value for value in values if isinstance(value, Cell)]
+    if cells:
+        return "number" if all(cell.sort is not None for cell in cells) else "text"
+    if pd.api.types.is_bool_dtype(values):
+        return "yes"
+    if not pd.api.types.is_numeric_dtype(values):
+        return "text"
+    filled = values.dropna()
+    return "count" if (filled == filled.round()).all() else "number"
