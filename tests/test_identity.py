@@ -85,15 +85,19 @@ def test_models_of_two_focal_variants_in_three_runs_with_ablations() -> None:
         "model_level-top2-r0",
     ]
     assert found.models["focal_3-r2"] == Model(
-        "focal_3-r2", "single", "focal_3", "focal 3", "focal_3", "focal", 2
+        "focal_3-r2", "single", "focal_3", "focal loss 3", "focal_3", "focal", 2
     )
     assert found.models["cce_without_crop-r1"] == Model(
-        *("cce_without_crop-r1", "ablation", "cce_without_crop", "CCE without crop"),
+        *("cce_without_crop-r1", "ablation", "cce_without_crop", "cross-entropy without crop"),
         *("cce_without_crop", "cce", 1),
         cropped=False,
     )
     average = found.models["seed_average-cce-top2"]
-    assert (average.label, average.k, average.replicate) == ("2 seeds of CCE averaged", 2, None)
+    assert (average.label, average.k, average.replicate) == (
+        "2 seeds of cross-entropy averaged",
+        2,
+        None,
+    )
     assert average.members == ("cce-r0", "cce-r1")
     head = found.models["model_level-top2-r1"]
     assert (head.label_of_run, head.explained_layer) == (
@@ -154,7 +158,7 @@ def test_a_null_may_become_a_mapping_with_its_defaults_and_the_other_way_round()
                 ("uniform", "another row of that name"),
                 ("cce_entropy", "the name of another loss"),
                 ("focal/3", "letters, digits"),
-                ("focal 3", "letters, digits"),
+                ("focal loss 3", "letters, digits"),
                 ("", "letters, digits"),
                 (".focal", "letters, digits"),
                 ("focal\n", "letters, digits"),
@@ -204,16 +208,18 @@ def test_models_table_reads_back_as_it_was_written(tmp_path: Path) -> None:
     assert lines[0] == (
         "model,kind,family,label,variant,loss,replicate,method,k,level,members,cropped"
     )
-    assert "focal_3-r0,single,focal_3,focal 3,focal_3,focal,0,,,,,true" in lines
-    assert "cce_without_crop-r0,ablation,cce_without_crop,CCE without crop,cce_without_crop,cce,0" \
-        ",,,,,false" in lines  # fmt: skip
+    assert "focal_3-r0,single,focal_3,focal loss 3,focal_3,focal,0,,,,,true" in lines
     assert (
-        "seed_average-cce-top2,seed_ensemble,seed_average-cce-top2,2 seeds of CCE averaged,cce,cce"
-        ",,seed_average,2,,cce-r0;cce-r1,true"
+        "cce_without_crop-r0,ablation,cce_without_crop,cross-entropy without crop,"
+        "cce_without_crop,cce,0,,,,,false"
+    ) in lines
+    assert (
+        "seed_average-cce-top2,seed_ensemble,seed_average-cce-top2,"
+        "2 seeds of cross-entropy averaged,cce,cce,,seed_average,2,,cce-r0;cce-r1,true"
     ) in lines
     read = study.read_models(path, list(models))
     assert read == models and list(read) == list(models)
-    assert read.label_of("focal_3") == "focal 3"
+    assert read.label_of("focal_3") == "focal loss 3"
 
 
 @pytest.mark.parametrize(

@@ -773,7 +773,8 @@ def test_a_flat_map_is_marked_and_not_stretched(three, monkeypatch, tmp_path):
     texts = [t.get_text() for t in result.canvas.findobj(Text)]
     shown = [text for text in texts if text[2:].startswith("predicted ")]
     assert (
-        "CCE: heat of the predicted class at layer dcl, 4 \N{MULTIPLICATION SIGN} 4 cells" in texts
+        "cross-entropy: heat of the predicted class at layer dcl, 4 \N{MULTIPLICATION SIGN} 4 cells"
+        in texts
     )
     assert len(marks) == len(shown) > 0
     plt.close(result.canvas)

@@ -196,7 +196,7 @@ def check_forest(read: Read, canvas: Figure, metric: str) -> None:
     if seeds:
         everything = [f"cce-r{r}" for r in range(read.runs)] + seeds
         assert len(everything) == 5
-        expected += marks_of("CCE, 5 seeds", table.loc[everything])
+        expected += marks_of("cross-entropy, 5 seeds", table.loc[everything])
         mean, spread = (getattr(table.loc[everything, "value"], f)() for f in ("mean", "std"))
         at_right = [label.get_text() for label in canvas.axes[1].get_yticklabels()]
         assert f"{mean:.3f} ± {spread:.3f}" in at_right

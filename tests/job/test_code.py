@@ -172,7 +172,7 @@ def changed(before: dict[str, str]) -> set[str]:
         ("losses/classification.py", '@loss("cce", ',
          '@loss("new")\nclass New(ClassificationLoss):\n    pass\n\n\n@loss("cce", ', set()),
         # What people call it, and what it is compared with.
-        ("losses/classification.py", 'title="label smoothed CCE"', 'title="smooth"', set()),
+        ("losses/classification.py", 'title="cross-entropy"', 'title="log loss"', set()),
         ("losses/classification.py", 'plain="focal"', 'plain="cce"', set()),
         ("losses/classification.py", '    """Focal loss plus', '    """A focal loss plus', set()),
         ("losses/segmentation.py", "SMALLEST_LOSS = 1e-7", "SMALLEST_LOSS = 1e-6", set()),

@@ -97,7 +97,7 @@ def test_every_loss_carries_its_words(kind):
     for name, loss in losses.described(kind).items():
         assert loss.sentence and "=" not in loss.sentence, name
         assert loss.cites and set(loss.cites) <= set(references.known()), name
-    assert losses.described("classification")["cce_entropy"].title == "CCE + entropy"
+    assert losses.described("classification")["cce_entropy"].title == "cross-entropy + entropy"
     assert losses.described("classification")["focal"].sentence == (
         "Cross-entropy that counts images the model already gets right less"
     )

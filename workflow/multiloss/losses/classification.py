@@ -90,7 +90,7 @@ def class_count(rows: Any) -> Any:
     return ops.cast(ops.shape(rows)[-1], rows.dtype) if known is None else known
 
 
-@loss("cce", title="CCE", cites=("good1952",))
+@loss("cce", title="cross-entropy", cites=("good1952",))
 class CategoricalCrossEntropy(ClassificationLoss):
     """Categorical cross-entropy: minus the log probability of the true class.
 
@@ -103,7 +103,9 @@ class CategoricalCrossEntropy(ClassificationLoss):
         return cross_entropy(y_true, p)
 
 
-@loss("cce_entropy", title="CCE + entropy", cites=("pereyra2017",), same_as={"beta": "cce"})
+@loss(
+    "cce_entropy", title="cross-entropy + entropy", cites=("pereyra2017",), same_as={"beta": "cce"}
+)
 class EntropyPenalisedCrossEntropy(ClassificationLoss):
     """Cross-entropy minus a reward for uncertain outputs (confidence penalty).
 
@@ -135,7 +137,7 @@ class KullbackLeiblerDivergence(ClassificationLoss):
         return relative_entropy(y_true, p)
 
 
-@loss("focal", cites=("lin2017",), same_as={"gamma": "cce"})
+@loss("focal", title="focal loss", cites=("lin2017",), same_as={"gamma": "cce"})
 class Focal(ClassificationLoss):
     """Cross-entropy that counts images the model already gets right less.
 
@@ -152,7 +154,7 @@ class Focal(ClassificationLoss):
         return focal_entropy(y_true, p, self.gamma)
 
 
-@loss("hinge", cites=("crammer2001",))
+@loss("hinge", title="hinge loss", cites=("crammer2001",))
 class Hinge(ClassificationLoss):
     """Margin between the true class and the strongest other class, on probabilities.
 
@@ -169,7 +171,7 @@ class Hinge(ClassificationLoss):
 
 @loss(
     "label_smoothed_cce",
-    title="label smoothed CCE",
+    title="label-smoothed cross-entropy",
     cites=("szegedy2016",),
     same_as={"s": "cce"},
 )
@@ -192,6 +194,7 @@ class LabelSmoothedCrossEntropy(ClassificationLoss):
 
 @loss(
     "label_smoothed_focal",
+    title="label-smoothed focal loss",
     cites=("lin2017", "szegedy2016"),
     same_as={"s": "focal", "gamma": "label_smoothed_cce"},
 )
@@ -214,7 +217,7 @@ class LabelSmoothedFocal(ClassificationLoss):
 
 @loss(
     "calibrated_cce",
-    title="calibrated CCE",
+    title="calibrated cross-entropy",
     cites=("liang2020",),
     same_as={"beta": "cce"},
     plain="cce",
@@ -259,6 +262,7 @@ class CalibratedKullbackLeiblerDivergence(Calibrated):
 
 @loss(
     "calibrated_focal",
+    title="calibrated focal loss",
     cites=("lin2017", "liang2020"),
     same_as={"beta": "focal", "gamma": "calibrated_cce"},
     plain="focal",
@@ -279,7 +283,13 @@ class CalibratedFocal(Calibrated):
         return focal_entropy(y_true, p, self.gamma)
 
 
-@loss("calibrated_hinge", cites=("liang2020",), same_as={"beta": "hinge"}, plain="hinge")
+@loss(
+    "calibrated_hinge",
+    title="calibrated hinge loss",
+    cites=("liang2020",),
+    same_as={"beta": "hinge"},
+    plain="hinge",
+)
 class CalibratedHinge(Calibrated):
     """Hinge loss plus the batch's calibration gap.
 

@@ -10,7 +10,6 @@ from multiloss import __version__
 from multiloss.data.sources import addresses
 from multiloss.job.errors import UserError
 from multiloss.report import (
-    answer,
     checklist,
     faults,
     methods,
@@ -43,7 +42,6 @@ def sections(
     figures = Figures(facts)
     # Sections that are templates stand between these by the number in their file's name.
     placed = {
-        10: answer.section(facts),
         12: pages_models.singles(facts, figures),
         14: pages_models.ensembles(facts, figures),
         20: pages_tests.gradcam(facts, figures),

@@ -49,14 +49,13 @@ def count(value: Any) -> str:
     return DASH if value is None or pd.isna(value) else f"{int(value):,}"
 
 
-def p_value(value: Any, alpha: float = 0.05) -> str:
-    """A p value: three digits, never 0, and more where rounding would make it alpha."""
+def p_value(value: Any, alpha: float = 0.05, digits: int = 3) -> str:
+    """A p value: never 0, and with more digits where rounding would make it that or alpha."""
     if value is None or pd.isna(value):
         return DASH
     if value < 0.001:
         return "< 0.001"
-    digits = 3
-    while digits < 6 and value != alpha and float(f"{value:.{digits}f}") == alpha:
+    while digits < 6 and (float(f"{value:.{digits}f}") in (0, alpha) and value != alpha):
         digits += 1
     return f"{value:.{digits}f}"
 

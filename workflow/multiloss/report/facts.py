@@ -1,7 +1,7 @@
 """What the tables say, asked in the words of the study. Nothing here writes sentences."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from typing import Any
@@ -20,6 +20,7 @@ from multiloss.evaluation.families import (
     SEED_ENSEMBLE,
 )
 from multiloss.figures import selection
+from multiloss.methods import Method, ensemble_methods
 from multiloss.report.blocks import is_true, listed, p_value, plural
 from multiloss.report.results import Results
 from multiloss.statistics import calibration_measures
@@ -38,6 +39,8 @@ ROLES = {
     "val": "watches the trainings and decides nothing",
     "test": "is read once, at the end, and only for the results of this page",
 }
+# What ensemble_comparisons.csv calls what a kind of ensemble is compared with.
+MEMBER, SEEDS = "best_member", "seed_average"
 EXTERNAL_ROLE = "is predicted and evaluated apart, and decides nothing"
 
 
@@ -81,6 +84,42 @@ class Comparison:
         if not self.reject or not self.difference:
             return "open"
         return "better" if self.difference > 0 else "worse"
+
+
+@dataclass(frozen=True)
+class Verdicts:
+    """What several comparisons say together: those that tell something, and of them who is better
+    or worse. `idle`: comparisons of two models that tell no classes apart."""
+
+    told: list[Comparison]
+    better: list[str]
+    worse: list[str]
+    idle: list[Comparison]
+
+
+@dataclass(frozen=True)
+class Floor:
+    """Differences between two names of one objective, which the training run alone makes.
+
+    `largest` of them in size; `within` of the `others`, differences between another loss and the
+    baseline, are no larger.
+    """
+
+    pairs: list[Comparison]
+    largest: float
+    others: int
+    within: int
+
+
+@dataclass(frozen=True)
+class Hit:
+    """A secondary test that rejects: of `model` against `other` (empty: of many at once)."""
+
+    model: str
+    other: str
+    metric: str
+    test: str
+    p_value: float
 
 
 @dataclass
@@ -262,6 +301,10 @@ class Facts:
         alone = self.replicates == 1 and model.variant != self.study.repeated
         return model.label if alone else model.label_of_run
 
+    def labels(self, names: Sequence[str]) -> list[str]:
+        """The losses, or kinds of ensembles, of those models in words, each once."""
+        return list(dict.fromkeys(self.label(self.family(name)) for name in names))
+
     @cached_property
     def faulty(self) -> frozenset[str]:
         """Models that `degenerate` knows on the test split, and the losses of such runs."""
@@ -296,9 +339,9 @@ class Facts:
         level = 100 * float(self.config.get("evaluation", {}).get("confidence", 0.95))
         return f"{level:g}%"
 
-    def p(self, value: Any) -> str:
+    def p(self, value: Any, digits: int = 3) -> str:
         """A p value for reading; close to alpha with as many digits as tell the side it is on."""
-        return p_value(value, self.alpha)
+        return p_value(value, self.alpha, digits)
 
     def sources(self, role: str | None = None) -> list[Mapping[str, Any]]:
         return [s for s in self.config["data"]["sources"] if role in (None, s["role"])]
@@ -332,6 +375,13 @@ class Facts:
 
     def images(self, split: str) -> int:
         return 0 if self.manifest.empty else int((self.manifest["split"] == split).sum())
+
+    def class_sizes(self, split: str) -> dict[str, int]:
+        """Images of each class in a split, in the order of the config."""
+        if self.manifest.empty:
+            return {}
+        counts = self._part(split)["label"].value_counts()
+        return {name: int(counts.get(name, 0)) for name in self.classes}
 
     def patients(self, split: str | None = None) -> int:
         """Patients of a split, or of the study; an image without one counts as one of its own."""
@@ -527,6 +577,11 @@ class Facts:
         have = set(self.metrics.loc[self.metrics["value"].notna(), "model"])
         return [name for name in self.planned if name not in have]
 
+    def without_probabilities(self, models: Iterable[str]) -> list[Method]:
+        """Ensemble methods of those models whose outputs are no probabilities."""
+        used = {self.planned[name].method for name in models if name in self.planned}
+        return [m for name, m in ensemble_methods().items() if name in used and m.caveat]
+
     def level(self, ensemble: str) -> str:
         """'losses', 'seeds' or 'ensembles': what the members of an ensemble are."""
         model = self.planned[ensemble]
@@ -563,6 +618,17 @@ class Facts:
                 if math.isnan(self.value(model, split=split).value):
                     of(split, model).chance = 0.0
         return found
+
+    @property
+    def degenerate_first(self) -> list[str]:
+        """The models that `degenerate` knows on the test split, collapsed ones first."""
+        found = self.degenerate()
+        return sorted(found, key=lambda name: (not found[name].collapsed, name))
+
+    @property
+    def collapsed_singles(self) -> list[str]:
+        """Single models that tell no classes apart on the test split."""
+        return [name for name in self.singles if self.collapsed(name)]
 
     def collapsed(self, name: str) -> bool:
         """Whether a model, or all runs of a loss, tell no classes apart on the test split."""
@@ -937,6 +1003,111 @@ class Facts:
             if families.of_column(str(row["family"]))[0] == NOISE_FLOOR
         ]
         return [test for test in tests if test is not None and self.tells(test)]
+
+    def verdicts(self, tests: Sequence[Comparison]) -> Verdicts:
+        """What the comparisons say together."""
+        told = [test for test in tests if self.tells(test)]
+        better, worse = (
+            sorted({test.a for test in told if test.verdict == verdict})
+            for verdict in ("better", "worse")
+        )
+        return Verdicts(told, better, worse, [test for test in tests if not self.tells(test)])
+
+    def ensemble_tests(self, level: str) -> list[Comparison]:
+        """Ensembles of a level (`losses`, `ensembles`, `seeds`) against their best members.
+
+        Over seeds where these are known, else by run.
+        """
+        over_seeds = self.gains(MEMBER)
+        tests = [test for test in over_seeds if self.level_of_family(test.a) == level]
+        return tests or [t for t in self.against_best_member() if self.level(t.a) == level]
+
+    def ensemble_test(self, ensemble: str) -> Comparison | None:
+        """An ensemble against its best member: over seeds where these are known, else by run."""
+        member = self.best_member(ensemble)
+        return self.gain(ensemble, MEMBER) or self.compare(ensemble, member, BEST_MEMBER)
+
+    def against_single(self, ensemble: str) -> Comparison | None:
+        """An ensemble of ensembles against the best single model."""
+        tests = (self.compare(ensemble, name, BEST_SINGLE) for name in self.singles)
+        return next((test for test in tests if test is not None), None)
+
+    def as_many_seeds(self, ensemble: str | None) -> str | None:
+        """Of the ensembles of seeds, the one of as many models as the ensemble, or any."""
+        return min(
+            sorted(self.seed_ensembles),
+            key=lambda name: self.compare(ensemble, name, SEED_ENSEMBLE) is None,
+            default=None,
+        )
+
+    def against_seeds(self, ensemble: str) -> Comparison | None:
+        """An ensemble against as many seeds of one loss, averaged."""
+        seeds = self.as_many_seeds(ensemble)
+        return self.gain(ensemble, SEEDS) or self.compare(ensemble, seeds, SEED_ENSEMBLE)
+
+    @cached_property
+    def floor(self) -> Floor | None:
+        """How far models of one objective differ; None where no objective was trained twice."""
+        if self.crossed_floor and self.replicates > 1:
+            pairs, tests = self.crossed_floor, self.crossed
+        else:
+            pairs, tests = self.noise_floor(), self.against_baseline(self.singles)
+        if not pairs:
+            return None
+        baseline, largest = self.baseline_loss, max(abs(pair.difference) for pair in pairs)
+        sizes = [
+            abs(test.difference)
+            for test in tests
+            if self.tells(test) and not self.is_same_objective(self.family(test.a), baseline)
+        ]
+        return Floor(pairs, largest, len(sizes), sum(size <= largest for size in sizes))
+
+    @cached_property
+    def hits(self) -> list[Hit]:
+        """Secondary tests that reject, smallest corrected p first.
+
+        Two models that tell no classes apart may differ, say in calibration, but no loss deserves
+        it: such tests are left out here.
+        """
+        table = self.secondary
+        if table.empty:
+            return []
+        table = table[table["reject"].map(is_true)].sort_values("p_adjusted", kind="stable")
+        found = []
+        for row in table.to_dict("records"):
+            other = "" if pd.isna(row["model_b"]) else str(row["model_b"])
+            if not (other and self.collapsed(row["model_a"]) and self.collapsed(other)):
+                found.append(
+                    Hit(row["model_a"], other, row["metric"], row["test"], row["p_adjusted"])
+                )
+        return found
+
+    @cached_property
+    def key_models(self) -> dict[str, list[str]]:
+        """The models that the answer speaks of, by name, with what each is there: `baseline`,
+        `single`, `ensemble` and `overall` as they were chosen, `member` (the best of the chosen
+        ensemble), `seeds` (averaged, as many as that ensemble has models)."""
+        chosen, roles = self.chosen("ensemble"), {}
+        for role, model in (
+            ("baseline", self.baseline),
+            ("single", self.chosen("single")),
+            ("member", self.best_member(chosen) if chosen else None),
+            ("ensemble", chosen),
+            ("seeds", self.as_many_seeds(chosen)),
+            ("overall", self.chosen("overall")),
+        ):
+            if model and self.runs(model):
+                roles.setdefault(model, []).append(role)
+        return roles
+
+    @property
+    def overall_rule(self) -> str:
+        """Why the overall choice fell as it did, as chosen.csv has it; empty where unknown."""
+        rows = self.chosen_table
+        if not {"what", "rule"} <= set(rows.columns):
+            return ""
+        rules = rows.loc[rows["what"] == "overall", "rule"].dropna()
+        return str(rules.iloc[0]) if len(rules) else ""
 
     def tells(self, test: Comparison) -> bool:
         """Whether a comparison has a difference, and not of two models that tell nothing apart."""

@@ -7,15 +7,17 @@ to run. What it may use:
 
 - `config`, `facts` (`report.facts.Facts`) and what the page was built with (`build`);
 - `rows(path)`: a table of the study as a list of mappings, empty where there is none;
-- `table(name, rows)`: a table that tables.yaml describes; without `rows`, all rows of its file;
+- `table(name, rows, **words)`: a table that tables.yaml describes, with what its words need beside
+  all this; without `rows`, all rows of its file;
 - `figures(category)`: the figures of a category of the catalogue, `figure(name)` one of them;
 - `figure_ref(name)`, `table_ref(name)`: 'Figure 3', as a link; its title where it is not shown;
 - `name(model)`, `names(models)`: models in words, marked where they tell no classes apart;
 - `estimate(value, low, high)`: a cell with a value and its interval;
 - `cited(key)`: an entry of references.yaml in words;
 - `calibration`: what the tables of calibration say (`report.calibration.Calibration`);
-- `note(text, level)`, `code(title, text)`; the filters `number`, `signed`, `count`, `plural`,
-  `listed`.
+- `family_label(family)`, `test_label(test)`, `corrections`: the words of the tables of tests;
+- `note(text, level)`, `code(title, text)`; the filters `number`, `signed`, `count`, `plural` (of a
+  number or of what has a length), `listed`, `sentence` and `lower_first` (its first letter).
 
 Files that begin with `_` hold what several sections say, as macros. A section that says nothing is
 left out. Undefined names are errors.
@@ -30,7 +32,8 @@ import jinja2
 import pandas as pd
 from markupsafe import Markup
 
-from multiloss import references
+from multiloss import __version__, references
+from multiloss.evaluation import families
 from multiloss.job.errors import UserError
 from multiloss.report import blocks, references_to, tables
 from multiloss.report.blocks import Block, Cell, Code, Column, Html, Note, Section
@@ -38,6 +41,7 @@ from multiloss.report.calibration import Calibration
 from multiloss.report.facts import Estimate, Facts
 from multiloss.report.figures import Figures
 from multiloss.report.names import Names
+from multiloss.statistics.crossed import ENOUGH_SEEDS
 
 FOLDER = Path(__file__).parent / "sections"
 ENDING = ".html.j2"
@@ -63,7 +67,11 @@ def environment(folder: Path) -> jinja2.Environment:
         "number": blocks.number,
         "signed": blocks.signed,
         "count": blocks.count,
-        "plural": blocks.plural,
+        "plural": lambda amount, *nouns: blocks.plural(
+            amount if isinstance(amount, int | float) else len(amount), *nouns
+        ),
+        "sentence": lambda text: Markup(text[:1].upper()) + Markup(text[1:]),
+        "lower_first": lambda text: text[:1].lower() + text[1:],
         "listed": blocks.listed,
     }
     return made
@@ -74,34 +82,39 @@ def sections(facts: Facts, figures: Figures, given: Mapping[str, Any]) -> dict[i
 
     Raises UserError naming the file of a template that cannot be shown.
     """
-    made = environment(FOLDER)
     found: dict[int, Section] = {}
     for path in sorted(FOLDER.glob(f"[!_]*{ENDING}")):
         named = _NAME.fullmatch(path.name)
         if not named:
             raise UserError(f"report/sections/{path.name}: the name is not NUMBER_name{ENDING}")
-        taken = _Taken(facts, figures, made, given)
-        try:
-            module = made.get_template(path.name).make_module(taken.known)
-        except jinja2.TemplateError as error:
-            raise UserError(f"report/sections/{path.name}: {error}") from None
-        if not hasattr(module, "title"):
-            raise UserError(f"report/sections/{path.name}: it sets no `title`")
-        content = taken.blocks(str(module))
         place = int(named["place"])
         if place in found:
             raise UserError(f"report/sections/{path.name}: '{found[place].id}' has this number")
-        if content:
-            varies = bool(getattr(module, "varies", False))
-            found[place] = Section(
-                named["name"],
-                module.title,
-                content,
-                exempt=varies,
-                finding=Markup(str(getattr(module, "finding", "")).strip()),
-                level=level(place),
-            )
+        made = section(path.name, facts, figures, given)
+        if made.blocks:
+            found[place] = made
     return found
+
+
+def section(file: str, facts: Facts, figures: Figures, given: Mapping[str, Any]) -> Section:
+    """The section of one template, without blocks where it says nothing; else as `sections`."""
+    environment_ = environment(FOLDER)
+    taken = _Taken(facts, figures, environment_, given)
+    try:
+        module = environment_.get_template(file).make_module(taken.known)
+    except jinja2.TemplateError as error:
+        raise UserError(f"report/sections/{file}: {error}") from None
+    if not hasattr(module, "title"):
+        raise UserError(f"report/sections/{file}: it sets no `title`")
+    place, _, name = file.removesuffix(ENDING).partition("_")
+    return Section(
+        name,
+        module.title,
+        taken.blocks(str(module)),
+        exempt=bool(getattr(module, "varies", False)),
+        finding=Markup(str(getattr(module, "finding", "")).strip()),
+        level=level(int(place)),
+    )
 
 
 def level(place: int) -> str:
@@ -127,6 +140,11 @@ class _Taken:
     def _offered(self) -> dict[str, Any]:
         return {
             "config": self._facts.config,
+            "version": __version__,
+            "corrections": families.CORRECTIONS,
+            "family_label": lambda family: families.label(family, self._facts.unit),
+            "test_label": families.test_label,
+            "enough_seeds": ENOUGH_SEEDS,
             "calibration": Calibration(self._facts),
             "facts": self._facts,
             "rows": self.rows,
@@ -154,13 +172,13 @@ class _Taken:
         caption: str = "",
         source: str = "",
         folded: bool = False,
+        **words: Any,
     ) -> Markup:
         if not isinstance(columns, Mapping):
             frame = None if columns is None else pd.DataFrame(columns)
             read = self._facts.results.table
-            return self._put(
-                tables.make(data, frame, read, self._names, self._environment, self.known)
-            )
+            known = {**self.known, **words}
+            return self._put(tables.make(data, frame, read, self._names, self._environment, known))
         if isinstance(data, str):
             source, data = source or data, self.rows(data)
         frame = pd.DataFrame(data, columns=list(columns))
