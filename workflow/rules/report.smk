@@ -38,7 +38,9 @@ rule report:
             RESULTS / "figures/{figure}.{ending}", figure=FIGURES, ending=["png", "svg", "json"]
         ),
     output:
-        report(
+        # The finding in one sentence; the end of the run shows it.
+        answer=RESULTS / "answer.txt",
+        page=report(
             RESULTS / "report.html",
             caption="../report/report.rst",
             category="Report",

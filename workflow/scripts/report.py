@@ -10,9 +10,9 @@ from multiloss.job.script import run
 
 
 def main(snakemake: Any) -> None:
-    page = Path(snakemake.output[0])
+    page = Path(snakemake.output.page)
     files = [*snakemake.input.get("tables", []), *snakemake.input.get("figures", [])]
-    text = report.build(
+    made = report.write(
         page.parent,
         snakemake.params.config,
         files=files,
@@ -20,7 +20,8 @@ def main(snakemake: Any) -> None:
         locked=snakemake.params.locked,
         citation=snakemake.params.citation,
     )
-    write_text(text, page)
+    write_text(made.page, page)
+    write_text(f"{made.finding}\n", Path(snakemake.output.answer))
 
 
 run(main, globals().get("snakemake"))

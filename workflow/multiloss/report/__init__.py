@@ -1,6 +1,7 @@
 """The page that explains a study: one self-contained HTML file from its tables and figures."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -76,6 +77,14 @@ def sections(
     return parts
 
 
+@dataclass(frozen=True)
+class Report:
+    """The page, and its finding as one line of plain text."""
+
+    page: str
+    finding: str
+
+
 def build(
     results: Path,
     config: Mapping[str, Any],
@@ -85,7 +94,21 @@ def build(
     locked: Mapping[str, Sequence[str]] | None = None,
     citation: str = "",
 ) -> str:
-    """The HTML text of the report of one study.
+    """The page alone; as `write`."""
+    given = {"files": files, "versions": versions, "locked": locked, "citation": citation}
+    return write(results, config, **given).page
+
+
+def write(
+    results: Path,
+    config: Mapping[str, Any],
+    *,
+    files: Iterable[str | Path] | None = None,
+    versions: Mapping[str, str] | None = None,
+    locked: Mapping[str, Sequence[str]] | None = None,
+    citation: str = "",
+) -> Report:
+    """The report of one study: the HTML text of its page, and its finding.
 
     `results` is the folder of the study, `config` the validated config with its defaults.
     `files` are the tables and figures that the study makes (paths as `results / name`); others
@@ -116,4 +139,5 @@ def build(
             script=Markup((HERE / "page.js").read_text(encoding="utf-8")),
         )
     )
-    return references_to.resolve(text, parts, references_to.titles(config))
+    page = references_to.resolve(text, parts, references_to.titles(config))
+    return Report(page, Markup(parts[0].finding).striptags())

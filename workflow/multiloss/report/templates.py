@@ -16,8 +16,9 @@ to run. What it may use:
 - `cited(key)`: an entry of references.yaml in words;
 - `calibration`: what the tables of calibration say (`report.calibration.Calibration`);
 - `family_label(family)`, `test_label(test)`, `corrections`: the words of the tables of tests;
-- `note(text, level)`, `code(title, text)`; the filters `number`, `signed`, `count`, `plural` (of a
-  number or of what has a length), `listed`, `sentence` and `lower_first` (its first letter).
+- `note(text, level)`, `code(title, text)`; the filters `number`, `signed`, `percent`, `count`,
+  `plural` (of a number or of what has a length), `listed`, `sentence` and `lower_first` (its first
+  letter).
 
 Files that begin with `_` hold what several sections say, as macros. A section that says nothing is
 left out. Undefined names are errors.
@@ -38,7 +39,7 @@ from multiloss.job.errors import UserError
 from multiloss.report import blocks, references_to, tables
 from multiloss.report.blocks import Block, Cell, Code, Column, Html, Note, Section
 from multiloss.report.calibration import Calibration
-from multiloss.report.facts import Estimate, Facts
+from multiloss.report.facts import Estimate, Facts, percent
 from multiloss.report.figures import Figures
 from multiloss.report.names import Names
 from multiloss.statistics.crossed import ENOUGH_SEEDS
@@ -65,6 +66,7 @@ def environment(folder: Path) -> jinja2.Environment:
     )
     made.filters |= {
         "number": blocks.number,
+        "percent": percent,
         "signed": blocks.signed,
         "count": blocks.count,
         "plural": lambda amount, *nouns: blocks.plural(
