@@ -7,6 +7,7 @@ set -eu
 cd "$(dirname "$0")/.."
 VENV=.venv
 STAMP=$VENV/.complete
+LOG=$VENV/install.log
 
 # The packages hold absolute paths, so a moved or copied checkout installs anew.
 stamp() {
@@ -106,10 +107,11 @@ for package in importlib.metadata.distributions():
     if package.read_text("RECORD") is None:
         shutil.rmtree(package._path, ignore_errors=True)
 PY
-    echo "Installing the pinned packages into $PWD/$VENV (about 3 GB; two to ten minutes)"
+    echo "Installing the pinned packages into $PWD/$VENV (about 3 GB; two to ten minutes; log: $LOG)"
     if ! env -u PIP_TARGET -u PIP_PREFIX PIP_USER=0 "$VENV/bin/python" -I -m pip install \
-        --disable-pip-version-check --require-hashes --requirement requirements.lock; then
-        echo "Error: the packages of requirements.lock could not be installed (see above); run make again to go on" >&2
+        --disable-pip-version-check --require-hashes --requirement requirements.lock >"$LOG" 2>&1; then
+        tail -n 20 "$LOG" >&2
+        echo "Error: the packages of requirements.lock could not be installed (see above, and all of it in $LOG); run make again to go on" >&2
         exit 1
     fi
     stamp >"$STAMP.part"

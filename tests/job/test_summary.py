@@ -37,23 +37,31 @@ def test_step_times_add_up_jobs_and_average_repeats(results: Path) -> None:
     assert steps[2].max_rss is None
 
 
-def test_success_names_report_total_and_longest_steps(results: Path) -> None:
+def test_success_ends_with_the_answer_and_a_link(results: Path) -> None:
     (results / "report.html").write_text("x")
-    message = summary.success_message(results, 125.4)
-    lines = message.splitlines()
-    assert lines[0] == "All that was asked for is done in 2:05."
-    assert str(results / "report.html") in lines[1]
-    assert "1:30 (4 jobs" in lines[2]
-    assert lines[3].split()[:2] == ["train", "1:20"]
-    assert "2 jobs, longest 0:50 (focal/0)" in lines[3]
+    (results / "answer.txt").write_text("No loss was shown to beat cross-entropy.\n")
+    lines = summary.success_message(results, 125.4).splitlines()
+    assert lines[0] == "Finished in 2:05."
+    assert "1:30 (4 jobs" in lines[1]
+    assert lines[2].split()[:2] == ["train", "1:20"]
+    assert "2 jobs, longest 0:50 (focal/0)" in lines[2]
+    assert lines[-2:] == [
+        "No loss was shown to beat cross-entropy.",
+        (results / "report.html").as_uri(),
+    ]
+    assert lines[-1].startswith("file:///")
 
 
 def test_success_without_report_or_benchmarks(tmp_path: Path) -> None:
     message = summary.success_message(tmp_path)
     assert message.splitlines() == [
-        "All that was asked for is done.",
+        "Finished.",
         f"Results: {tmp_path} (this run did not ask for the report)",
     ]
+
+
+def test_what_one_job_took_earlier(results: Path) -> None:
+    assert summary.usual_seconds(results) == {"train": 40.0, "crop": 7.0, "download": 3.2}
 
 
 def run_snakemake(folder: Path, text: str, *options: str) -> str:

@@ -207,7 +207,7 @@ def test_jobs_of_host_and_module_run_and_the_host_may_call_our_last_words(host: 
     assert done.returncode == 0, done.stderr
     assert (host / "host.txt").read_text() == "42"
     assert (host / record).is_file()
-    assert "All that was asked for is done" in done.stdout
+    assert "Finished in" in done.stdout
     assert model.exists() and not checkpoint.exists()
     # An edit of the host's script is nothing to us, and nothing is to be done twice.
     assert planned(host, record, "--configfile", SMALLEST, "--rerun-triggers", "params") == {}

@@ -53,7 +53,8 @@ from multiloss import config as configuration
 from multiloss.networks.checkpoints import forget as forget_checkpoints
 from multiloss.job.errors import UserError
 from multiloss.figures import catalog
-from multiloss.job.summary import failure_message, success_message
+from multiloss.job import console
+from multiloss.job.summary import failure_message, success_message, usual_seconds
 
 STARTED = time.monotonic()
 

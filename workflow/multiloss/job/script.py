@@ -43,7 +43,10 @@ def run(main: Callable[[Any], None], snakemake: Any) -> None:
     screen = logging.StreamHandler(sys.stderr)
     label = "/".join([snakemake.rule, *(str(value) for value in snakemake.wildcards)])
     screen.setFormatter(logging.Formatter(f"[{label}] %(message)s"))
+    # The log file has more to tell than the screen.
+    screen.setLevel(logging.INFO)
     logging.basicConfig(level=logging.INFO, handlers=[screen], force=True)
+    logging.getLogger("multiloss").setLevel(logging.DEBUG)
     logging.captureWarnings(True)
     held = records.hold(list(snakemake.output))
     # Not before: another process may still be writing its log.

@@ -91,19 +91,14 @@ def step_times(results: str | Path) -> list[StepTime]:
 
 
 def success_message(results: str | Path, seconds: float | None = None) -> str:
-    """Where the report is, how long the run took, and the steps that took longest.
+    """How long the run took, the steps that took longest; last the answer, and its page.
 
     `seconds` is the wall-clock time of this run, left out if unknown. The times of the steps
     are those of the benchmark files, so they include jobs that earlier runs have done.
     """
-    results = Path(results)
+    results = Path(results).resolve()
     took = f" in {clock(seconds)}" if seconds is not None else ""
-    lines = [f"All that was asked for is done{took}."]
-    report = results / "report.html"
-    if report.is_file():
-        lines.append(f"Report: {report} (open it in a browser)")
-    else:
-        lines.append(f"Results: {results} (this run did not ask for the report)")
+    lines = [f"Finished{took}."]
     steps = step_times(results)
     if steps:
         total = sum(step.seconds for step in steps)
@@ -120,7 +115,17 @@ def success_message(results: str | Path, seconds: float | None = None) -> str:
             else:
                 detail = ""
             lines.append(f"  {step.rule:<{width}}  {clock(step.seconds):>8}{detail}")
-    return "\n".join(lines)
+    report, answer = results / "report.html", results / "answer.txt"
+    if not report.is_file():
+        return "\n".join([*lines, f"Results: {results} (this run did not ask for the report)"])
+    if answer.is_file():
+        lines += ["", answer.read_text(encoding="utf-8").strip()]
+    return "\n".join([*lines, report.as_uri()])
+
+
+def usual_seconds(results: str | Path) -> dict[str, float]:
+    """Seconds of one job by rule, where an earlier run of the study has measured some."""
+    return {step.rule: step.seconds / step.jobs for step in step_times(results)}
 
 
 def _parse(lines: Iterable[str]) -> list[Failure]:

@@ -354,12 +354,13 @@ def fit(
             groups["best"] = best_weights
         checkpoint.save(groups, {"progress": vars(progress), "history": history})
         each = (time.monotonic() - start) / (progress.epoch - first_epoch)
+        logger.debug("%s: %s", name, ", ".join(f"{key} {value:.4g}" for key, value in row.items()))
         logger.info(
-            "%s: epoch %d/%d, %s, at most %s left",
-            name,
+            "epoch %d/%d, %s %.2f, at most %s left",
             progress.epoch,
             options["epochs"],
-            ", ".join(f"{key} {value:.4g}" for key, value in row.items() if key != "epoch"),
+            options["monitor"].replace("_", " "),
+            row[options["monitor"]],
             clock(each * (options["epochs"] - progress.epoch)),
         )
     model.set_weights(best_weights)
