@@ -31,9 +31,47 @@ TABLES = [
 ]
 
 
+# The models that the page shows test images of: of one run, as they can be chosen.
+SHOWN = models_of(["single", "ensemble", "seed_ensemble"], 0)
+HEAT_SHOWN = [model.name for model in STUDY.explained if model.name in SHOWN]
+
+
+rule cases:
+    input:
+        manifest=rules.splits.output.manifest,
+        predictions=predictions_of(SHOWN),
+        maps=expand(rules.gradcam.output.maps, model=HEAT_SHOWN),
+        boxes=rules.crop.output.boxes if STUDY.segmented else [],
+        masks=rules.mask.output.masks if STUDY.segmented else [],
+    output:
+        RESULTS / "cases.json",
+    log:
+        LOGS / "cases.log",
+    benchmark:
+        BENCHMARKS / "cases.tsv"
+    conda:
+        "../../envs/analysis.yaml"
+    threads: threads_of("analysis")
+    resources:
+        mem_mb=memory_of("analysis"),
+        runtime=runtime_of("analysis"),
+    params:
+        classes=config["classes"],
+        labels={name: STUDY.models[name].label for name in SHOWN},
+        most=config["report"]["cases"],
+        rgb=STUDY.rgb,
+        seed=config["seed"],
+        code=code_of("cases.py"),
+    message:
+        "Gathering the test images that the report shows"
+    script:
+        "../scripts/cases.py"
+
+
 rule report:
     input:
         tables=TABLES,
+        cases=rules.cases.output if config["report"]["cases"] else [],
         figures=expand(
             RESULTS / "figures/{figure}.{ending}", figure=FIGURES, ending=["png", "svg", "json"]
         ),

@@ -11,7 +11,11 @@ from multiloss.job.script import run
 
 def main(snakemake: Any) -> None:
     page = Path(snakemake.output.page)
-    files = [*snakemake.input.get("tables", []), *snakemake.input.get("figures", [])]
+    files = [
+        *snakemake.input.get("tables", []),
+        *snakemake.input.get("figures", []),
+        *snakemake.input.get("cases", []),
+    ]
     made = report.write(
         page.parent,
         snakemake.params.config,

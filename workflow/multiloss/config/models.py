@@ -646,6 +646,14 @@ class GradCam(Section):
     """Images explained at a time; memory grows with it."""
 
 
+class Report(Section):
+    """The page; a change writes the page alone."""
+
+    cases: Annotated[int, Field(ge=0, le=2000)] = 400
+    """Test images that the page shows one by one, drawn at random where there are more; 0 for none.
+    """
+
+
 class Figures(Section):
     """Look of the figures; a change redraws them and computes nothing again."""
 
@@ -722,6 +730,7 @@ class StudyConfig(Section):
     significance: Significance = Significance()
     gradcam: GradCam = GradCam()
     figures: Figures = Figures()
+    report: Report = Report()
     resources: Resources = Resources()
 
     @model_validator(mode="after")

@@ -16,6 +16,7 @@ to run. What it may use:
 - `cited(key)`: an entry of references.yaml in words;
 - `calibration`: what the tables of calibration say (`report.calibration.Calibration`);
 - `family_label(family)`, `test_label(test)`, `corrections`: the words of the tables of tests;
+- `data(name, value)`: a value for the page's script;
 - `note(text, level)`, `code(title, text)`; the filters `number`, `signed`, `percent`, `count`,
   `plural` (of a number or of what has a length), `listed`, `sentence` and `lower_first` (its first
   letter).
@@ -24,6 +25,7 @@ Files that begin with `_` hold what several sections say, as macros. A section t
 left out. Undefined names are errors.
 """
 
+import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -159,6 +161,7 @@ class _Taken:
             "table_ref": lambda name: references_to.table(name),
             "name": self._names,
             "names": self._names.listed,
+            "data": _data,
             "note": lambda text, level="missing": self._put(Note(text, level)),
             "code": lambda title, text: self._put(Code(title, text)),
         }
@@ -204,6 +207,15 @@ class _Taken:
             elif part.strip():
                 parts.append(Html(Markup(part)))
         return parts
+
+
+def _data(name: str, value: Any) -> Markup:
+    """A value for the script, which finds it as the element `data-NAME`."""
+    # Nothing in it can end the element.
+    text = json.dumps(value, ensure_ascii=False, separators=(",", ":")).replace("<", "\\u003c")
+    return Markup('<script type="application/json" id="data-{}">{}</script>').format(
+        name, Markup(text)
+    )
 
 
 def _column(key: str, label: str, values: pd.Series) -> Column:
