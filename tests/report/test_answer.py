@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 from markupsafe import Markup
 from multiloss.evaluation import NEAR_ONE
+from multiloss.job.errors import UserError
 from multiloss.report import templates
 from multiloss.report.blocks import Html, Section, Table
 from multiloss.report.facts import Facts
@@ -463,3 +464,21 @@ def test_rank_and_key_models(free: tuple[Path, Config]) -> None:
     assert len(table.rows) == len(facts.key_models)
     votes = [name for name in facts.key_models if name.startswith("majority_vote")]
     assert ("not those of a model with probabilities" in table.how) == bool(votes)
+
+
+@pytest.mark.parametrize(
+    ("file", "column"),
+    [
+        ("tables/metrics.csv", "ci_low"),
+        ("tables/replicate_comparisons.csv", "p_adjusted"),
+        ("tables/verdicts.csv", "detectable_corrected"),
+        ("ensembles/chosen.csv", "model"),
+        ("tables/rank.csv", "rank_first"),
+    ],
+)
+def test_a_missing_column_is_named_with_its_file(
+    free: tuple[Path, Config], file: str, column: str
+) -> None:
+    rewrite(free[0], file, lambda table: table.drop(columns=column))
+    with pytest.raises(UserError, match=rf"{file} has no column '{column}': delete it and run"):
+        section(free)

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pandas as pd
 import pytest
 from multiloss.job.errors import UserError
-from multiloss.report import templates
+from multiloss.report import results, templates
 from multiloss.report.blocks import Html, Note, Section, Table
 
 RANKS = pd.DataFrame({"model": ["b-r0", "a-r0"], "mcc": [0.25, 0.5], "n": [3, 12], "why": "<b>"})
@@ -21,9 +21,9 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def sections(folder: Path, **files: str) -> dict[int, Section]:
     for name, text in files.items():
         (folder / f"{name.strip('_')}.html.j2").write_text(text, encoding="utf-8")
-    known = {"tables/rank.csv": RANKS}
-    results = SimpleNamespace(table=lambda name: known.get(name, pd.DataFrame()))
-    facts = SimpleNamespace(config={"study": "a & b"}, results=results)
+    known = {"tables/rank.csv": results.Table(RANKS)}
+    read = SimpleNamespace(table=lambda name: known.get(name, results.Table()))
+    facts = SimpleNamespace(config={"study": "a & b"}, results=read)
     figures = SimpleNamespace(of=lambda category: [Note(f"figures of {category}")])
     return templates.sections(facts, figures, {"given": 7})
 

@@ -605,7 +605,7 @@ class Facts:
         def of(split: str, model: str) -> Degenerate:
             return found.setdefault(split, {}).setdefault(model, Degenerate(model))
 
-        for row in self.results.table("tables/degenerate.csv").to_dict("records"):
+        for row in self.results.table("tables/degenerate.csv").records():
             entry, name = of(row["split"], row["model"]), str(row["class"])
             if row["problem"] == "class_never_predicted":
                 entry.never[name] = int(row["value"])
@@ -659,7 +659,7 @@ class Facts:
     def near_one(self) -> dict[str, int]:
         """By metric how many models have a test value whose interval is known to be too narrow."""
         table = self.metrics
-        if "reason" not in table.columns:
+        if table.empty:
             return {}
         table = table[(table["split"] == "test") & table["kind"].isin(["single", "ensemble"])]
         told = table["reason"].astype(str).str.contains(NEAR_ONE, regex=False)
@@ -668,7 +668,7 @@ class Facts:
     def detectable(self, question: str) -> tuple[float, float] | None:
         """Least and largest difference that its tests would have found with 80% power."""
         table = self.results.table("tables/verdicts.csv")
-        if "detectable_corrected" not in table.columns:
+        if table.empty:
             return None
         found = table.loc[table["question"] == question, "detectable_corrected"].dropna()
         return None if found.empty else (float(found.min()), float(found.max()))
@@ -681,7 +681,7 @@ class Facts:
     def chosen(self, what: str) -> str | None:
         """The model chosen on the ensemble split: 'single', 'ensemble' or 'overall'."""
         table = self.chosen_table
-        if "what" not in table.columns:
+        if table.empty:
             return None
         names = table.loc[table["what"] == what, "model"]
         return str(names.iloc[0]) if len(names) else None
@@ -692,7 +692,7 @@ class Facts:
 
     def best_member(self, ensemble: str) -> str | None:
         """The first member by rank, that is by its score on the ensemble split."""
-        if "ensemble" not in self.members.columns:
+        if self.members.empty:
             return None
         part = self.members[self.members["ensemble"] == ensemble]
         return (
@@ -720,7 +720,7 @@ class Facts:
     def run_tests(self) -> pd.DataFrame:
         """Rows of the test between two runs by the metric that is tested."""
         table = self.significance
-        if "test" not in table.columns:
+        if table.empty:
             return table
         keep = (table["metric"] == self.tested) & table["model_b"].notna()
         return table[keep & (table["test"] == PRIMARY_TEST)]
@@ -747,7 +747,7 @@ class Facts:
             ("tables/significance.csv", False),
         ):
             table = self.results.table(name)
-            if "primary" not in table.columns:
+            if table.empty:
                 continue
             table = table[table["primary"].map(is_true) & table["p_value"].notna()]
             for family, part in table.groupby("family", sort=False):
@@ -766,7 +766,7 @@ class Facts:
     def _comparisons(self) -> dict[tuple[str, str, str], Comparison]:
         """Tests between two runs by kind of comparison and models, both ways round."""
         found: dict[tuple[str, str, str], Comparison] = {}
-        for row in self.run_tests.to_dict("records"):
+        for row in self.run_tests.records():
             kind = families.of_column(str(row["family"]))[0]
             for sign, a, b in ((1, "model_a", "model_b"), (-1, "model_b", "model_a")):
                 ends = sorted((sign * row["ci_low"], sign * row["ci_high"]))
@@ -834,13 +834,13 @@ class Facts:
 
     def _crossed(self, family: str) -> list[Comparison]:
         table = self.results.table("tables/replicate_comparisons.csv")
-        if "loss_a" not in table.columns:
+        if table.empty:
             return []
         keep = (table["metric"] == self.tested) & table["p_value"].notna()
         keep &= table["family"].map(lambda name: families.of_column(str(name))[0]) == family
         return [
             self._over_seeds(row, row["loss_a"], row["loss_b"], "replicates_a", "replicates_b")
-            for row in table[keep].to_dict("records")
+            for row in table[keep].records()
         ]
 
     @staticmethod
@@ -867,14 +867,14 @@ class Facts:
     def _gains(self) -> dict[tuple[str, str], Comparison]:
         """Gains of ensembles over seeds, by family and what they are compared with."""
         table = self.results.table("tables/ensemble_comparisons.csv")
-        if "ensemble" not in table.columns:
+        if table.empty:
             return {}
         table = table[(table["metric"] == self.tested) & table["p_value"].notna()]
         return {
             (row["ensemble"], row["against"]): self._over_seeds(
                 row, row["ensemble"], row["opponent"], "replicates", "replicates"
             )
-            for row in table.to_dict("records")
+            for row in table.records()
         }
 
     def gain(self, ensemble: str, against: str) -> Comparison | None:
@@ -889,7 +889,7 @@ class Facts:
     def spread(self) -> Spread | None:
         """How far runs of one loss lie apart, and losses; None where nothing was trained twice."""
         table = self.results.table("tables/seed_spread.csv")
-        if "row" not in table.columns:
+        if table.empty:
             return None
         rows = table[table["metric"] == self.tested].set_index("row")
         pooled, losses_row = rows.loc["pooled"], rows.loc["losses"]
@@ -909,7 +909,7 @@ class Facts:
     def optimism(self) -> Optimism | None:
         """What choosing on the test split does to the test MCC of ensembles, if that was told."""
         table = self.results.table("tables/optimism.csv")
-        if "optimism" not in table.columns:
+        if table.empty:
             return None
         told = table["optimism"].notna() & table["choice_gain"].notna()
         table = table[told & (table["metric"] == PRIMARY) & (table["method"] != BEST_SINGLE_METHOD)]
@@ -924,12 +924,12 @@ class Facts:
     def ranking(self, model: str | None) -> Ranking | None:
         """The rank interval of a model; None where no pair was tested."""
         table = self.results.table("tables/rank.csv")
-        if model is None or "rank_first" not in table.columns:
+        if model is None or table.empty:
             return None
         own = table[(table["model"] == model) & (table["hypotheses"] > 0)]
         if own.empty:
             return None
-        row = own.iloc[0]
+        row = own.records()[0]
         twins = "" if pd.isna(row["same_objective"]) else str(row["same_objective"])
         ends = (int(row[key]) for key in ("rank_first", "rank_last", "models", "hypotheses"))
         return Ranking(model, *ends, twins)
@@ -939,7 +939,7 @@ class Facts:
     ) -> pd.DataFrame:
         """Calibrated losses against their plain forms by a measure; empty where there are none."""
         table = self.results.table("tables/calibration_comparisons.csv")
-        if "primary" not in table:
+        if table.empty:
             return pd.DataFrame()
         return selection.calibration_pairs(table, version, measure)
 
@@ -999,7 +999,7 @@ class Facts:
         """
         tests = [
             self.compare(row["model_a"], row["model_b"], NOISE_FLOOR)
-            for row in self.run_tests.to_dict("records")
+            for row in self.run_tests.records()
             if families.of_column(str(row["family"]))[0] == NOISE_FLOOR
         ]
         return [test for test in tests if test is not None and self.tells(test)]
@@ -1074,7 +1074,7 @@ class Facts:
             return []
         table = table[table["reject"].map(is_true)].sort_values("p_adjusted", kind="stable")
         found = []
-        for row in table.to_dict("records"):
+        for row in table.records():
             other = "" if pd.isna(row["model_b"]) else str(row["model_b"])
             if not (other and self.collapsed(row["model_a"]) and self.collapsed(other)):
                 found.append(
@@ -1104,7 +1104,7 @@ class Facts:
     def overall_rule(self) -> str:
         """Why the overall choice fell as it did, as chosen.csv has it; empty where unknown."""
         rows = self.chosen_table
-        if not {"what", "rule"} <= set(rows.columns):
+        if rows.empty:
             return ""
         rules = rows.loc[rows["what"] == "overall", "rule"].dropna()
         return str(rules.iloc[0]) if len(rules) else ""

@@ -2,7 +2,7 @@
 
 import base64
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,37 @@ NAMES = (
     *("image_id", "path", "patient_id", "group", "label", "predicted", "class", "source"),
     *("shipped_split", "sha256", "phash"),
 )
+
+
+class Table(pd.DataFrame):
+    """A table that names its file where it lacks a column."""
+
+    _metadata = ["file"]
+    file: Path | None = None
+
+    @property
+    def _constructor(self) -> type["Table"]:
+        return Table
+
+    def __getitem__(self, key: Any) -> Any:
+        if isinstance(key, str) and key not in self.columns and self.file is not None:
+            raise UserError(f"{self.file} has no column '{key}': delete it and run again")
+        return super().__getitem__(key)
+
+    def records(self) -> list["Record"]:
+        """The rows by their columns; one that a row lacks is an error of the file."""
+        return [Record(row, self.file) for row in self.to_dict("records")]
+
+
+class Record(dict[str, Any]):
+    """A row of a table that names its file where it lacks a column."""
+
+    def __init__(self, row: Mapping[str, Any], file: Path | None = None) -> None:
+        super().__init__(row)
+        self.file = file
+
+    def __missing__(self, key: str) -> Any:
+        raise UserError(f"{self.file} has no column '{key}': delete it and run again")
 
 
 @dataclass(frozen=True)
@@ -72,22 +103,27 @@ class Results:
             ]
         return sorted(path.relative_to(self.root).as_posix() for path in paths)
 
-    def table(self, name: str) -> pd.DataFrame:
-        """The table, or an empty frame without columns; text as it stands in columns of `NAMES`.
+    def table(self, name: str) -> Table:
+        """The table, or an empty one without columns; text as it stands in columns of `NAMES`.
 
-        Raises UserError if it is damaged.
+        Asking it for a column that it lacks is a UserError that names the file. Raises UserError if
+        it is damaged.
         """
         path = self.path(name)
         if path is None or path.stat().st_size == 0:
-            return pd.DataFrame()
+            return Table()
         try:
-            return pd.read_csv(
-                path,
-                dtype=dict.fromkeys(NAMES, str),
-                keep_default_na=False,
-                na_values=[""],
-                low_memory=False,
+            table = Table(
+                pd.read_csv(
+                    path,
+                    dtype=dict.fromkeys(NAMES, str),
+                    keep_default_na=False,
+                    na_values=[""],
+                    low_memory=False,
+                )
             )
+            table.file = path
+            return table
         except (ValueError, UnicodeDecodeError) as error:
             raise UserError(
                 f"{path} is not a readable table ({error}); delete it and run again"

@@ -44,6 +44,7 @@ from multiloss.report.calibration import Calibration
 from multiloss.report.facts import Estimate, Facts, percent
 from multiloss.report.figures import Figures
 from multiloss.report.names import Names
+from multiloss.report.results import Record
 from multiloss.statistics.crossed import ENOUGH_SEEDS
 
 FOLDER = Path(__file__).parent / "sections"
@@ -166,8 +167,8 @@ class _Taken:
             "code": lambda title, text: self._put(Code(title, text)),
         }
 
-    def rows(self, path: str) -> list[dict[str, Any]]:
-        return self._facts.results.table(path).to_dict("records")
+    def rows(self, path: str) -> list[Record]:
+        return self._facts.results.table(path).records()
 
     def table(
         self,
