@@ -279,6 +279,14 @@ def tables(
         )
 
     made |= {"verdicts": lambda: judged()[0], "planning": lambda: judged()[1]}
+    made["against_baseline"] = lambda: evaluation.against_baseline_table(
+        found,
+        models,
+        {name: made[name]() for name in ("metrics", "significance", "replicate_comparisons")},
+        tests,
+        options,
+        seed,
+    )
     if planned.external:
         chosen = pd.read_csv(results / "ensembles" / "chosen.csv")
         roles = evaluation.external_roles(chosen, models, planned.baseline)
