@@ -421,8 +421,11 @@ class _Maker:
         )
         self.csv(
             "data/dropped.csv",
-            [("again-1", "p-7", self.classes[0], "patient is in the shipped test folder too")],
-            ["image_id", "patient_id", "label", "reason"],
+            [
+                ("again-1", "p-7", self.classes[0], "phantom-cxr", "train")
+                + ("patient is in the shipped test set",)
+            ],
+            ["image_id", "patient_id", "label", "source", "shipped_split", "reason"],
         )
         lungs = [
             (f"lung-{n:03d}", f"lungs/{n}.png", f"lungs/{n}_mask.png", f"q{n}", split, 96, 96)

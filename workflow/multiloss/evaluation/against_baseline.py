@@ -16,6 +16,7 @@ from multiloss.predictions import Predictions
 from multiloss.statistics import gains
 from multiloss.statistics.bootstrap import PUBLISHED
 from multiloss.statistics.crossed import Crossed, prediction
+from multiloss.statistics.metrics import lookup
 
 Array = npt.NDArray[np.float64]
 
@@ -31,12 +32,17 @@ COLUMNS = [
 _SHARED = ("metric", "difference", "ci_low", "ci_high", "p_adjusted", "reject", "reason")
 NEEDED = {
     "metrics": ("model", "split", "metric", "value", "ci_low", "ci_high", "ci_method", "reason"),
-    "significance": ("model_a", "model_b", "test", *_SHARED, "hypotheses", "correction", "primary"),
+    "significance": (
+        *("model_a", "model_b", "test", "family", *_SHARED),
+        *("hypotheses", "correction", "primary"),
+    ),
     "replicate_comparisons": (
         *("loss_a", "loss_b", "se_seed", "family", "warning", *_SHARED),
         *("hypotheses", "correction", "primary"),
     ),
 }
+# The families in which a model meets the baseline; an ensemble may meet it as best member as well.
+_FAMILIES = {*families.ALSO[families.BASELINE], families.ABLATIONS}
 NOT_COMPARED = "no comparison with the baseline was planned"
 
 
@@ -97,7 +103,9 @@ class _Maker:
         level = level[(level["split"] == "test") & (level["ci_method"] != PUBLISHED)]
         self.level = level.drop_duplicates("model").set_index("model")
         paired = of_metric["significance"]
-        paired = paired[paired["test"] == "permutation"] if len(paired) else paired
+        if len(paired):
+            family = paired["family"].map(lambda name: families.of_column(str(name))[0])
+            paired = paired[(paired["test"] == "permutation") & family.isin(_FAMILIES)]
         self.paired = _by_pair(paired, "model_a", "model_b")
         self.crossed = _by_pair(of_metric["replicate_comparisons"], "loss_a", "loss_b")
         self.same = {
@@ -160,7 +168,9 @@ class _Maker:
         if np.isnan(values).any():
             return {"value": nan}
         result = gains.paired_gain(values, self.drawn[kept].T, *self._shared)
-        return {"value": result.difference, "ci_low": result.ci_low, "ci_high": result.ci_high}
+        known = lookup(self.metric).metric
+        low, high = np.clip([result.ci_low, result.ci_high], known.low, known.high)
+        return {"value": result.difference, "ci_low": low, "ci_high": high}
 
     @property
     def _shared(self) -> tuple[float, float, float]:

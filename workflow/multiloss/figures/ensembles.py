@@ -12,6 +12,7 @@ from matplotlib.lines import Line2D
 from multiloss.figures.degenerate import DAGGER, IN_THE_PICTURE, Degenerate
 from multiloss.figures.drawing import Drawing, Inputs, message
 from multiloss.figures.forest import (
+    DELTA,
     Rows,
     chosen_families,
     chosen_handle,
@@ -171,7 +172,7 @@ def optimism(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Drawing
     notes = [f"Test split, {sizes(inputs, table)}. Not a result."]
     notes += [f"{DAGGER} degenerate model, see the caption."] * weak.any
     text = foot_text(style, notes)
-    scale = 1.0 if runs < 4 else 1.4
+    scale = 1.0 if runs == 1 else 1.3 if runs < 4 else 1.7
     canvas = style.figure(rows.height_mm * scale + 22 + (text.count("\n") + 1) * style.line_mm)
     axes = canvas.subplots()
     axes.axvline(0, color=INK, linewidth=0.8)
@@ -188,8 +189,8 @@ def optimism(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Drawing
     axes.locator_params(axis="x", nbins=7)
     axes.set_title("flatters \N{RIGHTWARDS ARROW}", loc="right", color=MUTED)
     axes.set_xlabel(f"as published minus ours, {title(metric)} ({params['percent']} interval)")
-    head = "mean (runs)" if runs > 1 else f"{params['percent']} interval"
-    number_column(axes, rows, numbers, f"\N{GREEK CAPITAL LETTER DELTA}{title(metric)} ({head})")
+    head = "mean, range" if runs > 1 else f"{params['percent']} interval"
+    number_column(axes, rows, numbers, f"{DELTA}{title(metric)} ({head})")
     published = {"marker": "o", "ms": 4.0, "mfc": "white", "color": style.colours[1]}
     handles = [
         Line2D([], [], label="as published minus ours", lw=1.2, **published),

@@ -139,9 +139,12 @@ def participants(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Dra
             # From one line above the boxes down to each of them.
             page.arrows.append((x + width / 2, start - GAP, x + width / 2, start))
     centres = [2 + NAMES + (number + 0.5) * width for number in range(len(SPLITS))]
-    page.words.append((2, start + least + PAD, "images (patients)", {"color": MUTED}))
+    of_patients = manifest["patient_known"].astype(str) == "True"
+    known = bool(of_patients.any())
+    most = "" if of_patients.all() else "at most "
+    unit = f"images ({most}patients)" if known else "images"
+    page.words.append((2, start + least + PAD, unit, {"color": MUTED}))
     y = start + least + PAD + style.line_mm * 1.3
-    known = (manifest["patient_known"].astype(str) == "True").any()
     parts = manifest.groupby(["split", "label"])
     images, people = parts.size(), parts["patient_id"].nunique()
     for name in params["classes"]:

@@ -16,7 +16,7 @@ from multiloss.evaluation import ensembles_over_seeds as over_seeds
 from multiloss.evaluation import families
 from multiloss.figures.degenerate import DAGGER, Degenerate
 from multiloss.figures.drawing import Drawing, Inputs, message
-from multiloss.figures.sizes import sizes
+from multiloss.figures.sizes import sizes, test_patients
 from multiloss.figures.style import (
     INK,
     MUTED,
@@ -64,6 +64,11 @@ def p_value(value: float) -> str:
 def true(column: pd.Series) -> pd.Series:
     """Which cells say true: columns with gaps hold text."""
     return column.astype(str).str.lower() == "true"
+
+
+def unit_of(inputs: Inputs) -> str:
+    """What intervals take for drawn at random."""
+    return "images" if test_patients(inputs) == "unknown patients" else "patients"
 
 
 def chosen_families(inputs: Inputs, models: ModelTable) -> dict[str, str]:
@@ -175,12 +180,13 @@ def chosen_handle() -> Line2D:
     return Line2D([], [], color=INK, marker="D", ms=4.2, lw=0, label="chosen on the ensemble split")
 
 
-def counted(table: pd.DataFrame, what: str) -> str:
+def counted(table: pd.DataFrame, which: str) -> str:
     """How many of the tested differences are significant, after which correction.
 
-    `table`: rows of one family with p_adjusted, reject and correction; `what`: them in words.
+    `table`: rows of one family with p_adjusted, reject and correction; `which`: from what they are.
     """
     made = table[table["p_adjusted"].notna()]
+    what = f"primary differences from {which}"
     if made.empty:
         return f"No test of the {what} could be made."
     found, total = int(true(made["reject"]).sum()), len(made)
@@ -188,11 +194,13 @@ def counted(table: pd.DataFrame, what: str) -> str:
     smallest = p_value(float(made["p_adjusted"].min()))
     if total == 1:
         said = "is" if found else "is not"
-        return f"The only one of the {what} {said} significant ({smallest})."
+        return f"The only primary difference from {which} {said} significant ({smallest})."
     number = "None" if not found else "All" if found == total else str(found)
     verb = "is" if found < 2 and number != "All" else "are"
     subject = f"All {total} {what}" if number == "All" else f"{number} of the {total} {what}"
-    return f"{subject} {verb} significant (correction: {by}; smallest adjusted {smallest})."
+    better = int((made.loc[true(made["reject"]), "difference"] > 0).sum())
+    ways = f"{better} better, {found - better} worse; " if found else ""
+    return f"{subject} {verb} significant ({ways}correction: {by}; smallest adjusted {smallest})."
 
 
 def foot(canvas: Canvas, style: Style, text: str) -> None:
@@ -211,7 +219,7 @@ def forest(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Drawing:
     needed = ["replicates", "value", "ci_low", "ci_high", *_ENDS, *_TESTED, "band_low", "n"]
     text = ["row", "family", "metric", "runs", "basis", "same_objective", "correction"]
     table = inputs.table("beside", [*needed, "band_high", "band_runs"], text=text)
-    if table["value"].isna().all():
+    if not (table["replicates"] > 0).any():
         return message(style, "No model has a result.")
     models, weak = inputs.models, Degenerate.of(inputs, params["replicates"])
     title = lookup(table["metric"].iloc[0]).metric.title
@@ -236,7 +244,7 @@ def forest(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Drawing:
             place = rows.row(label, is_chosen or group == beside.BASELINE)
             drawn.append((place, row, colours[group], is_chosen))
             numbers.append(_number(row, group))
-    notes = foot_text(style, _notes(inputs, table, models, title, reference, weak))
+    notes = foot_text(style, _notes(inputs, table, title, reference, weak, params["replicates"]))
     foot_mm = (notes.count("\n") + 1) * style.line_mm
     canvas = style.figure(rows.height_mm + 24 + foot_mm)
     left, right = canvas.subplots(1, 2, sharey=True, width_ratios=[1, 1.15])
@@ -271,8 +279,12 @@ def forest(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Drawing:
     left.set_xlabel(f"{title} ({params['percent']} interval)")
     right.set_xlabel(f"difference from {fold(reference, 45, style.font_size)}")
     number_column(right, rows, numbers, f"{DELTA}{title} ({params['percent']} interval)")
-    for axes in (left, right):
+    for axes, values in ((left, table["value"]), (right, table["difference"])):
         axes.locator_params(axis="x", nbins=5)
+        if values.isna().all():
+            axes.set_xticks([])
+        elif np.ptp(values.dropna()) < 1e-6 and axes is right:
+            axes.set_xlim(-0.1, 0.1)
     canvas.legend(handles=handles, loc="outside upper center", ncols=3)
     foot(canvas, style, notes)
     facts = f"Test split, {sizes(inputs, table)}. {_primary(table, reference)}"
@@ -305,9 +317,11 @@ def _label(
     replicates: int,
 ) -> str:
     family = row["family"]
-    text = weak.mark(models.label_of(family), *(m.name for m in models.families[family]))
+    members = models.families[family]
+    text = weak.mark(models.label_of(family), *(model.name for model in members))
     text += f" {SAME}" if row["same_objective"] else ""
-    text += f", {count(int(row['replicates']), 'run')}" if row["replicates"] > 1 else ""
+    if row["replicates"] and row["replicates"] != (replicates if len(members) > 1 else 1):
+        text += f", {count(int(row['replicates']), 'run')}"
     if family in chosen:
         run = models[chosen[family]].replicate
         # Of several runs one was chosen.
@@ -356,19 +370,19 @@ def _primary(table: pd.DataFrame, reference: str) -> str:
     planned = table[true(table["primary"])]
     if planned.empty:
         return f"No difference from {reference} is a primary comparison of this study."
-    return counted(planned, f"primary differences from {reference}")
+    return counted(planned, reference)
 
 
 def _notes(
     inputs: Inputs,
     table: pd.DataFrame,
-    models: ModelTable,
     title: str,
     reference: str,
     weak: Degenerate,
+    replicates: int,
 ) -> list[str]:
     """What stands below the figure: sizes, verdict, bases and signs."""
-    base = table[table["row"] == beside.BASELINE].iloc[0]
+    base, models = table[table["row"] == beside.BASELINE].iloc[0], inputs.models
     notes = [f"Test split, {sizes(inputs, table)}. {_primary(table, reference)}"]
     secondary = table[~true(table["primary"]) & (table["row"] != beside.BASELINE)]
     if len(secondary) and true(table["primary"]).any():
@@ -383,6 +397,7 @@ def _notes(
         notes[0] += f" Differences of {named} are secondary and not counted."
     if true(table["reject"]).any():
         notes.append(f"{SIGNIFICANT} significant after the correction of its own family of tests.")
+    units = unit_of(inputs)
     bases = table.loc[table["difference"].notna(), ["row", "basis"]].drop_duplicates()
     if bases["basis"].nunique() > 1:
         alone = table[(table["basis"] == beside.RUNS) & table["difference"].notna()]
@@ -394,20 +409,22 @@ def _notes(
         }
         named = _listed([words[kind] for kind in dict.fromkeys(alone["row"])])
         notes.append(
-            "Intervals of differences: other patients and other seeds; of "
-            f"{named} other patients alone, with these training runs."
+            f"Intervals of differences: other {units} and other seeds; of {named} other {units} "
+            "alone, with these training runs."
         )
     elif (bases["basis"] == beside.RUNS).any():
         notes.append(
-            "Intervals of differences: other patients, with these training runs; what other seeds "
+            f"Intervals of differences: other {units}, with these training runs; what other seeds "
             "would change is not in them."
         )
     elif len(bases):
-        notes.append("Intervals of differences: other patients and other seeds.")
+        notes.append(f"Intervals of differences: other {units} and other seeds.")
     if pd.isna(base["band_low"]):
         notes.append(
             f"{reference} was trained once: how far two runs of it differ is unknown (no band)."
         )
+    if replicates > 1:
+        notes.append(f"Means of {replicates} training runs where the label has no other number.")
     same = table[table["same_objective"] != ""]
     if len(same):
         pairs = [
@@ -493,7 +510,7 @@ def _verdict_on_gains(inputs: Inputs, table: pd.DataFrame) -> str:
     said = f"Test split, {sizes(inputs, table)}."
     planned = table[true(table["primary"])]
     if len(planned):
-        said += f" {counted(planned, 'primary differences, those from the best member,')}"
+        said += f" {counted(planned, 'the best member')}"
     return said
 
 
@@ -521,13 +538,14 @@ def _notes_of_gains(
     seeds = [models[name].variant or "" for name in models if models[name].kind == "seed_ensemble"]
     if seeds:
         notes.append(f"Seeds: training runs of {models.label_of(seeds[0])}.")
+    units = unit_of(inputs)
     if params["replicates"] > 1:
         notes.append(
-            f"Means of up to {params['replicates']} replicates; intervals: other patients and, "
-            "but for averages of seeds, other seeds."
+            f"Means of up to {params['replicates']} replicates; intervals: other {units} and, but "
+            "for averages of seeds, other seeds."
         )
     else:
-        notes.append("Intervals: other patients, with these training runs.")
+        notes.append(f"Intervals: other {units}, with these training runs.")
     notes.append(
         "Trainings: of all losses that members were picked from; heads join them at the level of "
         "features."

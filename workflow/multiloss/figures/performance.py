@@ -37,7 +37,9 @@ _TEXT = ["model", "kind", "split", "metric", "ci_method", "scaled_from"]
 # Matrices with more classes than this have no room for percentages beside the counts.
 _CLASSES_WITH_PERCENT = 4
 # Panels side by side that leave room for the labels of the rows.
-_PANELS = 8
+_PANELS = 15
+# Panels narrower than this in mm have their number of images in a line of its own.
+_NARROW = 14
 # Rows of the figure of recalls: the kinds of models in each group, and its colour.
 _GROUPS = {
     "single": ("single", "seed"),
@@ -209,16 +211,23 @@ def recall(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Drawing:
             bold = name in chosen or name == params["baseline"]
             rows.row(f"{text} (chosen)" if name in chosen else text, bold)
             families.append((name, _GROUPS[kind]))
-    columns = min(len(classes), _PANELS)
-    lines = -(-len(classes) // columns)
+    lines = -(-len(classes) // _PANELS)
+    columns = -(-len(classes) // lines)
     label_mm = max(text_mm(text, style.font_size, True) for text in rows.labels)
     side = (style.double_column_mm - label_mm - 6) / columns - 2
     names = style.class_names(classes, side, 3)
     words = f"Test split, {sizes(inputs, table)}; {params['percent']} intervals"
     note, note_mm = names.note(words + (f"; {IN_THE_PICTURE}" if weak.any else ""))
-    head = (max(map(lines_of, names.short.values())) + 1.5) * style.line_mm
-    canvas = style.figure(lines * (rows.height_mm + head + 9) + note_mm + 8)
+    narrow = side < _NARROW
+    head = (max(map(lines_of, names.short.values())) + 1.5 + narrow) * style.line_mm
+    # Several runs of a row stand above each other, as far as the page has room.
+    runs = int(table.groupby(["family", "metric"]).size().max())
+    scale = max(1.0, min(1.0 if runs == 1 else 1.5, (190 / lines - head) / rows.height_mm))
+    canvas = style.figure(lines * (scale * rows.height_mm + head + 9) + note_mm + 8)
     places = panels(canvas, len(classes), columns, sharey=True, sharex=True)
+    manifest = inputs.table("manifest", text=["split", "label"])
+    images = manifest.loc[manifest["split"] == "test", "label"].value_counts()
+    images = images.reindex(classes, fill_value=0)
     for number, (axes, name) in enumerate(zip(places, classes, strict=True)):
         part = table[table["metric"] == f"recall_{name}"]
         for place, (family, kinds) in zip(rows.places, families, strict=True):
@@ -231,10 +240,12 @@ def recall(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Drawing:
                 filled = chosen.get(family) == row.model
                 mark(axes, place + offset, at, colour, filled, small=len(own) > 1)
         rows.limits(axes)
-        axes.set_xlim(-0.05, 1.05)
-        axes.set_xticks([0, 0.5, 1], ["0", "0.5", "1"])
+        room = 0.05 if columns < 4 else 0.12
+        axes.set_xlim(-room, 1 + room)
+        axes.set_xticks([0, 0.5, 1], ["0", "" if narrow else "0.5", "1"])
         axes.tick_params(labelbottom=True)
-        axes.set_title(f"{names.short[name]}\nn = {_images_of(inputs, name)}", loc="left")
+        size = f"n =\n{images[name]:,}" if narrow else f"n = {images[name]:,}"
+        axes.set_title(f"{names.short[name]}\n{size}", loc="left")
         if number % columns == 0:
             rows.label(axes)
         else:
@@ -243,12 +254,6 @@ def recall(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Drawing:
     if chosen:
         canvas.legend(handles=[chosen_handle()], loc="outside upper right")
     return Drawing(canvas, f"{words}.{weak.note()}")
-
-
-def _images_of(inputs: Inputs, label: str) -> str:
-    """Test images of a class."""
-    manifest = inputs.table("manifest", text=["split", "label"])
-    return f"{int(((manifest['split'] == 'test') & (manifest['label'] == label)).sum()):,}"
 
 
 def roc(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Drawing:
