@@ -1,4 +1,7 @@
-"""The main figures: every mark is a row of its table, in order, and the footnotes count right."""
+"""The main figures (forest, gains, recall, participants).
+
+Every mark is a row of its table, in order, and the footnotes count right.
+"""
 
 import re
 

@@ -13,6 +13,7 @@ from multiloss.figures.degenerate import DAGGER, IN_THE_PICTURE, Degenerate
 from multiloss.figures.drawing import Drawing, Inputs, message
 from multiloss.figures.forest import (
     DELTA,
+    NOT_DEFINED,
     Rows,
     chosen_families,
     chosen_handle,
@@ -21,6 +22,7 @@ from multiloss.figures.forest import (
     foot_text,
     mark,
     number_column,
+    say,
     signed,
 )
 from multiloss.figures.sizes import sizes
@@ -141,7 +143,7 @@ def optimism(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Drawing
     table = inputs.table("optimism", columns, text=["ensemble", "method", "metric"])
     defined = table.dropna(subset=["difference"])
     metric = next((name for name in _OPTIMISM if (defined["metric"] == name).any()), "")
-    table = defined[defined["metric"] == metric]
+    table = table[table["metric"] == metric]
     if table.empty:
         return message(style, "No ensemble whose optimism can be told.")
     models, weak = inputs.models, Degenerate.of(inputs, params["replicates"])
@@ -177,13 +179,16 @@ def optimism(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Drawing
     axes = canvas.subplots()
     axes.axvline(0, color=INK, linewidth=0.8)
     for place, own, is_chosen in drawn:
+        if own["difference"].isna().all():
+            say(axes, place, NOT_DEFINED)
         small = len(own) > 1
         for offset, row in zip(offsets(len(own), 0.28), own.itertuples(), strict=True):
             at = [row.difference, row.ci_low, row.ci_high]
             filled = is_chosen and chosen[models[row.ensemble].family] == row.ensemble
             mark(axes, place + offset, at, style.colours[1], filled, small)
             look = {"color": style.colours[0], "ms": 3.5 if small else 6.0, "mew": 1.6, "zorder": 5}
-            axes.plot([row.optimism], [place + offset], "|", **look)
+            if row.optimism == row.optimism:
+                axes.plot([row.optimism], [place + offset], "|", **look)
     rows.limits(axes)
     rows.label(axes)
     axes.locator_params(axis="x", nbins=7)
@@ -210,6 +215,8 @@ def optimism(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Drawing
 
 
 def _flattery(own: pd.DataFrame) -> str:
+    if own["difference"].isna().all():
+        return NOT_DEFINED
     if len(own) == 1:
         return difference(*own.iloc[0][["difference", "ci_low", "ci_high"]])
     low, high = (signed(end) for end in (own["difference"].min(), own["difference"].max()))

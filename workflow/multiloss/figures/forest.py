@@ -254,7 +254,7 @@ def forest(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Drawing:
         if not row["replicates"]:
             gap(left, place)
         elif row["value"] != row["value"]:
-            _say(left, place, NOT_DEFINED)
+            say(left, place, NOT_DEFINED)
         mark(left, place, at, colour, is_chosen)
         if len(runs) > 1:
             look = {"color": colour, "ms": 2.0, "linestyle": "none", "mew": 0}
@@ -264,7 +264,7 @@ def forest(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Drawing:
         if row["difference"] == row["difference"]:
             mark(right, place, [row[name] for name in _ENDS], colour, is_chosen)
         elif row["replicates"]:
-            _say(right, place, NOT_COMPARED)
+            say(right, place, NOT_COMPARED)
     if base["value"] == base["value"]:
         left.axvline(base["value"], color=INK, linewidth=0.8, linestyle="--", zorder=1)
     rows.limits(left)
@@ -342,7 +342,8 @@ def _significant(row: Mapping[str, Any]) -> bool:
     return str(row["reject"]).lower() == "true"
 
 
-def _say(axes: Axes, place: float, text: str) -> None:
+def say(axes: Axes, place: float, text: str) -> None:
+    """Words in the place of a mark that there is not."""
     axes.annotate(
         text,
         (0, place),
@@ -493,7 +494,7 @@ def gains(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Drawing:
         at = [row[name] for name in ("difference", "ci_low", "ci_high")]
         mark(axes, place, at, colour, is_chosen)
         if at[0] != at[0]:
-            _say(axes, place, NOT_COMPARED)
+            say(axes, place, NOT_COMPARED)
     rows.limits(axes)
     rows.label(axes)
     directions(axes)

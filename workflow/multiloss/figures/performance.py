@@ -240,7 +240,7 @@ def recall(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Drawing:
                 filled = chosen.get(family) == row.model
                 mark(axes, place + offset, at, colour, filled, small=len(own) > 1)
         rows.limits(axes)
-        room = 0.05 if columns < 4 else 0.12
+        room = 0.05 if columns < 4 else 0.22 if narrow else 0.12
         axes.set_xlim(-room, 1 + room)
         axes.set_xticks([0, 0.5, 1], ["0", "" if narrow else "0.5", "1"])
         axes.tick_params(labelbottom=True)
