@@ -147,14 +147,19 @@ def participants(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Dra
     y = start + least + PAD + style.line_mm * 1.3
     parts = manifest.groupby(["split", "label"])
     images, people = parts.size(), parts["patient_id"].nunique()
+    names = style.class_names(params["classes"], NAMES - 2, 2, bold=True)
     for name in params["classes"]:
-        text = fold(name, NAMES, style.font_size)
+        text = names.short[name]
         page.words.append((2, y, text, {"fontweight": "bold"}))
         for number, split in enumerate(shown):
             number_of = int(images.get((split, name), 0))
             said = f"{number_of:,}" + (f" ({int(people.get((split, name), 0)):,})" if known else "")
             page.words.append((2 + NAMES + number * width + 1 + PAD, y, said, {}))
         y += lines_of(text) * style.line_mm + 0.8
+    note, note_mm = names.note()
+    if note:
+        page.words.append((2, y + 1, note, {}))
+        y += note_mm + 1
     canvas = page.draw(y + 2)
     line = canvas.axes[0]
     line.plot([min(*centres, middle), centres[-1]], [start - GAP] * 2, color=INK, linewidth=0.8)

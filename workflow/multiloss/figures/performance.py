@@ -223,7 +223,7 @@ def recall(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Drawing:
     # Several runs of a row stand above each other, as far as the page has room.
     runs = int(table.groupby(["family", "metric"]).size().max())
     scale = max(1.0, min(1.0 if runs == 1 else 1.5, (190 / lines - head) / rows.height_mm))
-    canvas = style.figure(lines * (scale * rows.height_mm + head + 9) + note_mm + 8)
+    canvas = style.figure(lines * (scale * rows.height_mm + head + 9) + note_mm + 14)
     places = panels(canvas, len(classes), columns, sharey=True, sharex=True)
     manifest = inputs.table("manifest", text=["split", "label"])
     images = manifest.loc[manifest["split"] == "test", "label"].value_counts()
