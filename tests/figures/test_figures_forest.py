@@ -453,6 +453,13 @@ def test_reasons_are_grouped_and_what_is_kept_is_not_left_out(one, monkeypatch, 
     assert flow._reasons(reasons.iloc[:0]) == ["none"]
 
 
+def test_divisions_that_are_drawn_anew_are_said_to_be(one, monkeypatch):
+    monkeypatch.setitem(one.config["splits"], "redraw", True)
+    canvas = paint(one, "splits", monkeypatch).canvas
+    said = " ".join(text.get_text().replace("\n", " ") for text in canvas.axes[0].texts)
+    assert "drawn anew for each training run; those of run 0 are shown" in said
+
+
 def test_external_tests_have_their_own_box(tmp_path, monkeypatch):
     made = synthetic_results.make(
         tmp_path,

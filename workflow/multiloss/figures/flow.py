@@ -112,9 +112,8 @@ def participants(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Dra
         page.fold(f"Test split: {params['test_split']}.", wide),
     ]
     if params["redrawn"]:
-        lines.append(
-            page.fold("Drawn anew for each training run; the common division is shown.", wide)
-        )
+        anew = "The others are drawn anew for each training run; those of run 0 are shown."
+        lines.append(page.fold(anew, wide))
     page.arrows.append((middle, after, middle, down))
     below = page.box(2, down, wide, lines)
 
