@@ -279,6 +279,14 @@ def tables(
         )
 
     made |= {"verdicts": lambda: judged()[0], "planning": lambda: judged()[1]}
+    made["against_baseline"] = lambda: evaluation.against_baseline_table(
+        found,
+        models,
+        {name: made[name]() for name in ("metrics", "significance", "replicate_comparisons")},
+        tests,
+        options,
+        seed,
+    )
     if planned.external:
         chosen = pd.read_csv(results / "ensembles" / "chosen.csv")
         roles = evaluation.external_roles(chosen, models, planned.baseline)
@@ -413,8 +421,11 @@ class _Maker:
         )
         self.csv(
             "data/dropped.csv",
-            [("again-1", "p-7", self.classes[0], "patient is in the shipped test folder too")],
-            ["image_id", "patient_id", "label", "reason"],
+            [
+                ("again-1", "p-7", self.classes[0], "phantom-cxr", "train")
+                + ("patient is in the shipped test set",)
+            ],
+            ["image_id", "patient_id", "label", "source", "shipped_split", "reason"],
         )
         lungs = [
             (f"lung-{n:03d}", f"lungs/{n}.png", f"lungs/{n}_mask.png", f"q{n}", split, 96, 96)

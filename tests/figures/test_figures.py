@@ -27,7 +27,6 @@ from multiloss.figures import (
     degenerate,
     drawing,
     heat_maps,
-    performance,
     style,
 )
 from multiloss.figures.data import steps
@@ -146,9 +145,14 @@ def test_switched_off_steps_have_no_figures():
     ("name", "sentence", "options"),
     [
         ("learning_curves", "Thin lines are the single training runs.", {"replicates": 2}),
-        ("forest_mcc", "the small marks are the runs", {"replicates": 2}),
-        ("forest_mcc", "All seeds: the loss cce, the run above", {"further_seeds": True}),
-        ("confusion_matrices_all", "Further seeds of one loss are left", {"further_seeds": True}),
+        ("forest_mcc", "Small dots are the training runs", {"replicates": 2}),
+        ("forest_mcc", "Small dots are the training runs", {"further_seeds": True}),
+        (
+            "forest_mcc",
+            "intervals over patients (single images where patients are unknown) and training runs",
+            {"replicates": 2},
+        ),
+        ("recall", "A row with several training runs", {"further_seeds": True}),
         ("gradcam_montage", "but the one without the crop", {"ablations": ("without_crop",)}),
         ("gradcam_montage", "Models of training run 0.", {"replicates": 2}),
     ],
@@ -312,8 +316,14 @@ def unreadable(canvas: Figure) -> list[str]:
 
 # Functions that write names of classes; what others draw does not depend on them.
 OF_CLASSES = {
-    *("data.splits", "data.samples", "data.crop_overview", "heat_maps.model", "heat_maps.montage"),
-    *("performance.confusion_chosen", "performance.confusion_all", "performance.roc"),
+    *(
+        "flow.participants",
+        "data.samples",
+        "data.crop_overview",
+        "heat_maps.model",
+        "heat_maps.montage",
+    ),
+    *("performance.confusion_chosen", "performance.recall", "performance.roc"),
     *("performance.pr", "comparisons.significance", "calibration.by_class"),
 }
 
@@ -425,7 +435,7 @@ def test_a_class_named_with_dollar_signs_is_no_formula(tmp_path, monkeypatch):
 
 
 def test_a_table_without_its_column_is_named(three, monkeypatch, tmp_path):
-    figure = catalog.figures(three.config)["forest_mcc"]
+    figure = catalog.figures(three.config)["recall"]
     broken = tmp_path / "metrics.csv"
     pd.read_csv(three.results / "tables/metrics.csv").drop(columns="ci_low").to_csv(broken)
     outputs = [tmp_path / f"x.{end}" for end in ("png", "svg", "json")]
@@ -451,48 +461,13 @@ def test_confusion_matrix_shows_the_counts_of_the_table(three, monkeypatch):
     assert percent[0] == f"{counts[0, 0] / counts[0].sum():.0%}"
 
 
-def test_forest_shows_each_value_with_its_interval(three, monkeypatch):
-    result = paint(three, "forest_mcc", monkeypatch)
-    table = pd.read_csv(three.results / "tables/metrics.csv")
-    table = table[(table["metric"] == "mcc") & (table["split"] == "test")]
-    table = table[(table["ci_method"] != "binomial") & (table["kind"] == "single")]
-    lines = [line.get_xydata() for line in result.canvas.axes[0].lines]
-    for row in table.itertuples():
-        assert any(len(p) == 1 and p[0, 0] == pytest.approx(row.value) for p in lines)
-        ends = [row.ci_low, row.ci_high]
-        assert any(len(p) == 2 and p[:, 0] == pytest.approx(ends) for p in lines)
-    best = table.sort_values("value").iloc[-1]
-    assert f"{best['value']:.3f}" in str([t.get_text() for t in result.canvas.findobj(Text)])
-
-
-def test_a_failed_model_is_shown_as_a_gap(three, monkeypatch, tmp_path):
-    table = pd.read_csv(three.results / "tables/metrics.csv")
-    table.loc[table["model"] == "focal-r0", ["value", "ci_low", "ci_high"]] = np.nan
-    path = tmp_path / "metrics.csv"
-    table.to_csv(path, index=False)
-    look = style.Style()
-    look.apply()
-    params = catalog.figures(three.config)["forest_mcc"].params
-    files = {
-        "metrics": str(path),
-        "models": str(three.results / "data/models.csv"),
-        "manifest": str(three.results / "data/manifest.csv"),
-    }
-    canvas = performance.forest(drawing.Inputs(files), params, look).canvas
-    labels = [tick.get_text() for tick in canvas.axes[0].get_yticklabels()]
-    values = [tick.get_text() for tick in canvas.axes[1].get_yticklabels()]
-    assert values[labels.index("focal")] == "not defined"
-    # The failed model comes last of its kind.
-    assert labels.index("focal") == 2
-
-
 @pytest.mark.parametrize(
     ("name", "table"),
     [
         ("calibration", "calibration_scores"),
         ("rank", "rank"),
         ("diversity", "diversity"),
-        ("confusion_matrices_all", "confusion"),
+        ("recall", "metrics"),
         ("localisation", "localisation"),
         ("faithfulness", "localisation"),
     ],
@@ -590,24 +565,16 @@ def test_significance_marks_what_holm_rejects(three, monkeypatch):
     assert len(bold) == table["reject"].sum() > 0
 
 
-def test_splits_count_patients_once(three, monkeypatch):
-    manifest = pd.read_csv(three.results / "data/manifest.csv")
-    result = paint(three, "splits", monkeypatch)
-    right = [int(text.get_text()) for text in result.canvas.axes[1].texts]
-    train = manifest[(manifest["split"] == "train") & (manifest["label"] == "normal")]
-    assert right[0] == train["patient_id"].nunique() < len(train)
-
-
 @pytest.mark.parametrize(
-    ("known", "said", "panels"),
+    ("known", "said", "head"),
     [
-        ([False, False, False], "of unknown patients", 1),
-        ([True, False, True], "of at most 2 patients", 2),
-        ([True, True, True], "of 2 patients", 2),
+        ([False, False, False], "of unknown patients", "images"),
+        ([True, False, True], "of at most 2 patients", "images (at most patients)"),
+        ([True, True, True], "of 2 patients", "images (patients)"),
     ],
 )
 def test_figures_count_no_patients_that_are_not_known(
-    three, monkeypatch, tmp_path, known, said, panels
+    three, monkeypatch, tmp_path, known, said, head
 ):
     manifest = pd.read_csv(three.results / "data/manifest.csv")
     rows = manifest[manifest["split"] == "test"].head(3)
@@ -618,7 +585,7 @@ def test_figures_count_no_patients_that_are_not_known(
     files = figures["splits"].files(three.results) | {"manifest": str(path)}
     result = paint(three, "splits", monkeypatch, files)
     assert f"test 3 images {said}." in result.facts
-    assert len(result.canvas.axes) == panels
+    assert head in [text.get_text() for text in result.canvas.axes[0].texts]
     files = figures["forest_mcc"].files(three.results) | {"manifest": str(path)}
     assert sizes(drawing.Inputs(files), pd.DataFrame({"n": [3]})) == f"n = 3 images {said}"
 
@@ -627,7 +594,7 @@ def test_captions_name_what_is_resampled():
     config = synthetic_results.configuration()
     for units in ("patients", "images"):
         figures = catalog.figures(config, units)
-        assert f"intervals from resampling {units}." in figures["forest_mcc"].caption
+        assert f"95% intervals over {units}, not corrected" in figures["forest_mcc"].caption
         assert f"({units} drawn with replacement)" in figures["rank"].caption
     captions = [figure.caption for figure in catalog.figures(config, "images").values()]
     left = {text for text in captions if "patient" in text.replace("no patient", "")}

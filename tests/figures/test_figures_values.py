@@ -6,6 +6,7 @@ values are taken from the files by plain look-ups that share no code with the fi
 """
 
 import json
+import re
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -186,25 +187,48 @@ def named(label: str, read: Read, models: list[str]) -> str:
 # -- what the tables hold ----------------------------------------------------------------
 
 
-def check_forest(read: Read, canvas: Figure, metric: str) -> None:
-    table, expected = read.metric(metric), Counter()
-    for kind in ("single", "ensemble", "seed_ensemble", "ablation"):
-        for family, models in families(list(table.index[table["kind"] == kind])).items():
-            label = named(read.label(family), read, models)
-            expected += marks_of(label, table.loc[models])
-    seeds = list(table.index[table["kind"] == "seed"])
-    if seeds:
-        everything = [f"cce-r{r}" for r in range(read.runs)] + seeds
-        assert len(everything) == 5
-        expected += marks_of("cross-entropy, 5 seeds", table.loc[everything])
-        mean, spread = (getattr(table.loc[everything, "value"], f)() for f in ("mean", "std"))
-        at_right = [label.get_text() for label in canvas.axes[1].get_yticklabels()]
-        assert f"{mean:.3f} ± {spread:.3f}" in at_right
-    assert in_rows(canvas.axes[0]) == expected
-    if read.runs == 1:
-        texts = [label.get_text() for label in canvas.axes[1].get_yticklabels()]
-        for row in table[table["kind"] == "ensemble"].itertuples():
-            assert f"{row.value:.3f} ({row.ci_low:.3f} to {row.ci_high:.3f})" in texts
+def check_forest(read: Read, canvas: Figure) -> None:
+    """Of a study in which trainings failed; test_figures_forest.py looks at the others."""
+    table, picked = read.table("tables/against_baseline.csv"), chosen_families(read)
+    for axes, value, ends in (
+        (canvas.axes[0], "value", ("ci_low", "ci_high")),
+        (canvas.axes[1], "difference", ("difference_low", "difference_high")),
+    ):
+        drawn: dict[str, Counter] = {}
+        for (text, kind, values), number in in_rows(axes).items():
+            drawn.setdefault(text, Counter())[kind, values] += number
+        labels = [text for _, text in row_labels(axes)]
+        for row in table.to_dict("records"):
+            label = named(read.label(row["family"]), read, models_of(read, row["family"]))
+            (text,) = [
+                text
+                for text in labels
+                if re.fullmatch(
+                    re.escape(label) + r"( \N{DOUBLE DAGGER})?(, \d+ runs?)?( \(.*\))?", text
+                )
+            ]
+            expected = Counter()
+            if pd.notna(row[value]):
+                expected["point", rounded(row[value])] += 1
+                expected["interval", rounded(*(row[name] for name in ends))] += 1
+            runs = [] if pd.isna(row["runs"]) else str(row["runs"]).split(";")
+            if value == "value" and len(runs) > 1:
+                expected += Counter(("point", rounded(run)) for run in runs if run)
+            assert drawn.pop(text, Counter()) == expected, text
+            assert (row["family"] in picked) == ("chosen" in text)
+        assert not drawn
+    failed = table[table["replicates"] == 0]
+    said = [text.get_text() for text in canvas.axes[0].texts]
+    assert said.count("no result") == len(failed)
+
+
+def models_of(read: Read, family: str) -> list[str]:
+    return [m.name for m in Study(read.config).models.values() if m.family == family]
+
+
+def chosen_families(read: Read) -> set[str]:
+    names = read.table("ensembles/chosen.csv").query("what != 'overall'")["model"]
+    return {Study(read.config).models[name].family for name in names}
 
 
 def same(drawn: set[float], expected: set[float]) -> bool:
@@ -330,27 +354,16 @@ def check_curves(read: Read, canvas: Figure, name: str) -> None:
     assert f"{others} other models (micro only)" in legend
 
 
-def check_confusion(read: Read, canvas: Figure, every: bool) -> None:
+def check_confusion(read: Read, canvas: Figure) -> None:
     table = read.table("tables/confusion.csv")
     table = table[(table["split"] == "test") & ~table["model"].str.endswith("-temperature")]
-    classes = read.config["classes"]
-    if every:
-        runs = table["model"].str.extract(r"-r(\d+)$")[0].fillna("0").astype(int)
-        table = table[runs < read.runs]
-        groups = families(list(dict.fromkeys(table["model"])))
-    else:
-        groups = {model: [model] for model in chosen_of(read, set(table["model"]))}
-    expected = Counter()
-    for models in groups.values():
-        part = table[table["model"].isin(models)]
+    classes, expected = read.config["classes"], Counter()
+    for model in chosen_of(read, set(table["model"])):
+        part = table[table["model"] == model]
         counts = part.groupby(["label", "predicted"])["count"].sum()
         counts = np.array([[counts[a, b] for b in classes] for a in classes])
         share = counts / counts.sum(axis=1, keepdims=True)
-        cells = (
-            [f"{100 * value:.0f}" for value in share.ravel()]
-            if every
-            else [f"{n}\n{s:.0%}" for n, s in zip(counts.ravel(), share.ravel(), strict=True)]
-        )
+        cells = [f"{n}\n{s:.0%}" for n, s in zip(counts.ravel(), share.ravel(), strict=True)]
         expected[tuple(cells)] += 1
     found = Counter(
         tuple(text.get_text() for text in axes.texts)
@@ -419,15 +432,23 @@ def check_seed_spread(read: Read, canvas: Figure) -> None:
 
 
 def check_optimism(read: Read, canvas: Figure) -> None:
-    table = read.table("tables/optimism.csv").set_index("ensemble", drop=False)
-    for axes, metric in zip(canvas.axes, ("mcc", "accuracy"), strict=True):
-        part, expected = table[table["metric"] == metric], Counter()
-        for family, models in families(list(part["ensemble"])).items():
-            label = named(read.label(family), read, models)
-            rows = part.loc[models]
-            expected += marks_of(label, rows, "difference")
-            expected += marks_of(label, rows.assign(ci_low=np.nan), "optimism")
-        assert in_rows(axes) == expected
+    table, expected = read.table("tables/optimism.csv"), Counter()
+    table = table[table["metric"] == "mcc"].set_index("ensemble", drop=False)
+    picked = chosen_families(read)
+    for family, models in families(list(table["ensemble"])).items():
+        label = named(read.label(family), read, models)
+        label += " (chosen)" if family in picked else ""
+        for row in table.loc[models].itertuples():
+            if pd.isna(row.difference):
+                continue
+            expected[label, "point", rounded(row.difference)] += 1
+            expected[label, "random", rounded(row.optimism)] += 1
+            if pd.notna(row.ci_low):
+                expected[label, "interval", rounded(row.ci_low, row.ci_high)] += 1
+    assert in_rows(canvas.axes[0]) == expected
+    lost = table.assign(family=table.index.str.replace(r"-r\d+$", "", regex=True))
+    lost = lost.groupby("family")["difference"].apply(lambda own: own.isna().all()).sum()
+    assert texts(canvas).count("not defined") == lost
 
 
 def check_diversity(read: Read, canvas: Figure) -> None:
@@ -536,15 +557,6 @@ def check_histories(read: Read, canvas: Figure, paths: list[str], columns: list[
         assert any(np.array_equal(curve, own) for own in drawn)
 
 
-def check_splits(read: Read, canvas: Figure) -> None:
-    manifest = read.table("data/manifest.csv")
-    cells = manifest.groupby(["split", "label"])["patient_id"]
-    for axes, numbers in zip(canvas.axes, (cells.size(), cells.nunique()), strict=True):
-        bars = Counter(int(bar.get_width()) for bar in axes.patches)
-        said = Counter(int(text.get_text().replace(",", "")) for text in axes.texts)
-        assert bars == said == Counter(numbers.tolist())
-
-
 def check_dice(read: Read, canvas: Figure) -> None:
     scores = read.table("segmentation/scores.csv").query("split == 'test'")
     images = read.table("segmentation/scores_per_image.csv").query("split == 'test'")
@@ -607,16 +619,14 @@ def check_predictions(read: Read, canvas: Figure, models: list[str]) -> None:
 
 
 CHECKS: dict[str, Callable[[Read, Figure], None]] = {
-    "forest_mcc": lambda read, canvas: check_forest(read, canvas, "mcc"),
-    "forest_accuracy": lambda read, canvas: check_forest(read, canvas, "accuracy"),
+    "forest_mcc": check_forest,
     "calibration": check_calibration,
     "calibration_pairs": check_calibration_pairs,
     "calibration_curves": check_calibration_curves,
     "reliability": check_reliability,
     "roc": lambda read, canvas: check_curves(read, canvas, "roc"),
     "pr": lambda read, canvas: check_curves(read, canvas, "pr"),
-    "confusion_matrices": lambda read, canvas: check_confusion(read, canvas, every=False),
-    "confusion_matrices_all": lambda read, canvas: check_confusion(read, canvas, every=True),
+    "confusion_matrices": check_confusion,
     "rank": check_rank,
     "replicates": check_replicates,
     "seed_spread": check_seed_spread,
@@ -637,7 +647,6 @@ CHECKS: dict[str, Callable[[Read, Figure], None]] = {
         [f"segmentation/models/{n}.history.csv" for n in synthetic_results.SEGMENTATION_LOSSES],
         ["val_dice", "dice", "val_loss", "loss"],
     ),
-    "splits": check_splits,
     "segmentation_dice": check_dice,
     "segmentation_overlays": check_overlays,
     "crop_overview": check_crops,
@@ -649,6 +658,9 @@ CHECKS: dict[str, Callable[[Read, Figure], None]] = {
 WITHOUT_NUMBERS = {"samples"}
 # Whose numbers tests beside this file check.
 ELSEWHERE = {
+    "splits": "test_figures_forest.py",
+    "gains": "test_figures_forest.py",
+    "recall": "test_figures_forest.py",
     "verdicts": "test_figures_verdicts.py",
     "planning": "test_figures_verdicts.py",
     "decision_curves": "test_figures_usefulness.py",

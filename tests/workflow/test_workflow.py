@@ -212,7 +212,7 @@ def test_changed_look_draws_figures_and_report_only(complete: Path) -> None:
 BY_RESAMPLING = {
     *("segmentation_scores", "ensemble", "ensemble_tables", "evaluate", "significance"),
     *("calibration", "replicates", "diversity", "localisation"),
-    *("usefulness", "prediction_sets", "verdicts"),
+    *("usefulness", "prediction_sets", "verdicts", "against_baseline"),
 }
 
 
@@ -221,8 +221,11 @@ BY_RESAMPLING = {
     [
         ({"optimism_resamples": 30}, {"optimism"}),
         ({"optimism_stacking_resamples": 25}, {"optimism"}),
-        ({"operating_point": "sensitivity_90"}, {"evaluate", "usefulness"}),
-        ({"interval": "bca"}, {"evaluate", "significance", "calibration", "verdicts"}),
+        ({"operating_point": "sensitivity_90"}, {"evaluate", "usefulness", "against_baseline"}),
+        (
+            {"interval": "bca"},
+            {"evaluate", "significance", "calibration", "verdicts", "against_baseline"},
+        ),
         # No network is trained again for other intervals.
         ({"resamples": 500}, BY_RESAMPLING),
         ({"confidence": 0.9}, BY_RESAMPLING | {"optimism"}),
@@ -238,7 +241,9 @@ def test_changed_evaluation_runs_the_rules_that_use_it(
 
 def test_changed_permutations_leave_replicates_and_calibration(complete: Path) -> None:
     jobs = planned(complete, "--configfile", study(complete, significance={"permutations": 2000}))
-    assert set(jobs) - {"figure", "report", "all"} == {"significance", "verdicts"}
+    assert set(jobs) - {"figure", "report", "all"} == {
+        *("significance", "verdicts", "against_baseline")
+    }
 
 
 def test_added_replicate_runs_nothing_of_the_earlier_one(complete: Path) -> None:

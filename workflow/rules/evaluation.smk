@@ -381,6 +381,42 @@ rule verdicts:
         "../scripts/verdicts.py"
 
 
+rule against_baseline:
+    input:
+        predictions=predictions_of(STUDY.models),
+        models=rules.models.output.models,
+        metrics=rules.evaluate.output.metrics,
+        significance=rules.significance.output.significance,
+        replicate_comparisons=rules.replicates.output.replicate_comparisons,
+    output:
+        against_baseline=report(
+            RESULTS / "tables/against_baseline.csv",
+            caption="../report/against_baseline.rst",
+            category="Tables",
+            labels={"table": "Every model beside the baseline"},
+        ),
+    log:
+        LOGS / "against_baseline.log",
+    benchmark:
+        BENCHMARKS / "against_baseline.tsv"
+    conda:
+        "../../envs/analysis.yaml"
+    threads: threads_of("analysis")
+    resources:
+        mem_mb=memory_of("analysis"),
+        runtime=runtime_of("analysis"),
+    params:
+        classes=config["classes"],
+        evaluation=evaluation_keys("resamples", "confidence", "ece_bins"),
+        significance={key: config["significance"][key] for key in ("baseline", "metric")},
+        seed=config["seed"],
+        code=code_of("against_baseline.py"),
+    message:
+        "Setting every model beside the baseline"
+    script:
+        "../scripts/against_baseline.py"
+
+
 rule diversity:
     input:
         predictions=predictions_of(models_of(["single"])),

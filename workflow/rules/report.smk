@@ -17,6 +17,7 @@ TABLES = [
     rules.prediction_sets.output,
     rules.replicates.output,
     rules.verdicts.output,
+    rules.against_baseline.output,
     rules.diversity.output,
     rules.optimism.output if models_of(["ensemble"], levels=["prediction"]) else [],
     rules.localisation.output if EXPLAINED else [],

@@ -324,7 +324,7 @@ def tell(rejected: pd.DataFrame) -> None:
 
     Reasons that differ in numbers or in the name of a mask are one.
     """
-    kinds = rejected["reason"].map(_kind_of_reason).rename("kind")
+    kinds = rejected["reason"].map(kind_of_reason).rename("kind")
     groups = rejected.groupby(["source", kinds], sort=True)
     counts = groups.agg(size=("path", "size"), path=("path", "first"), reason=("reason", "first"))
     counts = counts.sort_values("size", ascending=False, kind="stable")
@@ -342,7 +342,7 @@ def tell(rejected: pd.DataFrame) -> None:
         )
 
 
-def _kind_of_reason(reason: str) -> str:
+def kind_of_reason(reason: str) -> str:
     """The reason without numbers, and without the name of the mask that it tells of."""
     alike = re.sub(r"\bmask [^:]+: ", "mask: ", reason)
     # What is quoted is a name.

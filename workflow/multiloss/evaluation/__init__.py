@@ -6,6 +6,7 @@ models of a split, so differences between rows are paired. The statistics themse
 arrays, are in `multiloss.statistics`.
 """
 
+from multiloss.evaluation.against_baseline import against_baseline_table
 from multiloss.evaluation.calibration_curves import curve_tables, reliability_table
 from multiloss.evaluation.calibration_tables import (
     calibration_tables,
@@ -45,6 +46,7 @@ __all__ = [
     "FAILED",
     "FLATTERED",
     "NEAR_ONE",
+    "against_baseline_table",
     "by_patient",
     "calibration_tables",
     "class_shares",

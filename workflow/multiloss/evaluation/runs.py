@@ -136,10 +136,14 @@ def runs_on_test(
     options: Options,
     seed: int,
     threads: int = 1,
+    metrics: tuple[str, ...] = (),
 ) -> Runs:
-    """All models of the study on the test split and on the resamples that all tables use."""
+    """All models of the study on the test split and on the resamples that all tables use.
+
+    `metrics`: METRICS and the primary one where none are given.
+    """
     part = found.only("test")
-    metrics = tuple(dict.fromkeys((*METRICS, primary_of(significance))))
+    metrics = metrics or tuple(dict.fromkeys((*METRICS, primary_of(significance))))
     resamples = resample(part, options, seed, "test")
     values, drawn = resampled_values(part, resamples, metrics, options, threads)
     known: dict[str, Any] = {model: models[model] for model in part.models}

@@ -30,7 +30,8 @@ class Figure:
 
     `draw`: `module.function` below multiloss.figures; `inputs`: paths below results/STUDY, or
     lists of them, by the function's names for them; `params`: what else the picture depends on
-    beside the style. `title`, `category` and `caption` are for the reader alone.
+    beside the style. For the reader alone are `title`, `category`, `caption` and `main`, the number
+    among the figures of a paper (None: supplement).
     """
 
     name: str
@@ -40,6 +41,7 @@ class Figure:
     inputs: dict[str, str | list[str]]
     params: dict[str, Any]
     caption: str
+    main: int | None = None
 
     @property
     def module(self) -> str:
@@ -93,9 +95,9 @@ def facts_of(config: Config, units: str = UNITS) -> Facts:
 
 def _of_entry(entry: Mapping[str, Any], facts: Facts) -> Iterator[Figure]:
     """The figures of an entry: none, one, or one for each item of its `for`."""
-    keys = [field.name for field in fields(Figure)]
+    keys = [field.name for field in fields(Figure) if field.name != "main"]
     missing = [key for key in keys if key not in entry]
-    unknown = [key for key in entry if key not in (*keys, "when", "for")]
+    unknown = [key for key in entry if key not in (*keys, "main", "when", "for")]
     if missing or unknown:
         raise UserError(f"no '{missing[0]}'" if missing else f"unknown key '{unknown[0]}'")
     if "when" in entry and not _value(entry["when"], facts):
@@ -105,7 +107,9 @@ def _of_entry(entry: Mapping[str, Any], facts: Facts) -> Iterator[Figure]:
         inputs = {name: path for name, path in paths.items() if path != ""}
         params = {name: _param(given, known) for name, given in entry["params"].items()}
         words = {key: _text(entry[key], known) for key in ("name", "title", "category", "caption")}
-        yield Figure(draw=entry["draw"], inputs=inputs, params=params, **words)
+        yield Figure(
+            draw=entry["draw"], inputs=inputs, params=params, main=entry.get("main"), **words
+        )
 
 
 def _paths(given: str | Mapping[str, str], facts: Facts) -> str | list[str]:

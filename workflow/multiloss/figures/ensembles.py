@@ -7,13 +7,32 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.colors import Normalize
+from matplotlib.lines import Line2D
 
-from multiloss.figures.degenerate import IN_THE_PICTURE, Degenerate
+from multiloss.figures.degenerate import DAGGER, IN_THE_PICTURE, Degenerate
 from multiloss.figures.drawing import Drawing, Inputs, message
+from multiloss.figures.forest import (
+    DELTA,
+    NOT_DEFINED,
+    Rows,
+    chosen_families,
+    chosen_handle,
+    difference,
+    foot,
+    foot_text,
+    mark,
+    number_column,
+    say,
+    signed,
+)
 from multiloss.figures.sizes import sizes
-from multiloss.figures.style import INK, NO_RESULT, Style, ink_on, offsets
+from multiloss.figures.style import INK, MUTED, NO_RESULT, Style, ink_on, offsets
 from multiloss.statistics.metrics import title
 from multiloss.study import BEST_SINGLE
+
+# The metric whose optimism is drawn: the first that is defined.
+_OPTIMISM = ("mcc", "accuracy")
+_OF_WHICH = "of which optimism"
 
 
 def diversity(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Drawing:
@@ -118,76 +137,87 @@ def _widths(table: pd.DataFrame, params: Mapping[str, Any]) -> str:
 
 
 def optimism(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Drawing:
-    """Optimism of each ensemble, and as published minus ours with its interval."""
+    """As published minus ours of each ensemble with its interval, and the part of it that flatters,
+    from the largest down."""
     columns = ["difference", "optimism", "ci_low", "ci_high", "n"]
     table = inputs.table("optimism", columns, text=["ensemble", "method", "metric"])
-    # A metric that is undefined for every ensemble has no panel.
-    table = table.dropna(subset=["difference"])
-    metrics = [metric for metric in ("mcc", "accuracy") if (table["metric"] == metric).any()]
-    table = table[table["metric"].isin(metrics)]
+    defined = table.dropna(subset=["difference"])
+    metric = next((name for name in _OPTIMISM if (defined["metric"] == name).any()), "")
+    table = table[table["metric"] == metric]
     if table.empty:
         return message(style, "No ensemble whose optimism can be told.")
+    models, weak = inputs.models, Degenerate.of(inputs, params["replicates"])
+    chosen = chosen_families(inputs, models)
     # The best single model is a row for comparison and no ensemble.
-    labels = {BEST_SINGLE: "best single model"}
-    own = []
-    for row in table.itertuples():
-        model = None if row.method == BEST_SINGLE else inputs.models[row.ensemble]
-        own.append(model.family if model else BEST_SINGLE)
-        labels |= {model.family: model.label} if model else {}
-    table = table.assign(family=own)
-    names = list(dict.fromkeys(table["family"]))
-    runs = int(table.groupby(["family", "metric"]).size().max())
-    canvas = style.figure(22 + len(names) * style.line_mm * (1.4 if runs < 4 else 1.9))
-    axes = canvas.subplots(1, len(metrics), squeeze=False, sharey=True).ravel()
-    for place, metric in zip(axes, metrics, strict=True):
-        place.axvline(0, color=INK, linewidth=0.8)
-        for y, name in enumerate(names):
-            part = table[(table["family"] == name) & (table["metric"] == metric)]
-            for offset, row in zip(offsets(len(part), 0.28), part.itertuples(), strict=True):
-                look = {"color": style.colours[1], "alpha": 1.0 if runs == 1 else 0.6}
-                size = 4.0 if runs == 1 else 2.2
-                if row.ci_low == row.ci_low:
-                    ends = [row.ci_low, row.ci_high]
-                    place.plot(ends, [y + offset] * 2, lw=1.1 if runs < 4 else 0.6, **look)
-                place.plot(row.difference, y + offset, "o", ms=size, mfc="white", **look)
-                look["color"] = style.colours[0]
-                place.plot(row.optimism, y + offset, "D", ms=size, **look)
-            if len(part) > 1:
-                for column, colour, mark in (("difference", 1, "o"), ("optimism", 0, "D")):
-                    mean, fill = part[column].mean(), style.colours[colour]
-                    place.plot(mean, y, mark, color=fill, ms=4.0, mec="white", mew=0.6, zorder=4)
-        place.set_xlabel(f"change of {title(metric)}")
-        place.grid(axis="y", visible=False)
-        place.locator_params(axis="x", nbins=5)
-    weak = Degenerate.of(inputs, params["replicates"])
-    marked = [
-        weak.mark(labels[name], *table.loc[table["family"] == name, "ensemble"]) for name in names
-    ]
-    axes[0].set_yticks(range(len(names)), marked)
-    axes[0].invert_yaxis()
-    for other in axes[1:]:
-        other.tick_params(left=False)
-    more = f"{runs} training runs" if runs > 1 else f"{params['percent']} intervals"
-    axes[0].set_title(f"test split, {sizes(inputs, table)}; {more}", loc="left")
-    handles = [
-        axes[0].plot([], [], "D", color=style.colours[0], ms=4.0, label="optimism")[0],
-        axes[0].plot(
-            [],
-            [],
-            "o-",
-            color=style.colours[1],
-            ms=4.0,
-            mfc="white",
-            label="as published minus ours",
-        )[0],
-    ]
-    place = {"title": IN_THE_PICTURE, "title_fontsize": style.font_size} if weak.any else {}
-    canvas.legend(handles=handles, loc="outside lower center", ncols=2, **place)
-    ensembles = table[table["family"] != BEST_SINGLE]
-    mean = ensembles.groupby("metric")[["optimism", "difference"]].mean().reindex(metrics).dropna()
-    facts = ", ".join(
-        f"{title(metric)} {row.optimism:+.3f} of {row.difference:+.3f}"
-        for metric, row in zip(mean.index, mean.itertuples(), strict=True)
+    alone = table["method"] == BEST_SINGLE
+    table = table.assign(
+        family=[
+            BEST_SINGLE if single else models[name].family
+            for single, name in zip(alone, table["ensemble"], strict=True)
+        ]
     )
-    said = f" Mean optimism of the ensembles, of the whole difference: {facts}." if facts else ""
+    rows, drawn, numbers = Rows(style), [], []
+    for heading, part in (("Ensembles", table[~alone]), ("For comparison", table[alone])):
+        if part.empty:
+            continue
+        rows.heading(heading)
+        of_family = part.groupby("family", sort=False)["difference"].mean()
+        for name in of_family.sort_values(ascending=False, kind="stable").index:
+            own = part[part["family"] == name]
+            label = "best single model" if name == BEST_SINGLE else models.label_of(name)
+            label = weak.mark(label, *own["ensemble"])
+            bold = name in chosen
+            place = rows.row(f"{label} (chosen)" if bold else label, bold)
+            drawn.append((place, own, bold))
+            numbers.append(_flattery(own))
+    runs = int(table.groupby("family").size().max())
+    notes = [f"Test split, {sizes(inputs, table)}. Not a result."]
+    notes += [f"{DAGGER} degenerate model, see the caption."] * weak.any
+    text = foot_text(style, notes)
+    scale = 1.0 if runs == 1 else 1.3 if runs < 4 else 1.7
+    canvas = style.figure(rows.height_mm * scale + 22 + (text.count("\n") + 1) * style.line_mm)
+    axes = canvas.subplots()
+    axes.axvline(0, color=INK, linewidth=0.8)
+    for place, own, is_chosen in drawn:
+        if own["difference"].isna().all():
+            say(axes, place, NOT_DEFINED)
+        small = len(own) > 1
+        for offset, row in zip(offsets(len(own), 0.28), own.itertuples(), strict=True):
+            at = [row.difference, row.ci_low, row.ci_high]
+            filled = is_chosen and chosen[models[row.ensemble].family] == row.ensemble
+            mark(axes, place + offset, at, style.colours[1], filled, small)
+            look = {"color": style.colours[0], "ms": 3.5 if small else 6.0, "mew": 1.6, "zorder": 5}
+            if row.optimism == row.optimism:
+                axes.plot([row.optimism], [place + offset], "|", **look)
+    rows.limits(axes)
+    rows.label(axes)
+    axes.locator_params(axis="x", nbins=7)
+    axes.set_title("flatters \N{RIGHTWARDS ARROW}", loc="right", color=MUTED)
+    axes.set_xlabel(f"as published minus ours, {title(metric)} ({params['percent']} interval)")
+    head = "mean, range" if runs > 1 else f"{params['percent']} interval"
+    number_column(axes, rows, numbers, f"{DELTA}{title(metric)} ({head})")
+    published = {"marker": "o", "ms": 4.0, "mfc": "white", "color": style.colours[1]}
+    handles = [
+        Line2D([], [], label="as published minus ours", lw=1.2, **published),
+        Line2D([], [], color=style.colours[0], marker="|", ms=6.0, mew=1.6, lw=0, label=_OF_WHICH),
+        *[chosen_handle()] * bool(chosen),
+    ]
+    canvas.legend(handles=handles, loc="outside upper center", ncols=3)
+    foot(canvas, style, text)
+    of_ensembles = table.loc[table["method"] != BEST_SINGLE, ["optimism", "difference"]].mean()
+    said = (
+        f" Mean optimism of the ensembles, of the whole difference: {title(metric)} "
+        f"{of_ensembles['optimism']:+.3f} of {of_ensembles['difference']:+.3f}."
+        if of_ensembles.notna().all()
+        else ""
+    )
     return Drawing(canvas, f"Test split, {sizes(inputs, table)}.{said}{weak.note()}")
+
+
+def _flattery(own: pd.DataFrame) -> str:
+    if own["difference"].isna().all():
+        return NOT_DEFINED
+    if len(own) == 1:
+        return difference(*own.iloc[0][["difference", "ci_low", "ci_high"]])
+    low, high = (signed(end) for end in (own["difference"].min(), own["difference"].max()))
+    return f"{signed(own['difference'].mean())} ({low} to {high})"

@@ -1,4 +1,4 @@
-"""Figures of how well models classify: forest plots, confusion matrices, ROC and PR curves."""
+"""Figures of how well models classify: recalls, confusion matrices, ROC and PR curves."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -9,35 +9,46 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.colors import Normalize
 from matplotlib.lines import Line2D
-from matplotlib.patches import Patch
 
 from multiloss.figures.degenerate import IN_THE_PICTURE, Degenerate
 from multiloss.figures.drawing import Drawing, Inputs, message
+from multiloss.figures.forest import Rows, chosen_families, chosen_handle, mark
 from multiloss.figures.sizes import sizes
 from multiloss.figures.style import (
     INK,
     MUTED,
-    NO_RESULT,
     Style,
-    bare,
     count,
-    fold,
     for_letters,
+    gap,
     ink_on,
     interval,
     lines_of,
     offsets,
     panels,
+    text_mm,
     wrap,
 )
 from multiloss.statistics.bootstrap import PUBLISHED
 from multiloss.statistics.metrics import ALL_CLASSES, CLASS_METRICS
-from multiloss.statistics.metrics import title as metric_title
 from multiloss.study import KINDS
 
 _TEXT = ["model", "kind", "split", "metric", "ci_method", "scaled_from"]
 # Matrices with more classes than this have no room for percentages beside the counts.
 _CLASSES_WITH_PERCENT = 4
+# Panels side by side that leave room for the labels of the rows.
+_PANELS = 15
+# Panels narrower than this in mm have their number of images in a line of its own.
+_NARROW = 14
+# Rows of the figure of recalls: the kinds of models in each group, and its colour.
+_GROUPS = {
+    "single": ("single", "seed"),
+    "ablation": ("ablation",),
+    "ensemble": ("ensemble",),
+    "seed_ensemble": ("seed_ensemble",),
+}
+_HEADINGS = {"seed_ensemble": "Averages of seeds"}
+_COLOURS = {"single": 0, "ablation": 3, "ensemble": 1, "seed_ensemble": 2}
 
 
 def metrics_of(inputs: Inputs, split: str = "test") -> pd.DataFrame:
@@ -80,125 +91,6 @@ def chosen_models(inputs: Inputs, params: Mapping[str, Any], table: pd.DataFrame
         if model in present:
             found[model] = f"{found[model]} and {why}" if model in found else why
     return found
-
-
-def forest(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Drawing:
-    """One metric of every model with its interval, grouped by kind, and the baseline as a band."""
-    metric, models = params["metric"], inputs.models
-    table = metrics_of(inputs)
-    weak = Degenerate.of(inputs, params["replicates"])
-    table = table[(table["metric"] == metric) & table["kind"].isin(KINDS)]
-    if table["value"].notna().sum() == 0:
-        return message(style, f"{metric_title(metric)} is not defined for any model.")
-    runs = params["replicates"]
-    rows: list[tuple[str, str, pd.DataFrame]] = []
-    for kind in KINDS:
-        # The seeds of a loss are all its seeds, the first included.
-        kinds = ["single", "seed"] if kind == "seed" else [kind]
-        of_kind = table[table["kind"].isin(kinds)]
-        own = of_kind["family"].isin(table.loc[table["kind"] == kind, "family"])
-        groups = [(name, part) for name, part in of_kind[own].groupby("family")]
-        groups.sort(key=lambda pair: -pair[1]["value"].fillna(-9.0).mean())
-        rows += [(kind, name, part.sort_values("run")) for name, part in groups]
-    step = style.line_mm * (1.25 if runs < 4 else 1.6)
-    canvas = style.figure(26 + step * (len(rows) + 1.6 * table["kind"].nunique()))
-    axes = canvas.subplots()
-    place, places, names, labels, last = 0.0, [], [], [], ""
-    for kind, name, part in rows:
-        if kind != last:
-            # Runs of one row stand above its middle too.
-            room = 0.25 if len(part) > 1 else 0.0
-            place += (1.4 if last else 0.4) + room
-            axes.annotate(
-                KINDS[kind].many,
-                (0, place - 0.75 - room),
-                xycoords=("axes fraction", "data"),
-                xytext=(3, 0),
-                textcoords="offset points",
-                va="center",
-                color=MUTED,
-                fontstyle="italic",
-            )
-            last = kind
-        _forest_row(axes, place, part, kind, name == params["baseline"], style)
-        places.append(place)
-        names.append(name)
-        text = models.label_of(name)
-        text += f", {count(len(part), 'seed')}" if kind == "seed" else ""
-        labels.append(weak.mark(text, *part["model"]))
-        place += 1
-    baseline = table[(table["kind"] == "single") & (table["family"] == params["baseline"])]
-    if len(baseline):
-        middle = baseline["value"].mean()
-        axes.axvline(middle, color=INK, linewidth=0.8, linestyle="--", zorder=1)
-        # The mean of several runs has no interval of its own.
-        if len(baseline) == 1 and baseline["ci_low"].notna().all():
-            ends = baseline["ci_low"].iloc[0], baseline["ci_high"].iloc[0]
-            axes.axvspan(*ends, color=INK, alpha=0.06, linewidth=0, zorder=0)
-    axes.set_yticks(places, labels)
-    for tick, name in zip(axes.get_yticklabels(), names, strict=True):
-        if name == params["baseline"]:
-            tick.set_fontweight("bold")
-    axes.set_ylim(place - 0.3, -1.0)
-    axes.grid(axis="y", visible=False)
-    axes.set_xlabel(f"{metric_title(metric)} on the test split")
-    _values_at_the_right(axes, places, [part for _, _, part in rows])
-    facts, reference = f"Test split, {sizes(inputs, table)}", models.label_of(params["baseline"])
-    title = facts if runs == 1 else f"{facts}; {runs} runs of each loss"
-    axes.set_title(f"{title}; {params['percent']} intervals", loc="left")
-    handles = [
-        axes.plot([], [], "--", color=INK, lw=0.8, label=f"{reference}, baseline")[0],
-    ]
-    if len(baseline) == 1:
-        handles.append(Patch(color=INK, alpha=0.1, linewidth=0, label="its interval"))
-    handles += [no_mark()] * weak.any
-    canvas.legend(handles=handles, loc="outside lower center", ncols=3)
-    rows = [row for row in rows if row[0] != "seed"]
-    best = max(rows, key=lambda row: row[2]["value"].fillna(-9.0).mean())
-    return Drawing(
-        canvas,
-        f"{title}. Highest: {models.label_of(best[1])}, {_summary(best[2])}"
-        + (f"; baseline {reference} {_summary(baseline)}." if len(baseline) else ".")
-        + weak.note(),
-    )
-
-
-def _forest_row(
-    axes: Axes, place: float, part: pd.DataFrame, kind: str, is_baseline: bool, style: Style
-) -> None:
-    colour = {"single": style.colours[0], "ensemble": style.colours[1]}.get(kind, style.colours[2])
-    colour = INK if is_baseline else colour
-    number = len(part)
-    for offset, row in zip(offsets(number, 0.3), part.itertuples(), strict=True):
-        wide = {"linewidth": 1.3 if number == 1 else 0.7, "alpha": 1.0 if number == 1 else 0.55}
-        if row.ci_low == row.ci_low:
-            axes.plot([row.ci_low, row.ci_high], [place + offset] * 2, color=colour, **wide)
-        size = 4.0 if number == 1 else 2.2
-        axes.plot(row.value, place + offset, "o", color=colour, ms=size, alpha=wide["alpha"])
-    if number > 1:
-        mean = part["value"].mean()
-        axes.plot(mean, place, "D", color=colour, ms=4.2, mec="white", mew=0.6, zorder=4)
-
-
-def _summary(part: pd.DataFrame) -> str:
-    if len(part) == 1:
-        row = part.iloc[0]
-        return interval(row["value"], row["ci_low"], row["ci_high"], 3)
-    defined = int(part["value"].notna().sum())
-    if not defined:
-        return "not defined"
-    text = f"{part['value'].mean():.3f} \N{PLUS-MINUS SIGN} {part['value'].std():.3f}"
-    return text if defined == len(part) else f"{text} ({defined} of {len(part)} runs)"
-
-
-def _values_at_the_right(
-    axes: Axes, places: Sequence[float], parts: Sequence[pd.DataFrame]
-) -> None:
-    twin = axes.twinx()
-    twin.set_ylim(axes.get_ylim())
-    twin.set_yticks(places, [_summary(part) for part in parts])
-    twin.tick_params(length=0)
-    twin.grid(False)
 
 
 def _matrix(table: pd.DataFrame, classes: Sequence[str]) -> np.ndarray:
@@ -296,66 +188,72 @@ def confusion_chosen(inputs: Inputs, params: Mapping[str, Any], style: Style) ->
     return Drawing(canvas, f"Test split, n = {count(total, 'image')}.{weak.note()}")
 
 
-def confusion_all(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Drawing:
-    """Confusion matrices of all models in small; runs of a loss are counted together."""
-    table = inputs.table("confusion", ["count"], text=["model", "split", "label", "predicted"])
-    models = inputs.models
-    # The other rows are of temperature-scaled models, whose classes are those of the model.
-    table = table[(table["split"] == "test") & table["model"].isin(models)]
-    # Further seeds of one loss would give it more images than the others have.
-    further = [models[name].kind == "seed" for name in table["model"]]
-    left_out = table.loc[further, "model"].nunique()
-    table = table[~np.array(further, bool)]
-    table = table.assign(family=[models[name].family for name in table["model"]])
-    # A loss whose training failed has no counts; its place says so.
-    names = list(dict.fromkeys([*table["family"], *params["losses"]]))
-    names.sort(key=lambda name: params["losses"].index(name) if name in params["losses"] else 99)
-    classes = params["classes"]
-    columns = min(6, max(3, len(names)))
-    rows = -(-len(names) // columns)
-    letters = [str(k + 1) for k in range(len(classes))]
-    if table.empty:
-        return message(style, "No model has a confusion matrix.")
-    weak = Degenerate.of(inputs, params["replicates"])
-    models_of = {name: part["model"].unique() for name, part in table.groupby("family")}
-    titles = [weak.mark(models.label_of(name), *models_of.get(name, ())) for name in names]
-    first = _matrix(table[table["model"] == table["model"].iloc[0]], classes).sum(axis=1)
-    trios = zip(letters, classes, first, strict=True)
-    key = "; ".join(
-        f"{letter}:\N{NO-BREAK SPACE}{name} (n\N{NO-BREAK SPACE}=\N{NO-BREAK SPACE}{size:,.0f})"
-        for letter, name, size in trios
-    )
-    # A matrix is read with its key at hand, so the key is part of the picture.
-    foot = f"rows true, columns predicted class. {key}"
-    foot += f"; {IN_THE_PICTURE}" if weak.any else ""
-    foot = fold(foot, style.double_column_mm - 6, style.font_size)
-    canvas = style.figure(
-        rows * (27 + 3.3 * style.line_mm) + 4 + (lines_of(foot) + 1) * style.line_mm
-    )
-    places = panels(canvas, len(names), columns)
-    write = "percent" if len(classes) <= _CLASSES_WITH_PERCENT else ""
-    sparse = -(-len(classes) // 7)
-    for number, (axes, name, title) in enumerate(zip(places, names, titles, strict=True)):
-        part = table[table["family"] == name]
-        if part.empty:
-            axes.text(0.5, 0.5, NO_RESULT, transform=axes.transAxes, ha="center", color=MUTED)
-            axes.set_box_aspect(1)
-            bare(axes)
+def recall(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Drawing:
+    """Recall of every class (panels) of every model (rows) with its interval."""
+    classes, models = params["classes"], inputs.models
+    wanted = {f"recall_{name}": name for name in classes}
+    table = metrics_of(inputs)
+    table = table[table["metric"].isin(wanted) & table["kind"].isin(KINDS)]
+    if table["value"].isna().all():
+        return message(style, "No model has a result.")
+    weak, chosen = Degenerate.of(inputs, params["replicates"]), chosen_families(inputs, models)
+    groups = {
+        kind: list(dict.fromkeys(table.loc[table["kind"].isin(kinds), "family"]))
+        for kind, kinds in _GROUPS.items()
+    }
+    rows, families = Rows(style), []
+    for kind, names in groups.items():
+        if names:
+            rows.heading(_HEADINGS.get(kind, KINDS[kind].many.capitalize()))
+        for name in names:
+            own = table.loc[(table["family"] == name) & table["kind"].isin(_GROUPS[kind]), "model"]
+            text = weak.mark(models.label_of(name), *own.unique())
+            bold = name in chosen or name == params["baseline"]
+            rows.row(f"{text} (chosen)" if name in chosen else text, bold)
+            families.append((name, _GROUPS[kind]))
+    lines = -(-len(classes) // _PANELS)
+    columns = -(-len(classes) // lines)
+    label_mm = max(text_mm(text, style.font_size, True) for text in rows.labels)
+    side = (style.double_column_mm - label_mm - 6) / columns - 2
+    names = style.class_names(classes, side, 3)
+    words = f"Test split, {sizes(inputs, table)}; {params['percent']} intervals"
+    note, note_mm = names.note(words + (f"; {IN_THE_PICTURE}" if weak.any else ""))
+    narrow = side < _NARROW
+    head = (max(map(lines_of, names.short.values())) + 1.5 + narrow) * style.line_mm
+    # Several runs of a row stand above each other, as far as the page has room.
+    runs = int(table.groupby(["family", "metric"]).size().max())
+    scale = max(1.0, min(1.0 if runs == 1 else 1.5, (190 / lines - head) / rows.height_mm))
+    canvas = style.figure(lines * (scale * rows.height_mm + head + 9) + note_mm + 14)
+    places = panels(canvas, len(classes), columns, sharey=True, sharex=True)
+    manifest = inputs.table("manifest", text=["split", "label"])
+    images = manifest.loc[manifest["split"] == "test", "label"].value_counts()
+    images = images.reindex(classes, fill_value=0)
+    for number, (axes, name) in enumerate(zip(places, classes, strict=True)):
+        part = table[table["metric"] == f"recall_{name}"]
+        for place, (family, kinds) in zip(rows.places, families, strict=True):
+            own = part[(part["family"] == family) & part["kind"].isin(kinds)].sort_values("run")
+            if own["value"].isna().all():
+                gap(axes, place)
+            colour = INK if family == params["baseline"] else style.colours[_COLOURS[kinds[0]]]
+            for offset, row in zip(offsets(len(own), 0.3), own.itertuples(), strict=True):
+                at = [row.value, row.ci_low, row.ci_high]
+                filled = chosen.get(family) == row.model
+                mark(axes, place + offset, at, colour, filled, small=len(own) > 1)
+        rows.limits(axes)
+        room = 0.05 if columns < 4 else 0.22 if narrow else 0.12
+        axes.set_xlim(-room, 1 + room)
+        axes.set_xticks([0, 0.5, 1], ["0", "" if narrow else "0.5", "1"])
+        axes.tick_params(labelbottom=True)
+        size = f"n =\n{images[name]:,}" if narrow else f"n = {images[name]:,}"
+        axes.set_title(f"{names.short[name]}\n{size}", loc="left")
+        if number % columns == 0:
+            rows.label(axes)
         else:
-            _draw_matrix(axes, _matrix(part, classes), style, write)
-            # Where numbers would touch, every other one is written.
-            ticks = range(0, len(classes), sparse)
-            axes.set_xticks(ticks, letters[::sparse])
-            axes.set_yticks(
-                ticks, letters[::sparse] if number % columns == 0 else [""] * len(ticks)
-            )
-        axes.set_title(wrap(title, 19), fontsize=style.font_size - 0.5)
-    _share_bar(canvas, places, style, shrink=0.5, aspect=30)
-    canvas.supxlabel(foot, fontsize=style.font_size)
-    total = int(table.groupby("family")["count"].sum().max()) if len(table) else 0
-    facts = f"{count(table['model'].nunique(), 'model')}, n = {count(total, 'image')} each"
-    facts += f" ({count(left_out, 'further seed')} of one loss left out)" if left_out else ""
-    return Drawing(canvas, f"{facts}. Classes: {key}.{weak.note()}")
+            axes.tick_params(axis="y", length=0, labelleft=False)
+    canvas.supxlabel(f"recall\n{note}", fontsize=style.font_size)
+    if chosen:
+        canvas.legend(handles=[chosen_handle()], loc="outside upper right")
+    return Drawing(canvas, f"{words}.{weak.note()}")
 
 
 def roc(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Drawing:

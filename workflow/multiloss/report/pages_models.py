@@ -326,7 +326,7 @@ def singles(facts: Facts, figures: Figures) -> Section:
             published=True,
         )
     )
-    blocks += figures.take("forest_mcc")
+    blocks += figures.take(f"forest_{facts.config['significance']['metric']}")
     blocks.append(
         metrics_table(
             facts,
@@ -368,9 +368,7 @@ def singles(facts: Facts, figures: Figures) -> Section:
                 )
             )
     blocks += _reasons(facts, ["single"])
-    blocks += figures.take(
-        "confusion_matrices", "roc", "pr", "forest_accuracy", "confusion_matrices_all"
-    )
+    blocks += figures.take("confusion_matrices", "roc", "pr", "recall")
     blocks += _ablations(facts)
     return Section("singles", "Single models", blocks)
 
@@ -578,7 +576,7 @@ def diversity(facts: Facts, figures: Figures) -> Section:
                 source="tables/diversity.csv",
             )
         )
-    blocks += figures.take("diversity")
+    blocks += figures.take("gains", "diversity")
     return Section("diversity", "Diversity", blocks)
 
 
