@@ -16,6 +16,7 @@ TABLES = [
     rules.usefulness.output,
     rules.prediction_sets.output,
     rules.replicates.output,
+    rules.folds.output if STUDY.folds else [],
     rules.verdicts.output,
     rules.diversity.output,
     rules.optimism.output if models_of(["ensemble"], levels=["prediction"]) else [],
