@@ -343,7 +343,7 @@ def main() -> None:
                 found = simulate(size, scenario, division, f"{patients} {count} {passes}")
                 cells[scenario.name, patients, count, passes] = found
                 logger.info(
-                    "the mean alone.%4.0f s: %s, %d, %s: %s",
+                    "%4.0f s: %s, %d, %s: %s",
                     *(time.monotonic() - start, scenario.name, patients, told(count, passes)),
                     found,
                 )

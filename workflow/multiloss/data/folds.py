@@ -107,6 +107,12 @@ def assign(
             "which folds would train on: set splits.folds to null, or splits.test to "
             f"{1 / count:.2g} to divide all patients whatever folder they are in"
         )
+    if test != "shipped":
+        logger.info(
+            "splits.test: the share of %g is not used, since each of %d folds holds %.3g of the "
+            "patients",
+            *(test, count, 1 / count),
+        )
     splits.refuse_few(manifest, len(REDRAWN_SPLITS) + 1)
     divided = divide(manifest, ratios, count, 0, seed, classes)
     splits.tell(divided, classes)

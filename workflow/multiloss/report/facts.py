@@ -402,7 +402,7 @@ class Facts:
     def run_chance(self) -> str:
         """What differs between the runs of one loss: 'seeds', or 'runs (seed and division)'."""
         if self.folds:
-            return f"folds (the {self.unit}s trained and tested on, and the seed)"
+            return f"folds (training {self.unit}s and seed)"
         return "runs (seed and division)" if self.redrawn else "seeds"
 
     def role(self, split: str) -> str:
