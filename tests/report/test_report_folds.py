@@ -74,8 +74,8 @@ def test_the_first_sentence_counts_what_rejects(made: Any, tmp_path: Path) -> No
              == families.BEST_MEMBER).sum()  # fmt: skip
     text = sections(facts)["folds"]
     assert text.startswith(
-        f"In 2 passes over 3 folds of {facts.size()}, 1 is better and 1 is worse than the baseline "
-        f"of 2 losses and 1 is better than its best member of {count} ensembles (corrected "
+        f"In 2 passes over 3 folds of {facts.size()}, of 2 losses 1 is better and 1 is worse than "
+        f"the baseline, and of {count} ensembles 1 is better than its best member (corrected "
         "resampled t test of MCC, Holm within each family, level 0.05)."
     )
     assert "all other sections are of run 0 alone" in text
@@ -89,9 +89,31 @@ def test_where_nothing_is_shown_it_says_so(made: Any, tmp_path: Path) -> None:
     def changed(table: pd.DataFrame) -> pd.DataFrame:
         return table[table["family"] == families.BASELINE].assign(reject=False)
 
-    text = sections(rewritten(made, tmp_path, changed))["folds"]
-    assert "images, no" not in text
-    assert "no difference from the baseline is shown for any of 2 losses (corrected" in text
+    text = sections(rewritten(made, tmp_path / "two", changed))["folds"]
+    assert "patients, of 2 losses none is shown to differ from the baseline (corrected" in text
+    one = rewritten(made, tmp_path / "one", lambda table: changed(table).iloc[:1])
+    said = "patients, the one loss is not shown to differ from the baseline (corrected"
+    assert said in sections(one)["folds"]
+    one = rewritten(
+        made, tmp_path / "same", lambda table: changed(table).assign(p_value=float("nan"))
+    )
+    assert (
+        "patients, no loss could be compared with the baseline (corrected" in sections(one)["folds"]
+    )
+    one = rewritten(made, tmp_path / "no", lambda table: table.iloc[:0])
+    assert "patients, there is nothing to compare (corrected" in sections(one)["folds"]
+
+
+def test_a_single_loss_with_two_folds_has_tables_and_a_section(tmp_path: Path) -> None:
+    study = make(
+        tmp_path, losses=["cce"], folds=2, replicates=2, test_images=60, gradcam=False,
+        save_images=False, ensembles=False, with_tables=False,
+    )  # fmt: skip
+    tables(study.results, study.config, 20, 199, NEEDED)
+    assert pd.read_csv(study.results / "tables/fold_comparisons.csv").empty
+    text = sections(facts_of(study.results, study.config))["folds"]
+    assert text.startswith("In 1 pass over 2 folds of ") and "there is nothing to compare" in text
+    assert "With 2 runs the spread between folds is poorly known" in text
 
 
 def test_the_answer_is_that_of_the_folds(made: Any) -> None:
