@@ -23,8 +23,9 @@ import numpy as np
 import pandas as pd
 from multiloss import config as study_config
 from multiloss import evaluation, predictions, study
+from multiloss.data import folds
 from multiloss.data.tables import external_split
-from multiloss.ensembles import diversity, optimism
+from multiloss.ensembles import crossfit, diversity, optimism, selection
 from multiloss.evaluation import families, prediction_sets, usefulness
 from multiloss.evaluation.runs import Runs
 from multiloss.job.files import write_csv
@@ -82,6 +83,7 @@ def configuration(
     ablations: tuple[str, ...] = (),
     further_seeds: bool = False,
     external: tuple[str, ...] = (),
+    folds: int | None = None,
 ) -> dict[str, Any]:
     """A config as scripts see it: validated, with every default filled in."""
     losses = losses or LOSSES
@@ -101,6 +103,7 @@ def configuration(
                     *({"name": name, "role": "external_test", **source} for name in external),
                 ],
             },
+            "splits": {"folds": folds, "test": 1 / folds if folds else "shipped"},
             "segmentation": {"losses": SEGMENTATION_LOSSES, "image_size": 64},
             "classification": {"losses": losses, "image_size": 64},
             "ablations": list(ablations),
@@ -135,15 +138,20 @@ def make(
     whether to compute the tables of what is predicted, which else `tables` does later.
     """
     config = configuration(**options)
+    planned = study.Study(config)
     results = Path(folder) / "results" / config["study"]
-    maker = _Maker(Path(folder), results, config, np.random.default_rng(seed), test_images)
+    shown, rng = planned.shown.config, np.random.default_rng(seed)
+    maker = _Maker(Path(folder), results, shown, rng, test_images)
     maker.collapsed, maker.unknown, maker.lesions = collapsed, unknown, lesions
     maker.data(save_images)
     maker.segmentation()
-    maker.training()
-    models = study.Study(config).models.values()
+    models = planned.shown.models.values()
     (results / "data" / "models.csv").write_text(study.models_text(models), encoding="utf-8")
-    maker.predictions()
+    if planned.folds:
+        maker.in_turns(planned.folds, planned.replicates)
+    else:
+        maker.training()
+        maker.predictions()
     if with_tables:
         tables(results, config)
     if config["gradcam"]["enabled"]:
@@ -165,7 +173,8 @@ def tables(
 
     `only`: names of those that are wanted, if not all.
     """
-    planned, seed, rng = study.Study(config), config["seed"], np.random.default_rng(0)
+    whole, seed, rng = study.Study(config), config["seed"], np.random.default_rng(0)
+    planned = whole.shown
     options = config["evaluation"] | {"resamples": resamples}
     tests = config["significance"] | {"permutations": permutations}
     paths = {name: results / "predictions" / f"{name}.csv" for name in planned.models}
@@ -243,7 +252,7 @@ def tables(
         "operating_points": lambda: evaluation.by_patient(points, everything, options),
         "rank": lambda: evaluation.rank_table(found, models, options, seed, variants),
         "significance": lambda: evaluation.significance_table(
-            found, models, members, tests, options, seed, variants
+            found, models, members, tests, options, seed, variants, whole.folds
         ),
         "calibration_curves": lambda: curved()[0],
         "calibration_histograms": lambda: curved()[1],
@@ -264,11 +273,27 @@ def tables(
     made |= {name: lambda name=name: sets()[name] for name in prediction_sets.COLUMNS}
     if ensembles:
         made["optimism"] = optimistic
+    if whole.folds:
+        for name in ("replicates", "replicate_comparisons", "seed_spread", "ensemble_comparisons"):
+            made[name] = lambda of_run=made[name]: evaluation.of_one_fold(of_run())
+        made |= {
+            "folds": lambda: evaluation.folds_table(in_turns()),
+            "folds_pooled": lambda: evaluation.pooled_table(in_turns(), seed),
+            "fold_comparisons": lambda: evaluation.fold_comparisons_table(
+                in_turns(), tests, variants
+            ),
+        }
+
+    @functools.cache
+    def in_turns() -> evaluation.Folds:
+        return folds_of(results, whole, options, tests)
+
     made = {name: functools.cache(of_table) for name, of_table in made.items()}
 
     @functools.cache
     def judged() -> tuple[pd.DataFrame, pd.DataFrame]:
-        sources = ("significance", "replicate_comparisons", "ensemble_comparisons")
+        sources = ["significance", "replicate_comparisons", "ensemble_comparisons"]
+        sources += ["fold_comparisons"] if whole.folds else []
         compared = evaluation.primary_comparisons({name: made[name]() for name in sources}, models)
         chosen = pd.read_csv(results / "ensembles" / "chosen.csv")
         return (
@@ -296,6 +321,30 @@ def tables(
         )
     for name in made if only is None else only:
         write_csv(made[name](), results / "tables" / f"{name}.csv")
+
+
+def folds_of(
+    results: Path, planned: study.Study, options: dict[str, Any], tests: dict[str, Any]
+) -> evaluation.Folds:
+    """The runs of a study with folds, each with its own choice by scores on its ensemble split."""
+    models, classes = study.entries(planned.models.values()), planned.config["classes"]
+    parts, manifests, chosen, members = [], [], [], []
+    for number in planned.replicates:
+        own = [name for name, entry in models.items() if entry["replicate"] == number]
+        paths = [results / "predictions" / f"{name}.csv" for name in own]
+        part = predictions.read(paths, classes, splits=["ensemble", "test"])
+        choice = part.only("ensemble")
+        scores = selection.scores(choice.p, choice.y)[:, 0]
+        candidates = pd.DataFrame(scores, columns=["score", "log_loss"])
+        candidates = candidates.assign(model=own, kind=[models[m]["kind"] for m in own])
+        candidates = candidates.assign(k=[models[m]["k"] for m in own], complexity=0)
+        chosen.append(crossfit.choose(candidates[candidates["kind"] != "ablation"]))
+        parts.append(part)
+        name = f"data/manifests/{number}.csv" if number else "data/manifest.csv"
+        manifests.append(pd.read_csv(results / name))
+        members.append(pd.read_csv(results / f"ensembles/r{number}/members.csv"))
+    runs = evaluation.fold_runs(parts, manifests, pd.concat(members), chosen, planned.folds)
+    return evaluation.Folds(runs, models, tests, options)
 
 
 def _softmax(logits: np.ndarray) -> np.ndarray:
@@ -562,6 +611,20 @@ class _Maker:
                 self.history(f"models/{loss}/{replicate}.history.csv", epochs)
 
     # ---- predictions ------------------------------------------------------------------
+    def in_turns(self, count: int, runs: range) -> None:
+        """Each run on a division of its own; the first comes last, and what all share is of it."""
+        whole, ratios = self.manifest, {"train": 0.7, "val": 0.15, "ensemble": 0.15}
+        for run in reversed(runs):
+            seed = self.config["seed"]
+            own = folds.divide(whole, ratios, count, run, seed, self.classes)
+            name = f"data/manifests/{run}.csv" if run else "data/manifest.csv"
+            self.manifest, self.replicates = self.csv(name, own), range(run, run + 1)
+            self.singles, self.ensembles, self.others = {}, {}, {}
+            self.training()
+            self.predictions()
+            members = pd.read_csv(self.results / "ensembles/members.csv")
+            self.csv(f"ensembles/r{run}/members.csv", members)
+
     def predictions(self) -> None:
         part = self.manifest[self.manifest["split"] != "train"].reset_index(drop=True)
         self.rows = part[["image_id", "patient_id", "split", "label"]]

@@ -71,6 +71,8 @@ LUNGS_TEST = SOURCE | {"name": "lungs2", "role": "lungs_test"}
         ("resources.gpu", 1, ["'resources.gpu'", "training"]),
         ("data.sources.0.phantom", {"trian": 3}, ["phantom.trian'", "'train'"]),
         ("splits.ratios", {"train": 0.7, "val": 0.1, "ensemle": 0.2}, ["'ensemble'"]),
+        ("splits.folds", 1, ["splits.folds: 1"]),
+        ("splits.folds", 5, ["replicates: 1 cannot", "splits.folds: 5", "set replicates to 5"]),
         # losses and their parameters
         ("classification.losses", ["cce", "focl"], ["'focl'", "did you mean 'focal'"]),
         (

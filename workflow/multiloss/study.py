@@ -250,9 +250,35 @@ class Study:
         return range(1 + max(model.replicate for model in self.select(TRAINED)))
 
     @property
+    def folds(self) -> int:
+        """How many folds each pass of runs tests on in turn; 0 where all runs have one test split.
+
+        Run r tests on fold r % folds of pass r // folds, and each pass draws folds of its own.
+        """
+        return self.config["splits"]["folds"] or 0
+
+    @cached_property
+    def shown(self) -> "Study":
+        """The study as all tables but those of the folds tell it.
+
+        Runs that test on other folds are no further seeds on the same test images, so these tables
+        are of the first run alone, whose test split is the first fold of the first pass. Without
+        folds it is the study itself.
+        """
+        if not self.folds:
+            return self
+        splits = {**self.config["splits"], "redraw": False}
+        return Study({**self.config, "replicates": 1, "splits": splits})
+
+    @property
     def redrawn(self) -> bool:
         """Whether each run has its own train, val and ensemble split."""
-        return self.config["splits"]["redraw"]
+        return self.config["splits"]["redraw"] or (self.folds > 0 and len(self.replicates) > 1)
+
+    @property
+    def test_drawn(self) -> bool:
+        """Whether chance decides who is in the test split, and so how common each class is."""
+        return self.folds > 0 or self.config["splits"]["test"] != "shipped"
 
     @property
     def divisions(self) -> dict[str, int | None] | None:
@@ -274,6 +300,9 @@ class Study:
                 found += [self._ensemble(method, k, replicate) for k in sizes]
             if MODEL_LEVEL in methods and "weighted_average" in methods:
                 found.append(self._average_of_model_level(replicate))
+        if self.folds:
+            # What one run tests on, others were trained on: there is nothing to average.
+            return {model.name: model for model in found}
         further = bool(self.config["ensembles"]["seed_ensemble"]["further_seeds"] and methods)
         repeated = self.listed[self.repeated]
         if further:

@@ -16,7 +16,7 @@ rule models:
         mem_mb=memory_of("data"),
         runtime=runtime_of("data"),
     params:
-        models=entries_of(STUDY.models),
+        models=entries_of(SHOWN.models),
         code=code_of("models.py"),
     message:
         "Listing the study's models"

@@ -94,6 +94,8 @@ SOURCES = {source["name"]: source for source in config["data"]["sources"]}
 REPLICATES = range(config["replicates"])
 SEGMENTATION_LOSSES = [loss["name"] for loss in config["segmentation"]["losses"]]
 STUDY = study.Study(config)
+# What all tables but those of folds are of.
+SHOWN = STUDY.shown
 TOP_K = config["ensembles"]["top_k"]
 
 
@@ -108,9 +110,15 @@ def entries_of(names):
     return study.entries(STUDY.models[name] for name in names)
 
 
+def models_shown(kinds, levels=study.LEVELS):
+    """As `models_of`, of what all tables but those of folds are of."""
+    return [model.name for model in SHOWN.select(kinds, levels=levels)]
+
+
 TRAINED = models_of(study.TRAINED)
 RUNS = STUDY.runs
-# Of the runs beyond the first, each has a division of its own where the study asks for it.
+# Of the runs beyond the first, each has a division of its own where the study asks for it; with
+# folds that holds for the test split, too.
 REDRAWN_RUNS = RUNS[1:] if STUDY.redrawn else []
 MODEL_LEVEL = models_of(["ensemble"], levels=["model"])
 FIGURES = catalog.figures(config)

@@ -112,6 +112,7 @@ rule redraw:
         runtime=runtime_of("data"),
     params:
         ratios=config["splits"]["ratios"],
+        folds=STUDY.folds,
         classes=config["classes"],
         seed=config["seed"],
         code=code_of("redraw.py"),

@@ -162,10 +162,10 @@ rule seed_ensemble:
 
 rule ensemble_tables:
     input:
-        rankings=expand(rules.rank.output.ranking, replicate=REPLICATES),
-        weights=expand(rules.ensemble.output.weights, replicate=REPLICATES),
-        candidates=expand(rules.ensemble.output.candidates, replicate=REPLICATES),
-        seeds=predictions_of(models_of(["seed"])),
+        rankings=expand(rules.rank.output.ranking, replicate=SHOWN.replicates),
+        weights=expand(rules.ensemble.output.weights, replicate=SHOWN.replicates),
+        candidates=expand(rules.ensemble.output.candidates, replicate=SHOWN.replicates),
+        seeds=predictions_of(models_shown(["seed"])),
     output:
         members=RESULTS / "ensembles/members.csv",
         weights=RESULTS / "ensembles/weights.csv",
@@ -184,14 +184,14 @@ rule ensemble_tables:
         runtime=runtime_of("analysis"),
     params:
         classes=config["classes"],
-        ensembles=entries_of(models_of(["ensemble"])),
-        seed_ensembles=entries_of(models_of(["seed_ensemble"])),
-        seeds=entries_of(models_of(["seed"])),
-        divisions=STUDY.divisions,
+        ensembles=entries_of(models_shown(["ensemble"])),
+        seed_ensembles=entries_of(models_shown(["seed_ensemble"])),
+        seeds=entries_of(models_shown(["seed"])),
+        divisions=SHOWN.divisions,
         # Of runs that were judged on different images the scores compare by family alone.
         families=(
-            {model.name: model.family for model in STUDY.select(["single", "ensemble"])}
-            if STUDY.redrawn
+            {model.name: model.family for model in SHOWN.select(["single", "ensemble"])}
+            if SHOWN.redrawn
             else None
         ),
         code=code_of("ensemble_tables.py"),

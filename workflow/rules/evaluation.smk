@@ -4,7 +4,7 @@ LISTED = {name: asdict(variant) for name, variant in STUDY.listed.items()}
 
 rule evaluate:
     input:
-        predictions=predictions_of(STUDY.models),
+        predictions=predictions_of(SHOWN.models),
         models=rules.models.output.models,
         chosen=rules.ensemble_tables.output.chosen,
     output:
@@ -31,7 +31,7 @@ rule evaluate:
         runtime=runtime_of("analysis"),
     params:
         classes=config["classes"],
-        divisions=STUDY.divisions,
+        divisions=SHOWN.divisions,
         evaluation=evaluation_keys(
             "resamples",
             "interval",
@@ -40,9 +40,9 @@ rule evaluate:
             "operating_point",
             "temperature_scaling",
         ),
-        decided_on_val=STUDY.decided_on_val,
+        decided_on_val=SHOWN.decided_on_val,
         # A test split that is drawn has the class shares that chance gave it.
-        mixed=[] if config["splits"]["test"] == "shipped" else ["test"],
+        mixed=["test"] if STUDY.test_drawn else [],
         variants=LISTED,
         seed=config["seed"],
         code=code_of("evaluate.py"),
@@ -55,7 +55,7 @@ rule evaluate:
 # Of external tests, where the study has some: beside its answer, never a part of it.
 rule external:
     input:
-        predictions=predictions_of(STUDY.models),
+        predictions=predictions_of(SHOWN.models),
         models=rules.models.output.models,
         chosen=rules.ensemble_tables.output.chosen,
         metrics=rules.evaluate.output.metrics,
@@ -79,7 +79,7 @@ rule external:
         runtime=runtime_of("analysis"),
     params:
         classes=config["classes"],
-        divisions=STUDY.divisions,
+        divisions=SHOWN.divisions,
         baseline=STUDY.baseline,
         evaluation=evaluation_keys("resamples", "interval", "confidence", "ece_bins"),
         significance={
@@ -95,7 +95,7 @@ rule external:
 
 rule significance:
     input:
-        predictions=predictions_of(STUDY.models),
+        predictions=predictions_of(SHOWN.models),
         models=rules.models.output.models,
         members=rules.ensemble_tables.output.members,
     output:
@@ -118,6 +118,7 @@ rule significance:
     params:
         classes=config["classes"],
         variants=LISTED,
+        folds=STUDY.folds,
         evaluation=evaluation_keys("resamples", "interval", "confidence", "ece_bins"),
         # The margin decides on no test.
         significance={
@@ -135,13 +136,13 @@ rule significance:
 
 rule calibration:
     input:
-        predictions=predictions_of(STUDY.models),
+        predictions=predictions_of(SHOWN.models),
         models=rules.models.output.models,
         members=rules.ensemble_tables.output.members,
         # Of each run, or one for all of them.
         manifests=[
             rules.splits.output.manifest,
-            *expand(rules.redraw.output.manifest, replicate=REDRAWN_RUNS),
+            *expand(rules.redraw.output.manifest, replicate=REDRAWN_RUNS if SHOWN.redrawn else []),
         ],
     output:
         calibration=RESULTS / "tables/calibration.csv",
@@ -171,8 +172,8 @@ rule calibration:
         runtime=runtime_of("analysis"),
     params:
         classes=config["classes"],
-        divisions=STUDY.divisions,
-        runs=list(RUNS),
+        divisions=SHOWN.divisions,
+        runs=list(SHOWN.runs),
         # By variant, and of the heads of model-level ensembles.
         class_weights={name: variant.class_weights for name, variant in STUDY.variants.items()}
         | {None: config["classification"]["class_weights"]},
@@ -191,7 +192,7 @@ rule calibration:
 
 rule usefulness:
     input:
-        predictions=predictions_of(STUDY.models),
+        predictions=predictions_of(SHOWN.models),
         models=rules.models.output.models,
         chosen=rules.ensemble_tables.output.chosen,
         members=rules.ensemble_tables.output.members,
@@ -224,7 +225,7 @@ rule usefulness:
         runtime=runtime_of("analysis"),
     params:
         classes=config["classes"],
-        divisions=STUDY.divisions,
+        divisions=SHOWN.divisions,
         negative=STUDY.negative_class,
         baseline=STUDY.baseline,
         evaluation=evaluation_keys(
@@ -245,7 +246,7 @@ rule usefulness:
 
 rule prediction_sets:
     input:
-        predictions=predictions_of(STUDY.models),
+        predictions=predictions_of(SHOWN.models),
         models=rules.models.output.models,
         chosen=rules.ensemble_tables.output.chosen,
         members=rules.ensemble_tables.output.members,
@@ -269,7 +270,7 @@ rule prediction_sets:
         runtime=runtime_of("analysis"),
     params:
         classes=config["classes"],
-        divisions=STUDY.divisions,
+        divisions=SHOWN.divisions,
         baseline=STUDY.baseline,
         evaluation=evaluation_keys("resamples", "confidence", "set_coverage"),
         seed=config["seed"],
@@ -282,7 +283,7 @@ rule prediction_sets:
 
 rule replicates:
     input:
-        predictions=predictions_of(STUDY.models),
+        predictions=predictions_of(SHOWN.models),
         models=rules.models.output.models,
         members=rules.ensemble_tables.output.members,
     output:
@@ -323,6 +324,7 @@ rule replicates:
     params:
         classes=config["classes"],
         variants=LISTED,
+        folds=STUDY.folds,
         evaluation=evaluation_keys("resamples", "confidence", "ece_bins"),
         significance={
             key: config["significance"][key]
@@ -337,15 +339,67 @@ rule replicates:
         "../scripts/replicates.py"
 
 
-rule verdicts:
+# Of studies whose runs take turns in testing on folds of the patients.
+rule folds:
     input:
         predictions=predictions_of(STUDY.models),
+        rankings=expand(rules.rank.output.ranking, replicate=REPLICATES),
+        candidates=expand(rules.ensemble.output.candidates, replicate=REPLICATES),
+        # Of each run, in their order.
+        manifests=[
+            rules.splits.output.manifest,
+            *expand(rules.redraw.output.manifest, replicate=REDRAWN_RUNS),
+        ],
+    output:
+        folds=RESULTS / "tables/folds.csv",
+        folds_pooled=report(
+            RESULTS / "tables/folds_pooled.csv",
+            caption="../report/folds_pooled.rst",
+            category="Tables",
+            labels={"table": "All folds together"},
+        ),
+        fold_comparisons=report(
+            RESULTS / "tables/fold_comparisons.csv",
+            caption="../report/fold_comparisons.rst",
+            category="Tables",
+            labels={"table": "Losses and ensembles compared over folds"},
+        ),
+    log:
+        LOGS / "folds.log",
+    benchmark:
+        BENCHMARKS / "folds.tsv"
+    conda:
+        "../../envs/analysis.yaml"
+    threads: threads_of("analysis")
+    resources:
+        mem_mb=memory_of("analysis"),
+        runtime=runtime_of("analysis"),
+    params:
+        classes=config["classes"],
+        models=entries_of(STUDY.models),
+        runs=list(REPLICATES),
+        folds=STUDY.folds,
+        variants=LISTED,
+        evaluation=evaluation_keys("resamples", "interval", "confidence", "ece_bins"),
+        significance={key: config["significance"][key] for key in ("baseline", "alpha", "metric")},
+        seed=config["seed"],
+        code=code_of("folds.py"),
+    message:
+        "Comparing losses and ensembles over folds"
+    script:
+        "../scripts/folds.py"
+
+
+rule verdicts:
+    input:
+        predictions=predictions_of(SHOWN.models),
         models=rules.models.output.models,
         members=rules.ensemble_tables.output.members,
         chosen=rules.ensemble_tables.output.chosen,
         significance=rules.significance.output.significance,
         replicate_comparisons=rules.replicates.output.replicate_comparisons,
         ensemble_comparisons=rules.replicates.output.ensemble_comparisons,
+        fold_comparisons=rules.folds.output.fold_comparisons if STUDY.folds else [],
     output:
         verdicts=report(
             RESULTS / "tables/verdicts.csv",
@@ -419,7 +473,7 @@ rule against_baseline:
 
 rule diversity:
     input:
-        predictions=predictions_of(models_of(["single"])),
+        predictions=predictions_of(models_shown(["single"])),
         models=rules.models.output.models,
     output:
         table=report(
@@ -452,7 +506,7 @@ rule diversity:
 
 rule optimism:
     input:
-        predictions=predictions_of(models_of(["single"])),
+        predictions=predictions_of(models_shown(["single"])),
         models=rules.models.output.models,
     output:
         table=report(
@@ -473,8 +527,8 @@ rule optimism:
         runtime=runtime_of("analysis"),
     params:
         classes=config["classes"],
-        divisions=STUDY.divisions,
-        ensembles=models_of(["ensemble"], levels=["prediction"]),
+        divisions=SHOWN.divisions,
+        ensembles=models_shown(["ensemble"], levels=["prediction"]),
         options=config["ensembles"]["options"],
         resamples=config["evaluation"]["optimism_resamples"],
         stacking_resamples=config["evaluation"]["optimism_stacking_resamples"],

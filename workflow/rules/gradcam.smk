@@ -1,6 +1,6 @@
 # Heat maps of every single model and model-level ensemble, and how well they point.
 
-EXPLAINED = [model.name for model in STUDY.explained]
+EXPLAINED = [model.name for model in SHOWN.explained]
 
 
 rule gradcam:

@@ -16,6 +16,7 @@ TABLES = [
     rules.usefulness.output,
     rules.prediction_sets.output,
     rules.replicates.output,
+    rules.folds.output if STUDY.folds else [],
     rules.verdicts.output,
     rules.against_baseline.output,
     rules.diversity.output,

@@ -1,5 +1,6 @@
-"""Divide the patients outside the test split anew, for one training run."""
+"""Divide the patients anew for one training run: with folds all, else those outside the test."""
 
+from multiloss.data import folds
 from multiloss.data.redraw import redraw
 from multiloss.data.tables import read_manifest
 from multiloss.job.files import write_csv
@@ -10,7 +11,11 @@ def main(snakemake) -> None:
     params = snakemake.params
     manifest = read_manifest(snakemake.input.manifest, params.classes)
     number = int(snakemake.wildcards.replicate)
-    divided = redraw(manifest, params.ratios, number, params.seed, params.classes)
+    drawn = (number, params.seed, params.classes)
+    if params.folds:
+        divided = folds.divide(manifest, params.ratios, params.folds, *drawn)
+    else:
+        divided = redraw(manifest, params.ratios, *drawn)
     write_csv(divided, snakemake.output.manifest)
 
 

@@ -14,12 +14,17 @@ def main(snakemake) -> None:
     runs = evaluation.runs_on_test(
         found, models, tests, params.evaluation, params.seed, snakemake.threads
     )
-    write_csv(evaluation.replicates_table(runs), output.replicates)
-    compared = evaluation.replicate_comparisons_table(runs, tests, params.seed, variants)
-    write_csv(compared, output.replicate_comparisons)
-    write_csv(evaluation.seed_spread_table(runs, tests, variants), output.seed_spread)
-    gains = evaluation.ensemble_comparisons_table(runs, pd.read_csv(snakemake.input.members), tests)
-    write_csv(gains, output.ensemble_comparisons)
+    members = pd.read_csv(snakemake.input.members)
+    tables = {
+        "replicates": evaluation.replicates_table(runs),
+        "replicate_comparisons": evaluation.replicate_comparisons_table(
+            runs, tests, params.seed, variants
+        ),
+        "seed_spread": evaluation.seed_spread_table(runs, tests, variants),
+        "ensemble_comparisons": evaluation.ensemble_comparisons_table(runs, members, tests),
+    }
+    for name, table in tables.items():
+        write_csv(evaluation.of_one_fold(table) if params.folds else table, output[name])
 
 
 run(main, globals().get("snakemake"))

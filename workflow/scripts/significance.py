@@ -23,6 +23,7 @@ def main(snakemake) -> None:
         params.evaluation,
         params.seed,
         params.variants,
+        params.folds,
     )
     for loss, reason in families.plain_forms(params.variants)[1].items():
         logger.info("No calibrated against plain comparison of %s: %s", loss, reason)

@@ -1,7 +1,7 @@
 """Divide the patients of all usable images."""
 
 import pandas as pd
-from multiloss.data import layouts, manifest, splits
+from multiloss.data import folds, layouts, manifest, splits
 from multiloss.job.files import write_csv
 from multiloss.job.script import run
 
@@ -16,14 +16,14 @@ def main(snakemake) -> None:
     manifest.refuse_empty(images, lungs, rejected, params.classes, lung_sources, external_sources)
     division = params.splits
     external = images["split"] != ""
-    divided, dropped = splits.assign(
-        images[~external].reset_index(drop=True),
-        division["ratios"],
-        division["test"],
-        division["recurring_patients"],
-        params.seed,
-        params.classes,
-    )
+    own = images[~external].reset_index(drop=True)
+    ratios, test, drawn = division["ratios"], division["test"], (params.seed, params.classes)
+    if division["folds"]:
+        divided = folds.assign(own, ratios, test, division["folds"], *drawn)
+        dropped = pd.DataFrame(columns=splits.DROPPED_COLUMNS)
+    else:
+        recurring = division["recurring_patients"]
+        divided, dropped = splits.assign(own, ratios, test, recurring, *drawn)
     splits.tell_external(images[external], params.classes)
     # What is tested on apart has no part in the division, and stands below it.
     images = pd.concat([divided, images[external]], ignore_index=True)

@@ -14,8 +14,9 @@ def main(snakemake) -> None:
         "significance": pd.read_csv(given.significance),
         "replicate_comparisons": pd.read_csv(given.replicate_comparisons),
     }
-    if given.get("ensemble_comparisons"):
-        tables["ensemble_comparisons"] = pd.read_csv(given.ensemble_comparisons)
+    for name in ("ensemble_comparisons", "fold_comparisons"):
+        if given.get(name):
+            tables[name] = pd.read_csv(given[name])
     compared = evaluation.primary_comparisons(tables, models)
     members, chosen = pd.read_csv(given.members), pd.read_csv(given.chosen)
     config = params.significance, params.evaluation

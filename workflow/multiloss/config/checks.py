@@ -43,6 +43,7 @@ def resolved(config: "StudyConfig") -> "StudyConfig":
     _check_networks(config)
     _check_monitors(config)
     _check_redraw(config)
+    _check_folds(config)
     return config
 
 
@@ -213,6 +214,17 @@ def _check_redraw(config: "StudyConfig") -> None:
         raise UserError(
             "config: splits.redraw: a division for each run takes two runs or more: set replicates "
             "to 2 or more, or splits.redraw to false"
+        )
+
+
+def _check_folds(config: "StudyConfig") -> None:
+    """Each pass over the folds takes a run for each of them."""
+    folds, runs = config.splits.folds, config.replicates
+    if folds and runs % folds:
+        nearest = max(1, round(runs / folds)) * folds
+        raise UserError(
+            f"config: replicates: {runs} cannot take turns with splits.folds: {folds}, which asks "
+            f"for a multiple of it: set replicates to {nearest}, or splits.folds to null"
         )
 
 

@@ -448,6 +448,10 @@ class Splits(Section):
     redraw: bool = False
     """Whether train, val and ensemble are drawn anew for each training run (the test split stays),
     so that comparisons over runs count the division as chance too."""
+    folds: Annotated[int, Field(ge=2)] | None = None
+    """Test on every patient once: the runs of a loss take turns with this many folds, and train,
+    val and ensemble are drawn from the others. `replicates` is a multiple of it; each further pass
+    draws other folds. null: one test split."""
 
 
 # ---- networks --------------------------------------------------------------------------------

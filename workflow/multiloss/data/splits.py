@@ -46,7 +46,7 @@ def assign(
     cannot be in every split, or a split `train` of one patient only.
     """
     manifest = manifest.copy()
-    _refuse_few(manifest, len(SPLITS))
+    refuse_few(manifest, len(SPLITS))
     shares = {name: float(ratios[name]) for name in SPLITS[:3]}
     total = sum(shares.values())
     shares = {name: share / total for name, share in shares.items()}
@@ -89,11 +89,19 @@ def assign(
                 f"class '{name}' has no image in split 'test': set splits.test to a share, or "
                 "leave the class out of `classes`"
             )
+    tell(manifest, classes)
+    in_test = manifest.loc[manifest["split"] == "test", "patient_id"]
+    return manifest.reset_index(drop=True), _dropped(dropped, in_test)
+
+
+def tell(manifest: pd.DataFrame, classes: Sequence[str]) -> None:
+    """Log images and patients of each split and class, and warn where patients are few.
+
+    Raises `UserError` for a split `train` of one patient only.
+    """
     _tell_patients(manifest, classes)
     _warn_of_lone_patients(manifest, classes)
     refuse_lone_training(manifest)
-    in_test = manifest.loc[manifest["split"] == "test", "patient_id"]
-    return manifest.reset_index(drop=True), _dropped(dropped, in_test)
 
 
 def refuse_lone_training(manifest: pd.DataFrame) -> None:
@@ -338,7 +346,8 @@ def _patients(number: int) -> str:
     return f"{number} patient{'s' * (number != 1)}"
 
 
-def _refuse_few(manifest: pd.DataFrame, splits: int) -> None:
+def refuse_few(manifest: pd.DataFrame, splits: int) -> None:
+    """Raise `UserError` where there are fewer patients than splits."""
     patients = manifest["group"].nunique()
     if patients < splits:
         raise UserError(

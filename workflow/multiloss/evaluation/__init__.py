@@ -18,6 +18,14 @@ from multiloss.evaluation.curves import curves_table
 from multiloss.evaluation.degenerate import degenerate_table
 from multiloss.evaluation.ensembles_over_seeds import ensemble_comparisons_table
 from multiloss.evaluation.external import external_comparisons, external_roles, external_table
+from multiloss.evaluation.folds import (
+    Folds,
+    fold_comparisons_table,
+    fold_runs,
+    folds_table,
+    of_one_fold,
+    pooled_table,
+)
 from multiloss.evaluation.intervals import NEAR_ONE
 from multiloss.evaluation.planning import planning_table
 from multiloss.evaluation.prediction_sets import prediction_set_tables
@@ -45,6 +53,7 @@ from multiloss.evaluation.verdicts import primary_comparisons, verdicts_table
 __all__ = [
     "FAILED",
     "FLATTERED",
+    "Folds",
     "NEAR_ONE",
     "against_baseline_table",
     "by_patient",
@@ -60,10 +69,15 @@ __all__ = [
     "ensemble_comparisons_table",
     "failed",
     "flattered_models",
+    "fold_comparisons_table",
+    "fold_runs",
+    "folds_table",
     "join",
+    "of_one_fold",
     "metrics_table",
     "operating_points",
     "planning_table",
+    "pooled_table",
     "primary_comparisons",
     "prediction_set_tables",
     "rank_shares",

@@ -57,6 +57,7 @@ class _Comparer:
         permutations: int,
         seed: int,
         metric: str,
+        folds: int,
     ) -> None:
         self.part, self.models = found.only("test"), models
         self.y, self.options, self.seed = self.part.y, evaluate, seed
@@ -73,6 +74,8 @@ class _Comparer:
         if any(entry["kind"] == "seed" for entry in models.values()):
             # Seeds are known, so that losses are compared over them, not run by run.
             self.questions = tuple(name for name in self.questions if name != BASELINE)
+        if folds:
+            self.questions = ()  # the folds answer them, of which this is one
 
     def failed(self, *models: str) -> str:
         """Why a comparison cannot be made, or an empty text."""
@@ -255,6 +258,7 @@ def significance_table(
     evaluate: Options,
     seed: int,
     variants: Variants | None = None,
+    folds: int = 0,
 ) -> pd.DataFrame:
     """All paired tests on the test split with their corrections: tables/significance.csv.
 
@@ -265,8 +269,9 @@ def significance_table(
     were made in the family; `correction`: step-down max-T for the permutation test, whose
     exchanges all pairs of a family share, else Holm. `primary`: the rows that answer the study's
     questions, which losses differ from the baseline and which ensembles from their best member;
-    where something was trained several times the tables that compare over seeds have them. `se`,
-    `df`: of the difference; for the permutation test those of the paired bootstrap.
+    where something was trained several times the tables that compare over seeds have them, and
+    where runs test on `folds` that of the folds. `se`, `df`: of the difference; for the permutation
+    test those of the paired bootstrap.
     """
     models = {model: models[model] for model in found.models}
     planned = [
@@ -283,13 +288,13 @@ def significance_table(
             options["alpha"],
         )
     metric = options.get("metric", metrics.PRIMARY)
-    comparer = _Comparer(found, models, evaluate, permutations, seed, metric)
+    comparer = _Comparer(found, models, evaluate, permutations, seed, metric, folds)
     # Seed averages have no replicate: as for the first.
     groups: dict[tuple[str, int], list[tuple[str, str]]] = {}
     for family, a, b in planned:
         groups.setdefault((family, models[a]["replicate"] or 0), []).append((a, b))
     rows = [row for (family, _), group in groups.items() for row in comparer.rows(family, group)]
-    for model, reason in without_seed_ensemble(models):
+    for model, reason in without_seed_ensemble(models, folds):
         missing = paired.Result(nan, nan, nan, reason=reason)
         rows.append(comparer.row(SEED_ENSEMBLE, model, "", metric, "permutation", missing))
     of_replicate: dict[int, list[str]] = {}

@@ -23,6 +23,7 @@ CALIBRATION = ("brier", "log_loss")
 BEST_MEMBER, SEED_ENSEMBLE = "against_best_member", "against_seed_ensemble"
 BEST_SINGLE = "against_best_single"
 BASELINE, NOISE_FLOOR = "against_baseline", "noise_floor"
+CHOSEN = "chosen_ensemble_against_chosen_single"
 ENSEMBLES_BASELINE = "ensembles_against_baseline"
 SEEDS_BASELINE, SEEDS_BEST_MEMBER = (
     "seed_averages_against_baseline",
@@ -37,6 +38,7 @@ FAMILIES = {
     BEST_SINGLE: "Each ensemble of ensembles against the best single model",
     SEED_ENSEMBLE: "Each ensemble against an average of as many seeds of one loss",
     SEEDS_BEST_MEMBER: "Each average of seeds against its best member",
+    CHOSEN: "The ensemble that each fold chose against the single model that it chose",
     BASELINE: "Each loss against the baseline",
     REPEATED_BASELINE: "Losses whose objective another one stands for, against the baseline",
     ENSEMBLES_BASELINE: "Each ensemble against the baseline",
@@ -305,7 +307,7 @@ def _against_baseline(
     return REPEATED_BASELINE if represented else BASELINE
 
 
-def without_seed_ensemble(models: Models) -> list[tuple[str, str]]:
+def without_seed_ensemble(models: Models, folds: int = 0) -> list[tuple[str, str]]:
     """The ensembles that no ensemble of as many seeds stands beside, and why."""
     sizes = {entry["k"] for entry in models.values() if entry["kind"] == "seed_ensemble"}
     runs = len({entry["replicate"] for entry in models.values() if entry["kind"] == "single"})
@@ -313,8 +315,12 @@ def without_seed_ensemble(models: Models) -> list[tuple[str, str]]:
         (
             model,
             f"no ensemble of {entry['k']} seeds of one loss to compare with: "
-            f"it takes {entry['k']} replicates, or ensembles.seed_ensemble.further_seeds; "
-            f"the study has {runs}",
+            + (
+                "with splits.folds no two runs of a loss have one test split"
+                if folds
+                else f"it takes {entry['k']} replicates, or ensembles.seed_ensemble.further_seeds; "
+                f"the study has {runs}"
+            ),
         )
         for model, entry in models.items()
         if entry["kind"] == "ensemble" and entry["k"] not in sizes

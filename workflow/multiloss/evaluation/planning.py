@@ -10,6 +10,7 @@ import pandas as pd
 from multiloss.evaluation.resamples import Models, Options, failed
 from multiloss.evaluation.verdicts import (
     ENSEMBLE,
+    FOLDS,
     LOSS,
     SEEDS,
     Comparison,
@@ -59,7 +60,9 @@ def planning_table(
     n, n_patients = len(part.rows), len(set(part.patients.tolist()))
     rows = []
     for question in (LOSS, ENSEMBLE):
-        asked = [made for made in comparisons if made.question == question and made.se > 0]
+        # What folds differ by cannot be told apart into patients and seeds.
+        asked = [made for made in comparisons if made.question == question and made.se > 0
+                 and made.basis != FOLDS]  # fmt: skip
         if asked:
             alpha = float(significance["alpha"])
             rows += _differences(question, asked, n_patients, n / n_patients, alpha)

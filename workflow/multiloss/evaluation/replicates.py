@@ -8,7 +8,7 @@ import pandas as pd
 
 from multiloss.evaluation import families
 from multiloss.evaluation.comparisons import adjust
-from multiloss.evaluation.resamples import Options
+from multiloss.evaluation.resamples import Models, Options
 from multiloss.evaluation.runs import Runs, family_of, primary_of
 from multiloss.job.seeds import derive
 from multiloss.statistics.crossed import (
@@ -89,7 +89,7 @@ def replicates_table(runs: Runs) -> pd.DataFrame:
 
 
 def planned(
-    runs: Runs, baseline: str, variants: families.Variants | None = None
+    models: Models, baseline: str, variants: families.Variants | None = None
 ) -> list[tuple[str, str, str]]:
     """All comparisons of losses (family, loss_a, loss_b).
 
@@ -97,7 +97,7 @@ def planned(
     (noise floor). A loss with the objective of the baseline is in the last alone; one with that of
     another loss meets the baseline in a family of its own.
     """
-    kinds = {entry["family"]: entry["kind"] for entry in runs.models.values()
+    kinds = {entry["family"]: entry["kind"] for entry in models.values()
              if entry["kind"] in ("single", "ablation")}  # fmt: skip
     if variants is None:
         variants = families.named(name for name, kind in kinds.items() if kind == "single")
@@ -133,7 +133,7 @@ def replicate_comparisons_table(
     `families.pairs`; `method`: as in `crossed_comparison`.
     """
     primary = primary_of(significance)
-    named = planned(runs, significance["baseline"], variants)
+    named = planned(runs.models, significance["baseline"], variants)
     compared: list[dict[str, Any]] = []
     tested = {metric: runs.tested(metric) for metric in runs.metrics}
     for family, a, b in named:

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from multiloss.evaluation import families
 from multiloss.evaluation.resamples import Models, Options, failed, resample, resampled_values
 from multiloss.job.errors import UserError
 from multiloss.job.seeds import derive
@@ -20,7 +21,7 @@ from multiloss.statistics.paired import STATISTICS
 Array = npt.NDArray[np.float64]
 
 LOSS, ENSEMBLE, CLAIM = "loss", "ensemble", "claim"
-SEEDS, RUNS = "seeds and patients", "these runs"
+SEEDS, RUNS, FOLDS = "seeds and patients", "these runs", "folds"
 # The claims that are looked at, by what is said of the first model.
 CHOSEN_SINGLE = "the chosen single model against the baseline"
 CHOSEN_ENSEMBLE = "the chosen ensemble against its best member"
@@ -42,6 +43,7 @@ NEEDED = {
         *("ensemble", "against", "opponent", "se_seed", "se_patient", "replicates", "warning"),
         *(*_SHARED, *_ADDED),
     ),
+    "fold_comparisons": ("a", "b", "family", "n", "n_patients", "warning", *_SHARED, *_ADDED),
 }
 COLUMNS = [
     *("question", "a", "b", "metric", "basis", "difference", "se", "df", "ci_low", "ci_high"),
@@ -96,9 +98,14 @@ def primary_comparisons(tables: Mapping[str, pd.DataFrame], models: Models) -> l
     """The comparisons that carry the study's answer, each on the widest basis that it has.
 
     Over seeds and patients where the spread between seeds is known; else of these runs alone.
-    `tables`: significance, replicate_comparisons and ensemble_comparisons by name.
+    `tables`: significance, replicate_comparisons and ensemble_comparisons by name; and, of a study
+    with folds, fold_comparisons, which then alone has primary rows.
     """
-    found: list[Comparison] = []
+    asked = {families.BASELINE: LOSS, families.BEST_MEMBER: ENSEMBLE}
+    found = [
+        Comparison(asked[row["family"]], str(row["a"]), str(row["b"]), FOLDS, row)
+        for row in primary_rows(tables, "fold_comparisons")
+    ]
     lesser: list[Comparison] = []
     for row in primary_rows(tables, "replicate_comparisons"):
         runs = (int(row["replicates_a"]), int(row["replicates_b"]))
@@ -144,8 +151,8 @@ def verdicts_table(
 
     `comparisons`: from `primary_comparisons`; `members`, `chosen`: the tables of ensembles/;
     `significance`, `options`: the config's `significance` and `evaluation`.
-    question (loss, ensemble or claim), a, b, metric, basis (`seeds and patients` or `these
-    runs`), difference with its error and interval, p_adjusted, reject, hypotheses and correction
+    question (loss, ensemble or claim), a, b, metric, basis (`seeds and patients`, `these runs` or
+    `folds`), difference with its error and interval, p_adjusted, reject, hypotheses and correction
     as in the table of the comparison, margin, verdict, p_tost, probabilities of the true
     difference (p_positive: above 0; p_better, p_equivalent, p_worse: above the margin, within it,
     below minus it), p_outperforms (that a further run of a beats one of b) with its interval,
@@ -165,8 +172,12 @@ def verdicts_table(
         row = made.values
         judged = _judged(row, margin, alpha)
         reasons = [text_of(row["reason"]), text_of(row.get("warning", "")), judged.pop("reason")]
-        of_runs = effects.Outperformance(nan)
-        if made.basis == SEEDS:
+        of_runs, of_size = effects.Outperformance(nan), size
+        if made.basis == FOLDS:
+            # No two runs have one test split to win on; claims about two networks have one.
+            false = {}
+            of_size = {name: row[name] for name in size}
+        elif made.basis == SEEDS:
             of_runs, why = runs.outperformance(made)
             reasons.append(why)
             false = {}
@@ -190,7 +201,7 @@ def verdicts_table(
                 "p_outperforms_low": of_runs.ci_low,
                 "p_outperforms_high": of_runs.ci_high,
                 **false,
-                **size,
+                **of_size,
                 "reason": "; ".join(dict.fromkeys(filter(None, reasons))),
             }
         )

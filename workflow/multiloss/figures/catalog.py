@@ -76,9 +76,9 @@ def figures(config: Config, units: str = UNITS) -> dict[str, Figure]:
 
 def facts_of(config: Config, units: str = UNITS) -> Facts:
     """What entries can ask about a study; catalog.yaml tells what each fact is."""
-    study, options = Study(config), config["ensembles"]
+    study, options = Study(config).shown, config["ensembles"]
     return {
-        "config": config,
+        "config": study.config,
         "study": study,
         "seen": "crop" if study.segmented else "image",
         "percent": f"{100 * config['evaluation']['confidence']:g}%",

@@ -2,6 +2,7 @@
 
 import pandas as pd
 
+from multiloss.data.tables import is_external
 from multiloss.figures.drawing import Inputs
 from multiloss.figures.style import count
 
@@ -11,6 +12,13 @@ def sizes(inputs: Inputs, table: pd.DataFrame) -> str:
     if table.empty:
         return "n = 0 images"
     return f"n = {count(int(table['n'].max()), 'image')} of {test_patients(inputs)}"
+
+
+def all_sizes(inputs: Inputs) -> str:
+    """All images of the study that some fold holds, of figures that have the manifest."""
+    manifest = inputs.table("manifest", ["patient_known"], text=["split", "patient_id"])
+    own = manifest[~is_external(manifest)]
+    return f"n = {count(len(own), 'image')} of {patients(own)}"
 
 
 def patients(manifest: pd.DataFrame) -> str:

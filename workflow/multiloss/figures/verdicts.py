@@ -13,7 +13,7 @@ from multiloss.evaluation import verdicts as judged
 from multiloss.figures.degenerate import Degenerate
 from multiloss.figures.drawing import Drawing, Inputs, message
 from multiloss.figures.performance import no_mark
-from multiloss.figures.sizes import sizes
+from multiloss.figures.sizes import all_sizes, sizes
 from multiloss.figures.style import INK, MUTED, Style, count, gap, text_mm
 from multiloss.statistics import effects
 from multiloss.statistics.metrics import lookup
@@ -73,7 +73,9 @@ def verdicts(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Drawing
     for place in axes[:-1]:
         place.tick_params(labelbottom=False)
     title = lookup(str(table["metric"].iloc[0])).metric.title
-    axes[-1].set_xlabel(f"difference in {title}; test split, {sizes(inputs, table)}", loc="left")
+    folds = (table["basis"] == judged.FOLDS).any()
+    tested = f"all folds, {all_sizes(inputs)}" if folds else f"test split, {sizes(inputs, table)}"
+    axes[-1].set_xlabel(f"difference in {title}; {tested}", loc="left")
     axes[0].text(
         0.995, 1.0, "P(> 0)", transform=axes[0].transAxes, ha="right", va="bottom", color=MUTED
     )

@@ -269,8 +269,13 @@ class Facts:
 
     @cached_property
     def study(self) -> Study:
-        """The config's variants and models."""
-        return Study(self.config)
+        """The config's variants and models; with folds those of the first run."""
+        return Study(self.config).shown
+
+    @property
+    def folds(self) -> int:
+        """How many folds the runs take turns in testing on; 0 where all have one test split."""
+        return Study(self.config).folds
 
     @property
     def losses(self) -> list[str]:
@@ -318,7 +323,7 @@ class Facts:
 
     @property
     def replicates(self) -> int:
-        return int(self.config.get("replicates", 1))
+        return len(self.study.replicates)
 
     @property
     def baseline_loss(self) -> str:
@@ -444,7 +449,8 @@ class Facts:
     def shipped_test(self) -> bool:
         """Whether the test split is the one that the sources name."""
         splits = self.config["splits"]
-        return splits["test"] == "shipped" and splits["recurring_patients"] == "drop"
+        shipped = splits["test"] == "shipped" and splits["recurring_patients"] == "drop"
+        return shipped and not self.folds
 
     @property
     def redrawn(self) -> bool:
@@ -454,7 +460,7 @@ class Facts:
     @property
     def shared(self) -> list[str]:
         """What all trainings had in common, so that no interval or test counts its chance."""
-        found = [] if self.redrawn else [f"one division of the {self.unit}s"]
+        found = [] if self.redrawn or self.folds else [f"one division of the {self.unit}s"]
         found.append(
             f"one pool of training {self.unit}s" if self.unit == "patient" else "one pool of images"
         )
@@ -463,6 +469,8 @@ class Facts:
     @property
     def run_chance(self) -> str:
         """What differs between the runs of one loss: 'seeds', or 'runs (seed and division)'."""
+        if self.folds:
+            return f"folds (training {self.unit}s and seed)"
         return "runs (seed and division)" if self.redrawn else "seeds"
 
     def role(self, split: str) -> str:
@@ -744,6 +752,7 @@ class Facts:
         for name, seeds in (
             ("tables/replicate_comparisons.csv", True),
             ("tables/ensemble_comparisons.csv", True),
+            ("tables/fold_comparisons.csv", True),
             ("tables/significance.csv", False),
         ):
             table = self.results.table(name)
@@ -832,7 +841,20 @@ class Facts:
         """The pairs with the same objective in the same way."""
         return self._crossed(NOISE_FLOOR)
 
+    def fold_tests(self, family: str) -> list[Comparison]:
+        """Comparisons over folds of one family of fold_comparisons.csv that could be tested."""
+        table = self.results.table("tables/fold_comparisons.csv")
+        if "a" not in table.columns:
+            return []
+        table = table[(table["family"] == family) & table["p_value"].notna()]
+        return [
+            self._over_seeds(row, row["a"], row["b"], "folds", "folds")
+            for row in table.to_dict("records")
+        ]
+
     def _crossed(self, family: str) -> list[Comparison]:
+        if self.folds:
+            return self.fold_tests(family)
         table = self.results.table("tables/replicate_comparisons.csv")
         if table.empty:
             return []
@@ -865,7 +887,14 @@ class Facts:
 
     @cached_property
     def _gains(self) -> dict[tuple[str, str], Comparison]:
-        """Gains of ensembles over seeds, by family and what they are compared with."""
+        """Gains of ensembles over seeds or folds, by family and what they are compared with."""
+        if self.folds:
+            families_of = {"best_member": BEST_MEMBER, "best_single": BEST_SINGLE}
+            return {
+                (test.a, against): test
+                for against, family in families_of.items()
+                for test in self.fold_tests(family)
+            }
         table = self.results.table("tables/ensemble_comparisons.csv")
         if table.empty:
             return {}
