@@ -58,13 +58,13 @@ def test_the_finding_is_the_table(made: tuple[Path, dict[str, Any]], tmp_path: P
             assert f"By {row['column']} nothing could be compared: one group only." in text
             continue
         told = (
-            f"{row['difference']:.3f} ({row['ci_low']:.3f} to {row['ci_high']:.3f}) between "
-            f"“{row['group']}” and “{row['other']}” (p = {facts.p(row['p_adjusted'])})."
+            f"largest gap {row['difference']:.3f} ({row['ci_low']:.3f} to {row['ci_high']:.3f}), "
+            f"“{row['group']}” above “{row['other']}”, p = {facts.p(row['p_adjusted'])}."
         )
         assert told in text
         real = row["p_adjusted"] <= 0.05
-        said = "is not equally good" if real else "no difference of the chosen model is shown"
-        assert re.search(rf"By {re.escape(row['column'])}[^.]*{said}", text)
+        said = "differs" if real else "is not shown to differ"
+        assert re.search(rf"By {re.escape(row['column'])} [a-z ]*{said}: {re.escape(told)}", text)
     assert "Holm-corrected over 12 hypotheses" in text
     assert "Groups of fewer than 10 patients have no values" in text
     assert "with fewer than 5 of such a class" in text
@@ -85,7 +85,9 @@ def test_a_gap_that_is_real_is_said_first(
     told = [
         words(block.text) for block in section(tmp_path, config).blocks if hasattr(block, "text")
     ]
-    assert told[0].startswith("By view the chosen model is not equally good: ")
+    assert told[0].startswith(
+        "By view the balanced accuracy of the chosen model differs: largest gap "
+    )
     assert "Against all others of its column" in told[0]
     assert re.search(r"“(AP|PA)” \(view\) is 0\.\d{3} (lower|higher) \(p = 0\.001", told[0])
 
