@@ -8,10 +8,7 @@ or one overconfident by a known temperature. Writes the result as Markdown and e
 claim of the documentation does not hold.
 """
 
-import argparse
-import logging
 import sys
-import time
 from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,14 +18,12 @@ import numpy.typing as npt
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "workflow"))
 
-from multiloss.job.files import write_text
 from multiloss.job.seeds import derive
 from multiloss.statistics import bootstrap, calibration_error, calibration_slope, metrics, paired
+from simulation import SEED, main, percent, table, tell, written_by
 
 Array = npt.NDArray[np.float64]
-logger = logging.getLogger("simulation")
 
-SEED = 20211202
 CLASS_SIZES = {110: (41, 43, 26), 624: (234, 242, 148)}
 CLUSTER_SIZES, CLUSTER_SHARES = (1, 2, 3), (0.79, 0.16, 0.05)
 ICC = 0.5  # correlation of a model's scores of two images of a patient, beyond the class
@@ -242,15 +237,6 @@ def simulate(world: World, case: Case, size: Size) -> Cell:
     )
 
 
-def percent(value: float) -> str:
-    return f"{100 * value:.1f}"
-
-
-def table(header: list[str], rows: list[list[str]]) -> list[str]:
-    lines = ["| " + " | ".join(header) + " |", "|" + "---|" * len(header)]
-    return [*lines, *("| " + " | ".join(row) + " |" for row in rows), ""]
-
-
 def failed_claims(cells: dict[tuple[int, Case], Cell], size: Size, slack: float) -> list[str]:
     """Claims that do not hold; `slack` Monte Carlo standard errors are allowed."""
     failures = []
@@ -298,9 +284,7 @@ def report(
     lines = [
         "# Is a model called better calibrated where it is, and only there?",
         "",
-        "Written by `python benchmarks/calibration_simulation.py"
-        + (" --quick" if quick else "")
-        + " --out docs/calibration-simulation.md`; not edited by hand.",
+        written_by(__file__, quick),
         "",
         f"Test sets have {told}, three classes, and correlation {ICC:g} of a model's scores of two "
         "images of a patient. Scores are normal, raised for the true class, and the probabilities "
@@ -387,33 +371,19 @@ def report(
     return "\n".join(lines) + "\n"
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--out", type=Path, required=True, help="Markdown file to write")
-    parser.add_argument("--quick", action="store_true", help="few data sets, for a smoke test")
-    arguments = parser.parse_args()
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
-    size = QUICK if arguments.quick else FULL
-    start = time.monotonic()
+def simulate_all(quick: bool) -> tuple[str, list[str]]:
+    """The page, and the claims that do not hold."""
+    size = QUICK if quick else FULL
     cells, truths = {}, {}
     for n in CLASS_SIZES:
         world = World(n)
         truths[n] = truth(world, WORSE)
         for case in CASES:
             cells[n, case] = simulate(world, case, size)
-            logger.info(
-                "%4.0f s: n = %d, %s: %s", time.monotonic() - start, n, case.name, cells[n, case]
-            )
-    failures = failed_claims(cells, size, 3.0 if arguments.quick else 2.0)
-    text = report(cells, truths, size, failures, arguments.quick)
-    if str(arguments.out).startswith("/dev/"):
-        arguments.out.write_text(text)
-    else:
-        write_text(text, arguments.out)
-    for failure in failures:
-        logger.error("does not hold: %s", failure)
-    sys.exit(1 if failures else 0)
+            tell("n = %d, %s: %s", n, case.name, cells[n, case])
+    failures = failed_claims(cells, size, 3.0 if quick else 2.0)
+    return report(cells, truths, size, failures, quick), failures
 
 
 if __name__ == "__main__":
-    main()
+    main(__doc__, simulate_all)

@@ -8,10 +8,7 @@ tables/verdicts.csv and tables/planning.csv, and writes the result as a Markdown
 if a claim does not hold.
 """
 
-import argparse
-import logging
 import sys
-import time
 from dataclasses import dataclass
 from math import sqrt
 from pathlib import Path
@@ -21,15 +18,13 @@ import numpy.typing as npt
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "workflow"))
 
-from multiloss.job.files import write_text
 from multiloss.job.seeds import derive
 from multiloss.statistics import bootstrap, claims, effects, metrics, paired, planning
 from multiloss.statistics.mcc import mcc_of_confusion
+from simulation import SEED, main, percent, table, tell, written_by
 
 Array = npt.NDArray[np.float64]
-logger = logging.getLogger("simulation")
 
-SEED = 20211202
 ALPHA = 0.05
 FAMILY = 11
 CLUSTER_SIZES, CLUSTER_SHARES = (1, 2, 3, 4, 6), (0.45, 0.25, 0.15, 0.10, 0.05)
@@ -290,15 +285,6 @@ def claimed(
 
 
 # ---- the page -----------------------------------------------------------------------------
-def percent(value: float) -> str:
-    return "" if np.isnan(value) else f"{100 * value:.1f}"
-
-
-def table(header: list[str], rows: list[list[str]]) -> list[str]:
-    lines = ["| " + " | ".join(header) + " |", "|" + "---|" * len(header)]
-    return [*lines, *("| " + " | ".join(row) + " |" for row in rows), ""]
-
-
 def error(share: float, count: int) -> float:
     return sqrt(max(share * (1 - share), 0.0) / max(count, 1))
 
@@ -307,10 +293,9 @@ def simulate(size: Size) -> tuple[list[str], list[str]]:
     """The parts of the page, and the claims that do not hold."""
     lines: list[str] = []
     failures: list[str] = []
-    start = time.monotonic()
 
     def log(what: str) -> None:
-        logger.info("%4.0f s: %s", time.monotonic() - start, what)
+        tell("%s", what)
 
     def power_holds(power: float, count: int, what: str) -> None:
         slack = 2 * error(0.8, count)
@@ -486,9 +471,7 @@ def report(lines: list[str], failures: list[str], quick: bool) -> str:
     top = [
         "# Could it have been seen, and is the claim true?",
         "",
-        "Written by `python benchmarks/effects_simulation.py"
-        + (" --quick" if quick else "")
-        + " --out docs/effects-simulation.md`; not edited by hand.",
+        written_by(__file__, quick),
         "",
     ]
     end = [
@@ -503,22 +486,11 @@ def report(lines: list[str], failures: list[str], quick: bool) -> str:
     return "\n".join([*top, *lines, *end]) + "\n"
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--out", type=Path, required=True, help="Markdown file to write")
-    parser.add_argument("--quick", action="store_true", help="few studies, for a smoke test")
-    arguments = parser.parse_args()
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
-    lines, failures = simulate(QUICK if arguments.quick else FULL)
-    page = report(lines, failures, arguments.quick)
-    if str(arguments.out).startswith("/dev/"):
-        arguments.out.write_text(page)
-    else:
-        write_text(page, arguments.out)
-    for failure in failures:
-        logger.error("does not hold: %s", failure)
-    raise SystemExit(1 if failures else 0)
+def simulate_all(quick: bool) -> tuple[str, list[str]]:
+    """The page, and the claims that do not hold."""
+    lines, failures = simulate(QUICK if quick else FULL)
+    return report(lines, failures, quick), failures
 
 
 if __name__ == "__main__":
-    main()
+    main(__doc__, simulate_all)

@@ -8,10 +8,7 @@ of them against their best members, and writes the result as a Markdown page. Ex
 claim of the documentation does not hold.
 """
 
-import argparse
-import logging
 import sys
-import time
 from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,18 +16,15 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-sys.path.insert(0, str(Path(__file__).resolve().parent))
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "workflow"))
 
-from multiloss.job.files import write_text
 from multiloss.job.seeds import derive
 from multiloss.statistics import bootstrap, metrics, paired
-from statistics_simulation import percent, probabilities, table
+from simulation import SEED, main, percent, table, tell, written_by
+from statistics_simulation import probabilities
 
 Array = npt.NDArray[np.float64]
-logger = logging.getLogger("simulation")
 
-SEED = 20211202
 CLASSES = 3
 LOSSES, BETTER, ENSEMBLES = 11, 3, 11
 SHARED = 0.6  # correlation of two models' scores beyond the class
@@ -355,9 +349,7 @@ def report(
     lines = [
         "# Families of tests, and patients with many images",
         "",
-        "Written by `python benchmarks/families_simulation.py"
-        + (" --quick" if quick else "")
-        + " --out docs/families-simulation.md`; not edited by hand.",
+        written_by(__file__, quick),
         "",
         "Simulated test sets have three classes; a model's score of a class is normal, raised for "
         f"the true class, and two models' scores are correlated ({SHARED}). Where patients have "
@@ -446,20 +438,11 @@ def report(
     return "\n".join(lines) + "\n"
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--out", type=Path, required=True, help="Markdown file to write")
-    parser.add_argument("--quick", action="store_true", help="few data sets, for a smoke test")
-    arguments = parser.parse_args()
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
-    size = QUICK if arguments.quick else FULL
-    start = time.process_time()
-
-    def tell(what: str, found: object) -> None:
-        logger.info("%4.0f s: %s: %s", time.process_time() - start, what, found)
-
+def simulate_all(quick: bool) -> tuple[str, list[str]]:
+    """The page, and the claims that do not hold."""
+    size = QUICK if quick else FULL
     power = families(SCENARIOS[0], size, BETTER, size.power)
-    tell("power", power)
+    tell("%s: %s", "power", power)
     heavy = {}
     for scenario in HEAVY:
         for name, signals in (
@@ -468,29 +451,22 @@ def main() -> None:
         ):
             cell = f"{scenario.name}; {name}"
             heavy[cell] = coverage(scenario, size, signals)
-            tell(cell, heavy[cell])
+            tell("%s: %s", cell, heavy[cell])
     edges = {}
     for scenario in EDGES:
         edges[scenario.name] = edge(scenario, size)
-        tell(scenario.name, edges[scenario.name])
+        tell("%s: %s", scenario.name, edges[scenario.name])
     null = {}
     for scenario in SCENARIOS:
         null[scenario.name] = families(scenario, size, 0, size.null)
-        tell(scenario.name, null[scenario.name])
-    errors = 3 if arguments.quick else 2
+        tell("%s: %s", scenario.name, null[scenario.name])
+    errors = 3 if quick else 2
     allowance = errors * np.sqrt(0.05 * 0.95 / size.null)
-    slack = 3 * np.sqrt(0.08 * 0.92 / size.coverage) if arguments.quick else 0.0
-    failures = claims_of_families(null, power, allowance, arguments.quick)
+    slack = 3 * np.sqrt(0.08 * 0.92 / size.coverage) if quick else 0.0
+    failures = claims_of_families(null, power, allowance, quick)
     failures += claims_of_coverage(heavy, slack)
-    text = report(size, null, power, heavy, edges, failures, arguments.quick)
-    if str(arguments.out).startswith("/dev/"):
-        arguments.out.write_text(text)
-    else:
-        write_text(text, arguments.out)
-    for failure in failures:
-        logger.error("does not hold: %s", failure)
-    raise SystemExit(1 if failures else 0)
+    return report(size, null, power, heavy, edges, failures, quick), failures
 
 
 if __name__ == "__main__":
-    main()
+    main(__doc__, simulate_all)

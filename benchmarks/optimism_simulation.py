@@ -7,11 +7,8 @@ Simulates studies of twelve models whose true MCC is known, and writes the resul
 page. Exits with 1 if a claim of the documentation does not hold.
 """
 
-import argparse
 import gc
-import logging
 import sys
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,22 +18,19 @@ import numpy.typing as npt
 import pandas as pd
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "workflow"))
-sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 from multiloss.ensembles import optimism, selection
-from multiloss.job.files import write_text
 from multiloss.job.seeds import derive
 from multiloss.predictions import Predictions
 from multiloss.statistics import metrics
 from multiloss.statistics.bootstrap import label_strata, patient_weights
 from multiloss.statistics.mcc import mcc_of_confusion
 from multiloss.statistics.ranks import pairwise_t_tests, rank_intervals
-from statistics_simulation import accuracy_of, probabilities, table
+from simulation import SEED, main, table, tell, written_by
+from statistics_simulation import accuracy_of, probabilities
 
 Array = npt.NDArray[np.float64]
-logger = logging.getLogger("simulation")
 
-SEED = 20211202
 MODELS, CLASSES = 12, ("a", "b", "c")
 SHARES = np.array([0.39, 0.38, 0.23])  # of the classes
 MEAN_MCC = 0.55
@@ -243,9 +237,7 @@ def page(found: Mapping[str, Mapping[str, Array]], size: Size, quick: bool) -> s
     lines = [
         "# What choosing on the test split flatters, and which ranks are sure",
         "",
-        "Written by `python benchmarks/optimism_simulation.py"
-        + (" --quick" if quick else "")
-        + " --out docs/optimism-simulation.md`; not edited by hand.",
+        written_by(__file__, quick),
         "",
         f"Simulated studies have {MODELS} models whose true MCC is {MEAN_MCC:g} on average with "
         "the stated standard deviation (SD) between models, and so many images in `ensemble` and "
@@ -347,27 +339,17 @@ def _share(part: float, whole: float) -> str:
     return f"{100 * part / whole:.0f}" if whole else "-"
 
 
-def main() -> None:
-    logging.basicConfig(level=logging.WARNING, format="%(message)s")
-    logger.setLevel(logging.INFO)
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--quick", action="store_true")
-    arguments = parser.parse_args()
+def simulate_all(quick: bool) -> tuple[str, list[str]]:
+    """The page, and the claims that do not hold."""
     # Holm's correction collects garbage each time; what is loaded by now is none.
     gc.freeze()
-    size, start = QUICK if arguments.quick else FULL, time.monotonic()
+    size = QUICK if quick else FULL
     found: dict[str, Mapping[str, Array]] = {}
     for world in WORLDS:
         found[world.name] = simulate(world, size)
-        logger.info("%4.0f s: %s", time.monotonic() - start, world.name)
-    text = page(found, size, arguments.quick)
-    if str(arguments.out).startswith("/dev/"):
-        arguments.out.write_text(text)
-    else:
-        write_text(text, arguments.out)
-    raise SystemExit(1 if failures(found) else 0)
+        tell("%s", world.name)
+    return page(found, size, quick), failures(found)
 
 
 if __name__ == "__main__":
-    main()
+    main(__doc__, simulate_all)

@@ -8,7 +8,6 @@ the more there are, and writes the result as a Markdown table. Exits with 1 if a
 documentation does not hold.
 """
 
-import argparse
 import sys
 from pathlib import Path
 
@@ -17,13 +16,12 @@ import numpy.typing as npt
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "workflow"))
 
-from multiloss.job.files import write_text
 from multiloss.job.seeds import derive
 from multiloss.statistics import conformal
+from simulation import SEED, main, percent, table, written_by
 
 Array = npt.NDArray[np.float64]
 
-SEED = 20211202
 SHARES = (0.6, 0.32, 0.08)  # of the patients
 RARE = len(SHARES) - 1
 CLUSTERS, CLUSTER_SHARES = (1, 2, 4, 8), (0.6, 0.2, 0.1, 0.1)
@@ -84,15 +82,6 @@ def covered(scenario: str, count: int, number: int) -> dict[str, Array]:
     }
 
 
-def percent(value: float) -> str:
-    return f"{100 * value:.1f}"
-
-
-def table(header: list[str], rows: list[list[str]]) -> list[str]:
-    lines = ["| " + " | ".join(header) + " |", "|" + "---|" * len(header)]
-    return [*lines, *("| " + " | ".join(row) + " |" for row in rows), ""]
-
-
 Cells = dict[tuple[str, int], dict[str, tuple[Array, Array]]]
 
 
@@ -114,9 +103,7 @@ def report(cells: Cells, sets: int, failures: list[str], quick: bool) -> str:
     lines = [
         "# Do sets of classes hold the true one?",
         "",
-        "Written by `python benchmarks/prediction_sets_simulation.py"
-        + (" --quick" if quick else "")
-        + " --out docs/prediction-sets-simulation.md`; not edited by hand.",
+        written_by(__file__, quick),
         "",
         f"Patients of three classes ({shares}); limits for a coverage of {COVERAGE:.0%} are set on "
         "an ensemble split with the stated number of patients, and judged on "
@@ -158,12 +145,9 @@ def report(cells: Cells, sets: int, failures: list[str], quick: bool) -> str:
     return "\n".join(lines) + "\n"
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--out", type=Path, required=True, help="Markdown file to write")
-    parser.add_argument("--quick", action="store_true", help="few splits, for a smoke test")
-    arguments = parser.parse_args()
-    sets = QUICK if arguments.quick else FULL
+def simulate_all(quick: bool) -> tuple[str, list[str]]:
+    """The page, and the claims that do not hold."""
+    sets = QUICK if quick else FULL
     cells: Cells = {}
     for scenario in SCENARIOS:
         for count in PATIENTS:
@@ -176,15 +160,8 @@ def main() -> None:
                 for rule in RULES
             }
     failures = failures_of(cells)
-    text = report(cells, sets, failures, arguments.quick)
-    if str(arguments.out).startswith("/dev/"):
-        arguments.out.write_text(text)
-    else:
-        write_text(text, arguments.out)
-    for failure in failures:
-        print(f"does not hold: {failure}", file=sys.stderr)
-    sys.exit(bool(failures))
+    return report(cells, sets, failures, quick), failures
 
 
 if __name__ == "__main__":
-    main()
+    main(__doc__, simulate_all)

@@ -9,10 +9,7 @@ difference are compared over runs, with and without `splits.redraw`. Exits with 
 documentation does not hold.
 """
 
-import argparse
-import logging
 import sys
-import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,15 +21,13 @@ from scipy.special import ndtr, ndtri
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "workflow"))
 
 from multiloss.data import splits
-from multiloss.job.files import write_text
 from multiloss.job.seeds import derive
 from multiloss.statistics import bootstrap
 from multiloss.statistics.crossed import crossed_comparison, seed_variance
+from simulation import SEED, main, tell
 
 Array = npt.NDArray[np.float64]
-logger = logging.getLogger("simulation")
 
-SEED = 20211202
 RATIOS = {"train": 0.70, "val": 0.15, "ensemble": 0.15}
 LOSSES, RUNS = 12, (2, 3, 5, 10)
 TEST = 200  # images, one of each patient
@@ -318,37 +313,21 @@ def report(
     return "\n".join(lines) + "\n"
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--out", type=Path, required=True, help="Markdown file to write")
-    parser.add_argument("--quick", action="store_true", help="few studies, for a smoke test")
-    arguments = parser.parse_args()
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
-    logging.getLogger("multiloss").setLevel(logging.WARNING)
-    size = QUICK if arguments.quick else FULL
-    start = time.monotonic()
+def simulate_all(quick: bool) -> tuple[str, list[str]]:
+    """The page, and the claims that do not hold."""
+    size = QUICK if quick else FULL
     shares = shares_of_variance(size)
-    logger.info("%4.0f s: %s", time.monotonic() - start, shares)
+    tell("%s", shares)
     cells = {}
     for scenario in SCENARIOS:
         for runs in RUNS:
             for redraw in (True, False):
                 found = compared(size, scenario, runs, redraw)
                 cells[scenario.name, runs, redraw] = found
-                logger.info(
-                    "%4.0f s: %s, %d, %s: %s",
-                    *(time.monotonic() - start, scenario.name, runs, redraw, found),
-                )
+                tell("%s, %d, %s: %s", scenario.name, runs, redraw, found)
     failures = claims(shares, cells, size)
-    text = report(size, shares, cells, failures)
-    if str(arguments.out).startswith("/dev/"):
-        arguments.out.write_text(text)
-    else:
-        write_text(text, arguments.out)
-    for failure in failures:
-        logger.error("does not hold: %s", failure)
-    raise SystemExit(1 if failures else 0)
+    return report(size, shares, cells, failures), failures
 
 
 if __name__ == "__main__":
-    main()
+    main(__doc__, simulate_all)

@@ -7,10 +7,7 @@ Simulates studies of twelve losses with several seeds each, on test sets whose p
 images, and writes the result as a Markdown page. Exits with 1 if a claim does not hold.
 """
 
-import argparse
-import logging
 import sys
-import time
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -23,16 +20,14 @@ import numpy.typing as npt
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "workflow"))
 
-from multiloss.job.files import write_text
 from multiloss.job.seeds import derive
 from multiloss.statistics import bootstrap, crossed, gains
 from multiloss.statistics.mcc import mcc_of_confusion, mcc_or_chance
+from simulation import SEED, main, percent, table, tell, written_by
 
 Array = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.intp]
-logger = logging.getLogger("simulation")
 
-SEED = 20211202
 CLASSES = 3
 CLASS_SHARES = (0.375, 0.388, 0.237)  # of the test folder of the public pneumonia set
 CLUSTER_SIZES, CLUSTER_SHARES = (1, 2, 3, 4, 6), (0.45, 0.25, 0.15, 0.10, 0.05)
@@ -401,15 +396,6 @@ def claims(found: Found, size: Size) -> list[str]:
     return failures
 
 
-def percent(value: float) -> str:
-    return "" if np.isnan(value) else f"{100 * value:.1f}"
-
-
-def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    lines = ["| " + " | ".join(header) + " |", "|" + "---|" * len(header)]
-    return [*lines, *("| " + " | ".join(row) + " |" for row in rows), ""]
-
-
 def of_cells(found: Found, kind: str, names: Sequence[str], method: str) -> list[list[str]]:
     """Rows of a table: images, seed SD, and for each number of seeds the named shares."""
     rows = []
@@ -433,9 +419,7 @@ def report(size: Size, found: Found, failures: Sequence[str], quick: bool) -> st
     lines = [
         "# Do comparisons over seeds do what they say?",
         "",
-        "Written by `python benchmarks/seeds_simulation.py"
-        + (" --quick" if quick else "")
-        + " --out docs/seeds-simulation.md`; not edited by hand.",
+        written_by(__file__, quick),
         "",
         f"Simulated studies have {LOSSES} losses. A run's true MCC is that of its loss "
         f"({MIDDLE:g}) plus normal chance of the seed with the stated standard deviation. Its "
@@ -540,30 +524,19 @@ def report(size: Size, found: Found, failures: Sequence[str], quick: bool) -> st
     return "\n".join(lines) + "\n"
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--out", type=Path, required=True, help="Markdown file to write")
-    parser.add_argument("--quick", action="store_true", help="few data sets, for a smoke test")
-    parser.add_argument("--jobs", type=int, default=1, help="cells at once; changes no number")
-    arguments = parser.parse_args()
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
-    size, start, found = QUICK if arguments.quick else FULL, time.monotonic(), {}
-    with ProcessPoolExecutor(arguments.jobs) as pool:
+def simulate_all(quick: bool, jobs: int) -> tuple[str, list[str]]:
+    """The page, and the claims that do not hold."""
+    size, found = QUICK if quick else FULL, {}
+    with ProcessPoolExecutor(jobs) as pool:
         for cell, shares in zip(
             cells(), pool.map(partial(simulate, size=size), cells()), strict=True
         ):
             found[cell] = shares
-            logger.info("%4.0f s: %s: %s", time.monotonic() - start, cell, shares)
+            tell("%s: %s", cell, shares)
     failures = claims(found, size)
-    text = report(size, found, failures, arguments.quick)
-    if str(arguments.out).startswith("/dev/"):
-        arguments.out.write_text(text)
-    else:
-        write_text(text, arguments.out)
-    for failure in failures:
-        logger.error("does not hold: %s", failure)
-    raise SystemExit(1 if failures else 0)
+    return report(size, found, failures, quick), failures
 
 
 if __name__ == "__main__":
-    main()
+    jobs = {"type": int, "default": 1, "help": "cells at once; changes no number"}
+    main(__doc__, simulate_all, {"--jobs": jobs})

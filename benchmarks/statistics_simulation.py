@@ -8,10 +8,7 @@ with several images for a patient, and writes the result as a Markdown table. Ex
 claim of the documentation does not hold.
 """
 
-import argparse
-import logging
 import sys
-import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -22,15 +19,13 @@ import numpy.typing as npt
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "workflow"))
 
-from multiloss.job.files import write_text
 from multiloss.job.seeds import derive
 from multiloss.statistics import bootstrap, metrics, paired
 from multiloss.statistics.bootstrap import binomial_interval
+from simulation import SEED, main, percent, table, tell, written_by
 
 Array = npt.NDArray[np.float64]
-logger = logging.getLogger("simulation")
 
-SEED = 20211202
 CLASS_SIZES = (234, 242, 148)  # the test folder of the public pneumonia set
 CLUSTER_SIZES, CLUSTER_SHARES = (1, 2, 3, 4, 6), (0.45, 0.25, 0.15, 0.10, 0.05)
 STRUCTURES = 8  # draws of the division into patients, used in turn
@@ -252,15 +247,6 @@ def coverage(
     }
 
 
-def percent(value: float) -> str:
-    return f"{100 * value:.1f}"
-
-
-def table(header: list[str], rows: list[list[str]]) -> list[str]:
-    lines = ["| " + " | ".join(header) + " |", "|" + "---|" * len(header)]
-    return [*lines, *("| " + " | ".join(row) + " |" for row in rows), ""]
-
-
 def claims_of_tests(null: dict[str, dict[str, float]], allowance: float) -> list[str]:
     """Claims about rejection that do not hold."""
     return [
@@ -301,9 +287,7 @@ def report(
     lines = [
         "# Do the tests and intervals do what they say?",
         "",
-        "Written by `python benchmarks/statistics_simulation.py"
-        + (" --quick" if quick else "")
-        + " --out docs/statistics-simulation.md`; not edited by hand.",
+        written_by(__file__, quick),
         "",
         f"Simulated test sets have {sum(CLASS_SIZES)} images in three classes of "
         f"{', '.join(map(str, CLASS_SIZES))}, as in the published study. A model's score of a "
@@ -380,47 +364,32 @@ def report(
     return "\n".join(lines) + "\n"
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--out", type=Path, required=True, help="Markdown file to write")
-    parser.add_argument("--quick", action="store_true", help="few data sets, for a smoke test")
-    arguments = parser.parse_args()
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
-    size = QUICK if arguments.quick else FULL
-    start = time.monotonic()
+def simulate_all(quick: bool) -> tuple[str, list[str]]:
+    """The page, and the claims that do not hold."""
+    size = QUICK if quick else FULL
     good, worse = signal_for(0.94), signal_for(0.91)
     null, power = {}, {}
     covered: dict[float, dict[str, dict[str, dict[str, float]]]] = {0.94: {}, 0.985: {}}
     for scenario in SCENARIOS:
         world = World(scenario, size.resamples)
         null[scenario.name] = rejections(world, size, (good, good), "null", size.null)
-        logger.info(
-            "%4.0f s: null, %s: %s", time.monotonic() - start, scenario.name, null[scenario.name]
-        )
+        tell("null, %s: %s", scenario.name, null[scenario.name])
         power[scenario.name] = rejections(world, size, (good, worse), "power", size.power)
         for accuracy, found in covered.items():
             signal = signal_for(accuracy)
             purpose = f"coverage {accuracy}"
             found[scenario.name] = coverage(world, size, signal, truth(signal), purpose)
-            logger.info(
-                "%4.0f s: accuracy %g, %s: %s",
-                time.monotonic() - start,
+            tell(
+                "accuracy %g, %s: %s",
                 accuracy,
                 scenario.name,
                 found[scenario.name],
             )
-    allowance = (3 if arguments.quick else 2) * np.sqrt(0.05 * 0.95 / size.null)
-    slack = 3 * np.sqrt(0.05 * 0.95 / size.coverage) if arguments.quick else 0.0
+    allowance = (3 if quick else 2) * np.sqrt(0.05 * 0.95 / size.null)
+    slack = 3 * np.sqrt(0.05 * 0.95 / size.coverage) if quick else 0.0
     failures = claims_of_tests(null, allowance) + claims_of_coverage(covered[0.94], slack)
-    text = report(size, null, power, covered, failures, arguments.quick)
-    if str(arguments.out).startswith("/dev/"):
-        arguments.out.write_text(text)
-    else:
-        write_text(text, arguments.out)
-    for failure in failures:
-        logger.error("does not hold: %s", failure)
-    raise SystemExit(1 if failures else 0)
+    return report(size, null, power, covered, failures, quick), failures
 
 
 if __name__ == "__main__":
-    main()
+    main(__doc__, simulate_all)

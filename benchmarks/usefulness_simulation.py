@@ -8,10 +8,7 @@ noise, and writes the result as a Markdown table. Exits with 1 if a claim of the
 not hold.
 """
 
-import argparse
-import logging
 import sys
-import time
 from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,15 +19,13 @@ from scipy.stats import norm
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "workflow"))
 
-from multiloss.job.files import write_text
 from multiloss.job.seeds import derive
 from multiloss.statistics import bootstrap, usefulness
 from multiloss.statistics.usefulness import TIE, Decisions, Rates
+from simulation import SEED, main, percent, table, tell, written_by
 
 Array = npt.NDArray[np.float64]
-logger = logging.getLogger("simulation")
 
-SEED = 20211202
 SIZES = (110, 200, 624)
 PREVALENCES = (0.1, 0.4)
 CLUSTERS, CLUSTER_SHARES = (1, 2, 3, 4, 6), (0.45, 0.25, 0.15, 0.10, 0.05)
@@ -190,15 +185,6 @@ def shown_useful(
     return {label: float(np.mean(found)) for label, found in hits.items()}
 
 
-def percent(value: float) -> str:
-    return f"{100 * value:.1f}"
-
-
-def table(header: list[str], rows: list[list[str]]) -> list[str]:
-    lines = ["| " + " | ".join(header) + " |", "|" + "---|" * len(header)]
-    return [*lines, *("| " + " | ".join(row) + " |" for row in rows), ""]
-
-
 Cell = tuple[Scenario, int, float]
 CLAIMED = (
     "net benefit",
@@ -249,9 +235,7 @@ def report(
     lines = [
         "# Is what is called useful useful?",
         "",
-        "Written by `python benchmarks/usefulness_simulation.py"
-        + (" --quick" if quick else "")
-        + " --out docs/usefulness-simulation.md`; not edited by hand.",
+        written_by(__file__, quick),
         "",
         "One finding in n images, in the stated share of the patients. A model's score is normal, "
         f"{SHIFT} standard deviations higher with the finding, and its probability the right one "
@@ -315,13 +299,9 @@ def report(
     return "\n".join(lines) + "\n"
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--out", type=Path, required=True, help="Markdown file to write")
-    parser.add_argument("--quick", action="store_true", help="few data sets, for a smoke test")
-    arguments = parser.parse_args()
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
-    size, start = QUICK if arguments.quick else FULL, time.monotonic()
+def simulate_all(quick: bool) -> tuple[str, list[str]]:
+    """The page, and the claims that do not hold."""
+    size = QUICK if quick else FULL
     covered, null, power = {}, {}, {}
     for scenario in SCENARIOS:
         for n in SIZES:
@@ -330,21 +310,12 @@ def main() -> None:
                 covered[cell] = coverage(*cell, size)
                 null[cell] = shown_useful(*cell, size, 0.0)
                 power[cell] = shown_useful(*cell, size, SHIFT)
-                logger.info(
-                    "%4.0f s: %s, %d, %g: %s", time.monotonic() - start, scenario.name, n,
-                    prevalence, {k: np.round(v, 3).tolist() for k, v in covered[cell].items()},
-                )  # fmt: skip
-                logger.info("%s %s", null[cell], power[cell])
+                shares = {k: np.round(v, 3).tolist() for k, v in covered[cell].items()}
+                tell("%s, %d, %g: %s", scenario.name, n, prevalence, shares)
+                tell("%s %s", null[cell], power[cell])
     failures = failures_of(covered, null, size)
-    text = report(size, covered, null, power, failures, arguments.quick)
-    if str(arguments.out).startswith("/dev/"):
-        arguments.out.write_text(text)
-    else:
-        write_text(text, arguments.out)
-    for failure in failures:
-        logger.error("does not hold: %s", failure)
-    sys.exit(bool(failures))
+    return report(size, covered, null, power, failures, quick), failures
 
 
 if __name__ == "__main__":
-    main()
+    main(__doc__, simulate_all)

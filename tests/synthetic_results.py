@@ -60,6 +60,18 @@ CLASS_NAMES = {
     ],
 }
 SPLITS = ["train", "val", "ensemble", "test"]
+# Values of columns that tell groups of patients apart; of few patients, and hard to show.
+GROUPS = {
+    "sex": ["F", "M", "M", ""],
+    "source": [""],
+    "view": ["PA"] * 40 + ["AP"] * 25 + ["lateral"],
+    "<b>site</b> & $x_1$": [
+        "a" * 200,
+        "\u05d1\u05d9\u05ea \u05d7\u05d5\u05dc\u05d9\u05dd",
+        "<i>C</i>",
+        "1",
+    ],
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,6 +96,7 @@ def configuration(
     further_seeds: bool = False,
     external: tuple[str, ...] = (),
     folds: int | None = None,
+    subgroups: tuple[Any, ...] = (),
 ) -> dict[str, Any]:
     """A config as scripts see it: validated, with every default filled in."""
     losses = losses or LOSSES
@@ -112,6 +125,7 @@ def configuration(
                 "methods": METHODS if sizes else [],
                 "seed_ensemble": {"further_seeds": further_seeds and bool(sizes)},
             },
+            "evaluation": {"subgroups": list(subgroups)},
             "significance": {"permutations": 10000},
             "gradcam": {"enabled": gradcam, "images_per_outcome": 2},
         }
@@ -319,6 +333,15 @@ def tables(
         made["external_comparisons"] = lambda: evaluation.external_comparisons(
             found, models, chosen, roles, options, tests, seed
         )
+    if options["subgroups"]:
+        chosen = pd.read_csv(results / "ensembles" / "chosen.csv")
+        told = pd.read_csv(results / "data/attributes.csv", dtype=str, keep_default_na=False)
+        roles = evaluation.external_roles(chosen, models, planned.baseline)
+        grouped = functools.cache(
+            lambda: evaluation.subgroup_tables(found, models, roles, told, options, tests, seed)
+        )
+        made["subgroups"] = lambda: grouped()["subgroups"]
+        made["subgroup_gaps"] = lambda: grouped()["subgroup_gaps"]
     for name in made if only is None else only:
         write_csv(made[name](), results / "tables" / f"{name}.csv")
 
@@ -387,6 +410,20 @@ class _Maker:
         self.singles: dict[str, pd.DataFrame] = {}
         self.ensembles: dict[str, pd.DataFrame] = {}
         self.others: dict[str, tuple[str, pd.DataFrame]] = {}
+
+    def attributes(self, manifest: pd.DataFrame) -> None:
+        """Sex, age and the like of every patient, where the config asks for groups."""
+        entries, rng = self.config["evaluation"]["subgroups"], np.random.default_rng(1)
+        told = {"image_id": manifest["image_id"]}
+        names = manifest["patient_id"].unique()
+        of_patient = manifest["patient_id"].map({name: n for n, name in enumerate(names)})
+        for entry in entries:
+            column = entry["column"]
+            values = [str(age) for age in range(1, 90)] if entry["bands"] else GROUPS[column]
+            drawn = rng.choice(np.array(values, dtype=object), len(names))[of_patient.to_numpy()]
+            told[column] = manifest["source"] if column == "source" else drawn
+        if entries:
+            self.csv("data/attributes.csv", pd.DataFrame(told))
 
     def csv(self, name: str, rows: Any, columns: list[str] | None = None) -> pd.DataFrame:
         table = rows if isinstance(rows, pd.DataFrame) else pd.DataFrame(rows, columns=columns)
@@ -461,6 +498,7 @@ class _Maker:
         order = "image_id path label patient_id split width height bits sha256 source"
         order += " shipped_split patient_known group lung_mask lesion_mask"
         self.manifest = self.csv("data/manifest.csv", table[order.split()])
+        self.attributes(table)
         columns = ["image_id", "xmin", "ymin", "width", "height", "lung_fraction", "fallback"]
         self.boxes = self.csv("crops/boxes.csv", boxes, columns)
         self.csv(

@@ -228,6 +228,22 @@ LUNGS_TEST = SOURCE | {"name": "lungs2", "role": "lungs_test"}
         ("crop.margin", -1, ["crop.margin"]),
         ("crop.margin", float("inf"), ["crop.margin", "finite"]),
         ("classification.training.optimizer.learning_rate", float("nan"), ["rate", "finite"]),
+        ("evaluation.subgroups", "sex", ["evaluation.subgroups", "'sex'", "'array'"]),
+        ("evaluation.subgroups", ["sex", "SEX"], ["evaluation.subgroups", "listed twice"]),
+        ("evaluation.subgroups", [3], ["evaluation.subgroups.0", "3"]),
+        ("evaluation.subgroups", [{"colum": "age"}], ["did you mean 'column'?"]),
+        (
+            "evaluation.subgroups",
+            [{"column": "age", "bands": [65, 18]}],
+            ["evaluation.subgroups.0.bands", "[65, 18] must rise from one to the next"],
+        ),
+        (
+            "evaluation.subgroups",
+            [{"column": "age", "bands": [18, 18]}],
+            ["must rise from one to the next"],
+        ),
+        ("evaluation.subgroups", [{"column": "age", "bands": []}], ["should be non-empty"]),
+        ("evaluation.subgroup_minimum", 1, ["evaluation.subgroup_minimum", "minimum of 2"]),
     ],
 )
 def test_mistake_is_told_in_one_line(path: str, value: Any, parts: list[str]) -> None:
@@ -240,6 +256,13 @@ def test_mistake_is_told_in_one_line(path: str, value: Any, parts: list[str]) ->
 def test_a_margin_may_be_nothing_or_0(margin: float | None) -> None:
     study = changed("significance.equivalence_margin", margin)
     assert config.validate(study)["significance"]["equivalence_margin"] == margin
+
+
+def test_a_column_of_groups_is_its_name_or_a_mapping() -> None:
+    bands = {"column": "age", "bands": [18, 65.5]}
+    given = changed("evaluation.subgroups", ["sex", bands])
+    found = config.validate(given)["evaluation"]["subgroups"]
+    assert found == [{"column": "sex", "bands": None}, bands]
 
 
 @pytest.mark.parametrize("key", ["study", "seed", "classes", "data"])

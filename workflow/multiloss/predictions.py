@@ -43,7 +43,7 @@ class Predictions:
         keep = (self.rows["split"] == split).to_numpy()
         if not keep.any():
             raise UserError(f"predictions of {self.models[0]}: no image in split '{split}'")
-        return self._where(keep)
+        return self.where(keep)
 
     def parts(self, split: str) -> Iterator["Predictions"]:
         """The images of one split: of all models at once, or division by division.
@@ -70,7 +70,8 @@ class Predictions:
         )
         return Predictions(self.rows, list(models), self.classes, self.of(models), divisions)
 
-    def _where(self, keep: np.ndarray) -> "Predictions":
+    def where(self, keep: np.ndarray) -> "Predictions":
+        """The images (N,) that are marked, without the divisions."""
         rows = self.rows[keep].reset_index(drop=True)
         return Predictions(rows, self.models, self.classes, self.p[:, keep])
 
@@ -145,14 +146,14 @@ def _read_divisions(
     for division, own in groups.items():
         part = read(own, classes, splits)
         redrawn = part.rows["split"].isin(REDRAWN_SPLITS).to_numpy()
-        common.append(part._where(~redrawn))
+        common.append(part.where(~redrawn))
         if not common[-1].rows.equals(common[0].rows):
             raise UserError(
                 f"{own[0]}: images or labels of the common splits differ from those in "
                 f"{paths[0]}; delete both files and run again"
             )
         if division is not None and redrawn.any():
-            parts.append(part._where(redrawn))
+            parts.append(part.where(redrawn))
     order = [Path(path).stem for path in paths]
     whole = Predictions(
         common[0].rows,

@@ -46,6 +46,7 @@ if not Path(multiloss.__file__).parent.samefile(WORKFLOW / "multiloss"):
         f"before {WORKFLOW}"
     )
 
+from multiloss.data import layouts
 from multiloss.data.sources import addresses, listing
 from multiloss.networks import encoder_weights
 from multiloss import study
@@ -91,6 +92,9 @@ def missing_packages():
 
 
 SOURCES = {source["name"]: source for source in config["data"]["sources"]}
+CLASSIFIED = {
+    name: source for name, source in SOURCES.items() if source["role"] in layouts.CLASSIFIED
+}
 REPLICATES = range(config["replicates"])
 SEGMENTATION_LOSSES = [loss["name"] for loss in config["segmentation"]["losses"]]
 STUDY = study.Study(config)

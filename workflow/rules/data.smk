@@ -89,6 +89,36 @@ rule splits:
         "../scripts/splits.py"
 
 
+# Apart from the manifest, so that a question about another column trains nothing again.
+rule attributes:
+    input:
+        sources=expand(rules.download.output.folder, source=CLASSIFIED),
+        manifest=rules.splits.output.manifest,
+    output:
+        attributes=RESULTS / "data/attributes.csv",
+    log:
+        LOGS / "attributes.log",
+    benchmark:
+        BENCHMARKS / "attributes.tsv"
+    # Before anything that takes long, since it may refuse.
+    priority: 100
+    localrule: True
+    conda:
+        "../../envs/data.yaml"
+    threads: threads_of("data")
+    resources:
+        mem_mb=memory_of("data"),
+        runtime=runtime_of("data"),
+    params:
+        sources=[reading(source) for source in CLASSIFIED.values()],
+        subgroups=config["evaluation"]["subgroups"],
+        code=code_of("attributes.py", also=layouts_of_sources),
+    message:
+        "Collecting what tells groups of patients apart"
+    script:
+        "../scripts/attributes.py"
+
+
 # Each in a job of its own, so that an added replicate changes nothing that the others read.
 rule redraw:
     input:

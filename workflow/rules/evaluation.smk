@@ -281,6 +281,54 @@ rule prediction_sets:
         "../scripts/prediction_sets.py"
 
 
+# Of groups of the test patients, where the study names columns that tell them apart.
+rule subgroups:
+    input:
+        predictions=predictions_of(STUDY.models),
+        models=rules.models.output.models,
+        chosen=rules.ensemble_tables.output.chosen,
+        attributes=rules.attributes.output.attributes,
+    output:
+        subgroups=report(
+            RESULTS / "tables/subgroups.csv",
+            caption="../report/subgroups.rst",
+            category="Tables",
+            labels={"table": "Groups of patients"},
+        ),
+        subgroup_gaps=report(
+            RESULTS / "tables/subgroup_gaps.csv",
+            caption="../report/subgroups.rst",
+            category="Tables",
+            labels={"table": "Gaps between groups of patients"},
+        ),
+    log:
+        LOGS / "subgroups.log",
+    benchmark:
+        BENCHMARKS / "subgroups.tsv"
+    conda:
+        "../../envs/analysis.yaml"
+    threads: threads_of("analysis")
+    resources:
+        mem_mb=memory_of("analysis"),
+        runtime=runtime_of("analysis"),
+    params:
+        classes=config["classes"],
+        divisions=STUDY.divisions,
+        baseline=STUDY.baseline,
+        evaluation=evaluation_keys(
+            "resamples", "interval", "confidence", "ece_bins", "subgroups", "subgroup_minimum"
+        ),
+        significance={
+            key: config["significance"][key] for key in ("alpha", "permutations", "metric")
+        },
+        seed=config["seed"],
+        code=code_of("subgroups.py"),
+    message:
+        "Judging the key models in groups of patients"
+    script:
+        "../scripts/subgroups.py"
+
+
 rule replicates:
     input:
         predictions=predictions_of(SHOWN.models),

@@ -15,6 +15,7 @@ TABLES = [
     rules.calibration.output,
     rules.usefulness.output,
     rules.prediction_sets.output,
+    rules.subgroups.output if config["evaluation"]["subgroups"] else [],
     rules.replicates.output,
     rules.folds.output if STUDY.folds else [],
     rules.verdicts.output,

@@ -30,8 +30,10 @@ from multiloss.config.values import (
     InnerShare,
     Name,
     NotNegative,
+    OneLine,
     OneOf,
     Positive,
+    Rising,
     Section,
     Sha256,
     Share,
@@ -569,6 +571,36 @@ class Ensembles(Section):
 
 
 # ---- judging and showing ---------------------------------------------------------------------
+class Subgroup(Section):
+    """A column that tells groups of patients apart."""
+
+    column: OneLine
+    """`source`, or a further column of the user's table, in any case."""
+    bands: Rising[float] | None = None
+    """Where the groups of a column of numbers begin, each up to the next one without it: [18, 65]
+    makes under 18, 18 to 65, 65 and over; null: each value is a group."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _complete(cls, given: Any) -> Any:
+        return {"column": given} if isinstance(given, str) else given
+
+
+class _OrName:
+    """A mapping, or the name of its column alone."""
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, core: CoreSchema, handler: Any) -> dict[str, Any]:
+        return {"anyOf": [{"type": "string"}, handler(core)]}
+
+
+def _distinct_columns(entries: list[Subgroup]) -> list[Subgroup]:
+    names = [entry.column.casefold() for entry in entries]
+    if len(set(names)) < len(names):
+        raise fault("a column is listed twice")
+    return entries
+
+
 class Evaluation(Section):
     """Intervals, operating points and calibration of every model, from its predictions."""
 
@@ -597,6 +629,12 @@ class Evaluation(Section):
     set_coverage: Annotated[Unique[InnerShare], Field(min_length=1)] = [0.8, 0.9, 0.95]
     """How often sets of classes shall hold the true one, class by class; their limits are set on
     the `ensemble` split."""
+    subgroups: Annotated[list[Annotated[Subgroup, _OrName]], AfterValidator(_distinct_columns)] = []
+    """Columns whose groups of test patients the key models are judged by, such as [sex, source,
+    {column: age, bands: [18, 65]}]."""
+    subgroup_minimum: Annotated[int, Field(ge=2)] = 10
+    """Patients of a group below which no value of it is given; values of a class, and means over
+    the classes, take half as many patients of each such class."""
     optimism_stacking_resamples: Annotated[int, Field(ge=20)] = 50
     """Patient resamples that repeat the published protocol for stacking, which fits a network in
     each; as many fits leave tenths of the test patients out."""

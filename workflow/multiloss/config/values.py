@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Annotated, Any, ClassVar, NamedTuple, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, GetJsonSchemaHandler
@@ -123,6 +124,12 @@ def _ordered(bounds: list) -> list:
     return bounds
 
 
+def _rising(bounds: list) -> list:
+    if any(later <= before for before, later in pairwise(bounds)):
+        raise unfit("must rise from one to the next")
+    return bounds
+
+
 def _file_name(name: str) -> str:
     if wrong := study.fault_of_file_name(name):
         raise unfit(f"cannot be the name of a folder: {wrong}")
@@ -143,6 +150,7 @@ Share = Annotated[float, Field(ge=0, le=1)]
 InnerShare = Annotated[float, Field(gt=0, lt=1)]
 Count = Annotated[int, Field(ge=1)]
 Unique = Annotated[list[T], AfterValidator(_unique), Field(json_schema_extra={"uniqueItems": True})]
+Rising = Annotated[list[T], Field(min_length=1), AfterValidator(_rising)]
 Bounds = Annotated[list[T], Field(min_length=2, max_length=2), AfterValidator(_ordered)]
 
 _NAME = Form(
@@ -151,13 +159,13 @@ _NAME = Form(
 )
 Name = Annotated[str, _NAME, AfterValidator(_file_name)]
 VariantName = Annotated[str, Form("[A-Za-z0-9][A-Za-z0-9_.-]{0,63}", f"at most 64 {_NAME.words}")]
-ClassName = Annotated[
+OneLine = Annotated[
     str,
     Form(
         r"[^\x00-\x1f\x7f-\x9f\u2028\u2029{}]+",
         "text of one line without curly brackets",
     ),
-    AfterValidator(_class_name),
 ]
+ClassName = Annotated[OneLine, AfterValidator(_class_name)]
 Sha256 = Annotated[str, Form("[0-9a-fA-F]{64}", "64 hexadecimal digits")]
 Colour = Annotated[str, Form("#[0-9a-fA-F]{6}", "a colour such as #f7f7f7")]

@@ -40,6 +40,7 @@ from multiloss.evaluation.scores import (
     metrics_table,
 )
 from multiloss.evaluation.seed_spread import seed_spread_table
+from multiloss.evaluation.subgroups import subgroup_tables
 from multiloss.evaluation.thresholds import (
     by_patient,
     join,
@@ -89,6 +90,7 @@ __all__ = [
     "runs_on_test",
     "seed_spread_table",
     "significance_table",
+    "subgroup_tables",
     "trained_shares",
     "verdicts_table",
     "usefulness_tables",

@@ -43,7 +43,10 @@ _OF_PATIENTS = {"patient", "patients", "subject", "case", "id"}
 
 @dataclass(frozen=True)
 class ImageRecord:
-    """One radiograph with a class. An unknown patient is the empty string."""
+    """One radiograph with a class. An unknown patient is the empty string.
+
+    `further`: what else the source says of it, by the name of its column.
+    """
 
     image_id: str
     path: Path
@@ -52,6 +55,7 @@ class ImageRecord:
     shipped_split: str = ""
     lung_mask: Path | None = None
     lesion_mask: Path | None = None
+    further: Mapping[str, str] = field(default_factory=dict, hash=False)
 
 
 @dataclass(frozen=True)

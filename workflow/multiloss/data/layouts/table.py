@@ -13,6 +13,7 @@ from multiloss.data.sources.listing import composed, files
 from multiloss.job.errors import UserError
 
 _ON_ONE_LINE = {"path", "patient", "split", "mask", "lung_mask", "lesion_mask"}
+_OWN = _ON_ONE_LINE | {"label", "image_id", ""}
 
 
 class Table(Layout):
@@ -21,8 +22,9 @@ class Table(Layout):
 
     Names of columns in any case. Paths start at the folder of the CSV and stay inside it; several
     mask files are joined by `;`. `split` may be empty; `test` is the shipped test folder. An empty
-    `patient` is unknown. Images that no row names are no part of the study. The file is the only
-    CSV of the source, or the one that the source's key `table` names.
+    `patient` is unknown. Images that no row names are no part of the study. Further columns, such
+    as sex or age, may tell groups of patients apart. The file is the only CSV of the source, or the
+    one that the source's key `table` names.
     """
 
     title = "Images listed in a table"
@@ -47,6 +49,7 @@ class Table(Layout):
                     shipped_split=known_split(row.get("split", ""), f"{csv.name}: {row['path']}"),
                     lung_mask=_optional(csv, row.get("lung_mask", "")),
                     lesion_mask=_optional(csv, row.get("lesion_mask", "")),
+                    further={key: value for key, value in row.items() if key not in _OWN},
                 )
             )
         return found

@@ -1,0 +1,147 @@
+"""Groups of patients on the page and in their figure: told in numbers where the study asks."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from markupsafe import Markup
+from matplotlib import pyplot as plt
+from multiloss.figures import catalog, drawing, style
+from multiloss.report import templates
+from multiloss.report.facts import Facts
+from multiloss.report.figures import Figures
+from multiloss.report.results import Results
+from synthetic_results import GROUPS, configuration, make, tables
+
+ODD = "<b>site</b> & $x_1$"
+COLUMNS = ("sex", {"column": "age", "bands": [18, 65]}, "view", "source", ODD)
+NEEDED = ["degenerate", "subgroups", "subgroup_gaps"]
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
+    study = make(
+        tmp_path_factory.mktemp("subgroups"),
+        losses=["focal", "hinge", "cce"],
+        test_images=240,
+        gradcam=False,
+        save_images=False,
+        subgroups=COLUMNS,
+        with_tables=False,
+    )
+    tables(study.results, study.config, 100, 999, NEEDED)
+    return study.results, study.config
+
+
+def section(results: Path, config: dict[str, Any]) -> Any:
+    facts = Facts(Results(results, None), config)
+    given = {"configuration": "", "steps": [], "jobs": 1, "together": ""}
+    found = templates.sections(facts, Figures(facts), given)
+    return next((own for own in found.values() if own.id == "subgroups"), None)
+
+
+def words(text: str) -> str:
+    return " ".join(Markup(re.sub("<[^>]*>", "", str(text))).unescape().split())
+
+
+def test_the_finding_is_the_table(made: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:
+    results, config = made
+    facts = Facts(Results(results, None), config)
+    gaps = pd.read_csv(results / "tables/subgroup_gaps.csv", keep_default_na=False, na_values=[""])
+    chosen = facts.chosen("overall")
+    own = gaps[(gaps["model"] == chosen) & (gaps["comparison"] == "largest gap")]
+    text = words(section(results, config).blocks[0].text)
+    for row in own.to_dict("records"):
+        if row["reason"] == "one group only":
+            assert f"By {row['column']} nothing could be compared: one group only." in text
+            continue
+        told = (
+            f"largest gap {row['difference']:.3f} ({row['ci_low']:.3f} to {row['ci_high']:.3f}), "
+            f"“{row['group']}” above “{row['other']}”, p = {facts.p(row['p_adjusted'])}."
+        )
+        assert told in text
+        real = row["p_adjusted"] <= 0.05
+        said = "differs" if real else "is not shown to differ"
+        assert re.search(rf"By {re.escape(row['column'])} [a-z ]*{said}: {re.escape(told)}", text)
+    assert "Holm-corrected over 12 hypotheses" in text
+    assert "Groups of fewer than 10 patients have no values" in text
+    assert "with fewer than 5 of such a class" in text
+
+
+def test_a_gap_that_is_real_is_said_first(
+    made: tuple[Path, dict[str, Any]], tmp_path: Path
+) -> None:
+    results, config = made
+    for name in ("data", "ensembles", "tables"):
+        (tmp_path / name).mkdir()
+        for path in (results / name).glob("*.csv"):
+            (tmp_path / name / path.name).write_bytes(path.read_bytes())
+    path = tmp_path / "tables/subgroup_gaps.csv"
+    gaps = pd.read_csv(path, keep_default_na=False, na_values=[""])
+    gaps.loc[gaps["column"] == "view", ["p_adjusted", "ci_low"]] = [0.0012, 0.01]
+    gaps.to_csv(path, index=False)
+    told = [
+        words(block.text) for block in section(tmp_path, config).blocks if hasattr(block, "text")
+    ]
+    assert told[0].startswith(
+        "By view the balanced accuracy of the chosen model differs: largest gap "
+    )
+    assert "Against all others of its column" in told[0]
+    assert re.search(r"“(AP|PA)” \(view\) is 0\.\d{3} (lower|higher) \(p = 0\.001", told[0])
+
+
+def test_names_are_escaped(made: tuple[Path, dict[str, Any]]) -> None:
+    blocks = section(*made).blocks
+    assert "&lt;b&gt;site&lt;/b&gt;" in str(blocks[0].text)
+    assert "<b>site" not in str(blocks[0].text)
+
+
+def test_no_section_and_no_figure_without_columns() -> None:
+    config = configuration(gradcam=False)
+    assert "subgroups" not in catalog.figures(config)
+    assert section(Path("nowhere"), config) is None
+
+
+@pytest.fixture
+def drawn(made: tuple[Path, dict[str, Any]], monkeypatch: pytest.MonkeyPatch) -> Any:
+    results, config = made
+    monkeypatch.chdir(results.parents[1])
+    figure = catalog.figures(config)["subgroups"]
+    look = style.Style.of(config["figures"])
+    look.apply()
+    inputs = drawing.Inputs(figure.files(results))
+    found = drawing.drawing_function(figure.draw)(inputs, figure.params, look)
+    found.canvas.draw_without_rendering()
+    yield (
+        found,
+        pd.read_csv(results / "tables/subgroups.csv", keep_default_na=False, na_values=[""]),
+    )
+    plt.close("all")
+
+
+def test_marks_are_the_values_and_small_groups_are_named(drawn: Any) -> None:
+    picture, table = drawn
+    titles = ["balanced_accuracy", *(f"recall_{name}" for name in ("normal", "bacterial", "viral"))]
+    axes = picture.canvas.axes
+    assert len(axes) == len(titles)
+    shown = table[table["model"].notna() & table["value"].notna()]
+    for panel, metric in zip(axes, titles, strict=True):
+        marks = [
+            line.get_xdata()[0]
+            for line in panel.lines
+            if line.get_marker() in "osD^vP" and len(line.get_xdata()) == 1
+        ]
+        wanted = shown.loc[shown["metric"] == metric, "value"]
+        assert sorted(marks) == pytest.approx(sorted(wanted))
+    labels = [text.get_text() for text in axes[0].get_yticklabels()]
+    assert any(label.startswith("age: 65 and over") for label in labels)
+    foot = picture.canvas.legends[0].get_title().get_text()
+    few = table[table["n_patients"] < 10].drop_duplicates(["column", "group"])
+    assert len(few)
+    for row in few.itertuples():
+        assert f"{row.column}: {row.group} ({row.n_patients})" in " ".join(foot.split())
+    assert "2 groups without values" in picture.facts
+    longest = GROUPS[ODD][0]
+    assert all(longest not in label for label in labels)
