@@ -318,8 +318,8 @@ def report(size: Size, cells: Cells, ratios: dict[int, float], failures: list[st
             "It is no guarantee either: the correction takes two runs to be correlated as the "
             "share of patients tested on, 1 / (1 + n_train / n_test), and where who is trained on "
             "outweighs seeds and test patients, as in the last row with many patients and ten "
-            "folds, that is too little. Fewer folds make it the larger, and more passes sharpen "
-            "the mean alone."
+            "folds, that is too little. With fewer folds that share is larger and the test the "
+            "safer; more passes make the mean less noisy and nothing else."
         ]
     return "\n".join(lines) + "\n"
 
