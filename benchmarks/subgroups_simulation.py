@@ -81,7 +81,7 @@ class Size:
     resamples: int
 
 
-FULL = Size(null=2000, unfair=600, families=1000, intervals=500, permutations=499, resamples=400)
+FULL = Size(null=1000, unfair=400, families=500, intervals=400, permutations=399, resamples=400)
 QUICK = Size(null=60, unfair=30, families=30, intervals=20, permutations=199, resamples=200)
 
 

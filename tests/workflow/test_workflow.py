@@ -229,6 +229,8 @@ BY_RESAMPLING = {
         # No network is trained again for other intervals.
         ({"resamples": 500}, BY_RESAMPLING),
         ({"confidence": 0.9}, BY_RESAMPLING | {"optimism"}),
+        # Kept apart from the manifest, other columns train nothing again.
+        ({"subgroups": ["source"]}, {"attributes", "subgroups"}),
     ],
 )
 def test_changed_evaluation_runs_the_rules_that_use_it(

@@ -13,7 +13,7 @@ from math import nan
 
 import numpy as np
 import numpy.typing as npt
-from scipy.stats import t as student
+from scipy.stats import norm
 
 from multiloss.statistics.bootstrap import patient_codes
 
@@ -126,12 +126,12 @@ def gap_tests(
     doi:10.1214/13-AOS1090). Adjusted p of a difference = (1 + #{max T* >= T}) / (B + 1), the
     largest T* being that of all pairs of groups, or of all groups against the rest; that of the
     gap is the smallest over the pairs. Where groups are so unlike that the exchanged ones are no
-    guide, T must also be large for Student's t with the degrees of freedom of the patients: of the
-    two p values the larger counts, and an interval is d +- max(c, t) se with c the quantile of
-    max T*. So an interval leaves out 0 exactly where p <= 1 - `confidence`. Intervals are
-    simultaneous over all pairs, so that the true largest difference lies between the largest lower
-    and the largest upper end at least as often. Nothing depends on the order of images, patients or
-    models beyond the draws.
+    guide, T must also be large for a normal deviate: of the two p values the larger counts, and an
+    interval is d +- max(c, z) se with c the quantile of max T* and z that of the normal one. So an
+    interval leaves out 0 exactly where p <= 1 - `confidence`. Intervals are simultaneous over all
+    pairs, so that the true largest difference lies between the largest lower and the largest upper
+    end at least as often. Nothing depends on the order of images, patients or models beyond the
+    draws.
     """
     if len(compared) < 2:
         raise ValueError("two groups are needed")
@@ -153,19 +153,14 @@ def gap_tests(
 
 @dataclass(frozen=True)
 class _Differences:
-    """Differences of balanced accuracies under B memberships, (B, D), with their standard errors
-    and the degrees of freedom of these."""
+    """Differences of balanced accuracies under B memberships, (B, D), and their standard errors."""
 
     value: Array
     se: Array
-    df: Array
 
     @classmethod
     def between(cls, first: "_Accuracies", second: "_Accuracies") -> "_Differences":
-        square = first.square + second.square
-        # Welch and Satterthwaite.
-        df = square**2 / (first.square**2 / first.df + second.square**2 / second.df)
-        return cls(first.value - second.value, np.sqrt(square), df)
+        return cls(first.value - second.value, np.sqrt(first.square + second.square))
 
     @property
     def statistic(self) -> Array:
@@ -178,15 +173,13 @@ class _Differences:
 
 @dataclass(frozen=True)
 class _Accuracies:
-    """Balanced accuracies under B memberships, (B, G), their squared standard errors and degrees
-    of freedom."""
+    """Balanced accuracies under B memberships, (B, G), and their squared standard errors."""
 
     value: Array
     square: Array
-    df: Array
 
     def of(self, groups: Integers) -> "_Accuracies":
-        return _Accuracies(self.value[:, groups], self.square[:, groups], self.df[:, groups])
+        return _Accuracies(self.value[:, groups], self.square[:, groups])
 
 
 @dataclass(frozen=True)
@@ -303,10 +296,8 @@ class _Patients:
             for i in range(3)
         )
         with np.errstate(divide="ignore", invalid="ignore"):
-            # The size of the patient whom an average image is of, and as how many of equal size all
-            # patients of the class count.
+            # The size of the patient whom an average image is of.
             size = np.diagonal(nn, axis1=-2, axis2=-1) / n
-            effective = n / size
             rate = (x + size) / (n + 2 * size)
             of_first, of_second = rate[..., :, None], rate[..., None, :]
             products = xx - of_second * xn - of_first * np.swapaxes(xn, -1, -2)
@@ -316,10 +307,7 @@ class _Patients:
             covariance = products / (scale[..., :, None] * scale[..., None, :])
             added = size**2 * (rate**2 + (1 - rate) ** 2) / scale**2
             square = np.maximum(covariance.sum(axis=(-2, -1)), 0.0) + added.sum(axis=-1)
-            own = np.diagonal(covariance, axis1=-2, axis2=-1) + added
-            spent = (own**2 / (effective + 1)).sum(axis=-1)
-            df = own.sum(axis=-1) ** 2 / spent
-            return _Accuracies((x / n).mean(axis=-1), square / k**2, df)
+            return _Accuracies((x / n).mean(axis=-1), square / k**2)
 
 
 def _judge(found: _Differences, largest: Array, confidence: float) -> tuple[Array, Array, Array]:
@@ -327,11 +315,11 @@ def _judge(found: _Differences, largest: Array, confidence: float) -> tuple[Arra
 
     `largest` (B,): of the largest statistic under each permutation.
     """
-    value, se, df, t = (each[0] for each in (found.value, found.se, found.df, found.statistic))
-    factor = np.maximum(_critical(largest, confidence), student.ppf((1 + confidence) / 2, df))
+    value, se, t = (each[0] for each in (found.value, found.se, found.statistic))
+    factor = np.maximum(_critical(largest, confidence), norm.ppf((1 + confidence) / 2))
     adjusted = _share(largest[:, None] >= t - TIE)
     ends = (np.clip(value - factor * se, -1.0, 1.0), np.clip(value + factor * se, -1.0, 1.0))
-    return *ends, np.maximum(adjusted, 2 * student.sf(t, df))
+    return *ends, np.maximum(adjusted, 2 * norm.sf(t))
 
 
 def _share(hits: npt.NDArray[np.bool_]) -> Array:
@@ -351,7 +339,7 @@ def _gap(
     value = each.value[0]
     low, high, p_values = _judge(pairs, largest, confidence)
     rest_low, rest_high, adjusted = _judge(of_rest, against.max(axis=1), confidence)
-    t, df = of_rest.statistic[0], of_rest.df[0]
+    t = of_rest.statistic[0]
     best, worst = int(np.argmax(value)), int(np.argmin(value))
     return Gap(
         values=value,
@@ -367,7 +355,7 @@ def _gap(
         against_low=rest_low,
         against_high=rest_high,
         against_statistic=of_rest.value[0] / of_rest.se[0],
-        against_p=np.maximum(_share(against >= t - TIE), 2 * student.sf(t, df)),
+        against_p=np.maximum(_share(against >= t - TIE), 2 * norm.sf(t)),
         against_adjusted=adjusted,
         movable=movable,
     )
