@@ -487,49 +487,6 @@ def test_a_failed_training_is_a_gap_that_the_page_names(
 
 
 # ---- other sections -----------------------------------------------------------------------
-def test_calibration_answer_counts_what_holm_rejects(
-    changed: tuple[Path, dict[str, Any]],
-) -> None:
-    results, config = changed
-
-    def two_of_three(table: pd.DataFrame) -> pd.DataFrame:
-        table["reject"] = table["reject"].astype(object)
-        for metric, p in (
-            ("abs_log_slope", [0.001, 0.002]),
-            ("log_loss_miscalibration_root", [1, 1]),
-        ):
-            rows = (table["metric"] == metric) & (table["version"] == "raw")
-            rows &= table["replicate"].astype(str) == "mean"
-            # One of the three is the same objective as another.
-            assert rows.sum() == 3 and table.loc[rows, "p_adjusted"].notna().sum() == 2
-            rows &= table["p_adjusted"].notna()
-            table.loc[rows, "difference"] = [-0.1, 0.1]
-            table.loc[rows, "p_adjusted"] = p
-            table.loc[rows, "reject"] = [value < 0.05 for value in p]
-        return table
-
-    rewrite(results, "tables/calibration_comparisons.csv", two_of_three)
-    page = report.build(results, config)
-    for section in ("calibration", "answer"):
-        said = words_of(page, section)
-        assert (
-            "In part: of 2 calibrated losses, 1 is shown to have a calibration slope nearer to 1, "
-            "calibrated_cce; calibrated_focal is shown to have one further from 1" in said
-        )
-        assert "paired over patients and seeds, Holm-corrected over 2 objectives" in said
-        assert "another seed may differ" not in said
-        assert "it is not shown to differ for any (a second measure, Holm over its own 2)" in said
-        assert "The calibration error (ECE) is described only" in said
-    front = words_of(page, "answer")
-    assert "calibrated_cce minus cce −0.100 (" in front
-    assert "p 0.001 after Holm over 2 objectives" in front
-
-
-def test_optimism_is_labelled_no_result(page: str) -> None:
-    said = words_of(page, "optimism")
-    assert "(not a result)" in said and "These numbers are not results." in said
-
-
 def test_leaks_are_told_loudly(changed: tuple[Path, dict[str, Any]]) -> None:
     results, config = changed
     rows = [("patients_in_two_splits", "patient", 3, 100, "patients: p-1", "leak")]
@@ -616,49 +573,6 @@ def test_families_say_how_many_tests_were_made(changed: tuple[Path, dict[str, An
     assert f"{tests:,} tests were made between runs, in {count} families" in words_of(
         page, "answer"
     )
-
-
-def seen(results: Path, config: dict[str, Any], **values: Any) -> str:
-    """What the page says could have been seen, after comparisons of losses got these values."""
-
-    def change(table: pd.DataFrame) -> pd.DataFrame:
-        rows = table["question"] == "loss"
-        for column, value in values.items():
-            table[column] = table[column].astype(object)
-            table.loc[rows, column] = value
-        return table[table["question"] != "ensemble"]
-
-    rewrite(results, "tables/verdicts.csv", change)
-    return words_of(report.build(results, config), "verdicts")
-
-
-def test_the_page_says_what_could_have_been_seen(changed: tuple[Path, dict[str, Any]]) -> None:
-    results, config = changed
-    shared = {"detectable_corrected": 0.3, "hypotheses": 11, "basis": "these runs"}
-    said = seen(results, config, verdict="inconclusive", **shared)
-    size = facts_of(results, config).size("test")
-    assert (
-        f"With {size} and 3 training runs of each loss, this study would have "
-        "found a difference in MCC of 0.300 between a loss and the baseline with a power of 80%, "
-        "at a level of 0.05 over 11 hypotheses, between these training runs alone and not between "
-        "losses. None of the 3 comparisons shows a difference; smaller ones may exist."
-    ) in said
-    assert "place the difference within 0.02" in said
-    more = {"verdict": ["better", "inconclusive", "equivalent"]}
-    shared |= {"detectable_corrected": [0.2, 0.3, 0.1], "basis": "seeds and patients"}
-    said = seen(results, config, **shared, **more)
-    assert "a difference in MCC of 0.100 to 0.300 between" in said
-    assert "11 hypotheses, seeds and patients counted as chance. Of 3 comparisons, " in said
-    assert "1 shows a difference and 1 is equivalent; for the others" in said
-
-
-def test_without_a_margin_nothing_is_called_equivalent(
-    changed: tuple[Path, dict[str, Any]],
-) -> None:
-    results, config = changed
-    config["significance"]["equivalence_margin"] = None
-    said = words_of(report.build(results, config), "verdicts")
-    assert "No margin of equivalence was stated." in said and "P(within margin)" not in said
 
 
 def test_methods_tell_how_networks_were_trained(study: tuple[Study, dict[str, Any]]) -> None:
@@ -1225,18 +1139,6 @@ def test_seeds_of_another_loss_are_not_called_the_baseline(
     assert answer._averaged(facts, "seed_average-focal-top3") == "seeds of focal, averaged"
     same = facts_of(made.results, config)
     assert answer._averaged(same, "seed_average-cce-top3") == "seeds of the baseline, averaged"
-
-
-def test_class_weights_are_blamed_only_where_there_are_any(
-    changed: tuple[Path, dict[str, Any]], page: str
-) -> None:
-    results, config = changed
-    assert "Two things besides the loss can move calibration." in words_of(page, "calibration")
-    config["classification"]["class_weights"] = "none"
-    without = report.build(results, config)
-    assert "Besides the loss, class shares move calibration" in words_of(without, "calibration")
-    assert "Class weights" not in words_of(without, "calibration").replace("With class", "")
-    assert "Class weights act" not in words_of(without, "training")
 
 
 def test_methods_speak_of_ensembles_and_thresholds_as_the_config_has_them(

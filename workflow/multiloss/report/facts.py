@@ -259,8 +259,8 @@ class Facts:
         if name not in self.planned:
             return self.planned.label_of(name)
         model = self.planned[name]
-        alone = self.replicates == 1 and model.variant != self.study.repeated
-        return model.label if alone else model.label_of_run
+        several = any(other.replicate for other in self.planned.families[model.family])
+        return model.label_of_run if several else model.label
 
     @cached_property
     def faulty(self) -> frozenset[str]:

@@ -94,6 +94,10 @@ def make(
         for key in needed if len(frame.columns) else ():
             if key not in frame.columns:
                 raise UserError(f"{source} has no column '{key}': delete it and run again")
+    for column in columns:
+        lacking = [key for key in _needed(column) if key not in frame.columns]
+        if column.key in frame.columns and lacking:
+            raise UserError(f"rows of table '{name}' have no column '{lacking[0]}'")
     shown = frame.copy()
     for column in columns:
         if column.kind in _WITH_INTERVAL and column.key in shown:
@@ -137,9 +141,11 @@ def _with_interval(frame: pd.DataFrame, column: Shown) -> list[Cell]:
 
 
 def _named(value: Any, names: Names) -> Any:
-    if isinstance(value, Cell) or pd.isna(value):
+    # Names of models have no blanks: 'the best single model' is words already.
+    if isinstance(value, Cell) or pd.isna(value) or " " in value:
         return value
-    return Cell(names(str(value)), names.label(str(value)))
+    several = value.split(";")
+    return Cell(names.listed(several), ", ".join(names.label(name) for name in several))
 
 
 def _shown(column: Shown, frame: pd.DataFrame, names: Names) -> Column:

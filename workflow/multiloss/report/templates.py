@@ -15,7 +15,7 @@ to run. What it may use:
 - `cited(key)`: an entry of references.yaml in words;
 - `calibration`: what the tables of calibration say (`report.calibration.Calibration`);
 - `note(text, level)`, `code(title, text)`; the filters `number`, `signed`, `count`, `plural`,
-  `listed`.
+  `percent`, `listed`.
 
 Files that begin with `_` hold what several sections say, as macros. A section that says nothing is
 left out. Undefined names are errors.
@@ -33,9 +33,9 @@ from markupsafe import Markup
 from multiloss import references
 from multiloss.job.errors import UserError
 from multiloss.report import blocks, references_to, tables
-from multiloss.report.blocks import Block, Cell, Code, Column, Html, Note, Section
+from multiloss.report.blocks import Block, Code, Html, Note, Section
 from multiloss.report.calibration import Calibration
-from multiloss.report.facts import Estimate, Facts
+from multiloss.report.facts import Estimate, Facts, percent
 from multiloss.report.figures import Figures
 from multiloss.report.names import Names
 
@@ -46,7 +46,6 @@ _NAME = re.compile(rf"(?P<place>\d+)_(?P<name>\w+){re.escape(ENDING)}")
 LEVELS = {30: "result", 60: "trust", 80: "paper", 100: "appendix"}
 # Where a block stands in the text that a template gives.
 _PLACE = re.compile(r"\x00(\d+)\x00")
-_MODELS = ("model", "ensemble", "loss", "variant", "member")
 
 
 def environment(folder: Path) -> jinja2.Environment:
@@ -65,6 +64,7 @@ def environment(folder: Path) -> jinja2.Environment:
         "count": blocks.count,
         "plural": blocks.plural,
         "listed": blocks.listed,
+        "percent": percent,
     }
     return made
 
@@ -74,39 +74,60 @@ def sections(facts: Facts, figures: Figures, given: Mapping[str, Any]) -> dict[i
 
     Raises UserError naming the file of a template that cannot be shown.
     """
-    made = environment(FOLDER)
     found: dict[int, Section] = {}
     for path in sorted(FOLDER.glob(f"[!_]*{ENDING}")):
         named = _NAME.fullmatch(path.name)
         if not named:
             raise UserError(f"report/sections/{path.name}: the name is not NUMBER_name{ENDING}")
-        taken = _Taken(facts, figures, made, given)
-        try:
-            module = made.get_template(path.name).make_module(taken.known)
-        except jinja2.TemplateError as error:
-            raise UserError(f"report/sections/{path.name}: {error}") from None
-        if not hasattr(module, "title"):
-            raise UserError(f"report/sections/{path.name}: it sets no `title`")
-        content = taken.blocks(str(module))
         place = int(named["place"])
         if place in found:
             raise UserError(f"report/sections/{path.name}: '{found[place].id}' has this number")
-        if content:
-            varies = bool(getattr(module, "varies", False))
-            found[place] = Section(
-                named["name"],
-                module.title,
-                content,
-                exempt=varies,
-                finding=Markup(str(getattr(module, "finding", "")).strip()),
-                level=level(place),
-            )
+        made = section(path.name, facts, figures, given)
+        if made.blocks:
+            found[place] = made
     return found
+
+
+def section(file: str, facts: Facts, figures: Figures, given: Mapping[str, Any]) -> Section:
+    """The section of one template, `NUMBER_name.html.j2`; without blocks where it says nothing.
+
+    Raises UserError naming a file that cannot be shown.
+    """
+    place, _, name = file.removesuffix(ENDING).partition("_")
+    taken = _Taken(facts, figures, environment(FOLDER), given)
+    module = taken.module(file)
+    if not hasattr(module, "title"):
+        raise UserError(f"report/sections/{file}: it sets no `title`")
+    return Section(
+        name,
+        module.title,
+        taken.blocks(str(module)),
+        exempt=bool(getattr(module, "varies", False)),
+        finding=Markup(str(getattr(module, "finding", "")).strip()),
+        level=level(int(place)),
+    )
+
+
+def words(file: str, macro: str, facts: Facts, *arguments: Any) -> Markup:
+    """What a macro of a template says, with single blanks between words."""
+    taken = _Taken(facts, Figures(facts), environment(FOLDER), {})
+    return Markup(" ".join(getattr(taken.module(file), macro)(*arguments).split()))
 
 
 def level(place: int) -> str:
     """The level of the page that the section with this number belongs to."""
     return next(name for end, name in LEVELS.items() if place < end)
+
+
+class _Row(dict[str, Any]):
+    """A row of a table of the study, which says where a column is lacking."""
+
+    def __init__(self, path: str, values: Mapping[str, Any]) -> None:
+        super().__init__(values)
+        self._path = path
+
+    def __missing__(self, column: str) -> Any:
+        raise UserError(f"{self._path} has no column '{column}': delete it and run again")
 
 
 class _Taken:
@@ -144,31 +165,20 @@ class _Taken:
         }
 
     def rows(self, path: str) -> list[dict[str, Any]]:
-        return self._facts.results.table(path).to_dict("records")
+        found = self._facts.results.table(path).to_dict("records")
+        return [_Row(path, row) for row in found]
 
-    def table(
-        self,
-        data: str,
-        columns: Mapping[str, str] | list[dict[str, Any]] | None = None,
-        title: str = "",
-        caption: str = "",
-        source: str = "",
-        folded: bool = False,
-    ) -> Markup:
-        if not isinstance(columns, Mapping):
-            frame = None if columns is None else pd.DataFrame(columns)
-            read = self._facts.results.table
-            return self._put(
-                tables.make(data, frame, read, self._names, self._environment, self.known)
-            )
-        if isinstance(data, str):
-            source, data = source or data, self.rows(data)
-        frame = pd.DataFrame(data, columns=list(columns))
-        name = f"{re.sub('[^a-z0-9]+', '-', title.lower()).strip('-')}-table"
-        shown = [_column(key, label, frame[key]) for key, label in columns.items()]
-        return self._put(
-            blocks.table(name, title, caption, frame, shown, source=source, folded=folded)
-        )
+    def table(self, name: str, shown: list[dict[str, Any]] | None = None) -> Markup:
+        frame = None if shown is None else pd.DataFrame(shown)
+        read = self._facts.results.table
+        return self._put(tables.make(name, frame, read, self._names, self._environment, self.known))
+
+    def module(self, file: str) -> Any:
+        """A template with what it sets. Raises UserError naming a file that is at fault."""
+        try:
+            return self._environment.get_template(file).make_module(self.known)
+        except jinja2.TemplateError as error:
+            raise UserError(f"report/sections/{file}: {error}") from None
 
     def _put(self, *added: Block) -> Markup:
         first = len(self._blocks)
@@ -184,14 +194,3 @@ class _Taken:
             elif part.strip():
                 parts.append(Html(Markup(part)))
         return parts
-
-
-def _column(key: str, label: str, values: pd.Series) -> Column:
-    """How a column is shown, by what it holds."""
-    if key in _MODELS:
-        return Column(key, label, code=True, model=True)
-    cells = values.map(lambda value: isinstance(value, Cell)).any()
-    if not cells and not pd.api.types.is_numeric_dtype(values):
-        return Column(key, label)
-    whole = not cells and (values.dropna() == values.dropna().round()).all()
-    return Column(key, label, blocks.count if whole else blocks.number)
