@@ -6,10 +6,9 @@ from typing import Any
 import pandas as pd
 import pytest
 import report_studies
-from markupsafe import Markup
 from multiloss.data.tables import external_split
 from multiloss.figures import catalog, drawing
-from multiloss.report import answer, checklist, methods, pages_data
+from multiloss.report import answer, checklist, pages_data, templates
 from multiloss.report.blocks import Section
 from multiloss.report.facts import Facts
 from multiloss.report.figures import Figures
@@ -96,9 +95,9 @@ def test_what_is_said_elsewhere(facts: Facts) -> None:
     told = "Performance elsewhere than in hospital-b, the external test, is unknown"
     assert any(text.startswith(told) for text in caveats)
     assert not any("another hospital" in text for text in caveats)
-    text = methods._data(facts, lambda *_: Markup(""))
+    text = templates.words("_methods.html.j2", "images", facts)
     assert "1 external test, without an image or known patient of the study, was" in text
-    assert f"{SPLIT} {facts.size(SPLIT)}." in text
+    assert f"hospital-b {facts.size(SPLIT)}." in text
     # What was divided is the study.
     assert text.index(facts.size()) < text.index("were divided by patient")
     counted = sum(facts.images(split) for split in ("train", "val", "ensemble", "test"))

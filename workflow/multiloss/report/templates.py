@@ -12,31 +12,36 @@ to run. What it may use:
 - `figure_ref(name)`, `table_ref(name)`: 'Figure 3', as a link; its title where it is not shown;
 - `name(model)`, `names(models)`: models in words, marked where they tell no classes apart;
 - `estimate(value, low, high)`: a cell with a value and its interval;
-- `cited(key)`: an entry of references.yaml in words;
-- `calibration`: what the tables of calibration say (`report.calibration.Calibration`);
+- `cited(key)`: an entry of references.yaml in words, `linked(text)`: text with its DOIs as links;
+- `cited_text(text)`: paragraphs with numbered references, which `cite(*keys)` puts into them, in
+  several formats (`report.citations.Cited`);
+- `calibration`, `methods`: what tables and registries say of these (`report.calibration`,
+  `report.methods`), `version`: that of multiloss;
 - `note(text, level)`, `code(title, text)`; the filters `number`, `signed`, `count`, `plural`,
-  `percent`, `listed`.
+  `percent`, `listed`, `lowered` (a sentence within another), `number_text` (a parameter of the
+  config).
 
 Files that begin with `_` hold what several sections say, as macros. A section that says nothing is
 left out. Undefined names are errors.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import jinja2
 import pandas as pd
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
-from multiloss import references
+from multiloss import __version__, references
 from multiloss.job.errors import UserError
-from multiloss.report import blocks, references_to, tables
+from multiloss.report import blocks, citations, references_to, tables
 from multiloss.report.blocks import Block, Code, Html, Note, Section
 from multiloss.report.calibration import Calibration
 from multiloss.report.facts import Estimate, Facts, percent
 from multiloss.report.figures import Figures
+from multiloss.report.methods import Methods
 from multiloss.report.names import Names
 
 FOLDER = Path(__file__).parent / "sections"
@@ -63,10 +68,20 @@ def environment(folder: Path) -> jinja2.Environment:
         "signed": blocks.signed,
         "count": blocks.count,
         "plural": blocks.plural,
-        "listed": blocks.listed,
+        "listed": _listed,
+        "lowered": blocks.lowered,
+        "number_text": blocks.number_text,
         "percent": percent,
     }
     return made
+
+
+def _listed(items: Iterable[Any]) -> str:
+    """`blocks.listed`; what is markup stays so."""
+    items = list(items)
+    if not any(isinstance(item, Markup) for item in items):
+        return blocks.listed(items)
+    return Markup(blocks.listed([str(escape(item)) for item in items]))
 
 
 def sections(facts: Facts, figures: Figures, given: Mapping[str, Any]) -> dict[int, Section]:
@@ -149,11 +164,16 @@ class _Taken:
         return {
             "config": self._facts.config,
             "calibration": Calibration(self._facts),
+            "methods": Methods(self._facts),
+            "cite": citations.cite,
+            "cited_text": citations.Cited.of,
+            "linked": citations.linked,
+            "version": __version__,
             "facts": self._facts,
             "rows": self.rows,
             "table": self.table,
             "estimate": lambda *ends: blocks.value_cell(Estimate(*ends)),
-            "cited": references.cited,
+            "cited": lambda key: citations.linked(references.cited(key)),
             "figures": lambda category: self._put(*self._figures.of(category)),
             "figure": lambda *names: self._put(*self._figures.take(*names)),
             "figure_ref": lambda name: references_to.figure(name),
