@@ -11,7 +11,7 @@ import pandas as pd
 from multiloss import predictions
 from multiloss import study as identity
 from multiloss.job.files import write_csv
-from multiloss.report import templates
+from multiloss.report import checklist, templates
 from multiloss.report.blocks import Section, Table
 from multiloss.report.facts import Facts
 from multiloss.report.figures import Figures
@@ -55,6 +55,12 @@ def cells(table: Table, column: str) -> list[str]:
     """The words in one column of a table, by its label."""
     place = [one.label for one in table.columns].index(column)
     return [words(row[place].text) for row in table.rows]
+
+
+def checklist_of(facts: Facts) -> dict[str, checklist.Item]:
+    """The items of the reporting checklists by topic."""
+    found = checklist.items(facts, templates.environment(templates.FOLDER))
+    return {item.topic: item for item in found}
 
 
 def complete(config: dict[str, Any]) -> dict[str, Any]:

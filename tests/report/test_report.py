@@ -16,7 +16,7 @@ from multiloss import report
 from multiloss.evaluation import NEAR_ONE, families
 from multiloss.figures import catalog
 from multiloss.job.errors import UserError
-from multiloss.report import answer, blocks, checklist, faults, pages_models
+from multiloss.report import answer, blocks, faults, pages_models
 from multiloss.report.facts import Comparison, Facts
 from multiloss.report.results import MAX_PNG_BYTES, MAX_WIDTH, Results, inline
 from multiloss.statistics import metrics
@@ -645,59 +645,6 @@ def test_the_use_of_val_is_told_as_the_config_has_it(root: Path) -> None:
     training |= {"early_stopping": None, "reduce_on_plateau": {"factor": 0.5, "patience": 5,
                  "min_delta": 0.0, "min_learning_rate": 0.0}}  # fmt: skip
     assert role(config) == "lowers the learning rate of the trainings"
-
-
-def test_checklist_covers_both_lists(study: tuple[Study, dict[str, Any]]) -> None:
-    made, config = study
-    found = checklist.items(facts_of(made.results, config))
-    claim = [int(n) for item in found for n in re.findall(r"\d+", item.claim)]
-    assert claim == list(range(1, 45))
-    tripod = {int(n) for item in found for n in re.findall(r"\d+", item.tripod)}
-    assert tripod == set(range(1, 28))
-    assert {item.section for item in found if item.section} <= set(ORDER)
-    assert {item.status for item in found} <= set(checklist.STATUSES)
-
-
-def answers_of(results: Path, config: dict[str, Any], **source: str) -> dict[str, checklist.Item]:
-    """The checklist of a study whose images come from a source with these keys, by topic."""
-    config = copy.deepcopy(config)
-    for entry in config["data"]["sources"]:
-        if entry["role"] == "classification":
-            entry.update(source)
-    return {item.topic: item for item in checklist.items(facts_of(results, config))}
-
-
-# Topics that only the people behind the images know.
-PEOPLE = [
-    "Prospective or retrospective", "Dates of data", "De-identification", "Image acquisition",
-    "Reference standard", "Source of the annotations", "Annotation of the test set",
-    "Variability between and within raters", "Differences between hospitals or devices",
-    "Demographics and clinical characteristics", "Fairness", "Ethics",
-]  # fmt: skip
-
-
-def test_checklist_claims_nothing_of_own_images(study: tuple[Study, dict[str, Any]]) -> None:
-    made, config = study
-    own = answers_of(made.results, config, layout="table", url="/data/mine.csv")
-    assert {own[topic].status for topic in PEOPLE} == {"for the authors"}
-    assert "generated" not in " ".join(item.answer for item in own.values())
-    assert "archive" not in " ".join(own[topic].answer for topic in PEOPLE)
-    public = answers_of(made.results, config, layout="kermany")
-    assert public["Reference standard"].answer.startswith("Graded by two physicians")
-    assert public["Demographics and clinical characteristics"].status == "for the authors"
-    phantom = answers_of(made.results, config, layout="phantom")
-    assert phantom["Demographics and clinical characteristics"].status == "does not apply"
-
-
-def test_checklist_tells_unknown_patients(changed: tuple[Path, dict[str, Any]]) -> None:
-    results, config = changed
-    topics = "Level at which partitions are disjoint", "Uncertainty and significance"
-    level, tests = (answers_of(results, config)[topic] for topic in topics)
-    assert (level.status, tests.status) == ("answered", "answered")
-    rewrite(results, "data/manifest.csv", lambda table: table.assign(patient_known=False))
-    level, tests = (answers_of(results, config)[topic] for topic in topics)
-    assert level.status == "in part" and level.answer.startswith("Images: patients are unknown")
-    assert tests.status == "in part" and "intervals may be too narrow" in tests.answer
 
 
 # ---- models that tell no classes apart -------------------------------------------------------

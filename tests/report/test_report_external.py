@@ -8,7 +8,7 @@ import pytest
 import report_studies
 from multiloss.data.tables import external_split
 from multiloss.figures import catalog, drawing
-from multiloss.report import answer, checklist, pages_data, templates
+from multiloss.report import answer, pages_data, templates
 from multiloss.report.blocks import Section
 from multiloss.report.facts import Facts
 from multiloss.report.figures import Figures
@@ -102,9 +102,10 @@ def test_what_is_said_elsewhere(facts: Facts) -> None:
     assert text.index(facts.size()) < text.index("were divided by patient")
     counted = sum(facts.images(split) for split in ("train", "val", "ensemble", "test"))
     assert facts.size().startswith(f"{counted} images")
-    items = {item.topic: item for item in checklist.items(facts)}
-    found = items["Testing on external data"]
-    assert found.status == "answered" and f"{facts.size(SPLIT)} in hospital-b" in found.answer
+    found = report_studies.checklist_of(facts)["Testing on external data"]
+    assert found.status == "answered" and f"{facts.size(SPLIT)} in hospital-b, evaluated" in (
+        found.answer
+    )
     blocks = pages_data.data(facts, Figures(facts)).blocks
     splits = next(block for block in blocks if getattr(block, "id", "") == "splits")
     assert [words(row[0].text) for row in splits.rows] == [

@@ -11,7 +11,6 @@ from multiloss.data.sources import addresses
 from multiloss.job.errors import UserError
 from multiloss.report import (
     answer,
-    checklist,
     faults,
     pages_data,
     pages_models,
@@ -50,7 +49,6 @@ def sections(
         30: pages_data.data(facts, figures),
         36: pages_models.training(facts, figures),
         38: pages_models.replicates(facts, figures),
-        64: checklist.section(facts),
         80: pages_tests.significance(facts, figures),
         82: pages_models.diversity(facts, figures),
         86: pages_record.versions(facts.results, versions or {}, locked or {}),

@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 
 from multiloss import losses
+from multiloss.data import layouts
 from multiloss.data.manifest import KEPT
 from multiloss.data.tables import external_source, external_split, is_external
 from multiloss.evaluation import NEAR_ONE, families
@@ -395,6 +396,34 @@ class Facts:
         """Whether the test split is the one that the sources name."""
         splits = self.config["splits"]
         return splits["test"] == "shipped" and splits["recurring_patients"] == "drop"
+
+    @property
+    def published(self) -> Mapping[str, str]:
+        """What the publishers of the archive say that all classified images come from."""
+        found = {source["layout"] for source in self.sources("classification")}
+        return layouts.get(*found).published if len(found) == 1 else {}
+
+    @property
+    def sources_stated(self) -> bool:
+        """Whether citation and licence of all sources are known."""
+        sources = map(self.provenance, self.sources())
+        return all(source.get("citation") and source.get("license") for source in sources)
+
+    @property
+    def unknown_images(self) -> int:
+        """How many images of the study are of an unknown patient."""
+        known = self.divided.get("patient_known", [])
+        return sum(not is_true(value) for value in known)
+
+    @property
+    def audited(self) -> bool:
+        """Whether the splits were checked for shared patients and images."""
+        return not self.results.table("tables/leakage.csv").empty
+
+    @property
+    def heat_maps(self) -> bool:
+        """Whether heat maps were made and measured."""
+        return not self.results.table("tables/localisation.csv").empty
 
     @property
     def redrawn(self) -> bool:

@@ -98,6 +98,11 @@ class Methods:
         ]
 
     @property
+    def class_weights(self) -> list[str]:
+        """The class weights of the variants: each kind once."""
+        return sorted({variant.class_weights for variant in self._facts.study.listed.values()})
+
+    @property
     def calibrated(self) -> bool:
         """Whether any loss has a calibration term."""
         return any(loss["name"] in calibrated() for loss in self.losses("classification"))

@@ -11,12 +11,12 @@ to run. What it may use:
 - `figures(category)`: the figures of a category of the catalogue, `figure(name)` one of them;
 - `figure_ref(name)`, `table_ref(name)`: 'Figure 3', as a link; its title where it is not shown;
 - `name(model)`, `names(models)`: models in words, marked where they tell no classes apart;
-- `estimate(value, low, high)`: a cell with a value and its interval;
+- `estimate(value, low, high)`: a cell with a value and its interval; `cell(text)`: one with markup;
 - `cited(key)`: an entry of references.yaml in words, `linked(text)`: text with its DOIs as links;
 - `cited_text(text)`: paragraphs with numbered references, which `cite(*keys)` puts into them, in
   several formats (`report.citations.Cited`);
 - `calibration`, `methods`: what tables and registries say of these (`report.calibration`,
-  `report.methods`), `version`: that of multiloss;
+  `report.methods`); `checklist()`: the items of the reporting checklists; `version` of multiloss;
 - `note(text, level)`, `code(title, text)`; the filters `number`, `signed`, `count`, `plural`,
   `percent`, `listed`, `lowered` (a sentence within another), `number_text` (a parameter of the
   config).
@@ -36,8 +36,8 @@ from markupsafe import Markup, escape
 
 from multiloss import __version__, references
 from multiloss.job.errors import UserError
-from multiloss.report import blocks, citations, references_to, tables
-from multiloss.report.blocks import Block, Code, Html, Note, Section
+from multiloss.report import blocks, checklist, citations, references_to, tables
+from multiloss.report.blocks import Block, Cell, Code, Html, Note, Section
 from multiloss.report.calibration import Calibration
 from multiloss.report.facts import Estimate, Facts, percent
 from multiloss.report.figures import Figures
@@ -170,6 +170,8 @@ class _Taken:
             "linked": citations.linked,
             "version": __version__,
             "facts": self._facts,
+            "checklist": lambda: checklist.items(self._facts, self._environment),
+            "cell": lambda text: Cell(text, Markup(text).striptags()),
             "rows": self.rows,
             "table": self.table,
             "estimate": lambda *ends: blocks.value_cell(Estimate(*ends)),
