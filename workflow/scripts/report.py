@@ -1,4 +1,4 @@
-"""Rule `report`: one page from the study's tables and figures."""
+"""Rule `report`: one page from the study's tables and figures, and the cards beside it."""
 
 from pathlib import Path
 from typing import Any
@@ -7,6 +7,7 @@ from multiloss import report
 from multiloss.job import versions
 from multiloss.job.files import write_text
 from multiloss.job.script import run
+from multiloss.report import cards
 
 
 def main(snakemake: Any) -> None:
@@ -21,6 +22,8 @@ def main(snakemake: Any) -> None:
         citation=snakemake.params.citation,
     )
     write_text(text, page)
+    for name, card in cards.write(page.parent, snakemake.params.config, files=files).items():
+        write_text(card, Path(snakemake.output[name]))
 
 
 run(main, globals().get("snakemake"))

@@ -398,6 +398,18 @@ class Facts:
         return splits["test"] == "shipped" and splits["recurring_patients"] == "drop"
 
     @property
+    def class_counts(self) -> dict[str, dict[str, int]]:
+        """How many images of each class each split has, in the order of the study."""
+        table = self.manifest
+        if table.empty:
+            return {}
+        splits = ["train", "val", "ensemble", "test", *self.external]
+        return {
+            split: table.loc[table["split"] == split, "label"].value_counts().to_dict()
+            for split in splits
+        }
+
+    @property
     def published(self) -> Mapping[str, str]:
         """What the publishers of the archive say that all classified images come from."""
         found = {source["layout"] for source in self.sources("classification")}

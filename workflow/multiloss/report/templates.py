@@ -53,11 +53,11 @@ LEVELS = {30: "result", 60: "trust", 80: "paper", 100: "appendix"}
 _PLACE = re.compile(r"\x00(\d+)\x00")
 
 
-def environment(folder: Path) -> jinja2.Environment:
+def environment(folder: Path, escape: bool = True) -> jinja2.Environment:
     """Jinja as the page uses it: names are escaped, and undefined ones are errors."""
     made = jinja2.Environment(
         loader=jinja2.FileSystemLoader(folder),
-        autoescape=True,
+        autoescape=escape,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
@@ -129,6 +129,15 @@ def words(file: str, macro: str, facts: Facts, *arguments: Any) -> Markup:
     return Markup(" ".join(getattr(taken.module(file), macro)(*arguments).split()))
 
 
+def markdown(folder: Path, file: str, facts: Facts, filters: Mapping[str, Any]) -> str:
+    """The text of a template of Markdown, which knows what sections do; nothing is escaped."""
+    made = environment(folder, escape=False)
+    made.filters |= filters
+    taken = _Taken(facts, Figures(facts), made, {})
+    taken.known |= {"name": facts.label, "cited": references.cited}
+    return str(taken.module(file))
+
+
 def level(place: int) -> str:
     """The level of the page that the section with this number belongs to."""
     return next(name for end, name in LEVELS.items() if place < end)
@@ -158,6 +167,7 @@ class _Taken:
         self._facts, self._figures, self._environment = facts, figures, environment
         self._blocks: list[Block] = []
         self._names = Names(facts)
+        self._folder = Path(environment.loader.searchpath[0]).name  # type: ignore[union-attr]
         self.known = {**given, **self._offered()}
 
     def _offered(self) -> dict[str, Any]:
@@ -200,7 +210,7 @@ class _Taken:
         try:
             return self._environment.get_template(file).make_module(self.known)
         except jinja2.TemplateError as error:
-            raise UserError(f"report/sections/{file}: {error}") from None
+            raise UserError(f"report/{self._folder}/{file}: {error}") from None
 
     def _put(self, *added: Block) -> Markup:
         first = len(self._blocks)
