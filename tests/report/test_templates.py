@@ -48,9 +48,11 @@ plain:
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr(templates, "FOLDER", tmp_path)
-    described(DESCRIBED, tmp_path, monkeypatch)
-    return tmp_path
+    made = tmp_path / "sections"
+    made.mkdir()
+    monkeypatch.setattr(templates, "FOLDER", made)
+    described(DESCRIBED, made, monkeypatch)
+    return made
 
 
 def described(text: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
