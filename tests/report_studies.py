@@ -1,6 +1,8 @@
 """Made-up studies whose statistics are computed by the real modules, for tests of the report."""
 
 import copy
+import html
+import re
 from pathlib import Path
 from typing import Any
 
@@ -9,10 +11,56 @@ import pandas as pd
 from multiloss import predictions
 from multiloss import study as identity
 from multiloss.job.files import write_csv
+from multiloss.report import checklist, templates
+from multiloss.report.blocks import Section, Table
+from multiloss.report.facts import Facts
+from multiloss.report.figures import Figures
+from multiloss.report.results import Results
 from synthetic_results import Study, tables
 
 CITATION = (Path(__file__).resolve().parents[1] / "CITATION.cff").read_text(encoding="utf-8")
 VERSIONS = {"python": "3.11.7", "numpy": "2.3.1"}
+
+
+def facts_of(results: Path, config: dict[str, Any], **replaced: pd.DataFrame) -> Facts:
+    """A study's facts, some of its tables (by their names) replaced."""
+    read = Results(results)
+    known = {f"tables/{name}.csv": table for name, table in replaced.items()}
+    found = read.table
+    read.table = lambda name: known.get(name, found(name))  # type: ignore[method-assign]
+    return Facts(read, config)
+
+
+def section(facts: Facts, file: str, **given: Any) -> Section:
+    """The section of one template, `NUMBER_name`."""
+    return templates.section(f"{file}{templates.ENDING}", facts, Figures(facts), given)
+
+
+def words(text: Any) -> str:
+    """Text without its tags, with single blanks."""
+    return " ".join(html.unescape(re.sub(r"<[^>]*>", "", str(text))).split())
+
+
+def said(found: Section) -> str:
+    """What a section says outside its tables and figures, the finding first."""
+    return words(" ".join([str(found.finding), *(getattr(b, "text", "") for b in found.blocks)]))
+
+
+def tables_of(found: Section) -> dict[str, Table]:
+    """The tables of a section by their names."""
+    return {block.id: block for block in found.blocks if isinstance(block, Table)}
+
+
+def cells(table: Table, column: str) -> list[str]:
+    """The words in one column of a table, by its label."""
+    place = [one.label for one in table.columns].index(column)
+    return [words(row[place].text) for row in table.rows]
+
+
+def checklist_of(facts: Facts) -> dict[str, checklist.Item]:
+    """The items of the reporting checklists by topic."""
+    found = checklist.items(facts, templates.environment(templates.FOLDER))
+    return {item.topic: item for item in found}
 
 
 def complete(config: dict[str, Any]) -> dict[str, Any]:

@@ -1,15 +1,15 @@
 """External tests on the page: told in numbers where there are some, and nowhere else."""
 
-import re
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
-from markupsafe import Markup
+import report_studies
 from multiloss.data.tables import external_split
 from multiloss.figures import catalog, drawing
-from multiloss.report import answer, checklist, methods, pages_data, templates
+from multiloss.report import answer, pages_data, templates
+from multiloss.report.blocks import Section
 from multiloss.report.facts import Facts
 from multiloss.report.figures import Figures
 from multiloss.report.results import Results
@@ -38,37 +38,40 @@ def facts(made: tuple[Path, dict[str, Any]]) -> Facts:
     return Facts(Results(made[0], None), made[1])
 
 
-def section(facts: Facts) -> Any:
-    given = {"configuration": "", "steps": [], "jobs": 1, "together": ""}
-    found = templates.sections(facts, Figures(facts), given)
-    return next((own for own in found.values() if own.id == "external"), None)
+def section(facts: Facts) -> Section:
+    return report_studies.section(facts, "24_external")
 
 
-def words(text: str) -> str:
-    return " ".join(re.sub("<[^>]*>", "", str(text)).replace("\N{MINUS SIGN}", "-").split())
+def words(text: Any) -> str:
+    return report_studies.words(text).replace("\N{MINUS SIGN}", "-")
 
 
 def test_the_first_sentence_is_the_table(facts: Facts, made: tuple[Path, dict[str, Any]]) -> None:
     table = pd.read_csv(made[0] / "tables/external.csv")
     chosen = facts.chosen("overall")
     row = table[(table["model"] == chosen) & (table["metric"] == "mcc")].iloc[0]
-    assert row["difference_ci_high"] < 0
     told = section(facts)
+    assert words(told.finding) == (
+        f"The MCC of {words(facts.label(chosen))}, the overall choice, is {row['value']:.2f} "
+        f"(95% CI {row['ci_low']:.2f} to {row['ci_high']:.2f}) on hospital-b, against "
+        f"{row['test_value']:.2f} on the test split."
+    )
     text = words(told.blocks[0].text)
     assert text.startswith(
-        f"On the {facts.size(SPLIT)} of hospital-b the chosen model's MCC is {row['value']:.3f} "
-        f"({row['ci_low']:.3f} to {row['ci_high']:.3f}), {-row['difference']:.3f} lower than on "
-        f"the test split (95% interval {-row['difference_ci_high']:.3f} to "
-        f"{-row['difference_ci_low']:.3f} lower)."
+        f"hospital-b, {facts.size(SPLIT)}: difference from the test split {row['difference']:+.2f} "
+        f"(95% CI {row['difference_ci_low']:.2f} to {row['difference_ci_high']:.2f})."
     )
     share = table[table["metric"] == "share_viral"].iloc[0]
     assert f"viral {100 * share['value']:.0f}% ({100 * share['test_value']:.0f}%)." in text
     compared = pd.read_csv(made[0] / "tables/external_comparisons.csv").iloc[0]
-    side = "lower" if compared["difference"] < 0 else "higher"
-    assert f"MCC is {abs(compared['difference']):.3f} {side} than the baseline's" in text
+    assert f"Difference from the baseline there: {compared['difference']:+.2f} (" in text
     assert text.count("secondary") == 1
     models = table["model"].nunique()
-    assert len(told.blocks[-1].rows) == models * 12
+    (shown,) = report_studies.tables_of(told).values()
+    assert len(shown.rows) == models * 12
+    assert [column.label for column in shown.columns if not column.more] == [
+        "External test", "Model", "Metric", "External", "Test split", "Difference",
+    ]  # fmt: skip
 
 
 def test_a_value_that_is_not_defined_says_why(
@@ -82,8 +85,8 @@ def test_a_value_that_is_not_defined_says_why(
     monkeypatch.setattr(
         facts.results, "table", lambda name: table if name == "tables/external.csv" else given(name)
     )
-    text = words(section(facts).blocks[0].text)
-    assert "chosen model's MCC is not defined: one class only is predicted." in text
+    text = words(section(facts).finding) + words(section(facts).blocks[0].text)
+    assert "is not defined on hospital-b (one class only is predicted)" in text
     assert "nan" not in text
 
 
@@ -92,16 +95,17 @@ def test_what_is_said_elsewhere(facts: Facts) -> None:
     told = "Performance elsewhere than in hospital-b, the external test, is unknown"
     assert any(text.startswith(told) for text in caveats)
     assert not any("another hospital" in text for text in caveats)
-    text = methods._data(facts, lambda *_: Markup(""))
+    text = templates.words("_methods.html.j2", "images", facts)
     assert "1 external test, without an image or known patient of the study, was" in text
-    assert f"{SPLIT} {facts.size(SPLIT)}." in text
+    assert f"hospital-b {facts.size(SPLIT)}." in text
     # What was divided is the study.
     assert text.index(facts.size()) < text.index("were divided by patient")
     counted = sum(facts.images(split) for split in ("train", "val", "ensemble", "test"))
     assert facts.size().startswith(f"{counted} images")
-    items = {item.topic: item for item in checklist.items(facts)}
-    found = items["Testing on external data"]
-    assert found.status == "answered" and f"{facts.size(SPLIT)} in hospital-b" in found.answer
+    found = report_studies.checklist_of(facts)["Testing on external data"]
+    assert found.status == "answered" and f"{facts.size(SPLIT)} in hospital-b, evaluated" in (
+        found.answer
+    )
     blocks = pages_data.data(facts, Figures(facts)).blocks
     splits = next(block for block in blocks if getattr(block, "id", "") == "splits")
     assert [words(row[0].text) for row in splits.rows] == [
@@ -133,4 +137,4 @@ def test_nothing_is_said_without_external_tests() -> None:
     assert "external" not in catalog.figures(config)
     assert "External" not in catalog.figures(config)["splits"].caption
     facts = Facts(Results(Path("nowhere"), []), config)
-    assert facts.external == [] and section(facts) is None
+    assert facts.external == [] and section(facts).blocks == []

@@ -1,16 +1,11 @@
 """The sections on usefulness and on prediction sets say what their tables say."""
 
-import html
-import re
-from pathlib import Path
-from typing import Any
-
 import pandas as pd
 import pytest
 import synthetic_results
-from multiloss import report
 from multiloss.evaluation import prediction_sets, usefulness
-from multiloss.job.files import write_csv
+from multiloss.job.errors import UserError
+from report_studies import cells, facts_of, said, section, tables_of, words
 
 
 @pytest.fixture(scope="module")
@@ -30,15 +25,12 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> synthetic_results.Study:
     return study
 
 
-def section(results: Path, config: dict[str, Any], name: str = "usefulness") -> str:
-    page = report.build(results, config)
-    found = page[page.index(f'<section id="{name}"') :]
-    text = re.sub(r"<[^>]+>", " ", found[: found.index("</section>")])
-    return re.sub(r"\s+", " ", html.unescape(text))
+def words_of(study: synthetic_results.Study, file: str, **replaced: pd.DataFrame) -> str:
+    return said(section(facts_of(study.results, study.config, **replaced), file))
 
 
 def test_it_opens_with_the_finding_and_names_the_four_essentials(made) -> None:
-    said = section(made.results, made.config)
+    found = section(facts_of(made.results, made.config), "18_usefulness")
     table = pd.read_csv(made.results / "tables/useful_thresholds.csv")
     chosen = pd.read_csv(made.results / "ensembles/chosen.csv").set_index("what")["model"]
     row = table[
@@ -47,49 +39,60 @@ def test_it_opens_with_the_finding_and_names_the_four_essentials(made) -> None:
         & (table["version"] == "raw")
     ]
     low, high = row.loc[(row["high"] - row["low"]).idxmax(), ["low", "high"]]
-    opening = said[: said.index("worth more than")]
+    opening = words(found.finding)
     assert f"{100 * low:.0f}% to {100 * high:.0f}%" in opening
-    assert "of the probability of any finding, acting on" in opening
-    for words in ("area under the ROC curve", "calibration plot", "net benefit, and the distrib"):
-        assert words in said
-    for words in ("improper", "Lancet Digit Health 2025;7(12):100916", "Med Decis Making 2006"):
-        assert words in said
+    assert "for the probability of any finding, acting on" in opening
+    assert opening.endswith("is worth more than calling all images or none positive.")
+    text = said(found)
+    for essential in (
+        "area under the ROC curve",
+        "calibration plot",
+        "net benefit and the distrib",
+    ):
+        assert essential in text
+    for reference in ("improper", "Lancet Digit Health 2025;7(12):100916", "Med Decis Making 2006"):
+        assert reference in text
     values = pd.read_csv(made.results / "tables/predictive_values.csv")
-    own = values[
-        (values["model"] == chosen["overall"])
-        & (values["class"] == "any finding")
-        & (values["measure"] == "ppv")
-        & (values["source"] == "test")
-    ].squeeze()
-    assert f"{100 * own['prevalence']:.1f}%, as here" in said
-    assert f"{own['value']:.3f} ({own['ci_low']:.3f} to {own['ci_high']:.3f})" in said
+    own = values[(values["model"] == chosen["overall"]) & (values["class"] == "any finding")]
+    here = own[own["source"] == "test"].set_index("measure")
+    shown = tables_of(found)["predictive-values"]
+    assert cells(shown, "Prevalence")[0] == f"{here.loc['ppv', 'prevalence']:.3f}"
+    for measure, label in (("ppv", "Positive"), ("npv", "Negative")):
+        value = here.loc[measure]
+        told = f"{value['value']:.3f} ({value['ci_low']:.3f} to {value['ci_high']:.3f})"
+        assert cells(shown, f"{label} predictive value")[0] == told
+    fixed = own.set_index("measure").loc["sensitivity"]
+    told = f"{fixed['value']:.3f} ({fixed['ci_low']:.3f} to {fixed['ci_high']:.3f})"
+    assert cells(shown, "Sensitivity")[0] == told
+    for shown in tables_of(found).values():
+        assert len([column for column in shown.columns if not column.more]) <= 6
 
 
 def test_it_says_where_nothing_is_shown_and_where_nothing_is_known(made) -> None:
-    path = made.results / "tables/useful_thresholds.csv"
-    kept = path.read_text(encoding="utf-8")
-    table = pd.read_csv(path)
-    write_csv(table.assign(low=None, high=None, reason="x"), path)
-    said = section(made.results, made.config)
-    assert "At no threshold of the probability of any finding is acting on" in said
-    write_csv(table[:0], path)
-    assert "has no rows of the chosen model" in section(made.results, made.config)
-    path.write_text(kept, encoding="utf-8")
+    table = pd.read_csv(made.results / "tables/useful_thresholds.csv")
+    none = table.assign(low=float("nan"), high=float("nan"), reason="x")
+    text = words_of(made, "18_usefulness", useful_thresholds=none)
+    assert "At no threshold for the probability of any finding is acting on" in text
+    text = words_of(made, "18_usefulness", useful_thresholds=table[:0])
+    assert "has no rows of the chosen model" in text
+
+
+def test_a_table_without_a_column_is_named(made) -> None:
+    table = pd.read_csv(made.results / "tables/net_benefit.csv").drop(columns="threshold")
+    with pytest.raises(UserError, match=r"tables/net_benefit\.csv has no column 'threshold'"):
+        words_of(made, "18_usefulness", net_benefit=table)
 
 
 def test_sets_and_abstention_open_with_what_was_measured(made) -> None:
-    said = section(made.results, made.config, "prediction_sets")
+    text = words_of(made, "19_prediction_sets")
     table = pd.read_csv(made.results / "tables/prediction_sets.csv")
     chosen = pd.read_csv(made.results / "ensembles/chosen.csv").set_index("what")["model"]
     row = table[
         (table["model"] == chosen["overall"]) & (table["coverage"] == 0.9) & table["label"].isna()
     ].squeeze()
-    assert f"in 90% of the cases of each class held it for {row['covered']:.0%}" in said
-    assert f"named a single class for {row['one_class']:.0%} of the images" in said
+    assert f"in 90% of the cases of each class contained it for {row['covered']:.0%}" in text
+    assert f"were a single class for {row['one_class']:.0%} of the images" in text
     few = table.query("coverage == 0.9 and limit == 0").loc[lambda t: t["model"] == row["model"]]
-    assert ("Too few patients of" in said) == bool(len(few))
-    path = made.results / "tables/prediction_sets.csv"
-    write_csv(table[:0], path)
-    said = section(made.results, made.config, "prediction_sets")
-    assert "has no rows of the chosen model" in said
-    write_csv(table, path)
+    assert ("has too few patients of" in text) == bool(len(few))
+    text = words_of(made, "19_prediction_sets", prediction_sets=table[:0])
+    assert "has no rows of the chosen model" in text

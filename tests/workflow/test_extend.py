@@ -84,10 +84,32 @@ def run(checkout: Path, *command: str) -> str:
     return done.stdout
 
 
-def test_each_example_is_one_file_and_a_figure_its_entry_too() -> None:
+def test_each_example_is_one_file_and_a_figure_or_table_its_entry_too() -> None:
     touched = {heading: len(blocks) for heading, blocks in examples().items()}
-    assert touched.pop("A figure") == 2
-    assert len(touched) == 7 and set(touched.values()) == {1}
+    assert (touched.pop("A figure"), touched.pop("A section of the report")) == (2, 2)
+    assert len(touched) == 6 and set(touched.values()) == {1}
+
+
+def test_a_section_shows_its_table(extended: Path) -> None:
+    code = (
+        "import sys; import pandas as pd\n"
+        "from types import SimpleNamespace as N\n"
+        "from multiloss.report import templates\n"
+        "t = pd.DataFrame({'split': ['test'] * 4 + ['val'], 'label': list('aabca')})\n"
+        "config = {'classes': ['a', 'b', 'c']}\n"
+        "facts = N(config=config, results=N(table=lambda name: t), alpha=0.05)\n"
+        "found = templates.section('22_chance.html.j2', facts, None, {})\n"
+        "print(' '.join(str(found.finding).split()))\n"
+        "table = found.blocks[0]\n"
+        "rows = [[cell.text for cell in row] for row in table.rows]\n"
+        "print(table.title, [column.label for column in table.columns], rows)"
+    )
+    assert run(extended, "-c", code).splitlines() == [
+        "Calling every image a is correct in 2 of 4 test images, an accuracy of 0.50 with an MCC "
+        "of 0.",
+        "Naming one class for every image ['Class named', 'Accuracy', 'Test images'] "
+        "[['a', '0.50', '2'], ['b', '0.25', '1'], ['c', '0.25', '1']]",
+    ]
 
 
 def test_schema_and_reference_know_the_examples(extended: Path) -> None:
@@ -149,5 +171,6 @@ def test_a_study_shows_all_of_them(extended: Path, tmp_path: Path) -> None:
         "Poly-1", "weight on the probability that the true class lacks", "balanced softmax",
         "eometric mean of the members", "G-mean", "MobileNetV2 (0.35)",
         "Imbalance of the classes", "The largest class has 2", "What guessing reaches",
+        "Calling every image naevus is correct in", "Naming one class for every image",
     ):  # fmt: skip
         assert text in told, text

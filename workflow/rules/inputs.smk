@@ -202,11 +202,12 @@ def warn_of_gaps(output):
 
 
 def all_outputs(wildcards):
-    """What the study makes: the report's tables and figures, models, crops and masks."""
+    """What the study makes: the report and cards, tables and figures, models, crops and masks."""
     masks = [rules.mask.output.masks] if STUDY.segmented else []
     for output in [*masks, rules.crop.output.boxes] if masks else []:
         warn_of_gaps(output)
     return [
+        *rules.report.output,
         *rules.report.input.tables,
         *rules.report.input.figures,
         *(model_file(model) for model in [*TRAINED, *MODEL_LEVEL]),

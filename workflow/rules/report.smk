@@ -87,6 +87,8 @@ rule report:
             category="Report",
             labels={"page": "The study on one page"},
         ),
+        model_card=RESULTS / "model_card.md",
+        datasheet=RESULTS / "datasheet.md",
     log:
         LOGS / "report.log",
     benchmark:

@@ -1,4 +1,4 @@
-"""Rule `report`: one page from the study's tables and figures."""
+"""Rule `report`: one page from the study's tables and figures, and what lies beside it."""
 
 from pathlib import Path
 from typing import Any
@@ -7,25 +7,25 @@ from multiloss import report
 from multiloss.job import versions
 from multiloss.job.files import write_text
 from multiloss.job.script import run
+from multiloss.report import cards
 
 
 def main(snakemake: Any) -> None:
-    page = Path(snakemake.output.page)
-    files = [
-        *snakemake.input.get("tables", []),
-        *snakemake.input.get("figures", []),
-        *snakemake.input.get("cases", []),
-    ]
+    given, output, params = snakemake.input, snakemake.output, snakemake.params
+    results = Path(output.page).parent
+    files = [*given.tables, *given.figures, *given.cases]
     made = report.write(
-        page.parent,
-        snakemake.params.config,
+        results,
+        params.config,
         files=files,
-        versions=versions.installed(snakemake.params.locked),
-        locked=snakemake.params.locked,
-        citation=snakemake.params.citation,
+        versions=versions.installed(params.locked),
+        locked=params.locked,
+        citation=params.citation,
     )
-    write_text(made.page, page)
-    write_text(f"{made.finding}\n", Path(snakemake.output.answer))
+    write_text(made.page, output.page)
+    write_text(f"{made.finding}\n", output.answer)
+    for name, card in cards.write(results, params.config, files=files).items():
+        write_text(card, output[name])
 
 
 run(main, globals().get("snakemake"))

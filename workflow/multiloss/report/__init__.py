@@ -11,9 +11,7 @@ from multiloss import __version__
 from multiloss.data.sources import addresses
 from multiloss.job.errors import UserError
 from multiloss.report import (
-    checklist,
     faults,
-    methods,
     pages_data,
     pages_models,
     pages_record,
@@ -24,6 +22,7 @@ from multiloss.report import (
 from multiloss.report.blocks import Section, Table
 from multiloss.report.facts import Facts
 from multiloss.report.figures import Figures
+from multiloss.report.methods import Citation
 from multiloss.report.results import Results
 
 HERE = Path(__file__).parent
@@ -49,9 +48,6 @@ def sections(
         30: pages_data.data(facts, figures),
         36: pages_models.training(facts, figures),
         38: pages_models.replicates(facts, figures),
-        62: methods.section(facts),
-        64: checklist.section(facts),
-        66: methods.citation(facts, citation),
         80: pages_tests.significance(facts, figures),
         82: pages_models.diversity(facts, figures),
         86: pages_record.versions(facts.results, versions or {}, locked or {}),
@@ -59,7 +55,10 @@ def sections(
     if facts.study.segmented:
         placed[32] = pages_data.segmentation(facts, figures)
         placed[34] = pages_data.crops(facts, figures)
-    record = {"configuration": pages_record.configuration(facts)}
+    record: dict[str, Any] = {
+        "configuration": pages_record.configuration(facts),
+        "citation": Citation(citation),
+    }
     for place, section in placed.items():
         section.level = templates.level(place)
     record |= pages_record.run_times(facts.results.root)

@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 
 from multiloss import losses
+from multiloss.data import layouts
 from multiloss.data.manifest import KEPT
 from multiloss.data.tables import external_source, external_split, is_external
 from multiloss.evaluation import NEAR_ONE, families
@@ -303,8 +304,8 @@ class Facts:
         if name not in self.planned:
             return self.planned.label_of(name)
         model = self.planned[name]
-        alone = self.replicates == 1 and model.variant != self.study.repeated
-        return model.label if alone else model.label_of_run
+        several = any(other.replicate for other in self.planned.families[model.family])
+        return model.label_of_run if several else model.label
 
     def labels(self, names: Sequence[str]) -> list[str]:
         """The losses, or kinds of ensembles, of those models in words, each once."""
@@ -451,6 +452,46 @@ class Facts:
         splits = self.config["splits"]
         shipped = splits["test"] == "shipped" and splits["recurring_patients"] == "drop"
         return shipped and not self.folds
+
+    @property
+    def class_counts(self) -> dict[str, dict[str, int]]:
+        """How many images of each class each split has, in the order of the study."""
+        table = self.manifest
+        if table.empty:
+            return {}
+        splits = ["train", "val", "ensemble", "test", *self.external]
+        return {
+            split: table.loc[table["split"] == split, "label"].value_counts().to_dict()
+            for split in splits
+        }
+
+    @property
+    def published(self) -> Mapping[str, str]:
+        """What the publishers of the archive say that all classified images come from."""
+        found = {source["layout"] for source in self.sources("classification")}
+        return layouts.get(*found).published if len(found) == 1 else {}
+
+    @property
+    def sources_stated(self) -> bool:
+        """Whether citation and licence of all sources are known."""
+        sources = map(self.provenance, self.sources())
+        return all(source.get("citation") and source.get("license") for source in sources)
+
+    @property
+    def unknown_images(self) -> int:
+        """How many images of the study are of an unknown patient."""
+        known = self.divided.get("patient_known", [])
+        return sum(not is_true(value) for value in known)
+
+    @property
+    def audited(self) -> bool:
+        """Whether the splits were checked for shared patients and images."""
+        return not self.results.table("tables/leakage.csv").empty
+
+    @property
+    def heat_maps(self) -> bool:
+        """Whether heat maps were made and measured."""
+        return not self.results.table("tables/localisation.csv").empty
 
     @property
     def redrawn(self) -> bool:

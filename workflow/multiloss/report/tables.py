@@ -1,5 +1,6 @@
 """Tables of the page as `tables.yaml` describes them: file, words, and how each column is shown."""
 
+import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -125,21 +126,29 @@ def _needed(column: Shown) -> Iterable[str]:
         yield from (column.low, column.high)
 
 
-def _with_interval(frame: pd.DataFrame, column: Shown) -> list[Cell]:
+def _with_interval(frame: pd.DataFrame, column: Shown) -> list[Cell | None]:
+    """Cells of the `Estimate`s that a column holds, or of its numbers and their interval's ends."""
+
     def show(value: Any) -> str:
         return _NUMBERS[column.kind](value, column.digits)
 
-    ends = (frame[column.key], frame[column.low], frame[column.high])
+    ends = (frame.get(key, [math.nan] * len(frame)) for key in (column.low, column.high))
+    found = [
+        value if isinstance(value, Estimate) else Estimate(value, low, high)
+        for value, low, high in zip(frame[column.key], *ends, strict=True)
+    ]
     return [
-        blocks.value_cell(Estimate(*found), show, column.digits)
-        for found in zip(*ends, strict=True)
+        None if pd.isna(one.value) else blocks.value_cell(one, show, column.digits) for one in found
     ]
 
 
 def _named(value: Any, names: Names) -> Any:
-    if isinstance(value, Cell) or pd.isna(value):
-        return value
-    return Cell(names(str(value)), names.label(str(value)))
+    if isinstance(value, str):
+        # Names of models have no blanks: 'the best single model' is words already.
+        value = value if " " in value or not value else value.split(";")
+    if isinstance(value, list):
+        return Cell(names.listed(value), ", ".join(map(names.label, value))) if value else None
+    return value
 
 
 def _shown(column: Shown, frame: pd.DataFrame, names: Names) -> Column:

@@ -12,14 +12,17 @@ to run. What it may use:
 - `figures(category)`: the figures of a category of the catalogue, `figure(name)` one of them;
 - `figure_ref(name)`, `table_ref(name)`: 'Figure 3', as a link; its title where it is not shown;
 - `name(model)`, `names(models)`: models in words, marked where they tell no classes apart;
-- `estimate(value, low, high)`: a cell with a value and its interval;
-- `cited(key)`: an entry of references.yaml in words;
-- `calibration`: what the tables of calibration say (`report.calibration.Calibration`);
+- `estimate(value, low, high)`: a cell with a value and its interval; `cell(text)`: one with markup;
+- `cited(key)`: an entry of references.yaml in words, `linked(text)`: text with its DOIs as links;
+- `cited_text(text)`: paragraphs with numbered references, which `cite(*keys)` puts into them, in
+  several formats (`report.citations.Cited`);
+- `calibration`, `methods`: what tables and registries say of these (`report.calibration`,
+  `report.methods`); `checklist()`: the items of the reporting checklists; `version` of multiloss;
 - `family_label(family)`, `test_label(test)`, `corrections`: the words of the tables of tests;
 - `data(name, value)`: a value for the page's script;
-- `note(text, level)`, `code(title, text)`; the filters `number`, `signed`, `percent`, `count`,
-  `plural` (of a number or of what has a length), `listed`, `sentence` and `lower_first` (its first
-  letter).
+- `note(text, level)`, `code(title, text)`; the filters `number`, `signed`, `count`, `plural` (of a
+  number or of what has a length), `percent`, `listed`, `sentence` (its first letter is capital),
+  `lowered` (a sentence within another), `number_text` (a parameter of the config).
 
 Files that begin with `_` hold what several sections say, as macros. A section that says nothing is
 left out. Undefined names are errors.
@@ -27,22 +30,23 @@ left out. Undefined names are errors.
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import jinja2
 import pandas as pd
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from multiloss import __version__, references
 from multiloss.evaluation import families
 from multiloss.job.errors import UserError
-from multiloss.report import blocks, references_to, tables
-from multiloss.report.blocks import Block, Cell, Code, Column, Html, Note, Section
+from multiloss.report import blocks, checklist, citations, references_to, tables
+from multiloss.report.blocks import Block, Cell, Code, Html, Note, Section
 from multiloss.report.calibration import Calibration
 from multiloss.report.facts import Estimate, Facts, percent
 from multiloss.report.figures import Figures
+from multiloss.report.methods import Methods
 from multiloss.report.names import Names
 from multiloss.report.results import Record
 from multiloss.statistics.crossed import ENOUGH_SEEDS
@@ -54,14 +58,13 @@ _NAME = re.compile(rf"(?P<place>\d+)_(?P<name>\w+){re.escape(ENDING)}")
 LEVELS = {30: "result", 60: "trust", 80: "paper", 100: "appendix"}
 # Where a block stands in the text that a template gives.
 _PLACE = re.compile(r"\x00(\d+)\x00")
-_MODELS = ("model", "ensemble", "loss", "variant", "member")
 
 
-def environment(folder: Path) -> jinja2.Environment:
+def environment(folder: Path, escape: bool = True) -> jinja2.Environment:
     """Jinja as the page uses it: names are escaped, and undefined ones are errors."""
     made = jinja2.Environment(
         loader=jinja2.FileSystemLoader(folder),
-        autoescape=True,
+        autoescape=escape,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
@@ -76,10 +79,19 @@ def environment(folder: Path) -> jinja2.Environment:
             amount if isinstance(amount, int | float) else len(amount), *nouns
         ),
         "sentence": lambda text: Markup(text[:1].upper()) + Markup(text[1:]),
-        "lower_first": lambda text: text[:1].lower() + text[1:],
-        "listed": blocks.listed,
+        "listed": _listed,
+        "lowered": blocks.lowered,
+        "number_text": blocks.number_text,
     }
     return made
+
+
+def _listed(items: Iterable[Any]) -> str:
+    """`blocks.listed`; what is markup stays so."""
+    items = list(items)
+    if not any(isinstance(item, Markup) for item in items):
+        return blocks.listed(items)
+    return Markup(blocks.listed([str(escape(item)) for item in items]))
 
 
 def sections(facts: Facts, figures: Figures, given: Mapping[str, Any]) -> dict[int, Section]:
@@ -102,16 +114,15 @@ def sections(facts: Facts, figures: Figures, given: Mapping[str, Any]) -> dict[i
 
 
 def section(file: str, facts: Facts, figures: Figures, given: Mapping[str, Any]) -> Section:
-    """The section of one template, without blocks where it says nothing; else as `sections`."""
-    environment_ = environment(FOLDER)
-    taken = _Taken(facts, figures, environment_, given)
-    try:
-        module = environment_.get_template(file).make_module(taken.known)
-    except jinja2.TemplateError as error:
-        raise UserError(f"report/sections/{file}: {error}") from None
+    """The section of one template, `NUMBER_name.html.j2`; without blocks where it says nothing.
+
+    Raises UserError naming a file that cannot be shown.
+    """
+    place, _, name = file.removesuffix(ENDING).partition("_")
+    taken = _Taken(facts, figures, environment(FOLDER), given)
+    module = taken.module(file)
     if not hasattr(module, "title"):
         raise UserError(f"report/sections/{file}: it sets no `title`")
-    place, _, name = file.removesuffix(ENDING).partition("_")
     return Section(
         name,
         module.title,
@@ -120,6 +131,21 @@ def section(file: str, facts: Facts, figures: Figures, given: Mapping[str, Any])
         finding=Markup(str(getattr(module, "finding", "")).strip()),
         level=level(int(place)),
     )
+
+
+def words(file: str, macro: str, facts: Facts, *arguments: Any) -> Markup:
+    """What a macro of a template says, with single blanks between words."""
+    taken = _Taken(facts, Figures(facts), environment(FOLDER), {})
+    return Markup(" ".join(getattr(taken.module(file), macro)(*arguments).split()))
+
+
+def markdown(folder: Path, file: str, facts: Facts, filters: Mapping[str, Any]) -> str:
+    """The text of a template of Markdown, which knows what sections do; nothing is escaped."""
+    made = environment(folder, escape=False)
+    made.filters |= filters
+    taken = _Taken(facts, Figures(facts), made, {})
+    taken.known |= {"name": facts.label, "cited": references.cited}
+    return str(taken.module(file))
 
 
 def level(place: int) -> str:
@@ -140,6 +166,7 @@ class _Taken:
         self._facts, self._figures, self._environment = facts, figures, environment
         self._blocks: list[Block] = []
         self._names = Names(facts)
+        self._folder = Path(environment.loader.searchpath[0]).name  # type: ignore[union-attr]
         self.known = {**given, **self._offered()}
 
     def _offered(self) -> dict[str, Any]:
@@ -151,11 +178,17 @@ class _Taken:
             "test_label": families.test_label,
             "enough_seeds": ENOUGH_SEEDS,
             "calibration": Calibration(self._facts),
+            "methods": Methods(self._facts),
+            "cite": citations.cite,
+            "cited_text": citations.Cited.of,
+            "linked": citations.linked,
             "facts": self._facts,
+            "checklist": lambda: checklist.items(self._facts, self._environment),
+            "cell": lambda text: Cell(text, Markup(text).striptags()),
             "rows": self.rows,
             "table": self.table,
             "estimate": lambda *ends: blocks.value_cell(Estimate(*ends)),
-            "cited": references.cited,
+            "cited": lambda key: citations.linked(references.cited(key)),
             "figures": lambda category: self._put(*self._figures.of(category)),
             "figure": lambda *names: self._put(*self._figures.take(*names)),
             "figure_ref": lambda name: references_to.figure(name),
@@ -170,29 +203,18 @@ class _Taken:
     def rows(self, path: str) -> list[Record]:
         return self._facts.results.table(path).records()
 
-    def table(
-        self,
-        data: str,
-        columns: Mapping[str, str] | list[dict[str, Any]] | None = None,
-        title: str = "",
-        caption: str = "",
-        source: str = "",
-        folded: bool = False,
-        **words: Any,
-    ) -> Markup:
-        if not isinstance(columns, Mapping):
-            frame = None if columns is None else pd.DataFrame(columns)
-            read = self._facts.results.table
-            known = {**self.known, **words}
-            return self._put(tables.make(data, frame, read, self._names, self._environment, known))
-        if isinstance(data, str):
-            source, data = source or data, self.rows(data)
-        frame = pd.DataFrame(data, columns=list(columns))
-        name = f"{re.sub('[^a-z0-9]+', '-', title.lower()).strip('-')}-table"
-        shown = [_column(key, label, frame[key]) for key, label in columns.items()]
-        return self._put(
-            blocks.table(name, title, caption, frame, shown, source=source, folded=folded)
-        )
+    def table(self, name: str, shown: list[dict[str, Any]] | None = None, **words: Any) -> Markup:
+        frame = None if shown is None else pd.DataFrame(shown)
+        read = self._facts.results.table
+        known = {**self.known, **words}
+        return self._put(tables.make(name, frame, read, self._names, self._environment, known))
+
+    def module(self, file: str) -> Any:
+        """A template with what it sets. Raises UserError naming a file that is at fault."""
+        try:
+            return self._environment.get_template(file).make_module(self.known)
+        except jinja2.TemplateError as error:
+            raise UserError(f"report/{self._folder}/{file}: {error}") from None
 
     def _put(self, *added: Block) -> Markup:
         first = len(self._blocks)
@@ -219,12 +241,10 @@ def _data(name: str, value: Any) -> Markup:
     )
 
 
-def _column(key: str, label: str, values: pd.Series) -> Column:
-    """How a column is shown, by what it holds."""
-    if key in _MODELS:
-        return Column(key, label, code=True, model=True)
-    cells = values.map(lambda value: isinstance(value, Cell)).any()
-    if not cells and not pd.api.types.is_numeric_dtype(values):
-        return Column(key, label)
-    whole = not cells and (values.dropna() == values.dropna().round()).all()
-    return Column(key, label, blocks.count if whole else blocks.number)
+def _data(name: str, value: Any) -> Markup:
+    """A value for the script, which finds it as the element `data-NAME`."""
+    # Nothing in it can end the element.
+    text = json.dumps(value, ensure_ascii=False, separators=(",", ":")).replace("<", "\\u003c")
+    return Markup('<script type="application/json" id="data-{}">{}</script>').format(
+        name, Markup(text)
+    )
