@@ -437,14 +437,15 @@ class _Maker:
                 "verified": "recorded",
             }
             path.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+        near = "near-identical images: train-0001 = test-0004"
         self.csv(
             "tables/leakage.csv",
             [
-                ("patients in more than one split", 0, "", "ok"),
-                ("byte-identical images across splits", 0, "", "ok"),
-                ("near-identical images across splits", 1, "train-0001 = test-0004", "warning"),
+                ("patients_across_splits", "patient", 0, 300, "patients in two splits", "pass"),
+                ("identical_images_across_splits", "image", 0, 400, "identical images", "pass"),
+                ("near_identical_images_across_splits", "image", 1, 400, near, "note"),
             ],
-            ["check", "count", "examples", "status"],
+            ["check", "level", "count", "n", "detail", "verdict"],
         )
 
     def picture(

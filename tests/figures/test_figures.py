@@ -690,7 +690,7 @@ def test_gradcam_shows_right_and_wrong_of_each_class_and_marks_flat_maps(three, 
     said = np.array(three.config["classes"])[test[columns].to_numpy().argmax(axis=1)]
     for name in three.config["classes"]:
         right, total = (said[test["label"] == name] == name).sum(), (test["label"] == name).sum()
-        assert f"true class {name}: {right} of {total} right" in texts
+        assert f"true class {name}: {right} of {total} correct" in texts
         assert sum(t.startswith(f"+ predicted {name} ") for t in texts) == min(2, right)
     wrong = sum(t.startswith("\N{MINUS SIGN} predicted") for t in texts)
     expected = [(said[test["label"] == name] != name).sum() for name in three.config["classes"]]

@@ -36,7 +36,7 @@ def facts_of(study: Study, **replaced: pd.DataFrame) -> Facts:
 
 
 def optimism_section(facts: Facts) -> tuple[str, Table]:
-    found = templates.sections(facts, Figures(facts), {"configuration": "", "steps": []})[60]
+    found = templates.sections(facts, Figures(facts), {})[60]
     said = " ".join(" ".join(b.text.split()) for b in found.blocks if isinstance(b, Html))
     (table,) = [block for block in found.blocks if isinstance(block, Table)]
     return said, table

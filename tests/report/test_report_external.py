@@ -9,7 +9,7 @@ import pytest
 from markupsafe import Markup
 from multiloss.data.tables import external_split
 from multiloss.figures import catalog, drawing
-from multiloss.report import answer, checklist, methods, pages_data, templates
+from multiloss.report import answer, checklist, methods, templates
 from multiloss.report.facts import Facts
 from multiloss.report.figures import Figures
 from multiloss.report.results import Results
@@ -38,10 +38,9 @@ def facts(made: tuple[Path, dict[str, Any]]) -> Facts:
     return Facts(Results(made[0], None), made[1])
 
 
-def section(facts: Facts) -> Any:
-    given = {"configuration": "", "steps": [], "jobs": 1, "together": ""}
-    found = templates.sections(facts, Figures(facts), given)
-    return next((own for own in found.values() if own.id == "external"), None)
+def section(facts: Facts, name: str = "external") -> Any:
+    found = templates.sections(facts, Figures(facts), {})
+    return next((own for own in found.values() if own.id == name), None)
 
 
 def words(text: str) -> str:
@@ -102,7 +101,7 @@ def test_what_is_said_elsewhere(facts: Facts) -> None:
     items = {item.topic: item for item in checklist.items(facts)}
     found = items["Testing on external data"]
     assert found.status == "answered" and f"{facts.size(SPLIT)} in hospital-b" in found.answer
-    blocks = pages_data.data(facts, Figures(facts)).blocks
+    blocks = section(facts, "data").blocks
     splits = next(block for block in blocks if getattr(block, "id", "") == "splits")
     assert [words(row[0].text) for row in splits.rows] == [
         "train",

@@ -16,7 +16,6 @@ from multiloss.report import (
     methods,
     pages_data,
     pages_models,
-    pages_record,
     pages_tests,
     references_to,
     templates,
@@ -25,6 +24,7 @@ from multiloss.report.blocks import Section, Table
 from multiloss.report.facts import Facts
 from multiloss.report.figures import Figures
 from multiloss.report.results import Results
+from multiloss.report.software import Software
 
 HERE = Path(__file__).parent
 
@@ -46,8 +46,6 @@ def sections(
         10: answer.section(facts),
         12: pages_models.singles(facts, figures),
         14: pages_models.ensembles(facts, figures),
-        20: pages_tests.gradcam(facts, figures),
-        30: pages_data.data(facts, figures),
         36: pages_models.training(facts, figures),
         38: pages_models.replicates(facts, figures),
         62: methods.section(facts),
@@ -55,16 +53,14 @@ def sections(
         66: methods.citation(facts, citation),
         80: pages_tests.significance(facts, figures),
         82: pages_models.diversity(facts, figures),
-        86: pages_record.versions(facts.results, versions or {}, locked or {}),
     }
     if facts.study.segmented:
         placed[32] = pages_data.segmentation(facts, figures)
         placed[34] = pages_data.crops(facts, figures)
-    record = {"configuration": pages_record.configuration(facts)}
+    given = {"software": Software(facts.results, versions or {}, locked or {})}
     for place, section in placed.items():
         section.level = templates.level(place)
-    record |= pages_record.run_times(facts.results.root)
-    for place, section in templates.sections(facts, figures, record).items():
+    for place, section in templates.sections(facts, figures, given).items():
         if place in placed:
             raise UserError(
                 f"report/sections: '{section.id}' has the number of '{placed[place].id}'"

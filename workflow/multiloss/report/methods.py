@@ -29,7 +29,7 @@ from multiloss.report.blocks import (
     plural,
 )
 from multiloss.report.facts import Facts, differences, loss_parameters, percent
-from multiloss.report.pages_data import dropped_text, left_out_text
+from multiloss.report.templates import said as said_by
 from multiloss.statistics.metrics import PRIMARY
 from multiloss.study import ABLATIONS, Variant
 
@@ -362,7 +362,7 @@ def _data(facts: Facts, cite: Citer) -> str:
                 f" Patients were not known{which}; these were taken "
                 "as independent; intervals may be too narrow."
             )
-        said = [left_out_text(facts), dropped_text(facts)]
+        said = [said_by("_data", macro, facts) for macro in ("left_out", "dropped")]
         text += "".join(f" {sentence}" for sentence in said if sentence)
     return text
 

@@ -1,7 +1,7 @@
 """Tables of the page as `tables.yaml` describes them: file, words, and how each column is shown."""
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ import yaml
 from markupsafe import Markup
 
 from multiloss.job.errors import UserError
+from multiloss.job.progress import clock
 from multiloss.report import blocks
 from multiloss.report.blocks import Cell, Column, Table
 from multiloss.report.facts import Estimate
@@ -28,7 +29,7 @@ _NUMBERS: dict[str, Callable[..., str]] = {
 }
 # With the ends of its interval behind the value, from two other columns.
 _WITH_INTERVAL = ("estimate", "difference")
-_KINDS = ("auto", "text", "count", "p", "yes", "model", "code", *_NUMBERS)
+_KINDS = ("auto", "text", "count", "duration", "p", "yes", "model", "code", *_NUMBERS)
 
 
 @dataclass(frozen=True)
@@ -88,7 +89,9 @@ def make(
 
     columns = [_column(key, column, said) for key, column in entry["columns"].items()]
     source = entry.get("file", "")
-    if frame is None:
+    if frame is not None:
+        columns = [one for column in columns for one in _of_prefix(column, frame)]
+    else:
         frame = read(source)
         needed = [key for column in columns for key in _needed(column)]
         for key in needed if len(frame.columns) else ():
@@ -119,6 +122,18 @@ def _column(key: str, given: str | Mapping[str, Any], said: Callable[[str], Mark
     return Shown(key, str(label.unescape()), kind, help=str(help.unescape()), **given)
 
 
+def _of_prefix(column: Shown, frame: pd.DataFrame) -> list[Shown]:
+    """For a key that ends in `*` one column for each of the frame's with that beginning."""
+    beginning = column.key.removesuffix("*")
+    if beginning == column.key:
+        return [column]
+    return [
+        replace(column, key=key, label=column.label.replace("*", key.removeprefix(beginning)))
+        for key in map(str, frame)
+        if key.startswith(beginning)
+    ]
+
+
 def _needed(column: Shown) -> Iterable[str]:
     yield column.key
     if column.kind in _WITH_INTERVAL:
@@ -137,7 +152,7 @@ def _with_interval(frame: pd.DataFrame, column: Shown) -> list[Cell]:
 
 
 def _named(value: Any, names: Names) -> Any:
-    if isinstance(value, Cell) or pd.isna(value):
+    if isinstance(value, Cell | Markup) or pd.isna(value):
         return value
     return Cell(names(str(value)), names.label(str(value)))
 
@@ -153,6 +168,8 @@ def _shown(column: Shown, frame: pd.DataFrame, names: Names) -> Column:
         kind = _kind(frame[column.key])
     if kind == "count":
         return numeric(blocks.count)
+    if kind == "duration":
+        return numeric(lambda value: blocks.number(None) if pd.isna(value) else clock(value))
     if kind == "p":
         return numeric(lambda value: blocks.p_value(value, names.alpha))
     if kind in _NUMBERS:

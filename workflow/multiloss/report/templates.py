@@ -5,17 +5,18 @@ others and gives its level (`LEVELS`). It sets `title`, and `finding`: what it f
 sentence that is computed; it opens the section. It sets `varies = true` where it differs from run
 to run. What it may use:
 
-- `config`, `facts` (`report.facts.Facts`) and what the page was built with (`build`);
+- `config`, `facts` (`report.facts.Facts`) and `software` (`report.software.Software`);
 - `rows(path)`: a table of the study as a list of mappings, empty where there is none;
 - `table(name, rows)`: a table that tables.yaml describes; without `rows`, all rows of its file;
 - `figures(category)`: the figures of a category of the catalogue, `figure(name)` one of them;
+  `gallery(title, category)`: those not shown yet, behind a fold;
 - `figure_ref(name)`, `table_ref(name)`: 'Figure 3', as a link; its title where it is not shown;
 - `name(model)`, `names(models)`: models in words, marked where they tell no classes apart;
 - `estimate(value, low, high)`: a cell with a value and its interval;
 - `cited(key)`: an entry of references.yaml in words;
 - `calibration`: what the tables of calibration say (`report.calibration.Calibration`);
-- `note(text, level)`, `code(title, text)`; the filters `number`, `signed`, `count`, `plural`,
-  `listed`.
+- `note(text, level)`, `code(title, text)`; the filters `number`, `signed`, `count`, `percent`,
+  `plural`, `listed`.
 
 Files that begin with `_` hold what several sections say, as macros. A section that says nothing is
 left out. Undefined names are errors.
@@ -35,7 +36,7 @@ from multiloss.job.errors import UserError
 from multiloss.report import blocks, references_to, tables
 from multiloss.report.blocks import Block, Cell, Code, Column, Html, Note, Section
 from multiloss.report.calibration import Calibration
-from multiloss.report.facts import Estimate, Facts
+from multiloss.report.facts import Estimate, Facts, percent
 from multiloss.report.figures import Figures
 from multiloss.report.names import Names
 
@@ -65,8 +66,15 @@ def environment(folder: Path) -> jinja2.Environment:
         "count": blocks.count,
         "plural": blocks.plural,
         "listed": blocks.listed,
+        "percent": percent,
     }
     return made
+
+
+def said(file: str, macro: str, facts: Facts) -> Markup:
+    """What a macro of a shared file says of the facts, for sections that are no templates yet."""
+    module = environment(FOLDER).get_template(f"{file}{ENDING}").module
+    return Markup(" ").join(getattr(module, macro)(facts).split())
 
 
 def sections(facts: Facts, figures: Figures, given: Mapping[str, Any]) -> dict[int, Section]:
@@ -98,7 +106,7 @@ def sections(facts: Facts, figures: Figures, given: Mapping[str, Any]) -> dict[i
                 module.title,
                 content,
                 exempt=varies,
-                finding=Markup(str(getattr(module, "finding", "")).strip()),
+                finding=Markup(" ".join(str(getattr(module, "finding", "")).split())),
                 level=level(place),
             )
     return found
@@ -107,6 +115,17 @@ def sections(facts: Facts, figures: Figures, given: Mapping[str, Any]) -> dict[i
 def level(place: int) -> str:
     """The level of the page that the section with this number belongs to."""
     return next(name for end, name in LEVELS.items() if place < end)
+
+
+class _Row(dict[str, Any]):
+    """A row of a table; a column that it lacks is an error that names the file."""
+
+    def __init__(self, path: str, row: Mapping[Any, Any]) -> None:
+        super().__init__(row)
+        self._path = path
+
+    def __missing__(self, key: str) -> Any:
+        raise UserError(f"{self._path} has no column '{key}': delete it and run again")
 
 
 class _Taken:
@@ -135,6 +154,7 @@ class _Taken:
             "cited": references.cited,
             "figures": lambda category: self._put(*self._figures.of(category)),
             "figure": lambda *names: self._put(*self._figures.take(*names)),
+            "gallery": lambda title, category: self._put(*self._figures.gallery(title, category)),
             "figure_ref": lambda name: references_to.figure(name),
             "table_ref": lambda name: references_to.table(name),
             "name": self._names,
@@ -144,7 +164,7 @@ class _Taken:
         }
 
     def rows(self, path: str) -> list[dict[str, Any]]:
-        return self._facts.results.table(path).to_dict("records")
+        return [_Row(path, row) for row in self._facts.results.table(path).to_dict("records")]
 
     def table(
         self,
