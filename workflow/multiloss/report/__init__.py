@@ -14,7 +14,6 @@ from multiloss.report import (
     checklist,
     faults,
     methods,
-    pages_data,
     pages_models,
     pages_tests,
     references_to,
@@ -54,9 +53,6 @@ def sections(
         80: pages_tests.significance(facts, figures),
         82: pages_models.diversity(facts, figures),
     }
-    if facts.study.segmented:
-        placed[32] = pages_data.segmentation(facts, figures)
-        placed[34] = pages_data.crops(facts, figures)
     given = {"software": Software(facts.results, versions or {}, locked or {})}
     for place, section in placed.items():
         section.level = templates.level(place)

@@ -14,7 +14,7 @@ from multiloss import losses
 from multiloss.data.manifest import COPY, FOREIGN, KEPT, KNOWN
 from multiloss.data.sources.addresses import public
 from multiloss.data.tables import external_split, is_external
-from multiloss.evaluation import NEAR_ONE, families
+from multiloss.evaluation import NEAR_ONE, families, segmentation_scores
 from multiloss.evaluation.families import (
     BASELINE,
     BEST_MEMBER,
@@ -461,20 +461,26 @@ class Facts:
 
     @cached_property
     def watched(self) -> dict[str, list[str]]:
-        """What `val` decides in the trainings of the `networks`, and of the model-level `heads`."""
+        """What validation images decide in the trainings of the `networks`, the model-level `heads`
+        and the networks of the lung `masks`."""
         ensembles = self.config["ensembles"]
         found = [watched(variant.training) for variant in self.study.listed.values()]
         networks = [one for one in ("stop", "rate", "epoch") if any(one in each for each in found)]
         heads = []
         if self.combines and "model_level" in ensembles["methods"]:
             heads = watched(ensembles["model_level"]["training"])
-        return {"networks": networks, "heads": heads}
+        masks = watched(self.config["segmentation"]["training"])
+        return {"networks": networks, "heads": heads, "masks": masks}
 
     @property
     def combines(self) -> bool:
         """Whether the study builds ensembles of different losses."""
         ensembles = self.config["ensembles"]
         return bool(ensembles["methods"] and ensembles["top_k"])
+
+    def segmenter(self, loss: str) -> str:
+        """A network for lung masks by its loss, in words."""
+        return segmentation_scores.label(loss)
 
     def class_images(self, split: str | None = None) -> dict[str, int]:
         """Images of each class in a split, or in the study."""
