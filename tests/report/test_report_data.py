@@ -180,12 +180,17 @@ def test_the_use_of_val_is_told_as_the_config_has_it(root: Path) -> None:
     config = study_config.validate(default)
     assert role(config) == "picks the epoch of the model-level heads"
     assert role(study_config.validate(merged(default, paper))) == (
-        "stops the training, lowers the learning rate and picks the epoch of the networks; "
-        "stops the training, lowers the learning rate and picks the epoch of the model-level heads"
+        "stops the training, lowers the learning rate and picks the epoch of the networks and of "
+        "the model-level heads"
     )
+    training = config["classification"]["training"]
+    training |= {"keep": "last", "early_stopping": {"patience": 5, "min_delta": 0.0}}
+    assert role(config) == (
+        "stops the training of the networks; picks the epoch of the model-level heads"
+    )
+    training["early_stopping"] = None
     config["ensembles"]["model_level"]["training"]["keep"] = "last"
     assert role(config) == "monitors the training and decides nothing"
-    training = config["classification"]["training"]
     training["keep"] = "best"
     assert role(config) == "picks the epoch of the networks"
     training |= {"keep": "last", "early_stopping": {"patience": 5, "min_delta": 0.0}}
@@ -225,7 +230,7 @@ def test_heat_maps_open_with_their_verdict_against_a_uniform_map(
         "0.25 of the heat lies in lesions, against 0.24 for a uniform map; the two could not be "
         "compared image by image."
     )
-    assert "Each map has only 4 × 4 cells." in words(own)
+    assert "Each map has 4 × 4 cells;" in words(own)
     assert "None of the 240 maps is flat" in words(own)
     rows = table(own, "localisation")
     assert [row[0] for row in rows] == ["uniform map", "CCE", "focal"]
@@ -270,3 +275,115 @@ def test_the_verdict_on_heat_maps_is_that_of_the_paired_tests(
         "The heat maps are better than a uniform map for 1 of 2 models: 0.25"
     )
     assert plain(own.finding).endswith("at most 0.20 (1 significantly below).")
+
+
+# ---- lung masks --------------------------------------------------------------------------------
+def segmented(
+    changed: tuple[Path, dict[str, Any]], chosen: list[str], **best: float
+) -> blocks.Section:
+    """With those networks in the mask, and these values of the best network on the test images."""
+    path = changed[0] / "segmentation/scores.csv"
+    scores = pd.read_csv(path)
+    scores["selected"] = scores["loss"].isin(chosen)
+    networks = (scores["split"] == "test") & ~scores["loss"].str.startswith("and")
+    top = scores.loc[networks, "dice"].idxmax()
+    for key, value in best.items():
+        scores.loc[top, key] = value
+    scores.to_csv(path, index=False)
+    return section(*changed, "segmentation")
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "verdict"),
+    [(-0.03, -0.01, "worse"), (-0.03, 0.01, "no better"), (0.01, 0.03, "better")],
+)
+def test_masks_open_with_their_dice_against_the_best_network(
+    changed: tuple[Path, dict[str, Any]], low: float, high: float, verdict: str
+) -> None:
+    scores = pd.read_csv(changed[0] / "segmentation/scores.csv")
+    test = scores[scores["split"] == "test"].set_index("loss")
+    mask = test.loc["and_top3"]
+    networks = test.drop(index="and_top3")["dice"]
+    names = list(networks.index)
+    ends = {"dice_difference_ci_low": low, "dice_difference_ci_high": high}
+    middle = (low + high) / 2
+    own = segmented(changed, names[:3], dice_difference=middle, **ends)
+    said = plain(own.finding).replace("−", "-")
+    assert said.startswith(
+        f"On 20 test images of phantom-lungs-test the combined lung mask has a mean Dice of "
+        f"{mask['dice']:.2f} (95% CI {mask['dice_ci_low']:.2f} to {mask['dice_ci_high']:.2f}), "
+        f"{verdict} than the best single network there ("
+    )
+    assert said.endswith(
+        f", {networks.max():.2f}; difference {middle:+.3f}, 95% CI {low:.3f} to {high:.3f})."
+    )
+    first = scores[(scores["split"] == "val") & scores["loss"].isin(names)]
+    first = first.loc[first["dice"].idxmax(), "loss"]
+    assert ("is known only afterwards" in words(own)) == (first != networks.idxmax())
+    assert "the 3 with the highest mean Dice" in words(own)
+    rows = table(own, "segmentation-scores")
+    assert [row[1] for row in rows] == ["test"] * (len(names) + 1) + ["val"] * (len(names) + 1)
+    assert rows[len(names)][0] == "combined mask"
+
+
+def test_one_network_alone_makes_no_combined_mask(changed: tuple[Path, dict[str, Any]]) -> None:
+    own = segmented(changed, ["bce"])
+    assert "the lung mask has a mean Dice of" in own.finding and "best single" not in own.finding
+    assert "the one with the highest mean Dice, BCE." in words(own)
+
+
+def test_without_scores_and_without_lungs_nothing_is_claimed(
+    changed: tuple[Path, dict[str, Any]],
+) -> None:
+    (changed[0] / "segmentation/scores.csv").unlink()
+    (changed[0] / "tables/crops.csv").unlink()
+    own = section(*changed, "segmentation")
+    assert own.finding == "" and "have no scores yet" in words(own)
+    own = section(*changed, "crops")
+    assert own.finding == "" and "has no crops yet" in words(own)
+
+
+# ---- crops -------------------------------------------------------------------------------------
+def cropped(changed: tuple[Path, dict[str, Any]], **values: float) -> blocks.Section:
+    path = changed[0] / "tables/crops.csv"
+    found = pd.read_csv(path)
+    for key, value in values.items():
+        found.loc[found["split"] == "all", key] = value
+    found.to_csv(path, index=False)
+    return section(*changed, "crops")
+
+
+def test_crops_open_with_what_they_keep(changed: tuple[Path, dict[str, Any]]) -> None:
+    results, _ = changed
+    whole = pd.read_csv(results / "tables/crops.csv").set_index("split").loc["all"]
+    checks = pd.read_csv(results / "tables/mask_checks.csv").sort_values("suspicion")
+    assert whole["empty"] > 0 and whole["n_lesions"] > 0 and whole["lesions_cut"] > 1
+    own = section(*changed, "crops")
+    assert plain(own.finding) == (
+        f"{whole['empty']:.0f} images of {whole['n']:.0f} fell back to the whole image; "
+        f"{whole['lesions_cut']:.0f} of {whole['n_lesions']:.0f} lesions lose more than a tenth. "
+        f"{whole['flagged']:.0f} masks look implausible, most of all {checks['image_id'].iloc[0]}."
+    )
+    assert "Reference lung masks are not known" in words(own)
+    assert "have empty masks and were used whole" in words(own)
+    assert [row[0] for row in table(own, "crops")][-1] == "all"
+    flagged = checks[checks["flags"].notna()]
+    assert [row[0] for row in table(own, "mask-checks")] == list(flagged["image_id"])
+    assert table(own, "mask-checks")[-1][2] != ""
+
+
+def test_crops_are_told_as_they_are(changed: tuple[Path, dict[str, Any]]) -> None:
+    path = changed[0] / "tables/mask_checks.csv"
+    pd.read_csv(path).assign(flags="").to_csv(path, index=False)
+    known = {"n_reference": 9, "kept_median": 0.976, "kept_worst": 0.894}
+    own = cropped(changed, empty=0, flagged=0, n_lesions=69, lesions_cut=1, **known)
+    assert plain(own.finding) == (
+        "No image of 480 fell back to the whole image; crops keep a median 97.6% of the known "
+        "lungs (worst 89%, 9 images); 1 of 69 lesions loses more than a tenth. No masks look "
+        "implausible."
+    )
+    own = cropped(changed, n_lesions=0, n_reference=0, flagged=1, empty=1)
+    assert plain(own.finding) == (
+        "1 image of 480 fell back to the whole image. 1 mask looks implausible."
+    )
+    assert "what the crops lose was not measured" in words(own)

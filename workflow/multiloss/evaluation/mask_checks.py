@@ -115,9 +115,10 @@ def table(
 
 def judged(measured: pd.DataFrame) -> pd.DataFrame:
     """What is measured of each image, with `outlier`, `flags` and `suspicion` of `table`."""
-    scores = {name: outliers(measured[key].to_numpy(float)) for name, key in MEASURES.items()}
     filled = measured["parts"] > 0
-    usual = measured.loc[filled, "parts"].mode().min()
+    values = measured.where(filled)
+    scores = {name: outliers(values[key].to_numpy(float)) for name, key in MEASURES.items()}
+    usual = values["parts"].mode().min()
     flagged = {
         "empty": ~filled,
         "border": measured["border"],

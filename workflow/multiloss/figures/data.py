@@ -33,8 +33,8 @@ MASKS_SHOWN = 6
 # Why a mask is implausible, in a few letters below a picture.
 FLAG_WORDS = {
     "empty": "empty",
-    "border": "border",
-    "parts": "parts",
+    "border": "at the border",
+    "parts": "{parts} parts",
     "sides": "left/right",
     "shape": "shape",
     "area": "area",
@@ -161,7 +161,7 @@ def crop_overview(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Dr
     manifest = inputs.table("manifest", text=["image_id", "path", "label", "split", "source"])
     boxes = inputs.table("boxes", ["lung_fraction"], text=["image_id", "fallback"])
     boxes["fallback"] = boxes["fallback"].str.lower().isin(["true", "1"])
-    checks = inputs.table("checks", ["suspicion"], text=["image_id", "flags"])
+    checks = inputs.table("checks", ["parts", "suspicion"], text=["image_id", "flags"])
     manifest = manifest.rename(columns={"width": "image_width", "height": "image_height"})
     columns = [
         "image_id",
@@ -174,7 +174,7 @@ def crop_overview(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Dr
         "image_height",
     ]
     table = manifest[columns].merge(boxes, on="image_id")
-    table = table.merge(checks[["image_id", "flags", "suspicion"]], on="image_id")
+    table = table.merge(checks[["image_id", "parts", "flags", "suspicion"]], on="image_id")
     if table.empty:
         return message(style, "No image has a crop box.")
     failed = table[table["fallback"]]
@@ -212,7 +212,8 @@ def crop_overview(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Dr
         if image.fallback:
             text = "no lung found:\nwhole image"
         elif isinstance(image.flags, str) and image.flags:
-            text += f"\n{', '.join(FLAG_WORDS[flag] for flag in image.flags.split())}"
+            why = ", ".join(FLAG_WORDS[flag] for flag in image.flags.split())
+            text += f"\n{why.format(parts=image.parts)}"
         axes.set_title(
             f"{names.in_text(image.label) if names.key else names.short[image.label]}\n{text}",
             color=for_letters(colour) if image.fallback else INK,
