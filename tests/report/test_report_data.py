@@ -378,9 +378,9 @@ def test_crops_are_told_as_they_are(changed: tuple[Path, dict[str, Any]]) -> Non
     known = {"n_reference": 9, "kept_median": 0.976, "kept_worst": 0.894}
     own = cropped(changed, empty=0, flagged=0, n_lesions=69, lesions_cut=1, **known)
     assert plain(own.finding) == (
-        "No image of 480 fell back to the whole image; crops keep a median 97.6% of the known "
-        "lungs (worst 89%, 9 images); 1 of 69 lesions loses more than a tenth. No masks look "
-        "implausible."
+        "No image of 480 fell back to the whole image; crops keep a median 97.6% of the "
+        "reference lungs (worst 89%, 9 images); 1 of 69 lesions loses more than a tenth. No masks "
+        "look implausible."
     )
     own = cropped(changed, n_lesions=0, n_reference=0, flagged=1, empty=1)
     assert plain(own.finding) == (
