@@ -1,11 +1,14 @@
 """Lung masks: what is implausible, and what the crops keep; every value by hand."""
 
+import runpy
 from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
 import pandas as pd
 import pytest
+from jobs import Named
 from multiloss.data.crops import bounding_box
 from multiloss.evaluation import mask_checks
 from multiloss.job.errors import UserError
@@ -153,3 +156,32 @@ def test_faults_are_named(study: tuple[pd.DataFrame, pd.DataFrame, Path]) -> Non
     (masks / "d.png").unlink()
     with pytest.raises(UserError, match=r"d\.png: .*--forcerun mask"):
         mask_checks.table(manifest, boxes, masks)
+
+
+def test_script_writes_both_tables(
+    study: tuple[pd.DataFrame, pd.DataFrame, Path],
+    root: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    manifest, boxes, _ = study
+    more = {"path": "x.png", "label": "x", "patient_id": "p", "bits": 8, "sha256": "0" * 64}
+    manifest.assign(**more).to_csv("manifest.csv", index=False)
+    boxes.to_csv("boxes.csv", index=False)
+    job = SimpleNamespace(
+        rule="check_masks",
+        wildcards=[],
+        threads=1,
+        log=["check.log"],
+        input=Named(manifest="manifest.csv", masks="masks", boxes="boxes.csv"),
+        output=Named(checks="checks.csv", summary="crops.csv"),
+        params=SimpleNamespace(),
+    )
+    script = str(root / "workflow/scripts/check_masks.py")
+    runpy.run_path(script, {"snakemake": job})
+    checks = pd.read_csv("checks.csv", dtype={"flags": str}, keep_default_na=False)
+    assert list(checks["image_id"]) == list("abcdefghi")
+    assert checks.loc[checks["flags"] != "", "image_id"].tolist() == ["c", "e", "i"]
+    assert pd.read_csv("crops.csv").set_index("split").loc["all", "flagged"] == 3
+    assert "3 of 9 lung masks are implausible" in Path("check.log").read_text()

@@ -387,3 +387,23 @@ def test_crops_are_told_as_they_are(changed: tuple[Path, dict[str, Any]]) -> Non
         "1 image of 480 fell back to the whole image. 1 mask looks implausible."
     )
     assert "what the crops lose was not measured" in words(own)
+
+
+# ---- what lets someone repeat the study --------------------------------------------------------
+def test_run_times_are_sums_of_the_benchmarks(changed: tuple[Path, dict[str, Any]]) -> None:
+    shutil.rmtree(changed[0] / "benchmarks")
+    own = section(*changed, "times")
+    assert own.finding == "" and "No run times were recorded" in words(own)
+    for rule, seconds in {"train/a": 3500, "train/b": 100.4, "crop": 65}.items():
+        path = changed[0] / f"benchmarks/{rule}.tsv"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(f"s\tmax_rss\n{seconds}\t1234.5\n")
+    own = section(*changed, "times")
+    assert plain(own.finding) == (
+        "3 jobs used 1 h 1 min of computing; the longest step was train (1 h 0 min)."
+    )
+    assert table(own, "times") == [
+        ["train", "2", "1:00:00", "58:20", "1,234"],
+        ["crop", "1", "1:05", "1:05", "1,234"],
+    ]
+    assert own.exempt
