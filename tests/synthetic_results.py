@@ -26,7 +26,13 @@ from multiloss import evaluation, predictions, study
 from multiloss.data import folds
 from multiloss.data.tables import external_split
 from multiloss.ensembles import crossfit, diversity, optimism, selection
-from multiloss.evaluation import families, prediction_sets, usefulness
+from multiloss.evaluation import (
+    families,
+    mask_checks,
+    prediction_sets,
+    segmentation_scores,
+    usefulness,
+)
 from multiloss.evaluation.runs import Runs
 from multiloss.job.files import write_csv
 
@@ -457,7 +463,7 @@ class _Maker:
         (self.folder / base / "lesions").mkdir(parents=True, exist_ok=True)
         for name in ("masks", "crops"):
             (self.results / name).mkdir(parents=True, exist_ok=True)
-        boxes, extra = [], []
+        boxes, extra, checks = [], [], []
         for index, row in table.iterrows():
             height, width = (96, 112) if index % 3 else (120, 96)
             label = self.classes.index(row["label"])
@@ -478,6 +484,17 @@ class _Maker:
                 if with_lesion:
                     cv2.imwrite(str(self.folder / lesion_path), lesion)
             boxes.append((row["image_id"], *box, float((mask > 0).mean()), fallback))
+            inside = (box[0], box[1], box[2] - 10 * (index % 13 == 12), box[3])
+            checks.append(
+                {
+                    "image_id": row["image_id"],
+                    "split": row["split"],
+                    **dataclasses.asdict(mask_checks.shape(mask > 0)),
+                    "reference_dice": np.nan,
+                    "reference_kept": np.nan,
+                    "lesion_kept": mask_checks.kept(lesion > 0, inside) if with_lesion else np.nan,
+                }
+            )
             extra.append(
                 {
                     "path": path.as_posix(),
@@ -501,6 +518,8 @@ class _Maker:
         self.attributes(table)
         columns = ["image_id", "xmin", "ymin", "width", "height", "lung_fraction", "fallback"]
         self.boxes = self.csv("crops/boxes.csv", boxes, columns)
+        found = self.csv("tables/mask_checks.csv", mask_checks.judged(pd.DataFrame(checks)))
+        self.csv("tables/crops.csv", mask_checks.summarise(found))
         self.csv(
             "data/rejected.csv",
             [("broken-1", f"{base.as_posix()}/broken-1.png", "phantom-cxr", "not readable")],
@@ -603,16 +622,8 @@ class _Maker:
                 self.history(f"segmentation/models/{name}.history.csv", 24, dice=True)
         columns = ["loss", "split", "image_id", "patient_id", "dice", "iou"]
         table = self.csv("segmentation/scores_per_image.csv", per_image, columns)
-        rows = []
-        for (name, split), part in table.groupby(["loss", "split"], sort=False):
-            row = {"loss": name, "split": split, "n": len(part)}
-            for metric in ("dice", "iou"):
-                mean, spread = part[metric].mean(), part[metric].std()
-                half = 1.96 * spread / np.sqrt(len(part))
-                row |= {metric: mean, f"{metric}_sd": spread}
-                row |= {f"{metric}_ci_low": mean - half, f"{metric}_ci_high": mean + half}
-            rows.append(row | {"selected": name in names[:3]})
-        self.csv("segmentation/scores.csv", rows)
+        scores = segmentation_scores.summarise(table, names, names[:3], 100, 0, 0.95)
+        self.csv("segmentation/scores.csv", scores)
         arrays, cases = {}, []
         for index, (case, dice) in enumerate(self.CASES):
             image, mask, _ = self.picture(128, 112, 0)

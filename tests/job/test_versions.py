@@ -9,9 +9,13 @@ from pathlib import Path
 
 from markupsafe import Markup
 from multiloss.job import versions
-from multiloss.report import pages_record
-from multiloss.report.blocks import Note, Table
+from multiloss.report import templates
+from multiloss.report.blocks import Note, Section, Table
+from multiloss.report.facts import Facts
+from multiloss.report.figures import Figures
 from multiloss.report.results import Results
+from multiloss.report.software import Software
+from synthetic_results import configuration
 
 LOCKED = {
     "tensorflow": ["2.21.0"],
@@ -37,16 +41,23 @@ def test_installed_packages_only():
     assert found == {"python": platform.python_version(), "numpy": metadata.version("numpy")}
 
 
-def section(
-    folder: Path, *trainings: dict[str, str], **changes: list[str]
-) -> tuple[list[str], Table]:
-    """The warnings and the table of a study with these trainings."""
+def whole(folder: Path, *trainings: dict[str, str], **changes: list[str]) -> Section:
+    """The section of a study with these trainings."""
     for number, found in enumerate(trainings):
         path = folder / f"models/cce/{number}.versions.json"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(found))
-    blocks = pages_record.versions(Results(folder), ANALYSIS, LOCKED | changes).blocks
-    notes = [block.text for block in blocks if isinstance(block, Note)]
+    facts = Facts(Results(folder), configuration(losses=["cce"]))
+    software = Software(facts.results, ANALYSIS, LOCKED | changes)
+    return templates.sections(facts, Figures(facts), {"software": software})[86]
+
+
+def section(
+    folder: Path, *trainings: dict[str, str], **changes: list[str]
+) -> tuple[list[str], Table]:
+    """The warnings and the first table of that section."""
+    blocks = whole(folder, *trainings, **changes).blocks
+    notes = [str(block.text) for block in blocks if isinstance(block, Note)]
     return notes, next(block for block in blocks if isinstance(block, Table))
 
 
@@ -58,7 +69,6 @@ def cells(table: Table) -> dict[str, list[str]]:
 def test_one_set_of_versions_is_listed_without_a_warning(tmp_path):
     notes, table = section(tmp_path, RAN, RAN)
     assert notes == []
-    assert "as 2 trainings noted them" in table.caption
     found = cells(table)
     assert found["tensorflow"][0] == found["tensorflow"][2] == "2.21.0"
     assert found["python"][:2] == ["3.11.7", "3.11.7"]
@@ -88,3 +98,17 @@ def test_mixed_versions_are_warned_of(tmp_path):
 def test_analysis_of_another_version_is_told(tmp_path):
     notes, _ = section(tmp_path, RAN, scipy=["1.18.0"])
     assert notes == ["Other versions ran than the lock file pins: scipy 1.17.1 instead of 1.18.0."]
+
+
+def test_the_finding_says_whether_versions_agree(tmp_path):
+    def finding(*trainings, **changes):
+        return str(whole(tmp_path, *trainings, **changes).finding)
+
+    one = "The training noted its versions; no other version ran than the lock file pins."
+    assert finding(RAN) == one
+    assert finding(RAN, RAN, numpy=["2.0"]) == (
+        "All 2 trainings ran with the same versions; other versions ran than the lock file pins."
+    )
+    assert finding(RAN, RAN | {"numpy": "2.4.5"}).startswith(
+        "The 2 trainings did not all run with the same versions; other versions ran"
+    )

@@ -8,7 +8,7 @@ import pytest
 import report_studies
 from multiloss.data.tables import external_split
 from multiloss.figures import catalog, drawing
-from multiloss.report import answer, pages_data, templates
+from multiloss.report import templates
 from multiloss.report.blocks import Section
 from multiloss.report.facts import Facts
 from multiloss.report.figures import Figures
@@ -106,7 +106,7 @@ def test_what_is_said_elsewhere(facts: Facts) -> None:
     assert found.status == "answered" and f"{facts.size(SPLIT)} in hospital-b, evaluated" in (
         found.answer
     )
-    blocks = pages_data.data(facts, Figures(facts)).blocks
+    blocks = report_studies.section(facts, "30_data").blocks
     splits = next(block for block in blocks if getattr(block, "id", "") == "splits")
     assert [words(row[0].text) for row in splits.rows] == [
         "train",

@@ -24,6 +24,7 @@ from test_workflow import planned, snakemake
 ROOT = Path(__file__).resolve().parents[2]
 STUDIES = ROOT / "tests/studies"
 OF_LUNGS = {"lungs", "train_segmenter", "score_segmenters", "segmentation_scores", "mask", "crop"}
+OF_LUNGS |= {"check_masks"}
 # What a study that has no lungs must not speak of.
 FOREIGN_WORDS = re.compile(r"\b(lungs?|chest|crop\w*|segment\w*|radiograph\w*|x-rays?)\b", re.I)
 

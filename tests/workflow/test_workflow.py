@@ -397,7 +397,7 @@ def test_slurm_gets_short_jobs_together(tmp_path: Path) -> None:
         "segmentation_scores",
     ):
         del jobs[rule]
-    assert len(groups) + sum(jobs.values()) == 55
+    assert len(groups) + sum(jobs.values()) == 56
 
 
 def test_python_without_the_packages_is_refused_before_the_first_job(tmp_path: Path) -> None:

@@ -57,3 +57,30 @@ rule crop:
         "Cropping all images to the lungs"
     script:
         "../scripts/crop.py"
+
+
+# Apart from the crops, so that another check crops and trains nothing again.
+rule check_masks:
+    input:
+        manifest=rules.splits.output.manifest,
+        masks=rules.mask.output.masks,
+        boxes=rules.crop.output.boxes,
+    output:
+        checks=RESULTS / "tables/mask_checks.csv",
+        summary=RESULTS / "tables/crops.csv",
+    log:
+        LOGS / "check_masks.log",
+    benchmark:
+        BENCHMARKS / "check_masks.tsv"
+    conda:
+        "../../envs/analysis.yaml"
+    threads: threads_of("analysis")
+    resources:
+        mem_mb=memory_of("analysis"),
+        runtime=runtime_of("analysis"),
+    params:
+        code=code_of("check_masks.py"),
+    message:
+        "Checking the lung masks and crops"
+    script:
+        "../scripts/check_masks.py"

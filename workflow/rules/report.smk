@@ -8,6 +8,7 @@ TABLES = [
     rules.leakage.output,
     rules.segmentation_scores.output.scores if STUDY.segmented else [],
     rules.crop.output.boxes if STUDY.segmented else [],
+    rules.check_masks.output if STUDY.segmented else [],
     rules.ensemble_tables.output,
     rules.evaluate.output,
     rules.external.output if STUDY.external else [],

@@ -15,6 +15,8 @@ SCORES = {
     "dice": Metric("dice", "Dice", "Overlap of predicted and reference (manual) mask"),
     "iou": Metric("iou", "IoU", "Intersection over union of predicted and reference mask"),
 }
+# Of the combined mask from a network on the same images.
+DIFFERENCE = ("dice_difference", "dice_difference_ci_low", "dice_difference_ci_high")
 # Beginning of the name of the pixel-wise AND of the best segmenters, before their number.
 COMBINED = "and_top"
 
@@ -35,10 +37,16 @@ def summarise(
 ) -> pd.DataFrame:
     """Mean, standard deviation and patient-bootstrap interval of Dice and IoU per loss and split.
 
-    `scores` has the columns loss, split, patient_id, dice, iou; `selected` marks the chosen
-    losses. Those of `losses` that have no scores, since their training failed, come last, empty.
+    `scores` has the columns loss, split, image_id, patient_id, dice, iou; `selected` marks the
+    chosen losses. `dice_difference` is the mean over the images of the Dice of the combined mask
+    less that of the network, with the interval of the same resamples; without, where the images
+    have no combined mask and in its own row. Those of `losses` that have no scores, since their
+    training failed, come last, empty.
     """
     tail = 100 * (1 - confidence) / 2
+    combined = scores[scores["loss"].astype(str).str.startswith(COMBINED)]
+    if len(combined):
+        combined = combined.set_index(["split", "image_id"])["dice"]
     rows = []
     for (split, loss), group in scores.groupby(["split", "loss"], sort=False):
         row: dict[str, Any] = {"loss": loss, "split": split, "n": len(group)}
@@ -54,6 +62,12 @@ def summarise(
             }
             row |= {f"{metric}_ci_low": low, f"{metric}_ci_high": high}
         row["selected"] = loss in chosen
+        row |= dict.fromkeys(DIFFERENCE, np.nan)
+        if len(combined) and not str(loss).startswith(COMBINED):
+            ours = combined.loc[list(zip(group["split"], group["image_id"], strict=True))]
+            gains = ours.to_numpy() - group["dice"].to_numpy()
+            ends = np.percentile(weights @ gains / weights.sum(axis=1), [tail, 100 - tail])
+            row |= dict(zip(DIFFERENCE, (gains.mean(), *ends), strict=True))
         rows.append(row)
     rows += [
         {"loss": loss, "split": split, "n": 0, "n_patients": 0, "selected": False}

@@ -24,8 +24,17 @@ from multiloss.figures.style import (
 )
 from multiloss.job.seeds import derive
 
-FALLBACKS_SHOWN = 4
-BOXES_SHOWN = 12
+# Of the lung masks, the most suspicious ones and as many at random.
+MASKS_SHOWN = 6
+# Why a mask is implausible, in a few letters below a picture.
+FLAG_WORDS = {
+    "empty": "empty",
+    "border": "at the border",
+    "parts": "{parts} parts",
+    "sides": "left/right",
+    "shape": "shape",
+    "area": "area",
+}
 
 
 def shrink(image: np.ndarray, longest: int) -> np.ndarray:
@@ -90,10 +99,11 @@ def samples(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Drawing:
 
 
 def crop_overview(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Drawing:
-    """Images with mask outline and crop box, at equal steps of the lung share."""
+    """Images with mask outline and crop box: the most suspicious masks, then some at random."""
     manifest = inputs.table("manifest", text=["image_id", "path", "label", "split", "source"])
     boxes = inputs.table("boxes", ["lung_fraction"], text=["image_id", "fallback"])
     boxes["fallback"] = boxes["fallback"].str.lower().isin(["true", "1"])
+    checks = inputs.table("checks", ["parts", "suspicion"], text=["image_id", "flags"])
     manifest = manifest.rename(columns={"width": "image_width", "height": "image_height"})
     columns = [
         "image_id",
@@ -106,22 +116,25 @@ def crop_overview(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Dr
         "image_height",
     ]
     table = manifest[columns].merge(boxes, on="image_id")
+    table = table.merge(checks[["image_id", "parts", "flags", "suspicion"]], on="image_id")
     if table.empty:
         return message(style, "No image has a crop box.")
     failed = table[table["fallback"]]
-    good = table[~table["fallback"]].sort_values(["lung_fraction", "image_id"])
-    first = failed.iloc[steps(len(failed), FALLBACKS_SHOWN)]
-    rest = BOXES_SHOWN - len(first)
-    chosen = pd.concat([first, good.iloc[steps(len(good), rest, ends=True)]])
-    columns = 6
+    good = table[~table["fallback"]]
+    ordered = table.sort_values("suspicion")
+    first, rest = ordered.iloc[:MASKS_SHOWN], ordered.iloc[MASKS_SHOWN:].sort_values("image_id")
+    draws = np.random.default_rng(derive(params["seed"], "figure", "crop_overview"))
+    chosen = pd.concat([first, rest.iloc[draws.permutation(len(rest))[:MASKS_SHOWN]]])
+    columns = MASKS_SHOWN
     taller = chosen["image_height"] / chosen["image_width"]
     side = style.double_column_mm / columns - 2.4
     names = style.class_names(params["classes"], side, 2)
     shown_lines = max(lines_of(names.short[label]) for label in chosen["label"])
-    shown = f"{len(chosen)} of {count(len(table), 'image')}"
+    shown = f"above: the {len(first)} most suspicious of {count(len(table), 'mask')}"
+    shown += f"; below: {len(chosen) - len(first)} at random" if len(rest) else ""
     foot, foot_mm = names.note(shown)
-    # Where no lung was found, the second line of a title is two.
-    lines = shown_lines + 1 + bool(len(failed))
+    # Where no lung was found, or the mask is implausible, the second line of a title is two.
+    lines = shown_lines + 1 + bool((chosen["flags"].fillna("") != "").any())
     tall = float(taller.clip(0.5, 1.4).max()) * side + (lines + 0.6) * style.line_mm + 2
     canvas = style.figure(-(-len(chosen) // columns) * tall + 8 + foot_mm)
     for axes, image in zip(panels(canvas, len(chosen), columns), chosen.itertuples(), strict=True):
@@ -137,9 +150,12 @@ def crop_overview(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Dr
         frame = Rectangle(*(corner, *size), fill=False, edgecolor=colour, linewidth=1.2)
         frame.set(linestyle=line, clip_on=False)
         axes.add_patch(frame)
-        text = (
-            "no lung found:\nwhole image" if image.fallback else f"{image.lung_fraction:.0%} lung"
-        )
+        text = f"{image.lung_fraction:.0%} lung"
+        if image.fallback:
+            text = "no lung found:\nwhole image"
+        elif isinstance(image.flags, str) and image.flags:
+            why = ", ".join(FLAG_WORDS[flag] for flag in image.flags.split())
+            text += f"\n{why.format(parts=image.parts)}"
         axes.set_title(
             f"{names.in_text(image.label) if names.key else names.short[image.label]}\n{text}",
             color=for_letters(colour) if image.fallback else INK,
@@ -165,13 +181,8 @@ def crop_overview(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Dr
     return Drawing(canvas, facts)
 
 
-def steps(total: int, wanted: int, ends: bool = False) -> list[int]:
-    """Up to `wanted` positions at equal steps among `total`, first and last included if `ends`.
-
-    Without the ends they are the middles of equal parts: steps(8, 2) is [2, 6].
-    """
+def steps(total: int, wanted: int) -> list[int]:
+    """Up to `wanted` positions among `total`, the middles of equal parts: steps(8, 2) is [2, 6]."""
     if total <= wanted:
         return list(range(total))
-    if ends:
-        return [round(position) for position in np.linspace(0, total - 1, wanted)]
     return [int((2 * k + 1) * total / (2 * wanted)) for k in range(wanted)]

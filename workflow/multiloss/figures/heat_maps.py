@@ -266,11 +266,11 @@ def model(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Drawing:
     headings = {}
     for name in classes:
         part = predictions[predictions["label"] == name]
-        text = f"true class {names.full(name)}: {part['right'].sum():,} of {len(part):,} right"
+        text = f"true class {names.full(name)}: {part['right'].sum():,} of {len(part):,} correct"
         headings[name] = _wide(text, style)
     title = f"{params['label']}: heat of the predicted class at layer {params['layer']}, "
     title += grid_of(maps.maps)
-    signs = "left to right: original, heat map, overlay;  + right, \N{MINUS SIGN} wrong"
+    signs = "left to right: original, heat map, overlay;  + correct, \N{MINUS SIGN} incorrect"
     shapes = {name: _shapes(chosen[name], images, per_outcome) for name in classes}
     head_mm, text_mm = 1.6 * style.line_mm, style.line_mm + 2.5
     more = {name: (lines_of(headings[name]) - 1) * style.line_mm for name in classes}
@@ -290,9 +290,9 @@ def model(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Drawing:
     for section, name in zip(sections, classes, strict=True):
         _heading(section, headings[name], style)
         axes = section.subplots(per_outcome, 6, squeeze=False, height_ratios=shapes[name])
-        for block, cases, none in zip(
-            (axes[:, :3], axes[:, 3:]), chosen[name], ("none right", "none wrong"), strict=True
-        ):
+        halves = (axes[:, :3], axes[:, 3:])
+        empty = ("none correct", "none incorrect")
+        for block, cases, none in zip(halves, chosen[name], empty, strict=True):
             for panel, image in zip(block, cases.itertuples(), strict=False):
                 _case(panel, painter, maps, image, names, style)
             for panel in block[len(cases) :]:
@@ -305,9 +305,9 @@ def model(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Drawing:
     flat = int(maps.flat.sum())
     right = int(predictions["right"].sum())
     facts = (
-        f"Test split, n = {count(len(predictions), 'image')}, {right:,} right; "
-        f"{count(flat, 'flat map')}. Shown: up to {per_outcome} right and {per_outcome} wrong "
-        f"of each class. Maps of {grid_of(maps.maps)}."
+        f"Test split, n = {count(len(predictions), 'image')}, {right:,} correct; "
+        f"{count(flat, 'flat map')}. Shown: up to {per_outcome} correct and {per_outcome} "
+        f"incorrect of each class. Maps of {grid_of(maps.maps)}."
     )
     return Drawing(canvas, facts)
 
@@ -408,7 +408,7 @@ def montage(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Drawing:
         headings[name] = _wide(text, style)
     grids = " or ".join(dict.fromkeys(grid_of(found.maps) for found in maps))
     titles = [wrap(weak.mark(inputs.models[who].label, who), 16) for who in models]
-    signs = f"heat in {grids}; + right, \N{MINUS SIGN} wrong, with the probability\nof the"
+    signs = f"heat in {grids}; + correct, \N{MINUS SIGN} incorrect, with the probability\nof the"
     signs += " predicted class"
     signs += f"; {IN_THE_PICTURE}" if weak.any else ""
     sizes = images.loc[list(chosen.values())]

@@ -73,7 +73,7 @@ def dice(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Drawing:
 
 
 def overlays(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Drawing:
-    """Image, drawn outline and predicted outline of the best, median and worst cases."""
+    """Image, reference outline and predicted outline of the best, median and worst cases."""
     cases = inputs.table("cases", ["dice", "index"], text=["case", "image_id"]).rename(
         columns={"index": "number"}
     )
@@ -101,7 +101,7 @@ def overlays(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Drawing
         for unused in pair:
             bare(unused)
     handles = [
-        axes[0, 0].plot([], [], label="drawn outline", **truth_line)[0],
+        axes[0, 0].plot([], [], label="reference outline", **truth_line)[0],
         axes[0, 0].plot([], [], label="predicted outline (combined mask)", **predicted_line)[0],
     ]
     shown = f"{len(cases)} of {count(total, 'image')} of the segmentation test set"

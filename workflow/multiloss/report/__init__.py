@@ -12,9 +12,7 @@ from multiloss.data.sources import addresses
 from multiloss.job.errors import UserError
 from multiloss.report import (
     faults,
-    pages_data,
     pages_models,
-    pages_record,
     pages_tests,
     references_to,
     templates,
@@ -24,6 +22,7 @@ from multiloss.report.facts import Facts
 from multiloss.report.figures import Figures
 from multiloss.report.methods import Citation
 from multiloss.report.results import Results
+from multiloss.report.software import Software
 
 HERE = Path(__file__).parent
 
@@ -44,25 +43,18 @@ def sections(
     placed = {
         12: pages_models.singles(facts, figures),
         14: pages_models.ensembles(facts, figures),
-        20: pages_tests.gradcam(facts, figures),
-        30: pages_data.data(facts, figures),
         36: pages_models.training(facts, figures),
         38: pages_models.replicates(facts, figures),
         80: pages_tests.significance(facts, figures),
         82: pages_models.diversity(facts, figures),
-        86: pages_record.versions(facts.results, versions or {}, locked or {}),
     }
-    if facts.study.segmented:
-        placed[32] = pages_data.segmentation(facts, figures)
-        placed[34] = pages_data.crops(facts, figures)
-    record: dict[str, Any] = {
-        "configuration": pages_record.configuration(facts),
+    given = {
+        "software": Software(facts.results, versions or {}, locked or {}),
         "citation": Citation(citation),
     }
     for place, section in placed.items():
         section.level = templates.level(place)
-    record |= pages_record.run_times(facts.results.root)
-    for place, section in templates.sections(facts, figures, record).items():
+    for place, section in templates.sections(facts, figures, given).items():
         if place in placed:
             raise UserError(
                 f"report/sections: '{section.id}' has the number of '{placed[place].id}'"

@@ -1,5 +1,6 @@
 """What the tables say, asked in the words of the study. Nothing here writes sentences."""
 
+import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -7,12 +8,14 @@ from functools import cached_property
 from typing import Any
 
 import pandas as pd
+import yaml
 
 from multiloss import losses
 from multiloss.data import layouts
-from multiloss.data.manifest import KEPT
-from multiloss.data.tables import external_source, external_split, is_external
-from multiloss.evaluation import NEAR_ONE, families
+from multiloss.data.manifest import COPY, FOREIGN, KEPT, KNOWN
+from multiloss.data.sources.addresses import public
+from multiloss.data.tables import external_split, is_external
+from multiloss.evaluation import NEAR_ONE, families, segmentation_scores
 from multiloss.evaluation.families import (
     BASELINE,
     BEST_MEMBER,
@@ -22,7 +25,9 @@ from multiloss.evaluation.families import (
 )
 from multiloss.figures import selection
 from multiloss.methods import Method, ensemble_methods
-from multiloss.report.blocks import is_true, listed, p_value, plural
+from multiloss.gradcam.localisation import AGAINST_BASELINE, GAIN, UNIFORM
+from multiloss.job.summary import step_times
+from multiloss.report.blocks import is_true, p_value, plural
 from multiloss.report.results import Results
 from multiloss.statistics import calibration_measures
 from multiloss.statistics.bootstrap import INTERVALS, PUBLISHED
@@ -34,15 +39,8 @@ __all__ = ["BASELINE", "BEST_MEMBER", "BEST_SINGLE", "NOISE_FLOOR", "SEED_ENSEMB
 
 # The primary test: sign flips by patient.
 PRIMARY_TEST = "permutation"
-# What each split is for; `Facts.role` tells more of val and ensemble where the config does.
-ROLES = {
-    "train": "learns the weights of the networks",
-    "val": "watches the trainings and decides nothing",
-    "test": "is read once, at the end, and only for the results of this page",
-}
 # What ensemble_comparisons.csv calls what a kind of ensemble is compared with.
 MEMBER, SEEDS = "best_member", "seed_average"
-EXTERNAL_ROLE = "is predicted and evaluated apart, and decides nothing"
 
 
 @dataclass(frozen=True)
@@ -187,6 +185,28 @@ class Optimism:
 
 
 @dataclass(frozen=True)
+class Heat:
+    """The share of heat in a region: least and largest of `models`, and of a uniform map.
+
+    `tests` paired tests against the uniform map were made; `above` and `below` are those that
+    reject, `gain` is the largest difference of those above. `others`, `more` and `less` are the
+    same against the baseline's maps.
+    """
+
+    models: int
+    least: float
+    largest: float
+    uniform: float
+    tests: int
+    above: int
+    below: int
+    gain: float
+    others: int
+    more: int
+    less: int
+
+
+@dataclass(frozen=True)
 class Ranking:
     """Between which ranks a model may lie by the tests of all pairs, among how many models."""
 
@@ -216,16 +236,14 @@ def percent(share: float) -> str:
     return f"{100 * share:.0f}%"
 
 
-def watched(training: Mapping[str, Any], what: str) -> list[str]:
-    """What the validation images of a training decide, by its settings."""
-    does = []
-    if training["early_stopping"]:
-        does.append(f"stops {what}")
-    if training["reduce_on_plateau"]:
-        does.append(f"lowers the learning rate of {what}")
-    if training["keep"] == "best":
-        does.append(f"picks the best epoch of {what}")
-    return does
+def watched(training: Mapping[str, Any]) -> list[str]:
+    """What the validation images of a training decide: 'stop', 'rate' and 'epoch', or nothing."""
+    does = {
+        "stop": training["early_stopping"],
+        "rate": training["reduce_on_plateau"],
+        "epoch": training["keep"] == "best",
+    }
+    return [name for name, so in does.items() if so]
 
 
 def _is_remark(reason: Any) -> bool:
@@ -312,6 +330,12 @@ class Facts:
         return list(dict.fromkeys(self.label(self.family(name)) for name in names))
 
     @cached_property
+    def _further(self) -> frozenset[str]:
+        """Variants that the study trains again for its ensembles of seeds."""
+        models = self.study.models.values()
+        return frozenset(model.variant for model in models if model.kind == "seed")
+
+    @cached_property
     def faulty(self) -> frozenset[str]:
         """Models that `degenerate` knows on the test split, and the losses of such runs."""
         found = self.degenerate()
@@ -357,7 +381,11 @@ class Facts:
         record = self.results.json(f"data/downloads/{source['name']}.json")
         terms = {key: source.get(key) for key in ("license", "citation", "homepage")}
         known = [*record.items(), *terms.items()]
-        return {**source, **{key: value for key, value in known if value}}
+        found = {**source, **{key: value for key, value in known if value}}
+        for key in ("url", "masks_url"):
+            if found.get(key):  # an earlier version recorded passwords, too
+                found[key] = public(str(found[key]))
+        return found
 
     @property
     def phantom(self) -> bool:
@@ -368,6 +396,22 @@ class Facts:
     def generated(self) -> bool:
         """True when all images that are classified come from the generator."""
         return {s["layout"] for s in self.sources("classification")} == {"phantom"}
+
+    @property
+    def settings(self) -> str:
+        """The whole config with every default filled in, as YAML; without what was not used."""
+        # By way of JSON: Snakemake's config may hold its own kinds of mappings.
+        plain = json.loads(json.dumps(self.config))
+        for key in () if self.study.segmented else ("segmentation", "crop"):
+            plain.pop(key, None)
+        return yaml.safe_dump(
+            plain, sort_keys=False, allow_unicode=True, width=88, default_flow_style=False
+        )
+
+    @cached_property
+    def steps(self) -> list[dict[str, Any]]:
+        """What each rule took, longest first: `job.summary.StepTime` as mappings."""
+        return [asdict(step) for step in step_times(self.results.root)]
 
     # ---- images ---------------------------------------------------------------------------
     @cached_property
@@ -514,26 +558,50 @@ class Facts:
             return f"folds (training {self.unit}s and seed)"
         return "runs (seed and division)" if self.redrawn else "seeds"
 
-    def role(self, split: str) -> str:
-        """What a split is for, as this study uses it."""
+    @cached_property
+    def watched(self) -> dict[str, list[str]]:
+        """What validation images decide in the trainings of the `networks`, the model-level `heads`
+        and the networks of the lung `masks`."""
         ensembles = self.config["ensembles"]
-        building = bool(ensembles["methods"] and ensembles["top_k"])
-        if split == "ensemble":
-            fits = ["temperatures"] if self.config["evaluation"]["temperature_scaling"] else []
-            fits = [*(["ensemble weights"] if building else []), *fits, "operating points"]
-            chooses = "members and the best models" if building else "the best model"
-            return f"chooses {chooses}, fits {listed(fits)}"
-        if external_source(split) is not None:
-            return EXTERNAL_ROLE
-        if split != "val":
-            return ROLES[split]
-        trainings = [variant.training for variant in self.study.listed.values()]
-        said = [what for each in trainings for what in watched(each, "the trainings")]
-        does = list(dict.fromkeys(said))
-        if building and "model_level" in ensembles["methods"]:
-            heads = watched(ensembles["model_level"]["training"], "the model-level heads")
-            does += heads
-        return listed(does) if does else ROLES["val"]
+        found = [watched(variant.training) for variant in self.study.listed.values()]
+        networks = [one for one in ("stop", "rate", "epoch") if any(one in each for each in found)]
+        heads = []
+        if self.combines and "model_level" in ensembles["methods"]:
+            heads = watched(ensembles["model_level"]["training"])
+        masks = watched(self.config["segmentation"]["training"])
+        return {"networks": networks, "heads": heads, "masks": masks}
+
+    @property
+    def combines(self) -> bool:
+        """Whether the study builds ensembles of different losses."""
+        ensembles = self.config["ensembles"]
+        return bool(ensembles["methods"] and ensembles["top_k"])
+
+    def segmenter(self, loss: str) -> str:
+        """A network for lung masks by its loss, in words."""
+        return segmentation_scores.label(loss)
+
+    def class_images(self, split: str | None = None) -> dict[str, int]:
+        """Images of each class in a split, or in the study."""
+        part = self._part(split)
+        labels = pd.Series(dtype=str) if part.empty else part["label"].astype(str)
+        return {name: int((labels == name).sum()) for name in self.classes}
+
+    @cached_property
+    def left_out_kinds(self) -> dict[str, int]:
+        """Files that are not used, by kind: `copies`, `foreign`, `known` and `unusable`."""
+        reasons = self.left_out.get("reason", pd.Series(dtype=str)).astype(str)
+        found = {
+            "copies": int((reasons == COPY).sum()),
+            "foreign": int(reasons.str.contains(FOREIGN, regex=False).sum()),
+            "known": int(reasons.str.startswith(KNOWN).sum()),
+        }
+        return found | {"unusable": len(reasons) - sum(found.values())}
+
+    @property
+    def remarked(self) -> int:
+        """Images that are used with a remark in rejected.csv."""
+        return self.remarks["path"].nunique() if len(self.remarks) else 0
 
     # ---- metrics --------------------------------------------------------------------------
     def metric(self, name: str) -> Row:
@@ -990,6 +1058,37 @@ class Facts:
         least, most = table["optimism"].min(), table["optimism"].max()
         gain = table["choice_gain"].mean()
         return Optimism(len(table), published, unseen, ours, optimism, least, most, gain)
+
+    def heat(self, measure: str) -> Heat | None:
+        """Where heat lies by a share of it; None where that, or a uniform map's, is not known."""
+        table = self.results.table("tables/localisation.csv")
+        if table.empty:
+            return None
+        part = table[(table["metric"] == measure) & table["value"].notna()]
+        uniform = part.loc[part["model"] == UNIFORM, "value"]
+        shares = part.loc[part["model"] != UNIFORM, "value"]
+        if uniform.empty or shares.empty:
+            return None
+        gains = self._rejected(table, measure + GAIN)
+        others = self._rejected(table, measure + AGAINST_BASELINE)
+        return Heat(
+            models=len(shares),
+            least=shares.min(),
+            largest=shares.max(),
+            uniform=uniform.iloc[0],
+            tests=gains[0],
+            above=int((gains[1] > 0).sum()),
+            below=int((gains[1] < 0).sum()),
+            gain=gains[1].max(),
+            others=others[0],
+            more=int((others[1] > 0).sum()),
+            less=int((others[1] < 0).sum()),
+        )
+
+    def _rejected(self, table: pd.DataFrame, metric: str) -> tuple[int, pd.Series]:
+        """How many paired tests of a metric were made, and the differences that reject."""
+        made = table[(table["metric"] == metric) & table["p_adjusted"].notna()]
+        return len(made), made.loc[made["p_adjusted"] <= self.alpha, "value"]
 
     def ranking(self, model: str | None) -> Ranking | None:
         """The rank interval of a model; None where no pair was tested."""

@@ -1,7 +1,5 @@
 """The study's figures with their captions, each handed out once, in the catalogue's order."""
 
-from collections.abc import Sequence
-
 from multiloss.figures import catalog
 from multiloss.report.blocks import Block, Figure, Gallery, Section
 from multiloss.report.facts import Facts
@@ -20,8 +18,6 @@ SECTION_OF = {
     "Grad-CAM": "gradcam",
 }
 BEHIND = "gradcam"
-# Grad-CAM figures beyond these are folded away.
-SHOWN_PER_GALLERY = 2
 # Beyond so many folded figures each is packed with fewer pixels across.
 MANY, NARROW = 30, 1000
 
@@ -54,18 +50,13 @@ class Figures:
         """Those of a category that are not shown yet."""
         return self.take(*(n for n in self._left if self._catalogue[n].category == category))
 
-    def gallery(self, title: str, prefix: str, first: Sequence[str] = ()) -> list[Block]:
-        """All figures whose name begins with the prefix; `first` are shown, the others folded."""
-        names = [name for name in self._left if name.startswith(prefix)]
-        if not names:
-            return []
+    def gallery(self, title: str, category: str) -> list[Block]:
+        """Those of a category that are not shown yet, behind a fold."""
+        names = [n for n in self._left if self._catalogue[n].category == category]
         self._left = [name for name in self._left if name not in names]
-        front = [name for name in first if name in names] or names[:SHOWN_PER_GALLERY]
-        shown = [self._figure(name) for name in front]
-        rest = [name for name in names if name not in front]
-        width = NARROW if len(rest) > MANY else MAX_WIDTH
-        folded = [self._figure(name, width) for name in rest]
-        return [Gallery(title, shown, folded)]
+        width = NARROW if len(names) > MANY else MAX_WIDTH
+        folded = [self._figure(name, width) for name in names]
+        return [Gallery(title, [], folded)] if folded else []
 
     def show_rest(self, sections: list[Section]) -> None:
         """Add what no section has taken to the section of its category, or to one of its own."""

@@ -36,7 +36,6 @@ from multiloss.report.blocks import (
     yes,
 )
 from multiloss.report.facts import (
-    ROLES,
     Estimate,
     Facts,
     differences,
@@ -356,13 +355,8 @@ def singles(facts: Facts, figures: Figures) -> Section:
                     facts.singles,
                     f"singles-{split}",
                     f"Single models on the {split} split",
-                    f"{_how(facts, split)}. Not a result: this split {facts.role(split)}"
-                    + (
-                        "."
-                        if facts.role(split) == ROLES["val"]
-                        else ", and what is chosen or fitted on a split looks better there than it "
-                        "is."
-                    ),
+                    f"{_how(facts, split)}. Not a result: what is chosen or fitted on a split "
+                    "looks better there than it is.",
                     split=split,
                     folded=True,
                 )

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ import yaml
 from markupsafe import Markup
 
 from multiloss.job.errors import UserError
+from multiloss.job.progress import clock
 from multiloss.report import blocks
 from multiloss.report.blocks import Cell, Column, Table
 from multiloss.report.facts import Estimate
@@ -29,7 +30,7 @@ _NUMBERS: dict[str, Callable[..., str]] = {
 }
 # With the ends of its interval behind the value, from two other columns.
 _WITH_INTERVAL = ("estimate", "difference")
-_KINDS = ("auto", "text", "count", "p", "yes", "model", "code", *_NUMBERS)
+_KINDS = ("auto", "text", "count", "duration", "p", "yes", "model", "code", *_NUMBERS)
 
 
 @dataclass(frozen=True)
@@ -89,7 +90,9 @@ def make(
 
     columns = [_column(key, column, said) for key, column in entry["columns"].items()]
     source = entry.get("file", "")
-    if frame is None:
+    if frame is not None:
+        columns = [one for column in columns for one in _of_prefix(column, frame)]
+    else:
         frame = read(source)
         needed = [key for column in columns for key in _needed(column)]
         for key in needed if len(frame.columns) else ():
@@ -118,6 +121,18 @@ def _column(key: str, given: str | Mapping[str, Any], said: Callable[[str], Mark
     kind = given.pop("as", "auto")
     label, help = said(str(given.pop("label"))), said(str(given.pop("help", "")))
     return Shown(key, str(label.unescape()), kind, help=str(help.unescape()), **given)
+
+
+def _of_prefix(column: Shown, frame: pd.DataFrame) -> list[Shown]:
+    """For a key that ends in `*` one column for each of the frame's with that beginning."""
+    beginning = column.key.removesuffix("*")
+    if beginning == column.key:
+        return [column]
+    return [
+        replace(column, key=key, label=column.label.replace("*", key.removeprefix(beginning)))
+        for key in map(str, frame)
+        if key.startswith(beginning)
+    ]
 
 
 def _needed(column: Shown) -> Iterable[str]:
@@ -162,6 +177,8 @@ def _shown(column: Shown, frame: pd.DataFrame, names: Names) -> Column:
         kind = _kind(frame[column.key])
     if kind == "count":
         return numeric(blocks.count)
+    if kind == "duration":
+        return numeric(lambda value: blocks.number(None) if pd.isna(value) else clock(value))
     if kind == "p":
         return numeric(lambda value: blocks.p_value(value, names.alpha))
     if kind in _NUMBERS:

@@ -5,11 +5,12 @@ others and gives its level (`LEVELS`). It sets `title`, and `finding`: what it f
 sentence that is computed; it opens the section. It sets `varies = true` where it differs from run
 to run. What it may use:
 
-- `config`, `facts` (`report.facts.Facts`) and what the page was built with (`build`);
+- `config`, `facts` (`report.facts.Facts`) and `software` (`report.software.Software`);
 - `rows(path)`: a table of the study as a list of mappings, empty where there is none;
 - `table(name, rows, **words)`: a table that tables.yaml describes, with what its words need beside
   all this; without `rows`, all rows of its file;
 - `figures(category)`: the figures of a category of the catalogue, `figure(name)` one of them;
+  `gallery(title, category)`: those not shown yet, behind a fold;
 - `figure_ref(name)`, `table_ref(name)`: 'Figure 3', as a link; its title where it is not shown;
 - `name(model)`, `names(models)`: models in words, marked where they tell no classes apart;
 - `estimate(value, low, high)`: a cell with a value and its interval; `cell(text)`: one with markup;
@@ -191,6 +192,7 @@ class _Taken:
             "cited": lambda key: citations.linked(references.cited(key)),
             "figures": lambda category: self._put(*self._figures.of(category)),
             "figure": lambda *names: self._put(*self._figures.take(*names)),
+            "gallery": lambda title, category: self._put(*self._figures.gallery(title, category)),
             "figure_ref": lambda name: references_to.figure(name),
             "table_ref": lambda name: references_to.table(name),
             "name": self._names,
