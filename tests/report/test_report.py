@@ -581,8 +581,6 @@ def test_trainings_tell_which_weights_were_kept_and_what_failed(
     assert "failed: the loss was not a finite number" in said
 
 
-
-
 # ---- models that tell no classes apart -------------------------------------------------------
 COLLAPSE = ["cce", "focal", "hinge", "calibrated_cce"]
 
@@ -896,8 +894,6 @@ def test_seeds_of_another_loss_are_not_called_the_baseline(
     assert answer._averaged(facts, "seed_average-focal-top3") == "seeds of focal, averaged"
     same = facts_of(made.results, config)
     assert answer._averaged(same, "seed_average-cce-top3") == "seeds of the baseline, averaged"
-
-
 
 
 def test_known_patients_need_no_word(page: str) -> None:

@@ -11,7 +11,6 @@ from multiloss.figures import catalog, drawing
 from multiloss.report import templates
 from multiloss.report.blocks import Section
 from multiloss.report.facts import Facts
-from multiloss.report.figures import Figures
 from multiloss.report.results import Results
 from synthetic_results import configuration, make, tables
 

@@ -24,9 +24,9 @@ from multiloss.evaluation.families import (
     SEED_ENSEMBLE,
 )
 from multiloss.figures import selection
-from multiloss.methods import Method, ensemble_methods
 from multiloss.gradcam.localisation import AGAINST_BASELINE, GAIN, UNIFORM
 from multiloss.job.summary import step_times
+from multiloss.methods import Method, ensemble_methods
 from multiloss.report.blocks import is_true, p_value, plural
 from multiloss.report.results import Results
 from multiloss.statistics import calibration_measures
