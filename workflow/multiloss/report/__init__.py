@@ -15,7 +15,6 @@ from multiloss.report import (
     faults,
     methods,
     pages_data,
-    pages_models,
     pages_record,
     pages_tests,
     references_to,
@@ -44,17 +43,11 @@ def sections(
     # Sections that are templates stand between these by the number in their file's name.
     placed = {
         10: answer.section(facts),
-        12: pages_models.singles(facts, figures),
-        14: pages_models.ensembles(facts, figures),
         20: pages_tests.gradcam(facts, figures),
         30: pages_data.data(facts, figures),
-        36: pages_models.training(facts, figures),
-        38: pages_models.replicates(facts, figures),
         62: methods.section(facts),
         64: checklist.section(facts),
         66: methods.citation(facts, citation),
-        80: pages_tests.significance(facts, figures),
-        82: pages_models.diversity(facts, figures),
         86: pages_record.versions(facts.results, versions or {}, locked or {}),
     }
     if facts.study.segmented:

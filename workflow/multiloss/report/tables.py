@@ -1,5 +1,6 @@
 """Tables of the page as `tables.yaml` describes them: file, words, and how each column is shown."""
 
+import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -16,9 +17,10 @@ from multiloss.report import blocks
 from multiloss.report.blocks import Cell, Column, Table
 from multiloss.report.facts import Estimate
 from multiloss.report.names import Names
+from multiloss.statistics import metrics
 
 PATH = Path(__file__).parent / "tables.yaml"
-_KEYS = {"file", "title", "caption", "how", "columns", "folded"}
+_KEYS = {"file", "title", "caption", "how", "columns", "folded", "metrics"}
 _COLUMN_KEYS = {"label", "as", "digits", "low", "high", "help", "more"}
 _NUMBERS: dict[str, Callable[..., str]] = {
     "number": blocks.number,
@@ -87,6 +89,7 @@ def make(
         return Markup(environment.from_string(" ".join(text.split())).render(known).strip())
 
     columns = [_column(key, column, said) for key, column in entry["columns"].items()]
+    columns += _metrics(entry.get("metrics", ()), entry["columns"])
     source = entry.get("file", "")
     if frame is None:
         frame = read(source)
@@ -119,25 +122,44 @@ def _column(key: str, given: str | Mapping[str, Any], said: Callable[[str], Mark
     return Shown(key, str(label.unescape()), kind, help=str(help.unescape()), **given)
 
 
+def _metrics(places: Iterable[str], listed: Iterable[str]) -> list[Shown]:
+    """The metrics of some tables of the registry that are not listed by name."""
+    found = []
+    for place in places:
+        registry = metrics.CLASS_METRICS if place == metrics.OF_CLASS else metrics.METRICS
+        for name in metrics.shown(place):
+            if name not in listed:
+                known = registry[name]
+                found.append(Shown(name, known.title, "estimate", help=known.help, more=True))
+    return found
+
+
 def _needed(column: Shown) -> Iterable[str]:
     yield column.key
     if column.kind in _WITH_INTERVAL:
         yield from (column.low, column.high)
 
 
-def _with_interval(frame: pd.DataFrame, column: Shown) -> list[Cell]:
+def _with_interval(frame: pd.DataFrame, column: Shown) -> list[Cell | None]:
+    """Cells of the `Estimate`s that a column holds, or of its numbers and their interval's ends."""
+
     def show(value: Any) -> str:
         return _NUMBERS[column.kind](value, column.digits)
 
-    ends = (frame[column.key], frame[column.low], frame[column.high])
+    ends = (frame.get(key, [math.nan] * len(frame)) for key in (column.low, column.high))
+    found = [
+        value if isinstance(value, Estimate) else Estimate(value, low, high)
+        for value, low, high in zip(frame[column.key], *ends, strict=True)
+    ]
     return [
-        blocks.value_cell(Estimate(*found), show, column.digits)
-        for found in zip(*ends, strict=True)
+        None if pd.isna(one.value) else blocks.value_cell(one, show, column.digits) for one in found
     ]
 
 
 def _named(value: Any, names: Names) -> Any:
-    if isinstance(value, Cell) or pd.isna(value):
+    if isinstance(value, list):
+        return Cell(names.listed(value), ", ".join(map(names.label, value))) if value else None
+    if isinstance(value, Cell) or pd.isna(value) or not value:
         return value
     return Cell(names(str(value)), names.label(str(value)))
 

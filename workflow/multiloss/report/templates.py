@@ -15,7 +15,7 @@ to run. What it may use:
 - `cited(key)`: an entry of references.yaml in words;
 - `calibration`: what the tables of calibration say (`report.calibration.Calibration`);
 - `note(text, level)`, `code(title, text)`; the filters `number`, `signed`, `count`, `plural`,
-  `listed`.
+  `listed`, `lowered` (a sentence within another), `number_text` (a parameter of the config).
 
 Files that begin with `_` hold what several sections say, as macros. A section that says nothing is
 left out. Undefined names are errors.
@@ -65,6 +65,8 @@ def environment(folder: Path) -> jinja2.Environment:
         "count": blocks.count,
         "plural": blocks.plural,
         "listed": blocks.listed,
+        "lowered": blocks.lowered,
+        "number_text": blocks.number_text,
     }
     return made
 
