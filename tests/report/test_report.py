@@ -681,6 +681,33 @@ def test_noise_is_told_by_the_runs_of_each_loss(changed: tuple[Path, dict[str, A
     assert "each with a seed and a division of the patients of its own" in text
 
 
+@pytest.mark.parametrize(
+    ("name", "column"),
+    [
+        ("significance", "hypotheses"),
+        ("replicate_comparisons", "primary"),
+        ("replicates", "minimum"),
+        ("operating_points", "threshold"),
+        ("diversity", "disagreement"),
+    ],
+)
+def test_a_missing_column_is_named(
+    changed: tuple[Path, dict[str, Any]], name: str, column: str
+) -> None:
+    results, config = changed
+    rewrite(results, f"tables/{name}.csv", lambda table: table.drop(columns=column))
+    facts = facts_of(results, config)
+    with pytest.raises(UserError, match=rf"{name}\.csv has no column '{column}'"):
+        _ = facts.all_tests, facts.over_runs("single"), facts.operating_points("cce-r0")
+        _ = facts.pairs
+
+
+def test_text_with_markup_is_escaped_once() -> None:
+    frame = pd.DataFrame({"a": [Markup("<b>x</b>"), "<i>"]}, dtype=object)
+    table = blocks.table("t", "T", "", frame, [blocks.Column("a", "A")])
+    assert [str(Markup.escape(row[0].text)) for row in table.rows] == ["<b>x</b>", "&lt;i&gt;"]
+
+
 def test_a_failed_run_opens_the_section_on_training(changed: tuple[Path, dict[str, Any]]) -> None:
     results, config = changed
     assert finding_of(results, config, "training").startswith(

@@ -320,7 +320,8 @@ def table(
             if isinstance(value, Cell):
                 cells.append(value)
             elif column.show is None or column.show is yes:
-                shown = column.show(value) if column.show else "" if pd.isna(value) else str(value)
+                shown = column.show(value) if column.show else "" if pd.isna(value) else value
+                shown = shown if isinstance(shown, Markup) else str(shown)
                 cells.append(Cell(code(shown) if column.code and shown else shown))
             else:
                 cells.append(Cell(column.show(value), sort_key(value)))

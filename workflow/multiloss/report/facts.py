@@ -570,12 +570,23 @@ class Facts:
 
     @cached_property
     def _over_runs(self) -> pd.DataFrame:
-        return self.results.table("tables/replicates.csv")
+        needed = (
+            "family",
+            "kind",
+            "metric",
+            "replicates",
+            "mean",
+            "sd",
+            "minimum",
+            "maximum",
+            "runs",
+        )
+        return self.results.table("tables/replicates.csv", needed)
 
     def over_runs(self, kind: str, metric: str = PRIMARY) -> dict[str, dict[str, Any]]:
         """Rows of replicates.csv by family, highest mean first; empty where each has one run."""
         table = self._over_runs
-        if self.replicates == 1 or "mean" not in table.columns:
+        if self.replicates == 1 or table.empty:
             return {}
         table = table[(table["kind"] == kind) & (table["metric"] == metric)]
         table = table[table["mean"].notna()].sort_values(
@@ -788,8 +799,9 @@ class Facts:
         one image), `images` and `patients` with the class. Of more than two classes with one
         without a finding, first any finding: called where that class is not, by image alone.
         """
-        table = self.results.table("tables/operating_points.csv")
-        if "threshold" not in table.columns:
+        needed = ("model", "class", "split", "threshold")
+        table = self.results.table("tables/operating_points.csv", needed)
+        if table.empty:
             return []
         table = table[table["model"] == model]
         patients = table[table["split"] == "test"].to_dict("records")
@@ -1238,13 +1250,15 @@ class Facts:
         `comparison` (families.label), `test` ('' over seeds), `difference`, `statistic`, `p`,
         `adjusted`, `hypotheses`, `correction`, `significant`, `primary`, `reason`.
         """
+        needed = ("family", "metric", "difference", "ci_low", "ci_high", "p_value", "p_adjusted")
+        needed += ("hypotheses", "correction", "reject", "primary", "reason")
         found = []
         for name, a, b in (
             ("tables/replicate_comparisons.csv", "loss_a", "loss_b"),
             ("tables/ensemble_comparisons.csv", "ensemble", "opponent"),
             ("tables/significance.csv", "model_a", "model_b"),
         ):
-            table = self.results.table(name)
+            table = self.results.table(name, (a, b, *needed))
             for row in table.to_dict("records"):
                 test = row.get("test", "")
                 if not test and pd.isna(row["p_value"]):
@@ -1302,9 +1316,9 @@ class Facts:
     @cached_property
     def pairs(self) -> pd.DataFrame:
         """Rows of diversity.csv on the test split, most disagreement first."""
-        table = self.results.table("tables/diversity.csv")
-        if "disagreement" not in table.columns:
-            return pd.DataFrame()
+        table = self.results.table("tables/diversity.csv", ("disagreement",))
+        if table.empty:
+            return table
         table = table[table["split"] == "test"] if "split" in table else table
         return table.sort_values("disagreement", ascending=False, kind="stable")
 

@@ -72,16 +72,16 @@ class Results:
             ]
         return sorted(path.relative_to(self.root).as_posix() for path in paths)
 
-    def table(self, name: str) -> pd.DataFrame:
+    def table(self, name: str, needed: Iterable[str] = ()) -> pd.DataFrame:
         """The table, or an empty frame without columns; text as it stands in columns of `NAMES`.
 
-        Raises UserError if it is damaged.
+        Raises UserError if it is damaged, or is there without a column that is `needed`.
         """
         path = self.path(name)
         if path is None or path.stat().st_size == 0:
             return pd.DataFrame()
         try:
-            return pd.read_csv(
+            table = pd.read_csv(
                 path,
                 dtype=dict.fromkeys(NAMES, str),
                 keep_default_na=False,
@@ -92,6 +92,10 @@ class Results:
             raise UserError(
                 f"{path} is not a readable table ({error}); delete it and run again"
             ) from None
+        for column in needed:
+            if column not in table.columns:
+                raise UserError(f"{path} has no column '{column}': delete it and run again")
+        return table
 
     def json(self, name: str) -> dict[str, Any]:
         """The JSON object, or an empty one. Raises UserError if it is damaged."""
