@@ -9,15 +9,8 @@ from markupsafe import Markup
 
 from multiloss import __version__
 from multiloss.data.sources import addresses
-from multiloss.job.errors import UserError
-from multiloss.report import (
-    faults,
-    pages_models,
-    pages_tests,
-    references_to,
-    templates,
-)
-from multiloss.report.blocks import Section, Table
+from multiloss.report import references_to, templates
+from multiloss.report.blocks import Section
 from multiloss.report.facts import Facts
 from multiloss.report.figures import Figures
 from multiloss.report.methods import Citation
@@ -39,31 +32,12 @@ def sections(
     """The parts of the page in the order of the study; arguments as for `build`."""
     facts = Facts(Results(results, files), addresses.without_secrets(config))
     figures = Figures(facts)
-    # Sections that are templates stand between these by the number in their file's name.
-    placed = {
-        12: pages_models.singles(facts, figures),
-        14: pages_models.ensembles(facts, figures),
-        36: pages_models.training(facts, figures),
-        38: pages_models.replicates(facts, figures),
-        80: pages_tests.significance(facts, figures),
-        82: pages_models.diversity(facts, figures),
-    }
     given = {
         "software": Software(facts.results, versions or {}, locked or {}),
         "citation": Citation(citation),
     }
-    for place, section in placed.items():
-        section.level = templates.level(place)
-    for place, section in templates.sections(facts, figures, given).items():
-        if place in placed:
-            raise UserError(
-                f"report/sections: '{section.id}' has the number of '{placed[place].id}'"
-            )
-        placed[place] = section
-    parts = [placed[place] for place in sorted(placed)]
+    parts = templates.sections(facts, figures, given)
     figures.show_rest(parts)
-    blocks = [block for part in parts for block in part.blocks]
-    faults.mark_all(facts, [block for block in blocks if isinstance(block, Table)])
     references_to.enumerate_blocks(parts)
     return parts
 

@@ -33,7 +33,7 @@ def items(facts: Facts, environment: jinja2.Environment) -> list[Item]:
         "config": facts.config,
         "facts": facts,
         "methods": Methods(facts),
-        "published": defaultdict(str, facts.published),
+        "published": defaultdict(str, facts.publishers_say),
         "version": __version__,
     }
     found = []

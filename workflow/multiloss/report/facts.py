@@ -3,7 +3,7 @@
 import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -31,16 +31,24 @@ from multiloss.report.blocks import is_true, p_value, plural
 from multiloss.report.results import Results
 from multiloss.statistics import calibration_measures
 from multiloss.statistics.bootstrap import INTERVALS, PUBLISHED
-from multiloss.statistics.metrics import PRIMARY, Row, lookup
+from multiloss.statistics.crossed import ENOUGH_SEEDS
+from multiloss.statistics.metrics import (
+    CLASS_METRICS,
+    MACRO,
+    MAIN,
+    OF_CLASS,
+    PRIMARY,
+    Row,
+    lookup,
+    shown,
+)
+from multiloss.study import ANY_FINDING, KINDS, OWN_KEYS, ModelTable, Study, Variant
 from multiloss.study import BEST_SINGLE as BEST_SINGLE_METHOD
-from multiloss.study import KINDS, OWN_KEYS, ModelTable, Study, Variant
 
 __all__ = ["BASELINE", "BEST_MEMBER", "BEST_SINGLE", "NOISE_FLOOR", "SEED_ENSEMBLE", "Facts"]
 
 # The primary test: sign flips by patient.
 PRIMARY_TEST = "permutation"
-# What ensemble_comparisons.csv calls what a kind of ensemble is compared with.
-MEMBER, SEEDS = "best_member", "seed_average"
 
 
 @dataclass(frozen=True)
@@ -84,16 +92,29 @@ class Comparison:
             return "open"
         return "better" if self.difference > 0 else "worse"
 
+    @property
+    def estimate(self) -> Estimate:
+        """The difference with its interval."""
+        return Estimate(self.difference, self.low, self.high)
 
-@dataclass(frozen=True)
-class Verdicts:
-    """What several comparisons say together: those that tell something, and of them who is better
-    or worse. `idle`: comparisons of two models that tell no classes apart."""
+    @property
+    def size(self) -> float:
+        """How large the difference is, either way."""
+        return abs(self.difference)
 
-    told: list[Comparison]
-    better: list[str]
-    worse: list[str]
-    idle: list[Comparison]
+    @property
+    def turned(self) -> "Comparison":
+        """The same of b against a."""
+        return replace(
+            self,
+            a=self.b,
+            b=self.a,
+            difference=-self.difference,
+            low=-self.high,
+            high=-self.low,
+            runs_a=self.runs_b,
+            runs_b=self.runs_a,
+        )
 
 
 @dataclass(frozen=True)
@@ -236,6 +257,11 @@ def percent(share: float) -> str:
     return f"{100 * share:.0f}%"
 
 
+def _ends(key: str) -> tuple[str, str]:
+    """The columns of the ends of a value's interval."""
+    return f"{key}_low", f"{key}_high"
+
+
 def watched(training: Mapping[str, Any]) -> list[str]:
     """What the validation images of a training decide: 'stop', 'rate' and 'epoch', or nothing."""
     does = {
@@ -304,10 +330,33 @@ class Facts:
     @property
     def losses_told(self) -> str:
         """'12 losses'; 'variants' where a loss is listed twice or one is trained otherwise."""
+        words = ("loss", "losses") if self.losses_alone else ("variant", "variants")
+        return plural(len(self.study.listed), *words)
+
+    @property
+    def losses_alone(self) -> bool:
+        """Whether each variant has a loss of its own and they are trained alike otherwise."""
         variants, settings = self.study.listed.values(), self.config["classification"]
         alike = len({variant.loss["name"] for variant in variants}) == len(variants)
-        alike = alike and not any(differences(variant, settings) for variant in variants)
-        return plural(len(variants), *(("loss", "losses") if alike else ("variant", "variants")))
+        return alike and not any(differences(variant, settings) for variant in variants)
+
+    @property
+    def variants(self) -> list[dict[str, Any]]:
+        """Each variant that the config lists: `name`, what its loss is (`sentence`), the loss's
+        `parameters`, what differs from the study's settings (`otherwise`), and the variant that has
+        the same objective (`same`, "" without one)."""
+        settings, known = self.config["classification"], losses.described("classification")
+        same = {a: b for pair in self.same_objective for a, b in (pair, pair[::-1])}
+        return [
+            {
+                "name": name,
+                "sentence": known[variant.loss["name"]].sentence,
+                "parameters": loss_parameters("classification", variant.loss),
+                "otherwise": differences(variant, settings),
+                "same": same.get(name, ""),
+            }
+            for name, variant in self.study.listed.items()
+        ]
 
     @cached_property
     def planned(self) -> ModelTable:
@@ -349,6 +398,11 @@ class Facts:
     @property
     def replicates(self) -> int:
         return len(self.study.replicates)
+
+    @property
+    def enough_seeds(self) -> int:
+        """Runs of each loss from which on their spread can be relied on."""
+        return ENOUGH_SEEDS
 
     @property
     def baseline_loss(self) -> str:
@@ -510,7 +564,7 @@ class Facts:
         }
 
     @property
-    def published(self) -> Mapping[str, str]:
+    def publishers_say(self) -> Mapping[str, str]:
         """What the publishers of the archive say that all classified images come from."""
         found = {source["layout"] for source in self.sources("classification")}
         return layouts.get(*found).published if len(found) == 1 else {}
@@ -647,6 +701,109 @@ class Facts:
             return (math.inf if math.isnan(value) else -value, name)
 
         return sorted(set(table["model"]), key=best_first)
+
+    def scores(self, model: str, split: str = "test") -> dict[str, Estimate]:
+        """The metrics of a model that the report has tables of, by their names."""
+        names = [*shown(MAIN), *shown(MACRO)]
+        return {name: self.value(model, name, split) for name in names}
+
+    def class_scores(self, model: str, label: str) -> dict[str, Estimate]:
+        """The same of one class on the test split, by the names that they have for any class."""
+        return {name: self.value(model, CLASS_METRICS[name].of(label)) for name in shown(OF_CLASS)}
+
+    @cached_property
+    def published(self) -> dict[str, Estimate]:
+        """Test MCC with the interval of the original publication, which assumes independence."""
+        table = self.all_metrics
+        keep = (table["ci_method"] == PUBLISHED) & (table["metric"] == PRIMARY)
+        return {
+            row["model"]: Estimate(row["value"], row["ci_low"], row["ci_high"])
+            for row in table[keep & (table["split"] == "test")].to_dict("records")
+        }
+
+    @cached_property
+    def _over_runs(self) -> pd.DataFrame:
+        needed = (
+            "family",
+            "kind",
+            "metric",
+            "replicates",
+            "mean",
+            "sd",
+            "minimum",
+            "maximum",
+            "runs",
+        )
+        return self.results.table("tables/replicates.csv", needed)
+
+    def over_runs(self, kind: str, metric: str = PRIMARY) -> dict[str, dict[str, Any]]:
+        """Rows of replicates.csv by family, highest mean first; empty where each has one run."""
+        table = self._over_runs
+        if self.replicates == 1 or table.empty:
+            return {}
+        table = table[(table["kind"] == kind) & (table["metric"] == metric)]
+        table = table[table["mean"].notna()].sort_values(
+            ["mean", "family"], ascending=[False, True]
+        )
+        return {str(row["family"]): row for row in table.to_dict("records")}
+
+    def mean_scores(self, kind: str, family: str) -> dict[str, Estimate]:
+        """By metric the mean over the runs of a family, with the lowest and the highest of them."""
+        metrics = self._over_runs["metric"].unique()
+        rows = {metric: self.over_runs(kind, metric).get(family) for metric in metrics}
+        return {
+            metric: Estimate(row["mean"], row["minimum"], row["maximum"])
+            for metric, row in rows.items()
+            if row is not None
+        }
+
+    def twin(self, name: str) -> str:
+        """The loss that a loss, or that of a run, has the objective of; "" without one."""
+        own = self.family(name)
+        return next((b for a, b in self.same_objective if a == own), "")
+
+    def undefined(self, *kinds: str) -> list[dict[str, Any]]:
+        """Test metrics without a value: titles of the `metrics` of each `model` and `reason`."""
+        table = self.all_metrics
+        if "reason" not in table.columns:
+            return []
+        keep = table["value"].isna() & table["reason"].notna() & (table["split"] == "test")
+        table = table[keep & table["kind"].isin(kinds)].drop_duplicates(["model", "metric"])
+        return [
+            {
+                "model": model,
+                "reason": reason,
+                "metrics": [self.metric(name).title for name in part["metric"]],
+            }
+            for (model, reason), part in table.groupby(["model", "reason"], sort=False)
+        ]
+
+    def trainings(self) -> list[dict[str, Any]]:
+        """Each training that has a history, in the config's order: `model`, `epochs`, `failed`
+        (the loss was not a number), `best` epoch by validation MCC and that `val_mcc`, and the
+        `loss` and `val_loss` of the last epoch."""
+        found = []
+        for model in self.planned.values():
+            if not model.trained:
+                continue
+            history = self.results.table(f"models/{model.variant}/{model.replicate}.history.csv")
+            if history.empty or not {"epoch", "loss", "val_loss"} <= set(history.columns):
+                continue
+            last = history.iloc[-1]
+            row = {"model": model.name, "epochs": len(history), "failed": pd.isna(last["loss"])}
+            row |= {"loss": last["loss"], "val_loss": last["val_loss"]}
+            scores = history.get("val_mcc", pd.Series(dtype=float))
+            if scores.notna().any():
+                best = scores.idxmax()
+                row |= {"best": history.at[best, "epoch"], "val_mcc": scores[best]}
+            found.append(row)
+        return found
+
+    @property
+    def kept(self) -> list[tuple[str, str]]:
+        """What trainings keep ('best' or 'last' epoch) and monitor, each way once."""
+        listed_ = [variant.training for variant in self.study.listed.values()]
+        return list(dict.fromkeys((each["keep"], each["monitor"]) for each in listed_))
 
     @cached_property
     def singles(self) -> list[str]:
@@ -790,6 +947,50 @@ class Facts:
         found = table.loc[table["question"] == question, "detectable_corrected"].dropna()
         return None if found.empty else (float(found.min()), float(found.max()))
 
+    def operating_points(self, model: str) -> list[dict[str, Any]]:
+        """What a model does on the test split at the thresholds of the ensemble split.
+
+        For each class against the rest: `class`, `threshold`, `sensitivity` and `specificity` by
+        image, `of_patients` and `spared_patients` the same by patient (NaN where each patient has
+        one image), `images` and `patients` with the class. Of more than two classes with one
+        without a finding, first any finding: called where that class is not, by image alone.
+        """
+        needed = ("model", "class", "split", "threshold")
+        table = self.results.table("tables/operating_points.csv", needed)
+        if table.empty:
+            return []
+        table = table[table["model"] == model]
+        patients = table[table["split"] == "test"].to_dict("records")
+        patients = {row["class"]: row for row in patients}
+        found: list[dict[str, Any]] = []
+        for row in table[table["split"] != "test"].to_dict("records"):
+            name, own = str(row["class"]), patients.get(row["class"], {})
+
+            def by_patient(what: str, own: Mapping[str, Any] = own) -> Estimate:
+                return Estimate(*(own.get(key, math.nan) for key in (what, *_ends(what))))
+
+            point = {
+                "class": name,
+                "threshold": row["threshold"],
+                "sensitivity": self.value(model, CLASS_METRICS["sensitivity"].of(name)),
+                "specificity": self.value(model, CLASS_METRICS["specificity"].of(name)),
+                "of_patients": by_patient("sensitivity"),
+                "spared_patients": by_patient("specificity"),
+                "images": int((self._part("test")["label"] == name).sum()),
+                "patients": own.get("n_positive"),
+            }
+            if name == self.study.negative_class and len(self.classes) > 2:
+                turned = {
+                    "class": ANY_FINDING,
+                    "threshold": 1 - row["threshold"],
+                    "sensitivity": point["specificity"],
+                    "specificity": point["sensitivity"],
+                    "images": self.images("test") - point["images"],
+                }
+                found.insert(0, turned)
+            found.append(point)
+        return found
+
     # ---- choices --------------------------------------------------------------------------
     @cached_property
     def chosen_table(self) -> pd.DataFrame:
@@ -815,6 +1016,20 @@ class Facts:
         return (
             None if part.empty else str(part.sort_values("rank", kind="stable")["member"].iloc[0])
         )
+
+    def members_of(self, ensemble: str) -> list[str]:
+        """Members of an ensemble, the best first; of an average of seeds its runs."""
+        if ensemble in self.planned and self.planned[ensemble].members:
+            return list(self.planned[ensemble].members)
+        if "ensemble" not in self.members.columns:
+            return []
+        part = self.members[self.members["ensemble"] == ensemble]
+        return list(part.sort_values("rank", kind="stable")["member"])
+
+    @property
+    def methods(self) -> list[Method]:
+        """What is known of the ensemble methods of the config."""
+        return [ensemble_methods()[name] for name in self.config["ensembles"]["methods"]]
 
     # ---- comparisons ----------------------------------------------------------------------
     @property
@@ -935,7 +1150,7 @@ class Facts:
 
     def loss_test(self, loss: str) -> Comparison | None:
         """One loss against the baseline, also one whose objective another loss stands for."""
-        tests = self.crossed + self._crossed(families.REPEATED_BASELINE)
+        tests = self.crossed + self.crossed_repeated
         if not tests:
             tests = self.against_baseline(self.runs(loss))
         return next((test for test in tests if self.family(test.a) == loss), None)
@@ -944,6 +1159,11 @@ class Facts:
     def crossed(self) -> list[Comparison]:
         """Losses against the baseline with seeds and patients as crossed factors."""
         return self._crossed(BASELINE)
+
+    @cached_property
+    def crossed_repeated(self) -> list[Comparison]:
+        """The same of losses whose objective another one stands for."""
+        return self._crossed(families.REPEATED_BASELINE)
 
     @cached_property
     def crossed_floor(self) -> list[Comparison]:
@@ -1173,29 +1393,6 @@ class Facts:
         ]
         return [test for test in tests if test is not None and self.tells(test)]
 
-    def verdicts(self, tests: Sequence[Comparison]) -> Verdicts:
-        """What the comparisons say together."""
-        told = [test for test in tests if self.tells(test)]
-        better, worse = (
-            sorted({test.a for test in told if test.verdict == verdict})
-            for verdict in ("better", "worse")
-        )
-        return Verdicts(told, better, worse, [test for test in tests if not self.tells(test)])
-
-    def ensemble_tests(self, level: str) -> list[Comparison]:
-        """Ensembles of a level (`losses`, `ensembles`, `seeds`) against their best members.
-
-        Over seeds where these are known, else by run.
-        """
-        over_seeds = self.gains(MEMBER)
-        tests = [test for test in over_seeds if self.level_of_family(test.a) == level]
-        return tests or [t for t in self.against_best_member() if self.level(t.a) == level]
-
-    def ensemble_test(self, ensemble: str) -> Comparison | None:
-        """An ensemble against its best member: over seeds where these are known, else by run."""
-        member = self.best_member(ensemble)
-        return self.gain(ensemble, MEMBER) or self.compare(ensemble, member, BEST_MEMBER)
-
     def against_single(self, ensemble: str) -> Comparison | None:
         """An ensemble of ensembles against the best single model."""
         tests = (self.compare(ensemble, name, BEST_SINGLE) for name in self.singles)
@@ -1208,11 +1405,6 @@ class Facts:
             key=lambda name: self.compare(ensemble, name, SEED_ENSEMBLE) is None,
             default=None,
         )
-
-    def against_seeds(self, ensemble: str) -> Comparison | None:
-        """An ensemble against as many seeds of one loss, averaged."""
-        seeds = self.as_many_seeds(ensemble)
-        return self.gain(ensemble, SEEDS) or self.compare(ensemble, seeds, SEED_ENSEMBLE)
 
     @cached_property
     def floor(self) -> Floor | None:
@@ -1283,3 +1475,143 @@ class Facts:
         return not math.isnan(test.difference) and not (
             self.collapsed(test.a) and self.collapsed(test.b)
         )
+
+    def verdicts(self, tests: Sequence[Comparison]) -> dict[str, list[Comparison]]:
+        """Comparisons by their verdict; as `neither` those of two models that tell nothing."""
+        found: dict[str, list[Comparison]] = {
+            "better": [],
+            "worse": [],
+            "open": [],
+            "neither": [],
+        }
+        for test in tests:
+            found[test.verdict if self.tells(test) else "neither"].append(test)
+        return found
+
+    def from_baseline(self, name: str) -> Comparison | None:
+        """A loss, or a run of an ablation, against the baseline, whatever family has the test."""
+        if name in self.planned and self.planned[name].kind == "ablation":
+            own = self.study.run(self.baseline_loss, self.planned[name].replicate or 0).name
+            return self.compare(name, own, families.ABLATIONS)
+        floor = (
+            test if test.b == self.baseline_loss else test.turned
+            for test in self.crossed_floor
+            if self.baseline_loss in (test.a, test.b)
+        )
+        own_loss = self.family(name)
+        return next((test for test in floor if test.a == own_loss), self.loss_test(own_loss))
+
+    @cached_property
+    def ensemble_tests(self) -> list[Comparison]:
+        """Each kind of ensemble against its best member: over seeds where known, else by run."""
+        by_run, gains = self.against_best_member(), self.gains("best_member")
+        return gains + [test for test in by_run if not gains or test.a in self.seed_ensembles]
+
+    def ensembles_of(self, level: str) -> list[Comparison]:
+        """Of these the ensembles whose members are of one `level`."""
+        return [
+            test
+            for test in self.ensemble_tests
+            if (self.level if test.a in self.planned else self.level_of_family)(test.a) == level
+        ]
+
+    def ensemble_test(self, name: str, against: str) -> Comparison | None:
+        """The same of one ensemble, or of its kind; `against` as in ensemble_comparisons.csv."""
+        if against == "best_member":
+            tests = self.ensemble_tests
+        else:
+            tests = self.gains(against) or [
+                test
+                for (kind, a, _), test in self._comparisons.items()
+                if (kind, a) == (SEED_ENSEMBLE, name)
+            ]
+        return next((t for t in tests if t.a in (name, self.family(name))), None)
+
+    @cached_property
+    def all_tests(self) -> list[dict[str, Any]]:
+        """Every paired test: the primary ones first, then by their adjusted p values.
+
+        Rows of significance.csv, and those over seeds that could be made, as `a`, `b`, `metric`,
+        `comparison` (families.label), `test` ('' over seeds), `difference`, `statistic`, `p`,
+        `adjusted`, `hypotheses`, `correction`, `significant`, `primary`, `reason`.
+        """
+        needed = ("family", "metric", "difference", "ci_low", "ci_high", "p_value", "p_adjusted")
+        needed += ("hypotheses", "correction", "reject", "primary", "reason")
+        found = []
+        for name, a, b in (
+            ("tables/replicate_comparisons.csv", "loss_a", "loss_b"),
+            ("tables/ensemble_comparisons.csv", "ensemble", "opponent"),
+            ("tables/significance.csv", "model_a", "model_b"),
+        ):
+            table = self.results.table(name, (a, b, *needed))
+            for row in table.to_dict("records"):
+                test = row.get("test", "")
+                if not test and pd.isna(row["p_value"]):
+                    continue
+                # The test and the metric have columns of their own.
+                family = str(row["family"]).partition(" (")[0]
+                found.append(
+                    {
+                        "comparison": families.label(family, self.unit),
+                        "family": str(row["family"]),
+                        # A test of all models at once names none.
+                        "a": "" if pd.isna(row[b]) else row[a],
+                        # Best members over seeds may be of several kinds.
+                        "b": [] if pd.isna(row[b]) else row[b].split(";"),
+                        "metric": self.metric(row["metric"]).title,
+                        "test": families.test_label(test) if test else "",
+                        "difference": Estimate(row["difference"], row["ci_low"], row["ci_high"]),
+                        "statistic": row.get("statistic", math.nan),
+                        "p": row["p_value"],
+                        "adjusted": row["p_adjusted"],
+                        "hypotheses": row["hypotheses"],
+                        "correction": row["correction"],
+                        "significant": is_true(row["reject"]),
+                        "primary": is_true(row["primary"]),
+                        "reason": row["reason"],
+                    }
+                )
+
+        def order(row: Mapping[str, Any]) -> tuple[bool, bool, float]:
+            unknown = pd.isna(row["adjusted"])
+            return not row["primary"], unknown, 0.0 if unknown else row["adjusted"]
+
+        return sorted(found, key=order)
+
+    @cached_property
+    def test_families(self) -> list[dict[str, Any]]:
+        """By family of significance.csv: `label`, `comparisons` planned, tests `made`,
+        `hypotheses`, `correction`, `significant` ones, and whether it is `primary`."""
+        table = self.significance
+        if "family" not in table.columns:
+            return []
+        return [
+            {
+                "label": families.label(str(name), self.unit),
+                "comparisons": len(part),
+                "made": int(part["p_value"].notna().sum()),
+                "hypotheses": part["hypotheses"].iloc[0],
+                "correction": part["correction"].iloc[0],
+                "significant": int(part["reject"].map(is_true).sum()),
+                "primary": is_true(part["primary"].iloc[0]),
+            }
+            for name, part in table.groupby("family", sort=False)
+        ]
+
+    @cached_property
+    def pairs(self) -> pd.DataFrame:
+        """Rows of diversity.csv on the test split, most disagreement first."""
+        table = self.results.table("tables/diversity.csv", ("disagreement",))
+        if table.empty:
+            return table
+        table = table[table["split"] == "test"] if "split" in table else table
+        return table.sort_values("disagreement", ascending=False, kind="stable")
+
+    @property
+    def disagreement(self) -> dict[str, float]:
+        """Mean disagreement of the pairs that differ in their losses, or in their seeds."""
+        pairs = self.pairs
+        if "differs" not in pairs.columns:
+            return {}
+        means = pairs.groupby("differs", sort=False)["disagreement"].mean()
+        return {what: means[what] for what in ("losses", "seeds") if what in means}

@@ -103,11 +103,11 @@ class Results:
             ]
         return sorted(path.relative_to(self.root).as_posix() for path in paths)
 
-    def table(self, name: str) -> Table:
+    def table(self, name: str, needed: Iterable[str] = ()) -> Table:
         """The table, or an empty one without columns; text as it stands in columns of `NAMES`.
 
         Asking it for a column that it lacks is a UserError that names the file. Raises UserError if
-        it is damaged.
+        it is damaged, or is there without a column that is `needed`.
         """
         path = self.path(name)
         if path is None or path.stat().st_size == 0:
@@ -123,11 +123,14 @@ class Results:
                 )
             )
             table.file = path
-            return table
         except (ValueError, UnicodeDecodeError) as error:
             raise UserError(
                 f"{path} is not a readable table ({error}); delete it and run again"
             ) from None
+        for column in needed:
+            if column not in table.columns:
+                raise UserError(f"{path} has no column '{column}': delete it and run again")
+        return table
 
     def json(self, name: str) -> dict[str, Any]:
         """The JSON object, or an empty one. Raises UserError if it is damaged."""

@@ -18,9 +18,10 @@ from multiloss.report import blocks
 from multiloss.report.blocks import Cell, Column, Table
 from multiloss.report.facts import Estimate
 from multiloss.report.names import Names
+from multiloss.statistics import metrics
 
 PATH = Path(__file__).parent / "tables.yaml"
-_KEYS = {"file", "title", "caption", "how", "columns", "folded"}
+_KEYS = {"file", "title", "caption", "how", "columns", "folded", "metrics"}
 _COLUMN_KEYS = {"label", "as", "digits", "low", "high", "help", "more"}
 _NUMBERS: dict[str, Callable[..., str]] = {
     "number": blocks.number,
@@ -89,6 +90,7 @@ def make(
         return Markup(environment.from_string(" ".join(text.split())).render(known).strip())
 
     columns = [_column(key, column, said) for key, column in entry["columns"].items()]
+    columns += _metrics(entry.get("metrics", ()), entry["columns"])
     source = entry.get("file", "")
     if frame is not None:
         columns = [one for column in columns for one in _of_prefix(column, frame)]
@@ -133,6 +135,18 @@ def _of_prefix(column: Shown, frame: pd.DataFrame) -> list[Shown]:
         for key in map(str, frame)
         if key.startswith(beginning)
     ]
+
+
+def _metrics(places: Iterable[str], listed: Iterable[str]) -> list[Shown]:
+    """The metrics of some tables of the registry that are not listed by name."""
+    found = []
+    for place in places:
+        registry = metrics.CLASS_METRICS if place == metrics.OF_CLASS else metrics.METRICS
+        for name in metrics.shown(place):
+            if name not in listed:
+                known = registry[name]
+                found.append(Shown(name, known.title, "estimate", help=known.help, more=True))
+    return found
 
 
 def _needed(column: Shown) -> Iterable[str]:

@@ -50,7 +50,6 @@ from multiloss.report.figures import Figures
 from multiloss.report.methods import Methods
 from multiloss.report.names import Names
 from multiloss.report.results import Record
-from multiloss.statistics.crossed import ENOUGH_SEEDS
 
 FOLDER = Path(__file__).parent / "sections"
 ENDING = ".html.j2"
@@ -95,8 +94,8 @@ def _listed(items: Iterable[Any]) -> str:
     return Markup(blocks.listed([str(escape(item)) for item in items]))
 
 
-def sections(facts: Facts, figures: Figures, given: Mapping[str, Any]) -> dict[int, Section]:
-    """The sections that are templates, by their place; `given`: further names for them.
+def sections(facts: Facts, figures: Figures, given: Mapping[str, Any]) -> list[Section]:
+    """The sections of the page in the order of their numbers; `given`: further names for them.
 
     Raises UserError naming the file of a template that cannot be shown.
     """
@@ -108,10 +107,8 @@ def sections(facts: Facts, figures: Figures, given: Mapping[str, Any]) -> dict[i
         place = int(named["place"])
         if place in found:
             raise UserError(f"report/sections/{path.name}: '{found[place].id}' has this number")
-        made = section(path.name, facts, figures, given)
-        if made.blocks:
-            found[place] = made
-    return found
+        found[place] = section(path.name, facts, figures, given)
+    return [found[place] for place in sorted(found) if found[place].blocks]
 
 
 def section(file: str, facts: Facts, figures: Figures, given: Mapping[str, Any]) -> Section:
@@ -177,7 +174,6 @@ class _Taken:
             "corrections": families.CORRECTIONS,
             "family_label": lambda family: families.label(family, self._facts.unit),
             "test_label": families.test_label,
-            "enough_seeds": ENOUGH_SEEDS,
             "calibration": Calibration(self._facts),
             "methods": Methods(self._facts),
             "cite": citations.cite,
