@@ -49,6 +49,23 @@ def resolve(page: str, sections: Iterable[Section], titles: Mapping[str, str]) -
     return _MARK.sub(link, page)
 
 
+# A tag, or a DOI or number of arXiv in the text; not one that is a link already.
+_DOI = re.compile(r"<[^>]*>|\b(doi|arXiv):([\w./():;-]*\w)(?![\w./]*</a>)")
+
+
+def with_dois(page: str) -> str:
+    """The page with its DOIs and numbers of arXiv as links, the only ones that lead elsewhere."""
+
+    def link(found: re.Match[str]) -> str:
+        kind, name = found.groups()
+        if kind is None or (kind == "doi" and not name.startswith("10.")):
+            return found[0]
+        doi = name if kind == "doi" else f"10.48550/arXiv.{name}"
+        return f'<a href="https://doi.org/{doi}" rel="noreferrer">{found[0]}</a>'
+
+    return _DOI.sub(link, page)
+
+
 def titles(config: Mapping[str, Any]) -> dict[str, str]:
     """The titles of the study's figures by their names."""
     return {name: figure.title for name, figure in catalog.figures(config).items()}

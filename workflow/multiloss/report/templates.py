@@ -12,10 +12,15 @@ to run. What it may use:
 - `figure_ref(name)`, `table_ref(name)`: 'Figure 3', as a link; its title where it is not shown;
 - `name(model)`, `names(models)`: models in words, marked where they tell no classes apart;
 - `estimate(value, low, high)`: a cell with a value and its interval;
+- `term(key)`, `term(key, words)`: a term of glossary.yaml, explained where a reader asks for it;
 - `cited(key)`: an entry of references.yaml in words;
 - `calibration`: what the tables of calibration say (`report.calibration.Calibration`);
 - `note(text, level)`, `code(title, text)`; the filters `number`, `signed`, `count`, `plural`,
   `listed`.
+
+Words to copy in several formats stand in `<div class="copies" data-name="methods">`, each format
+in a `<pre data-copy="LaTeX" data-file="methods.tex">` of its own: the script makes tabs and buttons
+of them. DOIs (`doi:10...`) become links by themselves.
 
 Files that begin with `_` hold what several sections say, as macros. A section that says nothing is
 left out. Undefined names are errors.
@@ -32,7 +37,7 @@ from markupsafe import Markup
 
 from multiloss import references
 from multiloss.job.errors import UserError
-from multiloss.report import blocks, references_to, tables
+from multiloss.report import blocks, glossary, references_to, tables
 from multiloss.report.blocks import Block, Cell, Code, Column, Html, Note, Section
 from multiloss.report.calibration import Calibration
 from multiloss.report.facts import Estimate, Facts
@@ -65,8 +70,15 @@ def environment(folder: Path) -> jinja2.Environment:
         "count": blocks.count,
         "plural": blocks.plural,
         "listed": blocks.listed,
+        "css_string": css_string,
     }
     return made
+
+
+def css_string(text: str) -> Markup:
+    """A string of CSS: what is neither letter nor digit by its code point."""
+    plain = (c if c.isascii() and c.isalnum() else f"\\{ord(c):x} " for c in text)
+    return Markup('"{}"').format(Markup("".join(plain)))
 
 
 def sections(facts: Facts, figures: Figures, given: Mapping[str, Any]) -> dict[int, Section]:
@@ -139,6 +151,8 @@ class _Taken:
             "table_ref": lambda name: references_to.table(name),
             "name": self._names,
             "names": self._names.listed,
+            "glossary": glossary.known(),
+            "term": glossary.term,
             "note": lambda text, level="missing": self._put(Note(text, level)),
             "code": lambda title, text: self._put(Code(title, text)),
         }
