@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 
 from multiloss.figures import catalog
+from multiloss.report import pictures
 from multiloss.report.blocks import Block, Figure, Gallery, Section
 from multiloss.report.facts import Facts
-from multiloss.report import pictures
 
 # Which section shows the figures of a category that no section takes by name. Any other category
 # has a section of its own, behind the last of the results.

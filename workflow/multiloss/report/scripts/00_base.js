@@ -100,8 +100,11 @@ function caption(node) {
   return plain(found);
 }
 
-// Opens what hides the node.
+// Opens what hides the node: folds, and of a table what `equip` keeps here.
+const opened = new WeakMap(); // table -> shows all rows, or all columns
 function uncover(node) {
+  if (node.matches(".beyond *, .unfit *")) opened.get(node.closest("table")).rows();
+  if (node.matches(".more, .more *")) opened.get(node.closest("table")).columns();
   for (let one = node; one; one = one.parentElement) {
     if (one.tagName === "DETAILS") one.open = true;
   }

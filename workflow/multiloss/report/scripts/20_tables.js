@@ -140,15 +140,14 @@ function equip(table) {
   const buttons = [];
   if (most < total) buttons.push(rest);
   const more = table.tHead.querySelectorAll(".more").length;
-  if (more) {
-    buttons.push(button("", (one) => label(one, table.classList.toggle("wide")), { className: "columns" }));
-    const label = (one, wide) => {
-      one.textContent = wide ? "Fewer columns" : `More columns (${more})`;
-      one.setAttribute("aria-expanded", String(wide));
-      edge();
-    };
-    label(buttons[buttons.length - 1], false);
+  const columns = button("", () => widen(!table.classList.contains("wide")), { className: "columns" });
+  function widen(wide) {
+    table.classList.toggle("wide", wide);
+    columns.textContent = wide ? "Fewer columns" : `More columns (${more})`;
+    columns.setAttribute("aria-expanded", String(wide));
   }
+  widen(false);
+  if (more) buttons.push(columns);
   if (total > 7) buttons.push(filter);
   buttons.push(saving(table, name));
   buttons.push(button("Copy", (one) => copy(cells(table).map((row) => row.join("\t")).join("\n"), one), {
@@ -164,23 +163,30 @@ function equip(table) {
     frame.style.setProperty("--head", `${table.tHead.offsetTop}px`);
   }
   scroll.addEventListener("scroll", edge, { passive: true });
-  new ResizeObserver(edge).observe(scroll);
+  const sizes = new ResizeObserver(edge);
+  sizes.observe(scroll);
+  sizes.observe(table);
 
   if (total > 1) {
     sortable(table);
     scroll.removeAttribute("tabindex"); // the heads inside are its tab stop
   }
   draw();
-  return () => {
-    open = true;
-    draw();
-  };
+  opened.set(table, {
+    rows() {
+      if (!field.hidden) filter.click();
+      open = true;
+      draw();
+    },
+    columns: () => widen(true),
+  });
 }
 
-const opening = all("table.sortable").map(equip);
+const tables = all("table.sortable");
+tables.forEach(equip);
 // The browser's own search finds only what is shown.
 window.addEventListener("keydown", (event) => {
   if (event.key === "F3" || ((event.ctrlKey || event.metaKey) && event.key === "f")) {
-    for (const open of opening) open();
+    for (const table of tables) opened.get(table).rows();
   }
 });
