@@ -15,6 +15,9 @@ from pathlib import Path
 from typing import Any
 
 CHROMIUM = Path("/usr/bin/chromium")
+# The axe.min.js of the npm package axe-core; nothing of it is part of the page.
+AXE = Path(os.environ.get("AXE_CORE", ""))
+NO_AXE = "AXE_CORE is not the path of an axe.min.js (npm install axe-core)"
 FLAGS = [
     "--headless",
     "--no-sandbox",
@@ -133,6 +136,16 @@ class Browser:
         """The page as it is printed."""
         data = self.call("Page.printToPDF", preferCSSPageSize=True, printBackground=True)
         return base64.b64decode(data["data"])
+
+    def axe(self) -> tuple[int, list[Any]]:
+        """How many rules of accessibility the page keeps, and which it breaks, where."""
+        self.call("Runtime.evaluate", expression=AXE.read_text(encoding="utf-8"))
+        return tuple(
+            self.value(
+                """axe.run(document, {resultTypes: ['violations']}).then(r => [r.passes.length,
+                  r.violations.map(v => [v.id, v.nodes.map(n => n.html.slice(0, 200))])])"""
+            )
+        )
 
     def seen(self, method: str) -> list[dict[str, Any]]:
         return [event["params"] for event in self.events if event.get("method") == method]

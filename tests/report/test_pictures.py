@@ -34,7 +34,9 @@ def test_a_drawing_of_matplotlib(tmp_path: Path) -> None:
     text = picture.markup
     assert (round(picture.width_mm, 1), round(picture.height_mm, 1)) == (101.6, 50.8)
     assert len(text) < path.stat().st_size / 2
-    assert text.startswith('<svg viewBox="0 0 288 144" role="img" aria-label="A &#34;title&#34; &lt;i')
+    assert text.startswith(
+        '<svg viewBox="0 0 288 144" role="img" aria-label="A &#34;title&#34; &lt;i'
+    )
     assert set(re.findall(r"<([a-zA-Z]+)", text)) <= (
         pictures._SHAPES | pictures._GROUPS | pictures._WORDS
     )
@@ -45,7 +47,9 @@ def test_a_drawing_of_matplotlib(tmp_path: Path) -> None:
     ids = re.findall(r' id="([^"]*)"', text)
     assert ids and len(ids) == len(set(ids)) and all(one.startswith("f1-") for one in ids)
     assert set(re.findall(r'(?:url\(#|href="#)([^)"]*)', text)) <= set(ids)
-    assert re.findall(r"\d\.\d{3,}", re.sub(r'(style|transform|xlink:href)="[^"]*"', "", text)) == []
+    assert (
+        re.findall(r"\d\.\d{3,}", re.sub(r'(style|transform|xlink:href)="[^"]*"', "", text)) == []
+    )
 
 
 def test_photographs_are_packed_and_drawn_pixels_kept(tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
 """The report of a made-up study in a real browser: layout, contrast, sorting of every table."""
 
 import pytest
-from browser import Browser
+from browser import AXE, NO_AXE, Browser
 from multiloss import report
 from report_studies import CITATION, VERSIONS, complete
 from synthetic_results import make
@@ -88,7 +88,8 @@ def test_no_sideways_scrolling(browser: Browser, url: str, width: int) -> None:
           const wide = document.scrollingElement.scrollWidth;
           if (wide <= innerWidth) return [];
           return Array.from(document.querySelectorAll('main *')).filter(
-            e => e.getBoundingClientRect().right > innerWidth + 1 && !e.closest('.scroll, .picture'))
+            e => e.getBoundingClientRect().right > innerWidth + 1
+              && !e.closest('.scroll, .picture'))
             .slice(0, 5).map(e => e.tagName + ' ' + e.className + ' ' + e.textContent.slice(0, 60));
         })()"""
     )
@@ -197,7 +198,8 @@ def test_all_rows_are_there_without_a_screen_or_a_script(
     try:
         browser.open(url)
         hidden = browser.value(
-            "Array.from(document.querySelectorAll('.level:is([data-level=result], [data-level=trust]) .table > .frame tbody tr'))"
+            "Array.from(document.querySelectorAll("
+            "'.level:is([data-level=result], [data-level=trust]) .table > .frame tbody tr'))"
             ".filter(row => row.getBoundingClientRect().height === 0).length"
         )
         buttons = browser.value("document.querySelectorAll('button').length")
@@ -270,6 +272,14 @@ def test_text_contrast_meets_wcag_aa(browser: Browser, url: str) -> None:
     assert bad == []
 
 
+@pytest.mark.skipif(not AXE.is_file(), reason=NO_AXE)
+def test_axe_finds_nothing(browser: Browser, url: str) -> None:
+    browser.open(url)
+    browser.value(OPEN_ALL)
+    passes, found = browser.axe()
+    assert passes > 20 and found == []
+
+
 def test_contents_fold_on_a_phone_and_links_lead_to_their_sections(
     browser: Browser, url: str
 ) -> None:
@@ -314,17 +324,17 @@ def test_folds_are_open_where_all_is_printed(browser: Browser, url: str) -> None
 
 
 def test_nothing_is_cut_off_on_paper(browser: Browser, url: str) -> None:
-    """A4 less margins of 13 mm is 695 CSS pixels wide."""
-    browser.open(f"{url}?print=all", width=695)
+    """A4 less margins of 12 mm is 703 CSS pixels wide."""
+    browser.open(f"{url}?print=all", width=703)
     browser.call("Emulation.setEmulatedMedia", media="print")
     try:
         browser.value("window.dispatchEvent(new Event('beforeprint'))")
         wide = browser.value(
             "[...document.querySelectorAll('main table')].filter("
-            "t => t.getBoundingClientRect().right > 695).map(t => t.id)"
+            "t => t.getBoundingClientRect().right > 703).map(t => t.id)"
         )
         assert wide == []
-        assert browser.value("document.documentElement.scrollWidth") <= 695
+        assert browser.value("document.documentElement.scrollWidth") <= 703
         # Chromium paints no buttons in the heads that it repeats on further pages, but their text.
         button = "getComputedStyle(document.querySelector('thead button'))"
         assert browser.value(f"{button}.display") == "contents"

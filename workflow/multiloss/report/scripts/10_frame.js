@@ -15,7 +15,7 @@ function entries(section) {
     });
 }
 
-const sections = all("main section");
+const sections = all(".level > section");
 const links = new Map();
 for (const section of sections) {
   const link = document.querySelector(`nav a[href="#${CSS.escape(section.id)}"]`);
