@@ -692,12 +692,16 @@ def test_what_the_page_carries(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         return [one.name for one in attachments.carried(made, results)]
 
     assert names() == ["figures/forest.csv", "figures/forest.pdf", "tables/scores.csv"]
-    monkeypatch.setattr(attachments, "MAX_PDF", len(PDF) - 1)
-    monkeypatch.setattr(attachments, "MAX_CSV", len(CURVES))
+    (curves, pdf) = (len(zlib.compress(data, 9)) for data in (CURVES.encode(), PDF))
+    monkeypatch.setattr(attachments, "MAX_PDF", pdf - 1)
+    monkeypatch.setattr(attachments, "MAX_CSV", curves)
     assert names() == ["figures/forest.csv"]
-    monkeypatch.setattr(attachments, "MAX_PDF", len(PDF))
-    monkeypatch.setattr(attachments, "MAX_PDFS", len(PDF) - 1)
-    assert names() == ["figures/forest.csv"]
+    monkeypatch.setattr(attachments, "MAX_CSV", curves - 1)
+    assert names() == []
+    monkeypatch.setattr(attachments, "MAX_PDF", pdf)
+    assert names() == ["figures/forest.pdf"]
+    monkeypatch.setattr(attachments, "MAX_PDFS", pdf - 1)
+    assert names() == []
     # What an earlier config left in the folder is not carried.
     assert attachments.carried(made, Results(tmp_path, [tmp_path / "figures/roc.png"])) == []
 

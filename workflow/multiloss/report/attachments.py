@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from multiloss.report.blocks import Figure, Gallery, Section, Table
 from multiloss.report.results import Results
 
-# Bytes of a table as it is; of a larger one the rows shown are saved.
-MAX_CSV = 200_000
-# Bytes of one PDF, and of all together; of another the page makes one from the picture.
+# Packed bytes of a table; of a larger one the rows shown are saved.
+MAX_CSV = 80_000
+# Packed bytes of one PDF, and of all together; of another the page makes one from the picture.
 MAX_PDF, MAX_PDFS = 100_000, 1_500_000
 # A page is passed on more freely than the study's folder: no files with names of people.
 PERSONAL = {"patient_id", "image_id", "path"}
@@ -41,13 +41,14 @@ def carried(sections: Iterable[Section], results: Results) -> list[Attachment]:
         path = results.path(name) if name.endswith((".csv", ".pdf")) else None
         if path is None:
             continue
-        size = path.stat().st_size
-        if name.endswith(".pdf"):
-            if size > min(MAX_PDF, left):
-                continue
-            left -= size
-        elif size > MAX_CSV or PERSONAL & set(results.table(name).columns):
+        # No time is spent on what no packing makes small enough.
+        if path.stat().st_size > 20 * MAX_CSV:
+            continue
+        if name.endswith(".csv") and PERSONAL & set(results.table(name).columns):
             continue
         packed = zlib.compress(path.read_bytes(), 9)
+        if len(packed) > (min(MAX_PDF, left) if name.endswith(".pdf") else MAX_CSV):
+            continue
+        left -= len(packed) if name.endswith(".pdf") else 0
         found.append(Attachment(name, base64.b64encode(packed).decode("ascii")))
     return found
