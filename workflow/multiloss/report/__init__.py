@@ -1,7 +1,5 @@
 """The page that explains a study: one self-contained HTML file from its tables and figures."""
 
-import base64
-import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,9 +11,9 @@ from multiloss.data.sources import addresses
 from multiloss.job.errors import UserError
 from multiloss.report import (
     answer,
-    attachments,
     checklist,
     faults,
+    frame,
     methods,
     pages_data,
     pages_models,
@@ -30,8 +28,6 @@ from multiloss.report.figures import Figures
 from multiloss.report.results import Results
 
 HERE = Path(__file__).parent
-# Before anything is shown; the others run once the page is there.
-EARLY = HERE / "scripts" / "early.js"
 
 
 def sections(
@@ -111,7 +107,6 @@ def build(
         locked=locked,
         citation=citation,
     )
-    early, script = EARLY.read_text(encoding="utf-8"), _script()
     text = (
         templates.environment(HERE)
         .get_template("page.html.j2")
@@ -119,31 +114,8 @@ def build(
             study=config["study"],
             version=__version__,
             ensembles=bool(config["ensembles"]["methods"] and config["ensembles"]["top_k"]),
-            generated=_generated(config),
             sections=parts,
-            attachments=attachments.carried(parts, Results(results, files)),
-            style=Markup((HERE / "style.css").read_text(encoding="utf-8")),
-            early=Markup(early),
-            script=Markup(script),
-            hashes=Markup(" ".join(f"'sha256-{_digest(text)}'" for text in (early, script))),
+            **frame.around(parts, config, Results(results, files)),
         )
     )
     return references_to.with_dois(references_to.resolve(text, parts, references_to.titles(config)))
-
-
-def _generated(config: Mapping[str, Any]) -> str:
-    """Whether 'all' classified images, 'some' or 'none' come from the generator."""
-    facts = Facts(Results(Path()), config)
-    return "all" if facts.generated else "some" if facts.phantom else "none"
-
-
-def _script() -> str:
-    """The scripts in the order of their names, as one that shares nothing with the page."""
-    paths = sorted(path for path in EARLY.parent.glob("*.js") if path != EARLY)
-    texts = "".join(path.read_text(encoding="utf-8") for path in paths)
-    return f'(() => {{\n"use strict";\n{texts}}})();'
-
-
-def _digest(script: str) -> str:
-    """The hash by which the page's policy knows its own script, and no other."""
-    return base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii")
