@@ -4,8 +4,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from markupsafe import Markup
-
 from multiloss import __version__
 from multiloss.data.sources import addresses
 from multiloss.job.errors import UserError
@@ -118,4 +116,4 @@ def build(
             **frame.around(parts, config, Results(results, files)),
         )
     )
-    return references_to.with_dois(references_to.resolve(text, parts, references_to.titles(config)))
+    return references_to.resolve(text, parts, references_to.titles(config))
