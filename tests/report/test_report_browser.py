@@ -1,152 +1,10 @@
-"""The report in a real browser: Debian's Chromium, headless, driven by its DevTools pipe.
-
-The protocol's messages go through two file descriptors, so that no driver and no further
-package is needed. Without /usr/bin/chromium the tests skip.
-"""
-
-import base64
-import fcntl
-import json
-import os
-import select
-import shutil
-import subprocess
-import time
-from collections.abc import Iterator
-from pathlib import Path
-from typing import Any
+"""The report of a made-up study in a real browser: layout, contrast, sorting of every table."""
 
 import pytest
+from browser import AXE, NO_AXE, Browser
 from multiloss import report
 from report_studies import CITATION, VERSIONS, complete
 from synthetic_results import make
-
-CHROMIUM = Path("/usr/bin/chromium")
-FLAGS = [
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--disable-dev-shm-usage",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--remote-debugging-pipe",
-]
-PATIENCE = 180.0
-
-pytestmark = pytest.mark.skipif(
-    not CHROMIUM.exists(), reason=f"no browser: {CHROMIUM} is absent (apt-get install chromium)"
-)
-
-
-class Browser:
-    """One tab, and everything it has said on its console and asked of the network."""
-
-    def __init__(self, profile: Path) -> None:
-        child_reads, self._write = os.pipe()
-        self._read, child_writes = os.pipe()
-        # Chromium reads from 3 and writes to 4; the originals must not be one of these.
-        ends = [fcntl.fcntl(fd, fcntl.F_DUPFD, 10) for fd in (child_reads, child_writes)]
-
-        def place() -> None:
-            os.dup2(ends[0], 3)
-            os.dup2(ends[1], 4)
-
-        self.process = subprocess.Popen(
-            [str(CHROMIUM), *FLAGS, f"--user-data-dir={profile}"],
-            preexec_fn=place,
-            close_fds=False,
-            env={**os.environ, "HOME": str(profile)},
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
-        for fd in (child_reads, child_writes, *ends):
-            os.close(fd)
-        self._buffer = b""
-        self._number = 0
-        self._session: str | None = None
-        self.events: list[dict[str, Any]] = []
-        target = self.call("Target.createTarget", url="about:blank")["targetId"]
-        found = self.call("Target.attachToTarget", targetId=target, flatten=True)
-        self._session = found["sessionId"]
-        for domain in ("Page", "Runtime", "Log", "Network"):
-            self.call(f"{domain}.enable")
-
-    def _message(self, until: float) -> dict[str, Any]:
-        while b"\0" not in self._buffer:
-            ready, _, _ = select.select([self._read], [], [], max(0.0, until - time.monotonic()))
-            data = os.read(self._read, 1 << 20) if ready else b""
-            if not data:
-                raise TimeoutError("the browser does not answer")
-            self._buffer += data
-        raw, _, self._buffer = self._buffer.partition(b"\0")
-        return json.loads(raw)
-
-    def call(self, method: str, **parameters: Any) -> dict[str, Any]:
-        self._number += 1
-        message: dict[str, Any] = {"id": self._number, "method": method, "params": parameters}
-        if self._session:
-            message["sessionId"] = self._session
-        os.write(self._write, json.dumps(message).encode() + b"\0")
-        until = time.monotonic() + PATIENCE
-        while True:
-            answer = self._message(until)
-            if answer.get("id") == self._number:
-                assert "error" not in answer, answer["error"]
-                return answer["result"]
-            self.events.append(answer)
-
-    def open(self, url: str, width: int = 1280, height: int = 900) -> None:
-        self.call(
-            "Emulation.setDeviceMetricsOverride",
-            width=width,
-            height=height,
-            deviceScaleFactor=1,
-            mobile=width < 600,
-        )
-        self.events.clear()
-        self.call("Page.navigate", url=url)
-        until = time.monotonic() + PATIENCE
-        while not any(event.get("method") == "Page.loadEventFired" for event in self.events):
-            self.events.append(self._message(until))
-
-    def value(self, expression: str) -> Any:
-        """The value of a JavaScript expression; a promise is awaited."""
-        answer = self.call(
-            "Runtime.evaluate", expression=expression, returnByValue=True, awaitPromise=True
-        )
-        assert "exceptionDetails" not in answer, answer["exceptionDetails"]
-        return answer["result"].get("value")
-
-    def press(self, key: str, code: int) -> None:
-        common = {"key": key, "code": key, "windowsVirtualKeyCode": code}
-        text = {"text": "\r"} if key == "Enter" else {}
-        self.call("Input.dispatchKeyEvent", type="keyDown", **common, **text)
-        self.call("Input.dispatchKeyEvent", type="keyUp", **common)
-
-    def seen(self, method: str) -> list[dict[str, Any]]:
-        return [event["params"] for event in self.events if event.get("method") == method]
-
-    def close(self) -> None:
-        self.process.terminate()
-        try:
-            self.process.wait(20)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
-        os.close(self._read)
-        os.close(self._write)
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
-    profile = tmp_path_factory.mktemp("profile")
-    found = Browser(profile)
-    yield found
-    found.close()
-    shutil.rmtree(profile, ignore_errors=True)
 
 
 @pytest.fixture(scope="module")
@@ -197,18 +55,28 @@ def test_the_page_refuses_the_network(browser: Browser, url: str) -> None:
     assert blocked == "img-src"
 
 
+def test_loads_at_once(browser: Browser, url: str) -> None:
+    """The best of three, since other work may share the machine."""
+    times = []
+    for _ in range(3):
+        browser.open(url)
+        entry = "performance.getEntriesByType('navigation')[0]"
+        times.append(browser.value(f"{entry}.loadEventEnd - {entry}.startTime"))
+    assert min(times) < 1500
+
+
 @pytest.mark.parametrize("width", [1280, 375])
-def test_images_are_visible(browser: Browser, url: str, width: int) -> None:
+def test_figures_are_visible(browser: Browser, url: str, width: int) -> None:
     browser.open(url, width)
     browser.value(OPEN_ALL)
-    images = browser.value(
-        """Promise.all(Array.from(document.images, i => i.decode())).then(() =>
-        Array.from(document.images, i =>
-          [i.complete, i.naturalWidth, i.getBoundingClientRect().width, i.alt.length]))"""
+    shown = browser.value(
+        """Array.from(document.querySelectorAll('figure svg'), s =>
+        [s.getBoundingClientRect().width, s.parentElement.getBoundingClientRect().width,
+         s.getAttribute('aria-label').length])"""
     )
-    assert len(images) > 20
-    for loaded, natural, shown, described in images:
-        assert loaded and natural > 0 and 0 < shown <= width and described > 0
+    assert len(shown) > 20
+    for drawn, framed, described in shown:
+        assert drawn > 100 and framed <= width and described > 0
 
 
 @pytest.mark.parametrize("width", [320, 375, 768, 1280])
@@ -220,7 +88,8 @@ def test_no_sideways_scrolling(browser: Browser, url: str, width: int) -> None:
           const wide = document.scrollingElement.scrollWidth;
           if (wide <= innerWidth) return [];
           return Array.from(document.querySelectorAll('main *')).filter(
-            e => e.getBoundingClientRect().right > innerWidth + 1 && !e.closest('.scroll'))
+            e => e.getBoundingClientRect().right > innerWidth + 1
+              && !e.closest('.scroll, .picture'))
             .slice(0, 5).map(e => e.tagName + ' ' + e.className + ' ' + e.textContent.slice(0, 60));
         })()"""
     )
@@ -329,7 +198,8 @@ def test_all_rows_are_there_without_a_screen_or_a_script(
     try:
         browser.open(url)
         hidden = browser.value(
-            "Array.from(document.querySelectorAll('section > .table > .scroll tbody tr'))"
+            "Array.from(document.querySelectorAll("
+            "'.level:is([data-level=result], [data-level=trust]) .table > .frame tbody tr'))"
             ".filter(row => row.getBoundingClientRect().height === 0).length"
         )
         buttons = browser.value("document.querySelectorAll('button').length")
@@ -402,6 +272,14 @@ def test_text_contrast_meets_wcag_aa(browser: Browser, url: str) -> None:
     assert bad == []
 
 
+@pytest.mark.skipif(not AXE.is_file(), reason=NO_AXE)
+def test_axe_finds_nothing(browser: Browser, url: str) -> None:
+    browser.open(url)
+    browser.value(OPEN_ALL)
+    passes, found = browser.axe()
+    assert passes > 20 and found == []
+
+
 def test_contents_fold_on_a_phone_and_links_lead_to_their_sections(
     browser: Browser, url: str
 ) -> None:
@@ -430,31 +308,33 @@ def test_columns_of_sentences_can_be_read_on_a_phone(browser: Browser, url: str)
     assert len(widths) > 20 and min(widths) > 200
 
 
-def test_prints(browser: Browser, url: str) -> None:
+def test_folds_are_open_where_all_is_printed(browser: Browser, url: str) -> None:
     browser.open(url)
     closed = browser.value("document.querySelectorAll('main details').length")
-    assert closed > 0
-    browser.value("window.dispatchEvent(new Event('beforeprint'))")
     still = "document.querySelectorAll('main details:not([open])').length"
+    print_now = "window.dispatchEvent(new Event('beforeprint'))"
+    assert closed > 0
+    browser.value(print_now)
+    assert browser.value(still) == closed
+    browser.value("document.querySelector('.switches input').click()")
+    browser.value(print_now)
     assert browser.value(still) == 0
     browser.value("window.dispatchEvent(new Event('afterprint'))")
     assert browser.value(still) == closed
-    printed = base64.b64decode(browser.call("Page.printToPDF", paperWidth=8.27)["data"])
-    assert printed.startswith(b"%PDF") and len(printed) > 50_000
 
 
 def test_nothing_is_cut_off_on_paper(browser: Browser, url: str) -> None:
-    """A4 less the browser's own margins of 1 cm is 718 CSS pixels wide."""
-    browser.open(url, width=718)
+    """A4 less margins of 12 mm is 703 CSS pixels wide."""
+    browser.open(f"{url}?print=all", width=703)
     browser.call("Emulation.setEmulatedMedia", media="print")
     try:
         browser.value("window.dispatchEvent(new Event('beforeprint'))")
         wide = browser.value(
             "[...document.querySelectorAll('main table')].filter("
-            "t => t.getBoundingClientRect().right > 718).map(t => t.id)"
+            "t => t.getBoundingClientRect().right > 703).map(t => t.id)"
         )
         assert wide == []
-        assert browser.value("document.documentElement.scrollWidth") <= 718
+        assert browser.value("document.documentElement.scrollWidth") <= 703
         # Chromium paints no buttons in the heads that it repeats on further pages, but their text.
         button = "getComputedStyle(document.querySelector('thead button'))"
         assert browser.value(f"{button}.display") == "contents"

@@ -90,10 +90,9 @@ def test_a_value_that_is_not_defined_says_why(
 
 
 def test_what_is_said_elsewhere(facts: Facts) -> None:
-    caveats = [words(text) for text in answer.answer(facts).caveats]
-    told = "Performance elsewhere than in hospital-b, the external test, is unknown"
-    assert any(text.startswith(told) for text in caveats)
-    assert not any("another hospital" in text for text in caveats)
+    said = report_studies.said(report_studies.section(facts, "10_answer"))
+    assert "Performance elsewhere than in hospital-b, the external test, is unknown" in said
+    assert "another hospital" not in said
     text = templates.words("_methods.html.j2", "images", facts)
     assert "1 external test, without an image or known patient of the study, was" in text
     assert f"hospital-b {facts.size(SPLIT)}." in text

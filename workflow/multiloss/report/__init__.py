@@ -9,7 +9,7 @@ from markupsafe import Markup
 
 from multiloss import __version__
 from multiloss.data.sources import addresses
-from multiloss.report import references_to, templates
+from multiloss.report import frame, references_to, templates
 from multiloss.report.blocks import Section
 from multiloss.report.facts import Facts
 from multiloss.report.figures import Figures
@@ -100,8 +100,7 @@ def write(
             version=__version__,
             ensembles=bool(config["ensembles"]["methods"] and config["ensembles"]["top_k"]),
             sections=parts,
-            style=Markup((HERE / "style.css").read_text(encoding="utf-8")),
-            script=Markup((HERE / "page.js").read_text(encoding="utf-8")),
+            **frame.around(parts, config, Results(results, files)),
         )
     )
     page = references_to.resolve(text, parts, references_to.titles(config))

@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 from markupsafe import Markup, escape
 
-from multiloss.report.results import Image
+from multiloss.report.pictures import Picture
 from multiloss.statistics.metrics import Metric
 
 # Of a table of at least so many rows the script shows the first ones and a button for the rest.
@@ -141,13 +141,14 @@ class Table:
 
 @dataclass
 class Figure:
-    """An inlined picture with its caption."""
+    """A drawing with its caption."""
 
     id: str
     title: str
     caption: str | Markup
-    image: Image
-    source: str
+    picture: Picture
+    source: str  # its file below the results folder
+    how: str | Markup = ""  # how to read it, inside a fold
     kind: str = "figure"
     number: int = 0  # among the figures of the page
 

@@ -1,9 +1,9 @@
 """The study's figures with their captions, each handed out once, in the catalogue's order."""
 
 from multiloss.figures import catalog
+from multiloss.report import pictures
 from multiloss.report.blocks import Block, Figure, Gallery, Section
 from multiloss.report.facts import Facts
-from multiloss.report.results import MAX_WIDTH
 
 # Which section shows the figures of a category that no section takes by name. Any other category
 # has a section of its own, behind the last of the results.
@@ -18,8 +18,8 @@ SECTION_OF = {
     "Grad-CAM": "gradcam",
 }
 BEHIND = "gradcam"
-# Beyond so many folded figures each is packed with fewer pixels across.
-MANY, NARROW = 30, 1000
+# Beyond so many folded figures their images are packed with fewer pixels.
+MANY, COARSE_DPI = 30, 110
 
 
 class Figures:
@@ -28,17 +28,22 @@ class Figures:
     def __init__(self, facts: Facts) -> None:
         self._results = facts.results
         self._catalogue = catalog.figures(facts.config, f"{facts.unit}s")
-        self._left = [name for name in self._catalogue if facts.results.path(f"figures/{name}.png")]
+        self._left = [name for name in self._catalogue if facts.results.path(f"figures/{name}.svg")]
+        self._drawn = 0
+        self._labels = {facts.label(name): name for name in facts.planned}
         self.absent = [name for name in self._catalogue if name not in self._left]
 
-    def _figure(self, name: str, max_width: int = MAX_WIDTH) -> Figure:
+    def _figure(self, name: str, dpi: int = pictures.DPI) -> Figure:
         entry = self._catalogue[name]
         record = self._results.json(f"figures/{name}.json")
-        image = self._results.image(f"figures/{name}.png", max_width)
-        assert image is not None  # `_left` holds only what is there
+        path = self._results.path(f"figures/{name}.svg")
+        assert path is not None  # `_left` holds only what is there
         facts = str(record.get("facts", "")).strip()
+        self._drawn += 1
+        alt = f"{entry.title}. {facts}".strip()
+        picture = pictures.inline(path, f"f{self._drawn}-", alt, self._labels, dpi)
         caption = f"{entry.caption} {facts}".strip()
-        return Figure(f"figure-{name}", entry.title, caption, image, f"figures/{name}.png")
+        return Figure(f"figure-{name}", entry.title, caption, picture, f"figures/{name}.svg")
 
     def take(self, *names: str) -> list[Block]:
         """Those of the figures that are there and not shown yet."""
@@ -54,8 +59,8 @@ class Figures:
         """Those of a category that are not shown yet, behind a fold."""
         names = [n for n in self._left if self._catalogue[n].category == category]
         self._left = [name for name in self._left if name not in names]
-        width = NARROW if len(names) > MANY else MAX_WIDTH
-        folded = [self._figure(name, width) for name in names]
+        dpi = COARSE_DPI if len(names) > MANY else pictures.DPI
+        folded = [self._figure(name, dpi) for name in names]
         return [Gallery(title, [], folded)] if folded else []
 
     def show_rest(self, sections: list[Section]) -> None:

@@ -33,7 +33,7 @@ def enumerate_blocks(sections: Iterable[Section]) -> None:
 
 
 def resolve(page: str, sections: Iterable[Section], titles: Mapping[str, str]) -> str:
-    """The page with its references as links; `titles`: of the catalogue's figures, by name.
+    """The page with its references and DOIs as links; `titles`: of the figures, by name.
 
     What this page does not show is told by its title.
     """
@@ -46,7 +46,24 @@ def resolve(page: str, sections: Iterable[Section], titles: Mapping[str, str]) -
             return f'<a href="#{kind}-{name}">{_WORDS[kind]} {numbers[kind, name]}</a>'
         return str(escape((titles if kind == "figure" else described).get(name, name)))
 
-    return _MARK.sub(link, page)
+    return with_dois(_MARK.sub(link, page))
+
+
+# A tag, or a DOI or number of arXiv in the text; not one that is a link already.
+_DOI = re.compile(r"<[^>]*>|\b(doi|arXiv):([\w./():;-]*\w)(?![\w./]*</a>)")
+
+
+def with_dois(page: str) -> str:
+    """The page with its DOIs and numbers of arXiv as links, the only ones that lead elsewhere."""
+
+    def link(found: re.Match[str]) -> str:
+        kind, name = found.groups()
+        if kind is None or (kind == "doi" and not name.startswith("10.")):
+            return found[0]
+        doi = name if kind == "doi" else f"10.48550/arXiv.{name}"
+        return f'<a href="https://doi.org/{doi}" rel="noreferrer">{found[0]}</a>'
+
+    return _DOI.sub(link, page)
 
 
 def titles(config: Mapping[str, Any]) -> dict[str, str]:

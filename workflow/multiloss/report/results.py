@@ -1,23 +1,14 @@
-"""Reading a results folder: tables and images, each only if this study declares it."""
+"""Reading a results folder: its files, each only if this study declares it."""
 
-import base64
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import cv2
-import numpy as np
 import pandas as pd
 
 from multiloss.job.errors import UserError
 
-# An image in the page has at most this many pixels across: twice the width of the text column.
-MAX_WIDTH = 1800
-# Larger files are packed again as WebP, so that the page of a study of 100 models still opens.
-MAX_PNG_BYTES = 120_000
-WEBP_QUALITY = 82
 # Columns of names, which are no numbers even where all of them look so: class '1', patient '007'.
 NAMES = (
     *("image_id", "path", "patient_id", "group", "label", "predicted", "class", "source"),
@@ -56,15 +47,6 @@ class Record(dict[str, Any]):
         raise UserError(f"{self.file} has no column '{key}': delete it and run again")
 
 
-@dataclass(frozen=True)
-class Image:
-    """An image ready for the page: its data URI and its size in pixels."""
-
-    uri: str
-    width: int
-    height: int
-
-
 class Results:
     """Tables and figures of one study.
 
@@ -77,9 +59,13 @@ class Results:
         self._declared: set[Path] | None = None
         if declared is not None:
             self._declared = {Path(path) for path in declared}
-            # The facts of a figure are written with it.
-            self._declared |= {path.with_suffix(".json") for path in self._declared
-                               if path.suffix == ".png"}  # fmt: skip
+            # What is written with a figure.
+            self._declared |= {
+                path.with_suffix(ending)
+                for path in self._declared
+                if path.suffix == ".png"
+                for ending in (".json", ".svg", ".pdf", ".csv")
+            }
 
     def path(self, name: str) -> Path | None:
         """The file's path, or None when the study does not make it or it is not there."""
@@ -143,31 +129,3 @@ class Results:
             raise UserError(
                 f"{path} is not readable JSON ({error}); delete it and run again"
             ) from None
-
-    def image(self, name: str, max_width: int = MAX_WIDTH) -> Image | None:
-        """The picture as a data URI, packed smaller if it is large; None when it is absent."""
-        path = self.path(name)
-        return None if path is None else inline(path, max_width)
-
-
-def inline(path: Path, max_width: int = MAX_WIDTH) -> Image:
-    """A PNG as it is, or as WebP of at most `max_width` pixels across if it is large.
-
-    Raises UserError for a file that is no image.
-    """
-    raw = path.read_bytes()
-    pixels = cv2.imdecode(np.frombuffer(raw, np.uint8), cv2.IMREAD_UNCHANGED) if raw else None
-    if pixels is None:
-        raise UserError(f"{path} is not a readable image; delete it and run again")
-    height, width = pixels.shape[:2]
-    kind = "png"
-    if len(raw) > MAX_PNG_BYTES or width > max_width:
-        if width > max_width:
-            size = (max_width, max(1, round(height * max_width / width)))
-            pixels = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)
-        good, packed = cv2.imencode(".webp", pixels, [cv2.IMWRITE_WEBP_QUALITY, WEBP_QUALITY])
-        if good and (len(packed) < len(raw) or width > max_width):
-            raw, kind = packed.tobytes(), "webp"
-            height, width = pixels.shape[:2]
-    text = base64.b64encode(raw).decode("ascii")
-    return Image(f"data:image/{kind};base64,{text}", width, height)

@@ -14,6 +14,7 @@ to run. What it may use:
 - `figure_ref(name)`, `table_ref(name)`: 'Figure 3', as a link; its title where it is not shown;
 - `name(model)`, `names(models)`: models in words, marked where they tell no classes apart;
 - `estimate(value, low, high)`: a cell with a value and its interval; `cell(text)`: one with markup;
+- `term(key)`, `term(key, words)`: a term of glossary.yaml, explained where a reader asks for it;
 - `cited(key)`: an entry of references.yaml in words, `linked(text)`: text with its DOIs as links;
 - `cited_text(text)`: paragraphs with numbered references, which `cite(*keys)` puts into them, in
   several formats (`report.citations.Cited`);
@@ -24,6 +25,10 @@ to run. What it may use:
 - `note(text, level)`, `code(title, text)`; the filters `number`, `signed`, `count`, `plural` (of a
   number or of what has a length), `percent`, `listed`, `sentence` (its first letter is capital),
   `lowered` (a sentence within another), `number_text` (a parameter of the config).
+
+Words to copy in several formats stand in `<div class="copies" data-name="methods">`, each format
+in a `<pre data-copy="LaTeX" data-file="methods.tex">` of its own: the script makes tabs and buttons
+of them. DOIs (`doi:10...`) become links by themselves.
 
 Files that begin with `_` hold what several sections say, as macros. A section that says nothing is
 left out. Undefined names are errors.
@@ -42,7 +47,7 @@ from markupsafe import Markup, escape
 from multiloss import __version__, references
 from multiloss.evaluation import families
 from multiloss.job.errors import UserError
-from multiloss.report import blocks, checklist, citations, references_to, tables
+from multiloss.report import blocks, checklist, citations, glossary, references_to, tables
 from multiloss.report.blocks import Block, Cell, Code, Html, Note, Section
 from multiloss.report.calibration import Calibration
 from multiloss.report.facts import Estimate, Facts, percent
@@ -82,6 +87,7 @@ def environment(folder: Path, escape: bool = True) -> jinja2.Environment:
         "listed": _listed,
         "lowered": blocks.lowered,
         "number_text": blocks.number_text,
+        "css_string": css_string,
     }
     return made
 
@@ -92,6 +98,12 @@ def _listed(items: Iterable[Any]) -> str:
     if not any(isinstance(item, Markup) for item in items):
         return blocks.listed(items)
     return Markup(blocks.listed([str(escape(item)) for item in items]))
+
+
+def css_string(text: str) -> Markup:
+    """A string of CSS: what is neither letter nor digit by its code point."""
+    plain = (c if c.isascii() and c.isalnum() else f"\\{ord(c):x} " for c in text)
+    return Markup('"{}"').format(Markup("".join(plain)))
 
 
 def sections(facts: Facts, figures: Figures, given: Mapping[str, Any]) -> list[Section]:
@@ -194,6 +206,8 @@ class _Taken:
             "name": self._names,
             "names": self._names.listed,
             "data": _data,
+            "glossary": glossary.known(),
+            "term": glossary.term,
             "note": lambda text, level="missing": self._put(Note(text, level)),
             "code": lambda title, text: self._put(Code(title, text)),
         }

@@ -1,4 +1,3 @@
-"use strict";
 // The test images one by one: filtered by model, class and outcome, with box, outlines and heat.
 (function () {
   const holder = document.getElementById("data-cases");
