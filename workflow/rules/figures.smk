@@ -12,7 +12,10 @@ rule figure:
             labels=lambda wildcards: {"figure": figure_of(wildcards).title},
         ),
         svg=RESULTS / "figures/{figure}.svg",
+        pdf=RESULTS / "figures/{figure}.pdf",
+        data=RESULTS / "figures/{figure}.csv",
         facts=RESULTS / "figures/{figure}.json",
+        **({"tiff": RESULTS / "figures/{figure}.tif"} if JOURNAL.tiff else {}),
     log:
         LOGS / "figure/{figure}.log",
     benchmark:

@@ -35,7 +35,9 @@ rule report:
     input:
         tables=TABLES,
         figures=expand(
-            RESULTS / "figures/{figure}.{ending}", figure=FIGURES, ending=["png", "svg", "json"]
+            RESULTS / "figures/{figure}.{ending}",
+            figure=FIGURES,
+            ending=["png", "svg", "pdf", "csv", "json"],
         ),
     output:
         report(
