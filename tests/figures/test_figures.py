@@ -302,7 +302,8 @@ def test_the_same_input_gives_the_same_bytes(three, tmp_path, root):
 import json, sys
 from multiloss.figures import drawing
 for name, function, params, inputs in json.loads(sys.argv[1]):
-    outputs = [f"{sys.argv[2]}/{name}.{end}" for end in ("png", "svg", "json")]
+    ends = ("png", "tif", "svg", "pdf", "csv", "json")
+    outputs = [f"{sys.argv[2]}/{name}.{end}" for end in ends]
     drawing.draw(function, params, inputs, {}, *outputs)
 """
     figures = [catalog.figures(three.config)[name] for name in ("splits", "gradcam_cce-r0")]
@@ -317,7 +318,7 @@ for name, function, params, inputs in json.loads(sys.argv[1]):
         command = [sys.executable, "-c", code, jobs, str(out)]
         subprocess.run(command, cwd=three.folder, env=environment, check=True)
         written.append({path.name: path.read_bytes() for path in out.iterdir()})
-    assert len(written[0]) == 6 and written[0].keys() == written[1].keys()
+    assert len(written[0]) == 12 and written[0].keys() == written[1].keys()
     assert [name for name in written[0] if written[0][name] != written[1][name]] == []
 
 

@@ -5,6 +5,7 @@ rule figure:
     input:
         unpack(figure_inputs),
     output:
+        **({"tiff": RESULTS / "figures/{figure}.tif"} if JOURNAL.tiff else {}),
         png=report(
             RESULTS / "figures/{figure}.png",
             caption="../report/figure.rst",
@@ -15,7 +16,6 @@ rule figure:
         pdf=RESULTS / "figures/{figure}.pdf",
         data=RESULTS / "figures/{figure}.csv",
         facts=RESULTS / "figures/{figure}.json",
-        **({"tiff": RESULTS / "figures/{figure}.tif"} if JOURNAL.tiff else {}),
     log:
         LOGS / "figure/{figure}.log",
     benchmark:

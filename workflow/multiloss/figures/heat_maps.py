@@ -43,7 +43,8 @@ CONTOUR = 0.5
 SMOOTH_FROM = 7
 # With many classes a figure shows fewer images of each, so that it still fits a page.
 ROWS_PER_FIGURE = 8
-FOOT_MM = 15.0
+# Lines of text that the foot is high.
+FOOT_LINES = 4.7
 # Pictures shrink where a figure would not fit on a page, down to this.
 SMALLEST_MM = 18.0
 NO_ANSWER = "training failed"
@@ -274,16 +275,17 @@ def model(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Drawing:
     shapes = {name: _shapes(chosen[name], images, per_outcome) for name in here}
     head_mm, text_mm = 1.6 * style.line_mm, style.line_mm + 2.5
     more = {name: (lines_of(headings[name]) - 1) * style.line_mm for name in here}
-    letters = head_mm + FOOT_MM + sum(more.values())
+    foot_mm = FOOT_LINES * style.line_mm
+    letters = head_mm + foot_mm + sum(more.values())
     letters += sum((len(rows) + 1) * text_mm for rows in shapes.values())
     tallest = (style.preset.max_height_mm - letters) / sum(map(sum, shapes.values()))
     side = min(style.double_column_mm / 6 - 2.5, max(tallest, SMALLEST_MM))
     heights = [
         side * sum(rows) + (len(rows) + 1) * text_mm + more[name] for name, rows in shapes.items()
     ]
-    canvas = style.figure(head_mm + sum(heights) + FOOT_MM)
+    canvas = style.figure(head_mm + sum(heights) + foot_mm)
     head, *sections, foot = canvas.subfigures(
-        len(here) + 2, 1, squeeze=False, hspace=0.0, height_ratios=[head_mm, *heights, FOOT_MM]
+        len(here) + 2, 1, squeeze=False, hspace=0.0, height_ratios=[head_mm, *heights, foot_mm]
     ).ravel()
     head.text(0.008, 0.5, title, va="center", fontsize=min(style.font_size + 0.5, style.large))
     painter = _Painter(images, params, 6, style)
@@ -402,7 +404,6 @@ def montage(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Drawing:
         for name, image_id in chosen.items()
     }
     lines = {name: max(map(lines_of, texts)) for name, texts in answers.items()}
-    text_mm = np.array([(2 + max(lines[name], 2)) * style.line_mm + 3 for name in present])
     weak = Degenerate.of(inputs)
     headings = {}
     for name, image_id in chosen.items():
@@ -411,6 +412,8 @@ def montage(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Drawing:
         headings[name] = _wide(text, style)
     grids = " or ".join(dict.fromkeys(grid_of(found.maps) for found in maps))
     titles = [wrap(weak.mark(inputs.models[who].label, who), 16) for who in models]
+    above = max(2, *map(lines_of, titles))
+    text_mm = np.array([(above + max(lines[name], 2)) * style.line_mm + 3 for name in present])
     signs = f"heat in {grids}; + right, \N{MINUS SIGN} wrong, with the probability\nof the"
     signs += " predicted class"
     signs += f"; {IN_THE_PICTURE}" if weak.any else ""
@@ -418,7 +421,8 @@ def montage(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Drawing:
     shapes = (sizes["image_height"] / sizes["image_width"]).clip(0.5, 1.4)
     head_mm = np.array([lines_of(headings[name]) * style.line_mm + 3 for name in present])
     # As many classes as a page has room for.
-    room = style.preset.max_height_mm - FOOT_MM
+    foot_mm = FOOT_LINES * style.line_mm
+    room = style.preset.max_height_mm - foot_mm
     least = np.cumsum(rows * (SMALLEST_MM * shapes.to_numpy() + text_mm) + head_mm)
     fit = max(1, int((least <= room).sum()))
     present, left_out = present[:fit], len(present) - fit
@@ -427,9 +431,9 @@ def montage(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Drawing:
     side = min(30.0, style.double_column_mm / columns - 2)
     side = min(side, max((room - letters) / (rows * shapes.sum()), SMALLEST_MM))
     heights = (rows * (side * shapes.to_numpy() + text_mm) + head_mm).tolist()
-    canvas = style.figure(sum(heights) + FOOT_MM)
+    canvas = style.figure(sum(heights) + foot_mm)
     *sections, foot = canvas.subfigures(
-        len(present) + 1, 1, squeeze=False, hspace=0.0, height_ratios=[*heights, FOOT_MM]
+        len(present) + 1, 1, squeeze=False, hspace=0.0, height_ratios=[*heights, foot_mm]
     ).ravel()
     painter = _Painter(images, params, columns, style)
     small = style.small
