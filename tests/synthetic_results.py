@@ -400,7 +400,7 @@ class _Maker:
     ) -> None:
         self.folder, self.results, self.config, self.rng = folder, results, config, rng
         self.classes = config["classes"]
-        self.losses = [entry["name"] for entry in config["classification"]["losses"]]
+        self.losses = [study.variant_name(entry) for entry in config["classification"]["losses"]]
         self.replicates = range(config["replicates"])
         self.collapsed: tuple[str, ...] = ()
         self.unknown = 0.0

@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import synthetic_results
+from drawn import few, paint, unreadable
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -34,18 +35,6 @@ from multiloss.figures.sizes import sizes
 from multiloss.gradcam.heat import cut, to_original
 from multiloss.job.errors import UserError
 
-# Few losses where only their number of classes matters, all of them in one study.
-STUDIES = {
-    "two": {"classes": 2, "losses": ["cce", "focal", "calibrated_cce"], "lesions": False},
-    "three": {"classes": 3, "ablations": ("without_crop", "without_class_weights")},
-    "seven": {
-        "classes": 7,
-        "losses": ["cce", "calibrated_cce", "kl_divergence", "calibrated_negative_entropy"],
-        "replicates": 4,
-    },
-}
-
-
 LONG = "Pleural effusion or haemothorax of the left costophrenic angle, Grade II/III (post-op)"
 NIH = [
     *("No Finding", "Atelectasis", "Cardiomegaly", "Effusion", "Infiltration", "Mass", "Nodule"),
@@ -64,12 +53,6 @@ NAMES = {
 }
 
 
-@pytest.fixture(scope="module", params=STUDIES)
-def study(request, tmp_path_factory) -> synthetic_results.Study:
-    folder = tmp_path_factory.mktemp(request.param)
-    return synthetic_results.make(folder, test_images=60, **STUDIES[request.param])
-
-
 @pytest.fixture(scope="module")
 def three(tmp_path_factory) -> synthetic_results.Study:
     folder = tmp_path_factory.mktemp("values")
@@ -85,23 +68,6 @@ def closed():
 
 def label_of(study: synthetic_results.Study, model: str) -> str:
     return study_models.read_models(study.results / "data/models.csv")[model].label
-
-
-def paint(study: synthetic_results.Study, name: str, monkeypatch, files=None) -> drawing.Drawing:
-    """The canvas of one figure, laid out but not written; `files` replace its inputs."""
-    monkeypatch.chdir(study.folder)
-    figure = catalog.figures(study.config)[name]
-    look = style.Style.of(study.config["figures"])
-    look.apply()
-    files = files or figure.files(study.results)
-    result = drawing.drawing_function(figure.draw)(drawing.Inputs(files), figure.params, look)
-    result.canvas.draw_without_rendering()
-    return result
-
-
-def few(figures: dict[str, catalog.Figure]) -> list[str]:
-    """One figure of each function: what differs between the others are their numbers."""
-    return list({figure.draw: name for name, figure in reversed(figures.items())}.values())
 
 
 # -- catalogue ---------------------------------------------------------------------------
@@ -282,36 +248,10 @@ def test_a_model_trained_without_crop_has_its_heat_on_the_whole_image():
 
 
 def test_style_defaults_are_the_configurations():
-    assert Figures().model_dump() == vars(style.Style())
+    assert style.Style.of(Figures().model_dump()) == style.Style()
 
 
 # -- every figure, drawn -----------------------------------------------------------------
-
-
-def overlaps(texts: list[Text]) -> list[tuple[str, str]]:
-    """Pairs of upright texts that lie on each other by more than a hair."""
-    boxes = [(text.get_text(), text.get_window_extent()) for text in texts]
-    found = []
-    for number, (first, a) in enumerate(boxes):
-        for second, b in boxes[number + 1 :]:
-            width = min(a.x1, b.x1) - max(a.x0, b.x0)
-            height = min(a.y1, b.y1) - max(a.y0, b.y0)
-            if width > 2 and height > 2:
-                found.append((first, second))
-    return found
-
-
-def unreadable(canvas: Figure) -> list[str]:
-    """What is wrong with the texts of a figure at its final size."""
-    drawn, page, found = drawn_texts(canvas), canvas.bbox, []
-    for text in drawn:
-        if text.get_fontsize() < 7:
-            found.append(f"{text.get_text()!r} is too small")
-        box = text.get_window_extent()
-        if not (box.x0 > -2 and box.y0 > -2 and box.x1 < page.x1 + 2 and box.y1 < page.y1 + 2):
-            found.append(f"{text.get_text()!r} is cut off")
-    upright = [text for text in drawn if text.get_rotation() % 90 == 0]
-    return found + [f"{a!r} lies on {b!r}" for a, b in overlaps(upright)]
 
 
 # Functions that write names of classes; what others draw does not depend on them.
@@ -350,40 +290,6 @@ def test_class_names_of_any_kind_are_readable(classes, tmp_path, monkeypatch):
     assert [(name, found[:3]) for name, found in problems.items() if found] == []
 
 
-def test_all_figures_are_readable(study, monkeypatch):
-    """At final size: nothing cut off, no text on another, no letters below 7 points."""
-    names = few(catalog.figures(study.config))
-    for name in names:
-        result = paint(study, name, monkeypatch)
-        canvas = result.canvas
-        assert not unreadable(canvas), name
-        drawn = drawn_texts(canvas)
-        millimetres = canvas.get_size_inches()[0] * 25.4
-        assert round(millimetres) in (85, 180), name
-        assert result.facts, name
-        said = " ".join(text.get_text() for text in drawn).replace("\N{NO-BREAK SPACE}", " ")
-        assert re.search(r"\d (\w+ )?image|n = \d|\d job|\d of \d", said), f"{name}: says no n"
-        for axes in canvas.findobj(Axes):
-            assert not any(t % 1 > 0 for t in axes.get_xticks()) or axes.get_xlabel() != "epoch"
-        plt.close(canvas)
-
-
-def drawn_texts(canvas: Figure) -> list[Text]:
-    """Texts on the page; matplotlib also keeps labels of ticks beyond the limits."""
-    hidden = set()
-    for axes in canvas.findobj(Axes):
-        for axis in (axes.xaxis, axes.yaxis):
-            low, high = sorted(axis.get_view_interval())
-            for tick in [*axis.get_major_ticks(), *axis.get_minor_ticks()]:
-                if not (axes.axison and low - 1e-9 <= tick.get_loc() <= high + 1e-9):
-                    hidden |= {tick.label1, tick.label2}
-    return [
-        text
-        for text in canvas.findobj(Text)
-        if text.get_text().strip() and text.get_visible() and text not in hidden
-    ]
-
-
 def test_draw_writes_picture_vector_and_facts(three, monkeypatch, tmp_path):
     monkeypatch.chdir(three.folder)
     figure = catalog.figures(three.config)["segmentation_dice"]
@@ -406,7 +312,8 @@ def test_the_same_input_gives_the_same_bytes(three, tmp_path, root):
 import json, sys
 from multiloss.figures import drawing
 for name, function, params, inputs in json.loads(sys.argv[1]):
-    outputs = [f"{sys.argv[2]}/{name}.{end}" for end in ("png", "svg", "json")]
+    ends = ("png", "tif", "svg", "pdf", "csv", "json")
+    outputs = [f"{sys.argv[2]}/{name}.{end}" for end in ends]
     drawing.draw(function, params, inputs, {}, *outputs)
 """
     figures = [catalog.figures(three.config)[name] for name in ("splits", "gradcam_cce-r0")]
@@ -421,7 +328,7 @@ for name, function, params, inputs in json.loads(sys.argv[1]):
         command = [sys.executable, "-c", code, jobs, str(out)]
         subprocess.run(command, cwd=three.folder, env=environment, check=True)
         written.append({path.name: path.read_bytes() for path in out.iterdir()})
-    assert len(written[0]) == 6 and written[0].keys() == written[1].keys()
+    assert len(written[0]) == 12 and written[0].keys() == written[1].keys()
     assert [name for name in written[0] if written[0][name] != written[1][name]] == []
 
 
@@ -847,8 +754,10 @@ def test_folded_text_is_whole_and_no_wider_than_its_place():
         assert folded.replace("\n", "").replace(" ", "") == text.replace(" ", "")
         assert all(style.text_mm(line, 7.5) <= 30 for line in folded.split("\n"))
     names = style.Style().class_names(["normal", LONG], 20, 2)
-    assert dict(names.short) == {"normal": "1", LONG: "2"} and LONG in names.key
-    assert names.in_text(LONG) == "class 2" and names.full(LONG) == f"2: {LONG}"
+    assert dict(names.short) == {"normal": "1", LONG: "2"}
+    cut = f"{LONG[:30]}\N{HORIZONTAL ELLIPSIS}{LONG[-29:]}"
+    assert f"2:\N{NO-BREAK SPACE}{cut}" in names.key
+    assert names.in_text(LONG) == "class 2" and names.full(LONG) == f"2: {cut}"
     assert style.Style().class_names(["normal", "viral"], 20).key == ""
 
 

@@ -54,6 +54,7 @@ from multiloss import config as configuration
 from multiloss.networks.checkpoints import forget as forget_checkpoints
 from multiloss.job.errors import UserError
 from multiloss.figures import catalog
+from multiloss.figures.journals import JOURNALS
 from multiloss.job import console
 from multiloss.job.summary import failure_message, success_message, usual_seconds
 
@@ -126,6 +127,7 @@ RUNS = STUDY.runs
 REDRAWN_RUNS = RUNS[1:] if STUDY.redrawn else []
 MODEL_LEVEL = models_of(["ensemble"], levels=["model"])
 FIGURES = catalog.figures(config)
+JOURNAL = JOURNALS[config["figures"]["journal"]]
 
 
 def alternatives(names):

@@ -5,6 +5,7 @@ rule figure:
     input:
         unpack(figure_inputs),
     output:
+        **({"tiff": RESULTS / "figures/{figure}.tif"} if JOURNAL.tiff else {}),
         png=report(
             RESULTS / "figures/{figure}.png",
             caption="../report/figure.rst",
@@ -12,6 +13,8 @@ rule figure:
             labels=lambda wildcards: {"figure": figure_of(wildcards).title},
         ),
         svg=RESULTS / "figures/{figure}.svg",
+        pdf=RESULTS / "figures/{figure}.pdf",
+        data=RESULTS / "figures/{figure}.csv",
         facts=RESULTS / "figures/{figure}.json",
     log:
         LOGS / "figure/{figure}.log",

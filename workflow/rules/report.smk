@@ -77,7 +77,9 @@ rule report:
         tables=TABLES,
         cases=rules.cases.output if config["report"]["cases"] else [],
         figures=expand(
-            RESULTS / "figures/{figure}.{ending}", figure=FIGURES, ending=["png", "svg", "json"]
+            RESULTS / "figures/{figure}.{ending}",
+            figure=FIGURES,
+            ending=["png", "svg", "pdf", "csv", "json"],
         ),
     output:
         # The finding in one sentence; the end of the run shows it.

@@ -7,9 +7,9 @@ from multiloss.job.script import run
 
 
 def main(snakemake: Any) -> None:
-    params, output = snakemake.params, snakemake.output
+    params = snakemake.params
     inputs = dict(snakemake.input.items())
-    draw(params.draw, params.params, inputs, params.style, output.png, output.svg, output.facts)
+    draw(params.draw, params.params, inputs, params.style, *snakemake.output)
 
 
 run(main, globals().get("snakemake"))

@@ -44,6 +44,7 @@ from multiloss.config.values import (
     unfit,
 )
 from multiloss.data import layouts
+from multiloss.figures.journals import JOURNALS
 from multiloss.job.errors import UserError
 from multiloss.methods import Method, ensemble_methods
 from multiloss.networks import backbones
@@ -699,14 +700,17 @@ class Report(Section):
 class Figures(Section):
     """Look of the figures; a change redraws them and computes nothing again."""
 
-    dpi: Annotated[int, Field(ge=72, le=1200)] = 200
-    """Pixels per inch of the PNG files."""
-    font_size: Annotated[float, Field(ge=5, le=14)] = 7.5
-    """Size of text in points at final size; tick labels are half a point smaller."""
-    single_column_mm: Annotated[float, Field(ge=60, le=140)] = 85.0
-    """Width of figures of one column."""
-    double_column_mm: Annotated[float, Field(ge=120, le=300)] = 180.0
-    """Width of figures of two columns."""
+    journal: Literal["none", "plos", "nature", "lancet"] = "none"
+    """What sizes, fonts and formats follow (`multiloss/figures/journals.py`)."""
+    dpi: Annotated[int, Field(ge=72, le=1200)] | None = None
+    """Pixels per inch of the PNG files; null: as the journal asks, 300."""
+    font_size: Annotated[float, Field(ge=5, le=14)] | None = None
+    """Size of text in points at final size, tick labels may be half a point smaller; null: as
+    the journal asks, 7.5 without one."""
+    single_column_mm: Annotated[float, Field(ge=60, le=140)] | None = None
+    """Width of figures of one column; null: that of the journal, 85 without one."""
+    double_column_mm: Annotated[float, Field(ge=120, le=300)] | None = None
+    """Width of figures of two columns; null: that of the journal, 180 without one."""
     palette: Literal["okabe_ito", "tol_bright"] = "okabe_ito"
     """Colours of categories; both can be told apart by colour-blind readers."""
     sequential: Literal["cividis", "viridis", "magma", "Greys"] = "cividis"
@@ -717,6 +721,22 @@ class Figures(Section):
     """Colours of Grad-CAM maps."""
     background: Colour = "#f7f7f7"
     """Ground of the plots."""
+
+    @model_validator(mode="after")
+    def _as_the_journal_asks(self) -> "Figures":
+        journal = JOURNALS[self.journal]
+        bounds = {
+            "dpi": (journal.dpi, math.inf),
+            "font_size": (journal.smallest, journal.largest),
+            "single_column_mm": (0, journal.max_width_mm),
+            "double_column_mm": (0, journal.max_width_mm),
+        }
+        for key, (low, high) in bounds.items() if self.journal != "none" else ():
+            value = getattr(self, key)
+            if value is not None and not low <= value <= high:
+                end = f"at least {low:g}" if value < low else f"at most {high:g}"
+                raise fault(f"{key}: {self.journal} takes {end}, not {value:g}; null follows it")
+        return self
 
 
 class Resource(Section):

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.patches import Patch
 
 from multiloss.figures.degenerate import Degenerate
-from multiloss.figures.drawing import Drawing, Inputs, message
+from multiloss.figures.drawing import Drawing, Inputs, message, page_of, parts
 from multiloss.figures.performance import chosen_models, no_mark
 from multiloss.figures.selection import calibration_pairs
 from multiloss.figures.sizes import sizes
@@ -17,6 +17,7 @@ from multiloss.figures.style import (
     INK,
     MUTED,
     Style,
+    cut_names,
     fold,
     gap,
     interval,
@@ -90,6 +91,7 @@ def reliability(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Draw
     chosen = chosen_models(inputs, params, curves)
     if not chosen:
         return message(style, "No model has predictions that can be looked at.")
+    own_bins = bins[bins["model"].isin(chosen) & (bins["split"] == "test")]
     weak = Degenerate.of(inputs, params["replicates"])
     by_metric = scores.set_index(["model", "metric"])
     columns = len(chosen)
@@ -116,7 +118,7 @@ def reliability(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Draw
         top, below = grid[:, number]
         part, colour = curves[curves["model"] == model], style.colours[number]
         _diagonal(top, part)
-        own = bins[(bins["model"] == model) & (bins["split"] == "test")]
+        own = own_bins[own_bins["model"] == model]
         dots = {"mfc": "white", "mew": 0.7, "ms": 3.0, "zorder": 2.5}
         top.plot(own["confidence"], own["accuracy"], "o", color=colour, **dots)
         _curve(top, part, colour, band=True)
@@ -147,7 +149,12 @@ def reliability(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Draw
         f" {inputs.models[row.model].label} has no curve: {row.reason}."
         for row in missing.itertuples()
     )
-    return Drawing(canvas, f"Test split, {size}.{told}{weak.note()}")
+    shown = curves[curves["model"].isin(chosen) | curves["scaled_from"].isin(chosen)]
+    return Drawing(
+        canvas,
+        f"Test split, {size}.{told}{weak.note()}",
+        parts(curve=shown, bins=own_bins, histogram=counts[counts["model"].isin(chosen)]),
+    )
 
 
 def _in_numbers(scores: pd.DataFrame, model: str) -> list[str]:
@@ -172,7 +179,12 @@ def by_class(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Drawing
     if not chosen:
         return message(style, "No model has predictions that can be looked at.")
     weak = Degenerate.of(inputs, params["replicates"])
-    classes = list(params["classes"])
+    shown_names = cut_names(params["classes"])
+    classes = page_of(params["classes"], params)
+    curves, counts = (
+        table[table["class"].isin(classes) & table["model"].isin(chosen)]
+        for table in (curves, counts)
+    )
     columns = min(_COLUMNS, len(classes))
     rows = -(-len(classes) // columns)
     width = style.double_column_mm / columns
@@ -197,7 +209,7 @@ def by_class(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Drawing
             _curve(top, part, style.colours[number], band=not number)
             here = counts[(counts["model"] == model) & (counts["class"] == label)]
             _histogram(below, here, style.colours[number], outline=True)
-        top.set_title(fold(label, width - 10, style.font_size), loc="left")
+        top.set_title(fold(shown_names[label], width - 10, style.font_size), loc="left")
         top.tick_params(labelbottom=False)
         below.tick_params(labelbottom=True)
         below.set_xlabel("probability of the class")
@@ -220,7 +232,8 @@ def by_class(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Drawing
     canvas.legend(handles=handles, loc="outside lower center", ncols=2)
     missing = curves[curves["model"].isin(chosen) & curves["p"].isna()]
     told = "".join(f" No curve of {label}: {reason}." for label, reason in _reasons(missing))
-    return Drawing(canvas, f"Test split, {sizes(inputs, curves)}.{told}{weak.note()}")
+    facts = f"Test split, {sizes(inputs, curves)}.{told}{weak.note()}"
+    return Drawing(canvas, facts, parts(curve=curves, histogram=counts))
 
 
 def _reasons(table: pd.DataFrame) -> list[tuple[str, str]]:
@@ -237,7 +250,7 @@ def every_model(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Draw
     if errors["value"].notna().sum() == 0:
         return message(style, "Calibration is not defined for any model.")
     weak = Degenerate.of(inputs, params["replicates"])
-    rows = _rows(slopes)
+    rows = page_of(_rows(slopes), params)
     kinds = len(dict.fromkeys(kind for kind, _, _ in rows))
     many = max(len(part) for _, _, part in rows) > 1
     step = style.line_mm * (1.6 if many else 1.25)
@@ -248,10 +261,12 @@ def every_model(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Draw
     place, last, places, labels = 0.0, "", [], []
     for kind, family, part in rows:
         if kind != last:
-            place += 1.3 if last else 0.3
+            # Runs of one row stand above its middle too.
+            room = 0.35 if len(part) > 1 else 0.0
+            place += (1.3 if last else 0.3) + room
             left.annotate(
                 KINDS[kind].many,
-                (0, place - 0.75),
+                (0, place - 0.75 - room),
                 xycoords=("axes fraction", "data"),
                 xytext=(3, 0),
                 textcoords="offset points",
@@ -293,9 +308,11 @@ def every_model(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Draw
         *[no_mark()] * weak.any,
     ]
     canvas.legend(handles=handles, loc="outside lower center", ncols=4)
+    shown = [name for _, _, part in rows for name in part.index]
     above = int((errors["value"] > errors["expected_p95"]).sum())
     facts = f" ECE above that range: {above} of {int(errors['value'].notna().sum())} models."
-    return Drawing(canvas, f"Test split, {size}.{facts}{weak.note()}")
+    drawn = scores["metric"].isin([SLOPE.name, "ece"]) & scores["model"].isin(shown)
+    return Drawing(canvas, f"Test split, {size}.{facts}{weak.note()}", scores[drawn])
 
 
 def _rows(slopes: pd.DataFrame) -> list[tuple[str, str, pd.DataFrame]]:
@@ -355,7 +372,7 @@ def pairs(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Drawing:
     table = inputs.table("pairs", columns, text=text)
     models = inputs.models
     raw = calibration_pairs(table, _RAW, DISTANCE.name)
-    losses = [loss for loss in params["losses"] if loss in raw.index]
+    losses = page_of([loss for loss in params["losses"] if loss in raw.index], params)
     if not losses:
         return message(style, "This study compares no loss with its calibrated form.")
     weak = Degenerate.of(inputs, params["replicates"])
@@ -404,7 +421,15 @@ def pairs(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Drawing:
     ]
     canvas.legend(handles=handles, loc="outside lower center", ncols=4)
     said = f" Difference in |log slope|: {'; '.join(facts)}." if facts else ""
-    return Drawing(canvas, f"Test split, {size}.{said}{weak.note()}")
+    shown = [
+        found.loc[found.index.isin(losses)].reset_index()
+        for found in (
+            calibration_pairs(table, _RAW, DISTANCE.name),
+            calibration_pairs(table, _RAW, ROOT.name),
+            calibration_pairs(table, _CORRECTED, ROOT.name),
+        )
+    ]
+    return Drawing(canvas, f"Test split, {size}.{said}{weak.note()}", pd.concat(shown))
 
 
 def _pair_mark(

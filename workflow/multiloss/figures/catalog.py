@@ -5,7 +5,7 @@ The Snakefile imports this on every start, so it needs nothing that Snakemake do
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -90,6 +90,9 @@ def facts_of(config: Config, units: str = UNITS) -> Facts:
         "ensembles": bool(options["methods"] and options["top_k"]),
         "prediction_level": bool(study.select(["ensemble"], levels=["prediction"])),
         "further_seeds": bool(study.select(["seed"])),
+        "ensemble_families": len(
+            {model.family for model in study.select(["ensemble", "seed_ensemble"])}
+        ),
     }
 
 
@@ -97,7 +100,7 @@ def _of_entry(entry: Mapping[str, Any], facts: Facts) -> Iterator[Figure]:
     """The figures of an entry: none, one, or one for each item of its `for`."""
     keys = [field.name for field in fields(Figure) if field.name != "main"]
     missing = [key for key in keys if key not in entry]
-    unknown = [key for key in entry if key not in (*keys, "main", "when", "for")]
+    unknown = [key for key in entry if key not in (*keys, "main", "when", "for", "pages")]
     if missing or unknown:
         raise UserError(f"no '{missing[0]}'" if missing else f"unknown key '{unknown[0]}'")
     if "when" in entry and not _value(entry["when"], facts):
@@ -107,8 +110,24 @@ def _of_entry(entry: Mapping[str, Any], facts: Facts) -> Iterator[Figure]:
         inputs = {name: path for name, path in paths.items() if path != ""}
         params = {name: _param(given, known) for name, given in entry["params"].items()}
         words = {key: _text(entry[key], known) for key in ("name", "title", "category", "caption")}
-        yield Figure(
+        figure = Figure(
             draw=entry["draw"], inputs=inputs, params=params, main=entry.get("main"), **words
+        )
+        pages = entry.get("pages", {"rows": "0", "most": 1})
+        yield from _in_pages(figure, -(-_value(pages["rows"], known) // pages["most"]))
+
+
+def _in_pages(figure: Figure, number: int) -> Iterator[Figure]:
+    """The figure, or its `number` pages: NAME, NAME_2, ..."""
+    if number < 2:
+        yield figure
+        return
+    for page in range(1, number + 1):
+        yield replace(
+            figure,
+            name=f"{figure.name}_{page}" if page > 1 else figure.name,
+            title=f"{figure.title} ({page} of {number})",
+            params={**figure.params, "page": [page, number]},
         )
 
 

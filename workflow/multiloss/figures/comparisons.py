@@ -13,7 +13,7 @@ from matplotlib.ticker import MaxNLocator
 
 from multiloss.evaluation import families
 from multiloss.figures.degenerate import IN_THE_PICTURE, Degenerate
-from multiloss.figures.drawing import Drawing, Inputs, message
+from multiloss.figures.drawing import Drawing, Inputs, message, page_of, parts
 from multiloss.figures.performance import no_mark
 from multiloss.figures.sizes import sizes
 from multiloss.figures.style import (
@@ -58,15 +58,18 @@ def significance(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Dra
     if not blocks:
         return message(style, "No comparison could be made.")
     table = pd.concat([part for _, part in blocks])
+    blocks = _on_page(blocks, params)
     weak = Degenerate.of(inputs, params["replicates"])
     columns = list(dict.fromkeys(zip(table["metric"], table["test"], strict=True)))
+    # The test that answers the study's question first.
+    columns.sort(key=lambda column: column not in _primary(table))
     width = (style.double_column_mm - 62) / len(columns)
     turned = len(columns) > 6
     names = style.class_names(params["classes"], 40 if turned else width - 14, 1)
     heads = [
         _head(metric, test, names, None if turned else width, style) for metric, test in columns
     ]
-    small = style.font_size - 0.5
+    small = style.small
     header = max(
         text_mm(head, small) if turned else lines_of(head) * style.line_mm for head in heads
     )
@@ -82,6 +85,7 @@ def significance(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Dra
         f"test split, {sizes(inputs, table)}; {numbers}{f'; {IN_THE_PICTURE}' if sign else ''}"
     )
     rows = sum(part["family_a"].nunique() for _, part in blocks)
+    # As close as a page makes them, but no closer than a line.
     step = style.line_mm * 1.35
     canvas = style.figure(
         rows * step + (2 * style.line_mm + 3) * len(blocks) + header + 19 + foot_mm
@@ -153,8 +157,30 @@ def significance(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Dra
         "within its family" + (f"; {runs} training runs." if runs > 1 else ".")
     )
     return Drawing(
-        canvas, f"{facts}{_left_out(planned, table)}{_of_hypotheses(table)}{weak.note()}"
+        canvas,
+        f"{facts}{_left_out(planned, table)}{_of_hypotheses(table)}{weak.note()}",
+        pd.concat([part for _, part in blocks]),
     )
+
+
+def _on_page(
+    blocks: list[tuple[str, pd.DataFrame]], params: Mapping[str, Any]
+) -> list[tuple[str, pd.DataFrame]]:
+    """What of the blocks stands on this page: rows are divided, titles repeated."""
+    rows = [(title, name) for title, part in blocks for name in part["family_a"].unique()]
+    here = page_of(rows, params)
+    found = [
+        (title, part[part["family_a"].isin([name for of, name in here if of == title])])
+        for title, part in blocks
+    ]
+    return [(title, part) for title, part in found if len(part)]
+
+
+def _primary(table: pd.DataFrame) -> set[tuple[str, str]]:
+    """Metric and test of the families that a question has to itself."""
+    plain = [not families.of_column(name)[1] for name in table["family"]]
+    rows = table[np.array(plain, bool)]
+    return set(zip(rows["metric"], rows["test"], strict=True))
 
 
 def _hypotheses(number: int) -> str:
@@ -295,7 +321,7 @@ def rank(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Drawing:
     missing = [loss for loss in params["losses"] if loss not in mean.index]
     if mean.empty:
         return message(style, "No ranks to show.")
-    names = [*mean.index, *missing]
+    names = page_of([*mean.index, *missing], params)
     runs = int(table.groupby("family").size().max())
     canvas = style.figure(27 + len(names) * style.line_mm * (1.45 if runs < 4 else 1.9))
     axes = canvas.subplots()
@@ -305,7 +331,7 @@ def rank(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Drawing:
             continue
         colour = INK if name == params["baseline"] else style.colours[0]
         _rank_row(axes, place, table[table["family"] == name], colour)
-    axes.set_xlim(0.5, len(names) + 0.5)
+    axes.set_xlim(0.5, len(mean) + len(missing) + 0.5)
     axes.xaxis.set_major_locator(MaxNLocator(nbins=13, integer=True))
     axes.set_xlabel(f"rank by MCC among {count(len(mean), 'model')} (1 is best)")
     axes.set_title(f"test split, {sizes(inputs, table)}", loc="left")
@@ -337,6 +363,7 @@ def rank(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Drawing:
         f"By tests of {count(pairs, 'pair')}, {int(best.sum())} of {count(len(table), 'model')} "
         f"may be the best, and {wide} may have any rank. Test split, {sizes(inputs, table)}."
         f"{weak.note()}",
+        table[table["family"].isin(names)],
     )
 
 
@@ -362,11 +389,12 @@ def replicates(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Drawi
     table = table.sort_values("mean", ascending=False, kind="stable", na_position="last")
     if table["mean"].isna().all():
         return message(style, "MCC is not defined for any model.")
+    failed = sum(part.split(";").count("") for part in table["runs"])
+    table = table[table["family"].isin(page_of(table["family"], params))]
     baseline, models = params["baseline"], inputs.models
     canvas = style.figure(26 + len(table) * style.line_mm * 1.6)
     axes, right = canvas.subplots(1, 2, sharey=True, width_ratios=[1.25, 1])
     places = {row.family: place for place, row in enumerate(table.itertuples())}
-    failed = 0
     for row in table.itertuples():
         place, spread = places[row.family], 0.0 if pd.isna(row.sd) else row.sd
         colour = INK if row.family == baseline else style.colours[0]
@@ -376,7 +404,6 @@ def replicates(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Drawi
         if pd.isna(row.mean):
             gap(axes, place)
         values = np.array([float(value) if value else np.nan for value in runs])
-        failed += int(np.isnan(values).sum())
         look = {"color": colour, "ms": 2.6, "alpha": 0.55, "mew": 0}
         axes.plot(values, place + offsets(len(values), 0.22), "o", **look)
         if row.family == baseline:
@@ -395,7 +422,7 @@ def replicates(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Drawi
     axes.set_ylim(len(table) - 0.4, -0.6)
     axes.set_xlabel("MCC on the test split")
     axes.set_title(f"{params['replicates']} runs of each loss; {sizes(inputs, table)}", loc="left")
-    rejected, tested, correction = _crossed_differences(right, inputs, places, style)
+    crossed, rejected, tested, correction = _crossed_differences(right, inputs, places, style)
     right.set_title(f"minus {models.label_of(baseline)}; {params['percent']} intervals", loc="left")
     right.set_xlabel("difference of the mean MCC")
     right.tick_params(left=False)
@@ -414,7 +441,7 @@ def replicates(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Drawi
             f"losses {loss:.3f} after taking out what the runs explain."
         )
     facts += f" {count(tested, 'difference')}, of which {rejected} rejected{correction}."
-    return Drawing(canvas, facts + weak.note())
+    return Drawing(canvas, facts + weak.note(), parts(runs=table, differences=crossed))
 
 
 def seed_spread(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Drawing:
@@ -426,9 +453,10 @@ def seed_spread(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Draw
     seeds, losses = (table[table["row"] == row] for row in ("seeds", "losses"))
     rows = table[table["row"] == "loss"]
     rows = rows.sort_values("mean", ascending=False, kind="stable", na_position="last")
-    rows = pd.concat([seeds, rows])
-    if rows["mean"].isna().all():
+    if pd.concat([seeds, rows])["mean"].isna().all():
         return message(style, "No training run has a result.")
+    single = rows
+    rows = pd.concat([seeds, rows[rows["variant"].isin(page_of(rows["variant"], params))]])
     models, weak = inputs.models, Degenerate.of(inputs, params["replicates"])
     canvas = style.figure(20 + len(rows) * style.line_mm * 1.3)
     axes = canvas.subplots()
@@ -466,7 +494,6 @@ def seed_spread(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Draw
         canvas.legend(handles=[no_mark()], loc="outside lower center")
     facts = f"{count(int(base['df_seeds']) + 1, 'run')} of {name}, {sizes(inputs, table)}."
     if pd.notna(base["sd"]):
-        single = rows.iloc[1:]
         outside = int(((single["mean"] < single["low"]) | (single["mean"] > single["high"])).sum())
         facts += (
             f" Their standard deviation is {base['sd']:.3f}; outside what as many "
@@ -480,22 +507,23 @@ def seed_spread(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Draw
             f"{f['statistic']:.2f} on {f['df']:.0f} and {f['df_seeds']:.0f} degrees of freedom, "
             f"p {'< 0.001' if f['p_value'] < 0.001 else '= {:.3f}'.format(f['p_value'])}."
         )
-    return Drawing(canvas, facts + weak.note())
+    return Drawing(canvas, facts + weak.note(), rows)
 
 
 def _crossed_differences(
     axes: Axes, inputs: Inputs, places: Mapping[str, float], style: Style
-) -> tuple[int, int, str]:
-    """Draw each loss minus the baseline; how many tests reject, how many there are, and of how
-    many hypotheses by which correction."""
+) -> tuple[pd.DataFrame, int, int, str]:
+    """Draw each loss minus the baseline; the rows drawn, how many tests reject, how many there
+    are, and of how many hypotheses by which correction."""
     columns = ["difference", "ci_low", "ci_high"]
     names = ["loss_a", "metric", "family", "reject"]
     table = inputs.table("comparisons", columns, text=names)
     table = table[(table["metric"] == "mcc") & (table["family"] == families.BASELINE)]
-    table = table[table["loss_a"].isin(places) & table["difference"].notna()]
+    table = table[table["difference"].notna()]
     table = table.assign(reject=table["reject"].str.lower() == "true")
+    drawn = table[table["loss_a"].isin(places)]
     axes.axvline(0, color=INK, linewidth=0.8)
-    for row in table.itertuples():
+    for row in drawn.itertuples():
         look = {"color": style.colours[0]}
         place = places[row.loss_a]
         axes.plot([row.ci_low, row.ci_high], [place] * 2, linewidth=1.3, **look)
@@ -506,4 +534,4 @@ def _crossed_differences(
         most = int(pd.to_numeric(table["hypotheses"]).max())
         by = families.CORRECTIONS[table["correction"].iloc[0]]
         correction = f" (of {_hypotheses(most)}, corrected by {by})"
-    return int(table["reject"].sum()), len(table), correction
+    return drawn, int(table["reject"].sum()), len(table), correction

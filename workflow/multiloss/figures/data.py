@@ -10,12 +10,13 @@ from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 
 from multiloss.data.images import read_grey, read_pixels
-from multiloss.figures.drawing import Drawing, Inputs, message
+from multiloss.figures.drawing import Drawing, Inputs, message, page_of
 from multiloss.figures.style import (
     INK,
     Style,
     bare,
     count,
+    cut_names,
     fold,
     for_letters,
     lines_of,
@@ -75,19 +76,20 @@ def samples(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Drawing:
     text = ["image_id", "path", "label", "split", "patient_id", "source"]
     table = inputs.table("manifest", text=text)
     train = table[table["split"] == "train"].sort_values("image_id", kind="stable")
-    classes, columns = params["classes"], 6
-    heads = {}
-    for name in classes:
+    classes, columns = page_of(params["classes"], params), 6
+    heads, shown = {}, []
+    for name, known in cut_names(params["classes"]).items():
         total = int((train["label"] == name).sum())
-        head = f"{name} ({count(total, 'training image')})"
+        head = f"{known} ({count(total, 'training image')})"
         heads[name] = fold(head, style.double_column_mm - 6, style.font_size)
-    lines = max(map(lines_of, heads.values()))
+    lines = max(lines_of(heads[name]) for name in classes)
     canvas = style.figure(len(classes) * (33 + (lines - 1) * style.line_mm) + 2)
     axes = np.array(panels(canvas, len(classes) * columns, columns)).reshape(-1, columns)
     for row, name in zip(axes, classes, strict=True):
         part = train[train["label"] == name].drop_duplicates("patient_id")
         draws = np.random.default_rng(derive(params["seed"], "figure", "samples", name))
         chosen = part.iloc[draws.permutation(len(part))[:columns]]
+        shown.append(chosen)
         for place, image in zip(row, chosen.itertuples(), strict=False):
             phantom = image.source in params["phantoms"]
             pixels = read_pixels(image.path, int(image.bits), params["rgb"])
@@ -95,7 +97,8 @@ def samples(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Drawing:
         for place in row[len(chosen) :]:
             bare(place)
         row[0].set_title(heads[name], loc="left")
-    return Drawing(canvas, f"Drawn from {count(len(train), 'training image')}.")
+    facts = f"Drawn from {count(len(train), 'training image')}."
+    return Drawing(canvas, facts, pd.concat(shown))
 
 
 def crop_overview(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Drawing:
@@ -171,14 +174,14 @@ def crop_overview(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Dr
         loc="outside lower center",
         ncols=3,
         title=foot,
-        title_fontsize=style.font_size - 0.5,
+        title_fontsize=style.small,
     )
     facts = (
         f"{count(len(table), 'image')}, of which {len(failed):,} "
         f"({len(failed) / len(table):.1%}) fell back to the whole image; median share of lung "
         f"{good['lung_fraction'].median():.0%}."
     )
-    return Drawing(canvas, facts)
+    return Drawing(canvas, facts, chosen)
 
 
 def steps(total: int, wanted: int) -> list[int]:

@@ -4,7 +4,7 @@ import importlib
 import json
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -13,18 +13,23 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure as Canvas
 
-from multiloss.figures.style import Style, save
+from multiloss.figures.style import BACK, Style, cut_names, save
 from multiloss.job.errors import UserError
-from multiloss.job.files import write_text
+from multiloss.job.files import write_csv, write_text
 from multiloss.study import ModelTable, read_models
 
 
 @dataclass(frozen=True)
 class Drawing:
-    """What a drawing function returns: the canvas, and what its caption can say of the data."""
+    """What a drawing function returns.
+
+    The canvas; what its caption can say of the data; and the rows that are drawn, as they stand
+    in their tables, or the images that are shown.
+    """
 
     canvas: Canvas
     facts: str = ""
+    data: pd.DataFrame = field(default_factory=pd.DataFrame)
 
 
 @dataclass(frozen=True)
@@ -81,29 +86,67 @@ def draw(
     params: Mapping[str, Any],
     inputs: Mapping[str, str | Sequence[str]],
     style: Mapping[str, Any],
-    png: str | Path,
-    svg: str | Path,
-    facts: str | Path,
+    *outputs: str | Path,
 ) -> None:
     """Draw one figure of the catalogue by its entry's `draw` (module.function) and `params`.
 
     `inputs` maps the entry's input names to existing files, `style` is the config's `figures`.
-    Writes the PNG, the SVG, and as JSON the facts that the report adds to the caption (numbers
-    of images, patients and the like, taken from the data).
+    Writes each output in the format of its ending: the picture as png, tif, svg or pdf, its
+    data as csv, and as json the facts that the report adds to the caption (numbers of images,
+    patients and the like, taken from the data).
     """
     look = Style.of(style)
     look.apply()
     painter = drawing_function(function)
-    with warnings.catch_warnings(), np.errstate(invalid="ignore"):
-        # An empty group (a metric that is undefined for all) is drawn as empty, not warned of.
-        warnings.filterwarnings("ignore", message="Mean of empty slice")
+    paths = {path.suffix: path for path in map(Path, outputs)}
+    with warnings.catch_warnings(record=True) as warned, np.errstate(invalid="ignore"):
+        warnings.simplefilter("always")
         drawing = painter(Inputs(inputs), params, look)
-    save(drawing.canvas, png, svg)
-    write_text(json.dumps({"facts": drawing.facts}, ensure_ascii=False) + "\n", facts)
+        pictures = [path for ending, path in paths.items() if ending not in (".csv", ".json")]
+        save(drawing.canvas, *pictures, thinnest=look.preset.thinnest)
+    said = drawing.facts + _names_in_full(params.get("classes", []))
+    if any(_MISSING_LETTER in str(warning.message) for warning in warned):
+        said += " Letters that the fonts lack are drawn as boxes."
+    for warning in warned:
+        # An empty group (a metric that is undefined for all) is drawn as empty.
+        if not any(known in str(warning.message) for known in (_MISSING_LETTER, "empty slice")):
+            warnings.warn_explicit(
+                warning.message, warning.category, warning.filename, warning.lineno
+            )
+    if ".csv" in paths:
+        write_csv(drawing.data, paths[".csv"])
+    if ".json" in paths:
+        text = json.dumps({"facts": said.strip()}, ensure_ascii=False)
+        write_text(f"{text}\n", paths[".json"])
+
+
+_MISSING_LETTER = "missing from font"
+
+
+def _names_in_full(classes: Sequence[str]) -> str:
+    """The classes whose names the picture cuts, for the caption."""
+    shown = {name: text.removesuffix(BACK) for name, text in cut_names(classes).items()}
+    cut = [f"{text}: {name}" for name, text in shown.items() if text != name]
+    return f" Names in full: {'; '.join(cut)}." if cut else ""
+
+
+def parts(**tables: pd.DataFrame) -> pd.DataFrame:
+    """Several tables as one for `Drawing.data`; the column `part` has their names."""
+    named = [table.assign(part=name) for name, table in tables.items() if len(table)]
+    data = pd.concat(named)
+    return data[["part", *(name for name in data if name != "part")]]
+
+
+def page_of(items: Sequence[Any], params: Mapping[str, Any]) -> list[Any]:
+    """The rows or panels of this page of a figure, of all that its pages show."""
+    page, pages = params.get("page", (1, 1))
+    size = -(-len(items) // pages)
+    # A page whose rows turn out to be missing repeats the last one.
+    return list(items[(page - 1) * size : page * size]) or list(items[-1:])
 
 
 def message(style: Style, text: str) -> Drawing:
     """A figure that says why there is nothing to draw."""
     canvas = style.figure(20, double=False)
     canvas.text(0.5, 0.5, text, ha="center", va="center", wrap=True)
-    return Drawing(canvas, text)
+    return Drawing(canvas, text, pd.DataFrame({"message": [text]}))

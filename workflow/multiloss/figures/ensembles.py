@@ -33,10 +33,12 @@ from multiloss.study import BEST_SINGLE
 # The metric whose optimism is drawn: the first that is defined.
 _OPTIMISM = ("mcc", "accuracy")
 _OF_WHICH = "of which optimism"
+# Cells of more models have no room for numbers.
+_WITH_NUMBERS = 20
 
 
 def diversity(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Drawing:
-    """Error correlation below the diagonal, disagreement above it, for all pairs of losses."""
+    """Correlation of the errors of all pairs of losses."""
     columns = ["error_correlation", "disagreement", "n"]
     table = inputs.table("diversity", columns, text=["model_a", "model_b"])
     if "split" in table:
@@ -53,40 +55,32 @@ def diversity(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Drawin
     if not compared & set(names):
         return message(style, "Too few single models to compare.")
     size = len(names)
+    table = table[table["a"].isin(names) & table["b"].isin(names)]
     means = table.groupby(["a", "b"])[["error_correlation", "disagreement"]].mean()
     correlation = np.full((size, size), np.nan)
-    disagreement = np.full((size, size), np.nan)
     for (a, b), row in means.iterrows():
-        if a in names and b in names:
-            i, j = sorted((names.index(a), names.index(b)))
-            correlation[j, i] = row["error_correlation"]
-            disagreement[i, j] = row["disagreement"]
-    cell = min(9.5, 100 / size)
-    canvas = style.figure(max(50, cell * size + 38))
+        i, j = sorted((names.index(a), names.index(b)))
+        correlation[j, i] = row["error_correlation"]
+    # One triangle: the first has no row, the last no column.
+    values, many = correlation[1:, :-1], size > _WITH_NUMBERS
+    cell = min(9.5, 110 / size)
+    canvas = style.figure(max(50, max(cell, style.line_mm) * size + 38))
     axes = canvas.subplots()
-    highest = max(0.05, float(np.nanmax(disagreement, initial=0)))
-    lower, upper = (
-        Normalize(min(0.0, float(np.nanmin(correlation, initial=0))), 1),
-        Normalize(0, highest),
-    )
-    first = plt.get_cmap(style.sequential)
-    second = plt.get_cmap("Oranges")
-    for values, scale, colours in (
-        (correlation, lower, first),
-        (disagreement, upper, second),
-    ):
-        axes.imshow(np.ma.masked_invalid(values), cmap=colours, norm=scale, aspect="equal")
-        for (i, j), value in np.ndenumerate(values):
-            if value == value:
-                axes.text(
-                    j,
-                    i,
-                    f"{value + 0.0:.2f}".replace("0.", ".").replace("-.00", ".00"),
-                    ha="center",
-                    va="center",
-                    color=ink_on(colours(scale(value))),
-                    fontsize=style.font_size - 0.5,
-                )
+    scale = Normalize(min(0.0, float(np.nanmin(values, initial=0))), 1)
+    colours = plt.get_cmap(style.sequential)
+    shape = "auto" if many else "equal"
+    axes.imshow(np.ma.masked_invalid(values), cmap=colours, norm=scale, aspect=shape)
+    for (i, j), value in np.ndenumerate(values):
+        if value == value and not many:
+            axes.text(
+                j,
+                i,
+                f"{value + 0.0:.2f}".replace("0.", ".").replace("-.00", ".00"),
+                ha="center",
+                va="center",
+                color=ink_on(colours(scale(value))),
+                fontsize=style.small,
+            )
     axes.grid(False)
     axes.set_facecolor("white")
     for spine in axes.spines.values():
@@ -103,23 +97,27 @@ def diversity(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Drawin
         else f"{models.label_of(name)}: {NO_RESULT}"
         for name in names
     ]
-    axes.set_yticks(range(size), labels)
-    axes.set_xticks(range(size), labels, rotation=45, ha="right", rotation_mode="anchor")
-    for scale, colours, text in (
-        (upper, second, "share of images where just\none is right (upper right)"),
-        (lower, first, "correlation of errors\n(lower left)"),
-    ):
-        bar = canvas.colorbar(
-            plt.cm.ScalarMappable(scale, colours), ax=axes, shrink=0.45, aspect=18, pad=0.02
-        )
-        bar.set_label(text)
-        bar.outline.set_visible(False)
+    places = range(size - 1)
+    if many:
+        # No room for names below: numbers, every fifth of them.
+        labels = [f"{text}  {number}" for number, text in enumerate(labels, start=1)]
+        axes.set_xticks(places[::5], [str(place + 1) for place in places[::5]])
+    else:
+        turned = {"rotation": 45, "ha": "right", "rotation_mode": "anchor"}
+        axes.set_xticks(places, labels[:-1], **turned)
+    axes.set_yticks(places, labels[1:])
+    bar = canvas.colorbar(
+        plt.cm.ScalarMappable(scale, colours), ax=axes, shrink=0.5, aspect=20, pad=0.02
+    )
+    bar.set_label("correlation of errors")
+    bar.outline.set_visible(False)
     sign = f"\n{IN_THE_PICTURE}" if weak.any else ""
     axes.set_title(f"test split, {sizes(inputs, table)}{sign}", loc="left")
     facts = f"Test split, {sizes(inputs, table)}. Mean correlation of errors "
-    facts += f"{np.nanmean(correlation):.2f}, mean disagreement {np.nanmean(disagreement):.2f}. "
+    both = [means[column].mean() for column in ("error_correlation", "disagreement")]
+    facts += f"{both[0]:.2f}, mean disagreement {both[1]:.2f}. "
     facts += _widths(table, params)
-    return Drawing(canvas, facts.strip() + weak.note())
+    return Drawing(canvas, facts.strip() + weak.note(), table)
 
 
 def _widths(table: pd.DataFrame, params: Mapping[str, Any]) -> str:
@@ -211,7 +209,7 @@ def optimism(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Drawing
         if of_ensembles.notna().all()
         else ""
     )
-    return Drawing(canvas, f"Test split, {sizes(inputs, table)}.{said}{weak.note()}")
+    return Drawing(canvas, f"Test split, {sizes(inputs, table)}.{said}{weak.note()}", table)
 
 
 def _flattery(own: pd.DataFrame) -> str:

@@ -78,7 +78,8 @@ def external(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Drawing
     ]
     handles += [no_mark()] * weak.any
     canvas.legend(handles=handles, loc="outside lower center", ncols=2)
-    return Drawing(canvas, f"{'; '.join(shown)}.".replace("test", "Test", 1) + weak.note())
+    facts = f"{'; '.join(shown)}.".replace("test", "Test", 1)
+    return Drawing(canvas, facts + weak.note(), table)
 
 
 def _look(number: int, style: Style) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from matplotlib.patches import Rectangle
 from multiloss.data.manifest import KEPT, kind_of_reason
 from multiloss.data.tables import SPLITS, external_split
 from multiloss.figures.drawing import Drawing, Inputs
+from multiloss.figures.drawing import parts as together
 from multiloss.figures.sizes import patients
 from multiloss.figures.style import INK, MUTED, Style, count, fold, lines_of
 
@@ -168,7 +169,10 @@ def participants(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Dra
         f"{patients(manifest[manifest['split'] == split])}"
         for split, title in zip(shown, titles, strict=True)
     ]
-    return Drawing(canvas, f"{'; '.join(told)}. Left out: {count(len(reasons), 'image')}.")
+    left_out = reasons.value_counts().rename_axis("reason").rename("images").reset_index()
+    in_splits = parts["patient_id"].agg(images="size", patients="nunique").reset_index()
+    facts = f"{'; '.join(told)}. Left out: {count(len(reasons), 'image')}."
+    return Drawing(canvas, facts, together(split=in_splits, left_out=left_out))
 
 
 def _sources(manifest: pd.DataFrame, outside: Mapping[str, str]) -> list[str]:

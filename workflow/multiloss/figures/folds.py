@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from multiloss.evaluation import families
 from multiloss.evaluation.folds import CHOICE, CHOICES
 from multiloss.figures.drawing import Drawing, Inputs, message
+from multiloss.figures.drawing import parts as together
 from multiloss.figures.sizes import all_sizes
 from multiloss.figures.style import INK, MUTED, Style, count, gap, offsets
 from multiloss.statistics.metrics import lookup
@@ -90,7 +91,7 @@ def folds(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Drawing:
     facts = f"{turns}, {all_sizes(inputs)}; {_times(rejected)} of the comparisons shown reject."
     if len(lost):
         facts += f" {count(len(lost), 'run')} without a value."
-    return Drawing(canvas, facts)
+    return Drawing(canvas, facts, together(run=table, comparison=compared))
 
 
 def _ordered(part: pd.DataFrame) -> list[str]:

@@ -288,7 +288,7 @@ def forest(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Drawing:
     canvas.legend(handles=handles, loc="outside upper center", ncols=3)
     foot(canvas, style, notes)
     facts = f"Test split, {sizes(inputs, table)}. {_primary(table, reference)}"
-    return Drawing(canvas, facts + weak.note())
+    return Drawing(canvas, facts + weak.note(), table)
 
 
 def _headings(table: pd.DataFrame, models: ModelTable) -> dict[str, str]:
@@ -504,7 +504,7 @@ def gains(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Drawing:
     if chosen:
         canvas.legend(handles=[chosen_handle()], loc="outside upper right")
     foot(canvas, style, text)
-    return Drawing(canvas, _verdict_on_gains(inputs, table) + weak.note())
+    return Drawing(canvas, _verdict_on_gains(inputs, table) + weak.note(), table)
 
 
 def _verdict_on_gains(inputs: Inputs, table: pd.DataFrame) -> str:

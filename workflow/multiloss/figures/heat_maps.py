@@ -17,7 +17,7 @@ from matplotlib.pyplot import get_cmap
 from multiloss.data.images import read_mask_for, read_pixels
 from multiloss.figures.data import outline, show, shrink, steps
 from multiloss.figures.degenerate import IN_THE_PICTURE, Degenerate
-from multiloss.figures.drawing import Drawing, Inputs, message
+from multiloss.figures.drawing import Drawing, Inputs, message, page_of
 from multiloss.figures.style import (
     MUTED,
     ClassNames,
@@ -43,9 +43,9 @@ CONTOUR = 0.5
 SMOOTH_FROM = 7
 # With many classes a figure shows fewer images of each, so that it still fits a page.
 ROWS_PER_FIGURE = 8
-FOOT_MM = 15.0
-# Pictures shrink where a figure would not fit on a printed page.
-PAGE_MM = 240.0
+# Lines of text that the foot is high.
+FOOT_LINES = 4.7
+# Pictures shrink where a figure would not fit on a page, down to this.
 SMALLEST_MM = 18.0
 NO_ANSWER = "training failed"
 BOX = ["xmin", "ymin", "width", "height"]
@@ -254,9 +254,10 @@ def model(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Drawing:
     maps = read_maps(inputs.path("maps"), list(images.index))
     if (predictions["said"] == NO_ANSWER).all():
         return message(style, "The training of this model failed: there is nothing to explain.")
-    per_outcome = min(params["images_per_outcome"], max(1, ROWS_PER_FIGURE // len(classes)))
+    here = page_of(classes, params)
+    per_outcome = min(params["images_per_outcome"], max(1, ROWS_PER_FIGURE // len(here)))
     chosen = {}
-    for name in classes:
+    for name in here:
         part = predictions[predictions["label"] == name]
         chosen[name] = [
             choose(part[part["right"] == right], per_outcome) for right in (True, False)
@@ -264,30 +265,31 @@ def model(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Drawing:
     # Beside `- predicted` and the probability, over the three panels of a case.
     names = style.class_names(classes, style.double_column_mm / 2 - 36, 1)
     headings = {}
-    for name in classes:
+    for name in here:
         part = predictions[predictions["label"] == name]
         text = f"true class {names.full(name)}: {part['right'].sum():,} of {len(part):,} correct"
         headings[name] = _wide(text, style)
     title = f"{params['label']}: heat of the predicted class at layer {params['layer']}, "
     title += grid_of(maps.maps)
     signs = "left to right: original, heat map, overlay;  + correct, \N{MINUS SIGN} incorrect"
-    shapes = {name: _shapes(chosen[name], images, per_outcome) for name in classes}
+    shapes = {name: _shapes(chosen[name], images, per_outcome) for name in here}
     head_mm, text_mm = 1.6 * style.line_mm, style.line_mm + 2.5
-    more = {name: (lines_of(headings[name]) - 1) * style.line_mm for name in classes}
-    letters = head_mm + FOOT_MM + sum(more.values())
+    more = {name: (lines_of(headings[name]) - 1) * style.line_mm for name in here}
+    foot_mm = FOOT_LINES * style.line_mm
+    letters = head_mm + foot_mm + sum(more.values())
     letters += sum((len(rows) + 1) * text_mm for rows in shapes.values())
-    tallest = (PAGE_MM - letters) / sum(map(sum, shapes.values()))
+    tallest = (style.preset.max_height_mm - letters) / sum(map(sum, shapes.values()))
     side = min(style.double_column_mm / 6 - 2.5, max(tallest, SMALLEST_MM))
     heights = [
         side * sum(rows) + (len(rows) + 1) * text_mm + more[name] for name, rows in shapes.items()
     ]
-    canvas = style.figure(head_mm + sum(heights) + FOOT_MM)
+    canvas = style.figure(head_mm + sum(heights) + foot_mm)
     head, *sections, foot = canvas.subfigures(
-        len(classes) + 2, 1, squeeze=False, hspace=0.0, height_ratios=[head_mm, *heights, FOOT_MM]
+        len(here) + 2, 1, squeeze=False, hspace=0.0, height_ratios=[head_mm, *heights, foot_mm]
     ).ravel()
-    head.text(0.008, 0.5, title, va="center", fontsize=style.font_size + 0.5)
+    head.text(0.008, 0.5, title, va="center", fontsize=min(style.font_size + 0.5, style.large))
     painter = _Painter(images, params, 6, style)
-    for section, name in zip(sections, classes, strict=True):
+    for section, name in zip(sections, here, strict=True):
         _heading(section, headings[name], style)
         axes = section.subplots(per_outcome, 6, squeeze=False, height_ratios=shapes[name])
         halves = (axes[:, :3], axes[:, 3:])
@@ -309,7 +311,8 @@ def model(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Drawing:
         f"{count(flat, 'flat map')}. Shown: up to {per_outcome} correct and {per_outcome} "
         f"incorrect of each class. Maps of {grid_of(maps.maps)}."
     )
-    return Drawing(canvas, facts)
+    data = pd.concat([part for name in here for part in chosen[name]])
+    return Drawing(canvas, facts, data)
 
 
 def _case(
@@ -328,7 +331,7 @@ def _case(
     sign, colour = ("+", style.good) if image.right else ("\N{MINUS SIGN}", style.bad)
     said = image.said if image.said == NO_ANSWER else names.in_text(image.said)
     text = f"{sign} predicted {said} {image.p:.2f}"
-    look = {"color": for_letters(colour), "fontsize": style.font_size - 0.5}
+    look = {"color": for_letters(colour), "fontsize": style.small}
     panel[0].set_title(text, loc="left", **look)
 
 
@@ -369,7 +372,7 @@ def _key(foot: Any, style: Style, shown: pd.DataFrame, words_above: str) -> None
         loc="center left",
         ncols=3,
         title=words_above,
-        title_fontsize=style.font_size - 0.5,
+        title_fontsize=style.small,
         alignment="left",
     )
     scale.imshow(np.linspace(0, 1, 128)[None], aspect="auto", cmap=style.heat, extent=(0, 1, 0, 1))
@@ -380,11 +383,13 @@ def _key(foot: Any, style: Style, shown: pd.DataFrame, words_above: str) -> None
 
 def montage(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Drawing:
     """One random test image of each class under the heat of every model."""
-    classes, models = params["classes"], params["models"]
+    classes, models = params["classes"], page_of(params["models"], params)
     images = _test_images(inputs)
     ids = list(images.index)
-    maps = [read_maps(path, ids) for path in inputs.paths("maps")]
-    predictions = [_predictions(path, classes) for path in inputs.paths("predictions")]
+    maps = [read_maps(path, ids) for path in page_of(inputs.paths("maps"), params)]
+    predictions = [
+        _predictions(path, classes) for path in page_of(inputs.paths("predictions"), params)
+    ]
     columns = min(8, len(models) + 1)
     rows = math.ceil((len(models) + 1) / columns)
     present = [name for name in classes if (images["label"] == name).any()]
@@ -399,7 +404,6 @@ def montage(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Drawing:
         for name, image_id in chosen.items()
     }
     lines = {name: max(map(lines_of, texts)) for name, texts in answers.items()}
-    text_mm = np.array([(2 + max(lines[name], 2)) * style.line_mm + 3 for name in present])
     weak = Degenerate.of(inputs)
     headings = {}
     for name, image_id in chosen.items():
@@ -408,22 +412,31 @@ def montage(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Drawing:
         headings[name] = _wide(text, style)
     grids = " or ".join(dict.fromkeys(grid_of(found.maps) for found in maps))
     titles = [wrap(weak.mark(inputs.models[who].label, who), 16) for who in models]
+    above = max(2, *map(lines_of, titles))
+    text_mm = np.array([(above + max(lines[name], 2)) * style.line_mm + 3 for name in present])
     signs = f"heat in {grids}; + correct, \N{MINUS SIGN} incorrect, with the probability\nof the"
     signs += " predicted class"
     signs += f"; {IN_THE_PICTURE}" if weak.any else ""
     sizes = images.loc[list(chosen.values())]
     shapes = (sizes["image_height"] / sizes["image_width"]).clip(0.5, 1.4)
     head_mm = np.array([lines_of(headings[name]) * style.line_mm + 3 for name in present])
-    letters = FOOT_MM + rows * text_mm.sum() + head_mm.sum()
+    # As many classes as a page has room for.
+    foot_mm = FOOT_LINES * style.line_mm
+    room = style.preset.max_height_mm - foot_mm
+    least = np.cumsum(rows * (SMALLEST_MM * shapes.to_numpy() + text_mm) + head_mm)
+    fit = max(1, int((least <= room).sum()))
+    present, left_out = present[:fit], len(present) - fit
+    text_mm, shapes, head_mm = text_mm[:fit], shapes[:fit], head_mm[:fit]
+    letters = rows * text_mm.sum() + head_mm.sum()
     side = min(30.0, style.double_column_mm / columns - 2)
-    side = min(side, max((PAGE_MM - letters) / (rows * shapes.sum()), SMALLEST_MM))
+    side = min(side, max((room - letters) / (rows * shapes.sum()), SMALLEST_MM))
     heights = (rows * (side * shapes.to_numpy() + text_mm) + head_mm).tolist()
-    canvas = style.figure(sum(heights) + FOOT_MM)
+    canvas = style.figure(sum(heights) + foot_mm)
     *sections, foot = canvas.subfigures(
-        len(present) + 1, 1, squeeze=False, hspace=0.0, height_ratios=[*heights, FOOT_MM]
+        len(present) + 1, 1, squeeze=False, hspace=0.0, height_ratios=[*heights, foot_mm]
     ).ravel()
     painter = _Painter(images, params, columns, style)
-    small = style.font_size - 0.5
+    small = style.small
     shown = []
     for section, name in zip(sections, present, strict=True):
         image_id = chosen[name]
@@ -450,7 +463,15 @@ def montage(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Drawing:
     # Labels below pictures whose height, not width, is bounded are seen by a second pass only.
     canvas.get_layout_engine().execute(canvas)
     facts = f"Images: {'; '.join(shown)}. {count(len(models), 'model')}; maps of {grids}."
-    return Drawing(canvas, facts + weak.note())
+    facts += f" Left out: {count(left_out, 'class', 'classes')}." if left_out else ""
+    data = [
+        said.loc[[chosen[label] for label in present]]
+        .rename_axis("image_id")
+        .reset_index()
+        .assign(model=name)
+        for name, said in zip(models, predictions, strict=True)
+    ]
+    return Drawing(canvas, facts + weak.note(), pd.concat(data))
 
 
 def _answer(answer: pd.Series, names: ClassNames) -> str:

@@ -4,8 +4,10 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+import pandas as pd
+
 from multiloss.figures.degenerate import IN_THE_PICTURE, Degenerate
-from multiloss.figures.drawing import Drawing, Inputs, message
+from multiloss.figures.drawing import Drawing, Inputs, message, page_of
 from multiloss.figures.performance import no_mark
 from multiloss.figures.sizes import test_patients
 from multiloss.figures.style import (
@@ -14,19 +16,19 @@ from multiloss.figures.style import (
     NO_RESULT,
     Style,
     count,
+    fold,
     gap,
+    lines_of,
     offsets,
     panels,
-    wrap,
 )
 from multiloss.gradcam.localisation import MEASURES, UNIFORM
 from multiloss.study import KINDS
 
-# Measures of curves, beside which the table has the same for a random order of the pixels: what
-# a map without preference reaches, since undoing a random order is a random order too.
-_CURVE_AREAS = ("deletion_auc", "insertion_auc")
-_RANDOM_AREA = "random_auc"
-_CORRELATIONS = ("randomised_head_correlation", "randomised_weights_correlation")
+# One measure for each question: is the heat where the finding is, and does it depend on what the
+# network has learned? The others are in the table.
+_CORRELATION = "randomised_weights_correlation"
+_SHOWN = ("energy_pointing_game", "pointing_game", "lung_share", _CORRELATION)
 _UNIFORM_LABEL = "uniform map (no preference)"
 
 _KINDS = ("single", "ensemble", "ablation")
@@ -37,17 +39,15 @@ def localisation(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Dra
     table = inputs.table("localisation", ["threshold", "value", "ci_low", "ci_high", "n"],
                          text=["model", "kind", "metric"])  # fmt: skip
     models = inputs.models
-    shown = [name for name, measure in MEASURES.items() if measure.show]
-    random = table[table["metric"] == _RANDOM_AREA].set_index("model")["value"]
-    table = table[table["metric"].isin(shown)]
+    table = table[table["metric"].isin(_SHOWN)]
     everyone = [name for name in dict.fromkeys(table["model"]) if name != UNIFORM]
-    names = list(dict.fromkeys(models[name].family for name in everyone))
+    names = page_of(list(dict.fromkeys(models[name].family for name in everyone)), params)
     kinds = {models[name].family: models[name].kind for name in everyone}
     table = table[table["value"].notna()]
     if table.empty:
         return message(style, "No heat map could be measured.")
     table = table.assign(threshold=table["threshold"].fillna(-1.0))
-    order = {metric: place for place, metric in enumerate(shown)}
+    order = {metric: place for place, metric in enumerate(_SHOWN)}
     arms = sorted(
         set(zip(table["metric"], table["threshold"], strict=True)),
         key=lambda arm: (order[arm[0]], arm[1]),
@@ -58,9 +58,10 @@ def localisation(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Dra
         family=[models[name].family for name in table["model"]],
         run=[models[name].replicate for name in table["model"]],
     )
+    table = table[table["family"].isin(names)]
     weak = Degenerate.of(inputs, int(table["run"].nunique()))
     runs = int(table["run"].nunique())
-    columns = min(3, len(arms))
+    columns = min(2, len(arms))
     rows = math.ceil(len(arms) / columns)
     step = style.line_mm * (1.2 if runs < 4 else 1.6)
     canvas = style.figure(rows * ((len(names) + 1) * step + 4 * style.line_mm + 5) + 15)
@@ -73,16 +74,12 @@ def localisation(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Dra
             if known["ci_low"] == known["ci_low"]:
                 place.plot([known["ci_low"], known["ci_high"]], [0, 0], color=INK, lw=1.1)
             place.plot(known["value"], 0, "o", color=INK, ms=3.4)
-        elif arm[0] in _CORRELATIONS:
+        elif arm[0] == _CORRELATION:
             place.axvline(0, color=INK, linestyle="--", linewidth=0.8)
         for y, name in enumerate(names, start=1):
             found = part[part["family"] == name]
             if found.empty:
                 gap(place, y)
-            if arm[0] in _CURVE_AREAS:
-                by_chance = random.reindex(found["model"]).to_numpy(float)
-                places = y + offsets(len(found), 0.28)
-                place.plot(by_chance, places, "|", color=INK, ms=5.0, mew=0.9)
             colour = style.colours[_KINDS.index(kinds[name])]
             for offset, row in zip(offsets(len(found), 0.28), found.itertuples(), strict=True):
                 if row.ci_low == row.ci_low:
@@ -97,6 +94,8 @@ def localisation(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Dra
         images = int(part["n"].max()) if len(part) else 0
         place.set_xlabel(f"n = {count(images, 'image')}")
         place.grid(axis="y", visible=False)
+        if arm[0] != _CORRELATION:
+            place.set_xlim(left=0)
         if number % columns:
             place.tick_params(left=False)
     models_of = {name: part["model"].unique() for name, part in table.groupby("family")}
@@ -116,13 +115,10 @@ def localisation(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Dra
     ]
     text = f"equal heat all over the {params['seen']}; correlation: 0" if uniform else "0"
     lines += axes[0].plot([], [], "--", color=INK, lw=0.8, label=text)
-    if table["metric"].isin(_CURVE_AREAS).any():
-        text = "the model's pixels in random order"
-        lines += axes[0].plot([], [], "|", color=INK, ms=5.0, mew=0.9, label=text)
     lines += [no_mark()] * weak.any
     canvas.legend(handles=lines, loc="outside lower center", ncols=2)
     facts = f"Up to {count(int(table['n'].max()), 'test image')} of {test_patients(inputs)}."
-    return Drawing(canvas, facts + weak.note())
+    return Drawing(canvas, facts + weak.note(), pd.concat([chance.reset_index(), table]))
 
 
 # Metric of the table, what a reader calls it, colour index and line.
@@ -142,18 +138,21 @@ def faithfulness(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Dra
     )
     models = inputs.models
     own = {name: models[name].family for name in table["model"] if name != UNIFORM}
-    names = list(dict.fromkeys(own.values()))
+    names = page_of(list(dict.fromkeys(own.values())), params)
     table = table[table["metric"].isin(_CURVES) & table["value"].notna()]
+    table = table.assign(family=table["model"].map(own))
+    table = table[table["family"].isin(names)]
     if table.empty:
         return message(style, "No deletion or insertion curve was measured.")
-    table = table.assign(family=table["model"].map(own))
     runs = int(table.groupby("family")["model"].nunique().max())
     weak = Degenerate.of(inputs, runs)
     models_of = {name: part["model"].unique() for name, part in table.groupby("family")}
     titles = [weak.mark(models.label_of(name), *models_of.get(name, ())) for name in names]
-    columns = min(4, len(names))
+    columns = min(5, len(names))
     rows = math.ceil(len(names) / columns)
-    canvas = style.figure(rows * (33 + style.line_mm) + 16)
+    width = style.double_column_mm / columns - 6
+    titles = [fold(title, width, style.font_size, bold=True) for title in titles]
+    canvas = style.figure(rows * (22 + max(map(lines_of, titles)) * style.line_mm) + 20)
     places = panels(canvas, len(names), columns, sharex=True, sharey=True)
     for number, (axes, name) in enumerate(zip(places, names, strict=True)):
         part = table[table["family"] == name]
@@ -169,14 +168,14 @@ def faithfulness(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Dra
                 # Where no value varies there is no interval.
                 ends = (points[end].fillna(points["value"]) for end in ("ci_low", "ci_high"))
                 axes.fill_between(points["threshold"], *ends, color=colour, alpha=0.15, lw=0)
-        axes.set_title(wrap(titles[number], 24), loc="left", fontweight="bold")
+        axes.set_title(titles[number], loc="left", fontweight="bold")
         axes.set(xlim=(-0.02, 1.02), ylim=(-0.03, 1.03))
         axes.set_xticks([0, 0.5, 1], ["0", "0.5", "1"])
         axes.tick_params(labelbottom=True)
         if number + columns >= len(names):
             axes.set_xlabel("share of the pixels")
         if number % columns == 0:
-            axes.set_ylabel("probability of\nthe explained class")
+            axes.set_ylabel("probability")
     lines = [
         places[0].plot([], [], line, color=style.colours[index], label=text)[0]
         for text, index, line in _CURVES.values()
@@ -191,6 +190,6 @@ def faithfulness(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Dra
         loc="outside lower center",
         ncols=3,
         title=f"{said}; {bands}",
-        title_fontsize=style.font_size - 0.5,
+        title_fontsize=style.small,
     )
-    return Drawing(canvas, f"{said}.{weak.note()}")
+    return Drawing(canvas, f"{said}.{weak.note()}", table)

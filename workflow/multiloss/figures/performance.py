@@ -7,11 +7,11 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.colors import Normalize
+from matplotlib.colors import LinearSegmentedColormap, Normalize
 from matplotlib.lines import Line2D
 
 from multiloss.figures.degenerate import IN_THE_PICTURE, Degenerate
-from multiloss.figures.drawing import Drawing, Inputs, message
+from multiloss.figures.drawing import Drawing, Inputs, message, page_of
 from multiloss.figures.forest import Rows, chosen_families, chosen_handle, mark
 from multiloss.figures.sizes import sizes
 from multiloss.figures.style import (
@@ -34,6 +34,8 @@ from multiloss.statistics.metrics import ALL_CLASSES, CLASS_METRICS
 from multiloss.study import KINDS
 
 _TEXT = ["model", "kind", "split", "metric", "ci_method", "scaled_from"]
+# Lines of the chosen models, and signs like them before numbers.
+_SAMPLES = {"-": "\N{EM DASH}", "--": "- -", "-.": "-\N{MIDDLE DOT}-"}
 # Matrices with more classes than this have no room for percentages beside the counts.
 _CLASSES_WITH_PERCENT = 4
 # Panels side by side that leave room for the labels of the rows.
@@ -105,14 +107,21 @@ def _shares(counts: np.ndarray) -> np.ndarray:
     return np.divide(counts, total, out=np.zeros_like(counts), where=total > 0)
 
 
+def _right_and_wrong(style: Style) -> list[LinearSegmentedColormap]:
+    """Colours of shares on the diagonal and off it; both begin at white."""
+    ends = {"right": style.colours[0], "wrong": style.colours[1]}
+    return [LinearSegmentedColormap.from_list(name, ["white", end]) for name, end in ends.items()]
+
+
 def _draw_matrix(axes: Axes, counts: np.ndarray, style: Style, write: str) -> None:
     shares = _shares(counts)
-    axes.imshow(shares, cmap=style.sequential, vmin=0, vmax=1, aspect="equal")
+    right, wrong = (colours(shares) for colours in _right_and_wrong(style))
+    cells = np.where(np.eye(len(shares), dtype=bool)[..., None], right, wrong)
+    axes.imshow(cells, aspect="equal")
     axes.grid(False)
     for spine in axes.spines.values():
         spine.set_visible(False)
     axes.tick_params(length=0)
-    colours = plt.get_cmap(style.sequential)
     for (i, j), share in np.ndenumerate(shares):
         text = {
             "both": f"{counts[i, j]:.0f}\n{share:.0%}",
@@ -121,14 +130,15 @@ def _draw_matrix(axes: Axes, counts: np.ndarray, style: Style, write: str) -> No
             "percent": f"{100 * share:.0f}",
             "": "",
         }[write]
-        ink = ink_on(colours(share))
-        axes.text(j, i, text, ha="center", va="center", color=ink, fontsize=style.font_size - 0.5)
+        ink = ink_on(cells[i, j])
+        axes.text(j, i, text, ha="center", va="center", color=ink, fontsize=style.small)
 
 
 def _share_bar(canvas: Any, axes: Any, style: Style, **options: Any) -> None:
-    scale = plt.cm.ScalarMappable(Normalize(0, 100), style.sequential)
-    bar = canvas.colorbar(scale, ax=axes, **options)
-    bar.set_label("% of the true class")
+    colours = LinearSegmentedColormap.from_list("", [style.colours[1], "white", style.colours[0]])
+    bar = canvas.colorbar(plt.cm.ScalarMappable(Normalize(-100, 100), colours), ax=axes, **options)
+    bar.set_ticks([-100, -50, 0, 50, 100], labels=["100", "50", "0", "50", "100"])
+    bar.set_label("% of the true class:\nwrong below, right above 0")
     bar.outline.set_visible(False)
 
 
@@ -185,7 +195,8 @@ def confusion_chosen(inputs: Inputs, params: Mapping[str, Any], style: Style) ->
     _share_bar(canvas, places, style, shrink=0.6, aspect=25)
     canvas.supxlabel(foot, fontsize=style.font_size)
     total = int(table.loc[table["model"] == next(iter(chosen)), "count"].sum())
-    return Drawing(canvas, f"Test split, n = {count(total, 'image')}.{weak.note()}")
+    shown = table[table["model"].isin(chosen)]
+    return Drawing(canvas, f"Test split, n = {count(total, 'image')}.{weak.note()}", shown)
 
 
 def recall(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Drawing:
@@ -253,7 +264,7 @@ def recall(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Drawing:
     canvas.supxlabel(f"recall\n{note}", fontsize=style.font_size)
     if chosen:
         canvas.legend(handles=[chosen_handle()], loc="outside upper right")
-    return Drawing(canvas, f"{words}.{weak.note()}")
+    return Drawing(canvas, f"{words}.{weak.note()}", table)
 
 
 def roc(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Drawing:
@@ -278,7 +289,7 @@ def _curves(
     if not chosen:
         return message(style, "No model has a curve.")
     weak = Degenerate.of(inputs, params["replicates"])
-    classes = [ALL_CLASSES, *params["classes"]]
+    classes = page_of([ALL_CLASSES, *params["classes"]], params)
     positives = _images_of_classes(inputs, params["classes"])
     total = max(sum(positives.values()), 1)
     shares = {name: number / total for name, number in positives.items()}
@@ -296,7 +307,7 @@ def _curves(
     # A curve that is undefined is none of the lines.
     drawn_models = table.loc[(table["class"] == ALL_CLASSES) & table["y"].notna(), "model"]
     others = len(set(drawn_models) - set(chosen))
-    looks = dict(zip(chosen, zip(style.colours, ("-", "--", "-."), strict=False), strict=False))
+    looks = dict(zip(chosen, zip(style.colours, _SAMPLES, strict=False), strict=False))
     places = panels(canvas, len(classes), columns, sharex=True, sharey=True)
     lines = []
     for number, (axes, name) in enumerate(zip(places, classes, strict=True)):
@@ -331,7 +342,8 @@ def _curves(
             row = metrics[(metrics["model"] == model) & (metrics["metric"] == metric)]
             if len(row):
                 first = row.iloc[0]
-                texts.append((colour, interval(first["value"], first["ci_low"], first["ci_high"])))
+                value = interval(first["value"], first["ci_low"], first["ci_high"])
+                texts.append((colour, f"{_SAMPLES[line]} {value}"))
         _guess(axes, shares, name, curve)
         for k, (colour, text) in enumerate(reversed(texts)):
             axes.annotate(
@@ -342,13 +354,13 @@ def _curves(
                 textcoords="offset points",
                 ha="right" if curve == "roc" else "left",
                 color=for_letters(colour),
-                fontsize=style.font_size - 0.5,
+                fontsize=style.small,
                 bbox={"facecolor": style.background, "alpha": 0.75, "linewidth": 0, "pad": 0.5},
             )
         axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), aspect="equal")
         axes.set_xticks([0, 0.5, 1], ["0", "0.5", "1"])
         axes.set_yticks([0, 0.5, 1], ["0", "0.5", "1"])
-        pooled = number == 0
+        pooled = name == ALL_CLASSES
         title = "micro (all classes pooled)" if pooled else names.in_text(name)
         title = title if pooled or names.key else names.short[name]
         axes.set_title(title, loc="left", fontweight="bold")
@@ -358,7 +370,7 @@ def _curves(
             axes.set_xlabel(x)
         if number % columns == 0:
             axes.set_ylabel(y)
-    if others:
+    if others and ALL_CLASSES in classes:
         grey = places[0].plot([], [], color=MUTED, alpha=0.6, linewidth=0.6)[0]
         grey.set_label(f"{count(others, 'other model')} (micro only)")
         lines.append(grey)
@@ -368,10 +380,12 @@ def _curves(
         loc="outside lower center",
         ncols=2,
         title=foot,
-        title_fontsize=style.font_size - 0.5,
+        title_fontsize=style.small,
     )
     facts = f"T{size}. Numbers: images of the class, and {numbers}."
-    return Drawing(canvas, f"{facts}{weak.note()}")
+    shown = table["model"].isin(chosen) | (table["class"] == ALL_CLASSES)
+    shown = table[shown & table["class"].isin(classes)]
+    return Drawing(canvas, f"{facts}{weak.note()}", shown)
 
 
 def _images_of_classes(inputs: Inputs, classes: Sequence[str]) -> dict[str, int]:

@@ -71,9 +71,9 @@ def coverage(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Drawing
     canvas.legend(
         handles=handles, loc="outside lower center", ncols=2,
         title=foot,
-        title_fontsize=style.font_size - 0.5,
+        title_fontsize=style.small,
     )  # fmt: skip
-    return Drawing(canvas, f"Test split, {sizes(inputs, table)}.{weak.note()}")
+    return Drawing(canvas, f"Test split, {sizes(inputs, table)}.{weak.note()}", table)
 
 
 def abstention(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Drawing:
@@ -109,10 +109,10 @@ def abstention(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Drawi
     canvas.legend(
         handles=[*handles, *[no_mark()] * weak.any], loc="outside lower center", ncols=2,
         title=f"test split, {sizes(inputs, table)}; bands: {params['percent']} intervals",
-        title_fontsize=style.font_size - 0.5,
+        title_fontsize=style.small,
     )  # fmt: skip
     facts = f"Test split, {sizes(inputs, table)}.{_facts(inputs, table, next(iter(chosen)))}"
-    return Drawing(canvas, f"{facts}{weak.note()}")
+    return Drawing(canvas, f"{facts}{weak.note()}", table)
 
 
 def _facts(inputs: Inputs, table: pd.DataFrame, model: str) -> str:

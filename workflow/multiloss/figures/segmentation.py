@@ -7,7 +7,7 @@ import numpy as np
 
 from multiloss.evaluation.segmentation_scores import label as segmenter
 from multiloss.figures.data import outline, show
-from multiloss.figures.drawing import Drawing, Inputs
+from multiloss.figures.drawing import Drawing, Inputs, parts
 from multiloss.figures.style import INK, MUTED, Style, bare, count, interval
 
 
@@ -23,7 +23,7 @@ def dice(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Drawing:
     selected = scores["selected"].astype(str).str.lower().eq("true") if "selected" in scores else {}
     canvas = style.figure(22 + 8.5 * len(names), double=False)
     axes = canvas.subplots()
-    facts = []
+    means = []
     for place, name in enumerate(names):
         values = table.loc[table["loss"] == name, "dice"].dropna().to_numpy()
         combined = name not in params["losses"]
@@ -53,7 +53,7 @@ def dice(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Drawing:
             if low == low:
                 axes.plot([low, high], [place, place], color=colour, linewidth=1.6, zorder=4)
             axes.plot(row["dice"], place, "D", color=colour, mec="white", mew=0.5, ms=4.5, zorder=5)
-            facts.append(f"{segmenter(name)} {interval(row['dice'], low, high, 3)}")
+            means.append(f"{segmenter(name)} {interval(row['dice'], low, high, 3)}")
     axes.set_yticks(range(len(names)), [segmenter(name) for name in names])
     axes.invert_yaxis()
     axes.grid(axis="y", visible=False)
@@ -69,7 +69,8 @@ def dice(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Drawing:
         axes.plot([], [], "D", ms=4.5, color=MUTED, label=f"mean, {params['percent']} interval")[0],
     ]
     canvas.legend(handles=handles, loc="outside lower center", ncols=3)
-    return Drawing(canvas, f"n = {count(number, 'image')}. Mean Dice: {'; '.join(facts)}.")
+    facts = f"n = {count(number, 'image')}. Mean Dice: {'; '.join(means)}."
+    return Drawing(canvas, facts, parts(images=table, mean=scores.reset_index()))
 
 
 def overlays(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Drawing:
@@ -110,9 +111,9 @@ def overlays(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Drawing
         loc="outside lower center",
         ncols=2,
         title=shown,
-        title_fontsize=style.font_size - 0.5,
+        title_fontsize=style.small,
     )
     facts = "; ".join(
         f"{case.case}: {case.image_id} ({case.dice:.3f})" for case in cases.itertuples()
     )
-    return Drawing(canvas, f"{shown}. Image and Dice: {facts}.")
+    return Drawing(canvas, f"{shown}. Image and Dice: {facts}.", cases)

@@ -4,6 +4,7 @@ tell apart, and files whose bytes depend on the data alone."""
 import dataclasses
 import functools
 import textwrap
+import unicodedata
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,11 +17,14 @@ import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure, SubFigure
-from matplotlib.font_manager import FontProperties
+from matplotlib.font_manager import FontProperties, fontManager
 from matplotlib.legend import Legend
+from matplotlib.lines import Line2D
 from matplotlib.textpath import text_to_path
 from matplotlib.transforms import Bbox
+from PIL import Image
 
+from multiloss.figures.journals import JOURNALS, Journal
 from multiloss.job.files import atomic
 
 MM = 1 / 25.4
@@ -28,27 +32,36 @@ INK = "#222222"
 MUTED = "#6b6b6b"
 GRID = "#dddddd"
 NO_RESULT = "no result"
-FONT = "DejaVu Sans"
-# A category beyond the seventh has a colour again, under another hatch.
+# A category beyond the last colour has the first again, under another hatch.
 HATCHES = ["", "/////", ".....", "xxxxx", "-----", "ooo", "+++++"]
 PHANTOM = "PHANTOM"
+# Letters of a class's name that a picture shows; the caption has all of them.
+LONGEST_NAME = 60
+# Behind letters that run from right to left: what follows runs from left to right again.
+BACK = "\N{LEFT-TO-RIGHT MARK}"
 
-# Okabe & Ito (2008), "Color Universal Design"; Tol (2021), "Colour schemes", set bright. The
-# yellow of either is too faint for thin lines and is left out.
-PALETTES = {
-    "okabe_ito": ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000"],
-    "tol_bright": ["#4477AA", "#EE6677", "#228833", "#AA3377", "#66CCEE", "#BBBBBB", "#000000"],
-}
+# Okabe & Ito (2008), "Color Universal Design"; Tol (2021), "Colour schemes", set bright. Those too
+# faint for thin lines are darkened until their contrast on white is 3 (WCAG 2.1), vermilion until
+# a reader without red or green tells it from orange; the yellow of either is left out.
+_OKABE_ITO = "#0072B2 #C25600 #009E73 #CC79A7 #4A9BC8 #C68900 #000000 #AA3377"
+_TOL_BRIGHT = "#4477AA #EE6677 #228833 #AA3377 #4E9EB7 #939393 #000000 #C25600"
+PALETTES = {"okabe_ito": _OKABE_ITO.split(), "tol_bright": _TOL_BRIGHT.split()}
+# Beyond eight: of Tol's and Krzywinski's sets for colour-blind readers, one after the other that
+# lies farthest from all before it (CIE Lab, as seen without red, without green and with both).
+FURTHER = ["#9400E6", "#222255", "#225522", "#225555", "#332288", "#009AF2", "#9E9255"]
+MARKS = ["o", "s", "D", "^", "v", "P", "X", "*"]
+LINES = ["-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1))]
 
 
 @dataclasses.dataclass(frozen=True)
 class Style:
-    """The `figures` part of the config."""
+    """The `figures` part of the config, with what it leaves to the journal filled in."""
 
-    dpi: int = 200
-    font_size: float = 7.5
-    single_column_mm: float = 85.0
-    double_column_mm: float = 180.0
+    journal: str = "none"
+    dpi: int = JOURNALS["none"].dpi
+    font_size: float = JOURNALS["none"].font_size
+    single_column_mm: float = JOURNALS["none"].single_column_mm
+    double_column_mm: float = JOURNALS["none"].double_column_mm
     palette: str = "okabe_ito"
     sequential: str = "cividis"
     diverging: str = "PuOr"
@@ -58,13 +71,39 @@ class Style:
     @classmethod
     def of(cls, options: Mapping[str, Any]) -> "Style":
         """The style of a config's `figures` mapping; what it leaves out has its default."""
-        known = {field.name for field in dataclasses.fields(cls)}
-        return cls(**{key: value for key, value in options.items() if key in known})
+        journal = JOURNALS[options.get("journal", "none")]
+        values = {}
+        for field in dataclasses.fields(cls):
+            given = options.get(field.name)
+            if given is None:
+                given = getattr(journal, field.name, field.default)
+            values[field.name] = given
+        return cls(**values)
+
+    @property
+    def preset(self) -> Journal:
+        """What the journal asks."""
+        return JOURNALS[self.journal]
+
+    @property
+    def small(self) -> float:
+        """Size of tick labels and remarks."""
+        return max(min(self.preset.smallest, self.font_size), self.font_size - 0.5)
+
+    @property
+    def large(self) -> float:
+        """Size of headings."""
+        return min(max(self.preset.largest, self.font_size), self.font_size + 1)
+
+    @property
+    def font(self) -> str:
+        """The font that is drawn with: the first of the journal's that this machine has."""
+        return _first_present(self.preset.fonts)
 
     @property
     def colours(self) -> list[str]:
-        """Seven colours for categories, strongest first."""
-        return PALETTES[self.palette]
+        """Fifteen colours for categories, strongest first."""
+        return PALETTES[self.palette] + FURTHER
 
     @property
     def good(self) -> str:
@@ -85,23 +124,24 @@ class Style:
 
     def apply(self) -> None:
         """Make this style matplotlib's own."""
-        size = self.font_size
+        size, small = self.font_size, self.small
+        # What DejaVu Sans is to letters that the others lack, Verdana, as wide, is to readers of
+        # the SVG.
+        families = dict.fromkeys([self.font, "DejaVu Sans", "sans-serif"])
         plt.rcdefaults()
         plt.rcParams.update(
             {
-                # The first comes with matplotlib: the same on any machine. The others stand in
-                # the SVG for readers who lack it; Verdana's letters are as wide.
-                "font.family": "sans-serif",
-                "font.sans-serif": [FONT, "Verdana", "sans-serif"],
+                "font.family": list(families),
+                "font.sans-serif": [*self.preset.fonts, "Verdana", "sans-serif"],
                 # A class may be named with dollar signs.
                 "text.parse_math": False,
                 "font.size": size,
                 "axes.titlesize": size,
                 "axes.labelsize": size,
-                "xtick.labelsize": size - 0.5,
-                "ytick.labelsize": size - 0.5,
-                "legend.fontsize": size - 0.5,
-                "figure.titlesize": size + 1,
+                "xtick.labelsize": small,
+                "ytick.labelsize": small,
+                "legend.fontsize": small,
+                "figure.titlesize": self.large,
                 "axes.titlepad": 3.0,
                 "axes.labelpad": 2.0,
                 "axes.linewidth": 0.6,
@@ -141,12 +181,18 @@ class Style:
                 "svg.hashsalt": "multiloss",
                 # Letters stay text, which can be searched, read aloud and edited.
                 "svg.fonttype": "none",
+                # TrueType, which journals take and editors can edit.
+                "pdf.fonttype": 42,
             }
         )
 
     def figure(self, height_mm: float, double: bool = True) -> Figure:
-        """An empty figure of one or two columns' width, laid out without overlaps."""
+        """An empty figure of one or two columns' width, laid out without overlaps.
+
+        It is no higher than a page of the journal: what is on it then stands closer together.
+        """
         width = self.double_column_mm if double else self.single_column_mm
+        height_mm = min(height_mm, self.preset.max_height_mm)
         figure = plt.figure(figsize=(width * MM, height_mm * MM), layout="constrained")
         figure.get_layout_engine().set(w_pad=1.2 * MM, h_pad=1.2 * MM, wspace=0.01, hspace=0.01)
         return figure
@@ -158,10 +204,20 @@ class Style:
 
     def category(self, number: int) -> dict[str, Any]:
         """How the bars of the category with this number look; 49 of them differ."""
-        hatch, colour = divmod(number, len(self.colours))
-        face = self.colours[colour]
-        look = {"facecolor": face, "linewidth": 0, "hatch": HATCHES[hatch % len(HATCHES)]}
+        face = self.colours[number % len(self.colours)]
+        hatch = HATCHES[number // 7 % len(HATCHES)]
+        look = {"facecolor": face, "linewidth": 0, "hatch": hatch}
         return look | {"edgecolor": "white" if ink_on(to_rgb(face)) == "white" else INK}
+
+    def look(self, number: int) -> dict[str, Any]:
+        """Colour, mark and line of the category with this number; 15 differ in colour and mark.
+
+        Marks are filled for the first eight and hollow for the others.
+        """
+        colour = self.colours[number % len(self.colours)]
+        fill = colour if number // len(MARKS) % 2 == 0 else "white"
+        look = {"color": colour, "marker": MARKS[number % len(MARKS)], "markerfacecolor": fill}
+        return look | {"linestyle": LINES[number % len(LINES)]}
 
     def class_names(
         self, classes: Sequence[str], mm: float, lines: int = 2, bold: bool = False
@@ -170,14 +226,15 @@ class Style:
 
         Where one does not fit there, all are shown as their numbers, which `key` explains.
         """
-        folded = {name: fold(name, mm, self.font_size, bold) for name in classes}
-        words = (word for name in classes for word in name.split())
+        known = cut_names(classes)
+        folded = {name: fold(text, mm, self.font_size, bold) for name, text in known.items()}
+        words = (word for text in known.values() for word in text.split())
         fit = all(text_mm(word, self.font_size, bold) <= mm for word in words)
         if fit and max(text.count("\n") for text in folded.values()) < lines:
-            return ClassNames(folded, "", self)
+            return ClassNames(folded, known, "", self)
         numbers = {name: str(number) for number, name in enumerate(classes, start=1)}
-        pairs = "; ".join(f"{number}:\N{NO-BREAK SPACE}{name}" for name, number in numbers.items())
-        return ClassNames(numbers, f"Classes: {pairs}", self)
+        pairs = (f"{numbers[name]}:\N{NO-BREAK SPACE}{text}" for name, text in known.items())
+        return ClassNames(numbers, known, f"Classes: {'; '.join(pairs)}", self)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -185,16 +242,18 @@ class ClassNames:
     """Class names as one figure shows them: folded, or as numbers with a key."""
 
     short: Mapping[str, str]
+    known: Mapping[str, str]
     key: str
     style: Style
 
     def full(self, name: str) -> str:
         """The name in a place with room for all of it, with its number where it has one."""
-        return f"{self.short[name]}: {name}" if self.key else name
+        known = self.known[name]
+        return f"{self.short[name]}: {known}" if self.key else known
 
     def in_text(self, name: str) -> str:
         """The name within a line of text: `class 3` where numbers stand for names."""
-        return f"class {self.short[name]}" if self.key else name
+        return f"class {self.short[name]}" if self.key else self.known[name]
 
     def note(self, *before: str, double: bool = True) -> tuple[str, float]:
         """Lines for the foot of the figure, each folded to its width, and their height in mm.
@@ -221,14 +280,37 @@ def freeze(figure: Figure) -> None:
         axes.set_position(Bbox(np.round(axes.get_position(original=True).get_points(), 6)))
 
 
-def save(figure: Figure, png: str | Path, svg: str | Path) -> None:
-    """Write the figure as PNG and SVG, without dates or versions in them."""
+def save(figure: Figure, *paths: str | Path, thinnest: float = 0.0) -> None:
+    """Write the figure in the formats of the paths' endings: png, tif, svg, pdf.
+
+    Pictures are opaque RGB, lines at least `thinnest` points wide; no file has a date or a
+    version in it.
+    """
+    for line in figure.findobj(Line2D):
+        if 0 < line.get_linewidth() < thinnest:
+            line.set_linewidth(thinnest)
     freeze(figure)
-    with atomic(svg) as temporary:
-        figure.savefig(temporary, metadata={"Date": None, "Creator": None})
-    with atomic(png) as temporary:
-        figure.savefig(temporary, metadata={"Software": None})
+    pixels = None
+    for path in map(Path, paths):
+        with atomic(path) as temporary:
+            if path.suffix in (".png", ".tif"):
+                pixels = _pixels(figure) if pixels is None else pixels
+                look = {"compression": "tiff_lzw"} if path.suffix == ".tif" else {}
+                pixels.save(temporary, dpi=(figure.dpi, figure.dpi), **look)
+            else:
+                figure.savefig(temporary, metadata=_UNDATED[path.suffix])
     plt.close(figure)
+
+
+_UNDATED = {
+    ".svg": {"Date": None, "Creator": None},
+    ".pdf": {"CreationDate": None, "Creator": None, "Producer": None},
+}
+
+
+def _pixels(figure: Figure) -> Image.Image:
+    figure.canvas.draw()
+    return Image.fromarray(np.asarray(figure.canvas.buffer_rgba())[..., :3].copy())
 
 
 def wrap(text: str, width: int) -> str:
@@ -236,11 +318,42 @@ def wrap(text: str, width: int) -> str:
     return "\n".join(textwrap.wrap(text, width, break_long_words=False)) or text
 
 
-@functools.lru_cache(4096)
+def cut_names(names: Sequence[str]) -> dict[str, str]:
+    """Names of classes as pictures show them: long ones without their middle, all distinct."""
+    most = LONGEST_NAME
+    cut = {
+        name: name
+        if len(name) <= most
+        else f"{name[: most // 2]}\N{HORIZONTAL ELLIPSIS}{name[1 - most // 2 :]}"
+        for name in names
+    }
+    shown = list(cut.values())
+    found = {
+        name: text if shown.count(text) == 1 else f"{text} ({number})"
+        for number, (name, text) in enumerate(cut.items(), start=1)
+    }
+    return {name: text + BACK * _runs_left(text) for name, text in found.items()}
+
+
+def _runs_left(text: str) -> bool:
+    return any(unicodedata.bidirectional(letter) in ("R", "AL") for letter in text)
+
+
 def text_mm(text: str, size: float, bold: bool = False) -> float:
     """Width in mm of one line of text in letters of `size` points."""
-    font = FontProperties(family=FONT, size=size, weight="bold" if bold else "normal")
+    return _text_mm(text, size, bold, tuple(plt.rcParams["font.family"]))
+
+
+@functools.lru_cache(4096)
+def _text_mm(text: str, size: float, bold: bool, family: tuple[str, ...]) -> float:
+    font = FontProperties(family=family, size=size, weight="bold" if bold else "normal")
     return float(text_to_path.get_text_width_height_descent(text, font, False)[0]) * 25.4 / 72
+
+
+@functools.cache
+def _first_present(fonts: tuple[str, ...]) -> str:
+    present = {font.name for font in fontManager.ttflist}
+    return next(name for name in fonts if name in present)
 
 
 def fold(text: str, mm: float, size: float, bold: bool = False) -> str:
@@ -289,7 +402,7 @@ def stamp(axes: Axes, style: Style) -> None:
         ha="right",
         va="bottom",
         color="white",
-        fontsize=max(7.0, style.font_size - 0.5),
+        fontsize=style.small,
         fontweight="bold",
         zorder=10,
         bbox={"facecolor": "black", "alpha": 0.6, "linewidth": 0, "pad": 0.8},
@@ -305,9 +418,9 @@ def interval(value: float, low: float, high: float, digits: int = 2) -> str:
     return f"{value:.{digits}f} ({low:.{digits}f} to {high:.{digits}f})"
 
 
-def count(number: int, noun: str) -> str:
-    """A count with its noun: 1 image, 4,000 images."""
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+def count(number: int, noun: str, several: str = "") -> str:
+    """A count with its noun: 1 image, 4,000 images; `several` where that is no mere -s."""
+    return f"{number:,} {noun if number == 1 else several or noun + 's'}"
 
 
 def ink_on(colour: Sequence[float]) -> str:

@@ -86,7 +86,7 @@ def subgroups(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Drawin
         handles=[*handles, *[no_mark()] * weak.any], loc="outside lower center", ncols=1,
         title=foot, title_fontsize=style.font_size - 0.5,
     )  # fmt: skip
-    return Drawing(canvas, f"{_facts(rows, left)}{weak.note()}")
+    return Drawing(canvas, f"{_facts(rows, left)}{weak.note()}", shown)
 
 
 def _titles(params: Mapping[str, Any]) -> dict[str, str]:

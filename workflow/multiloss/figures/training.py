@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
 from multiloss.evaluation.segmentation_scores import label as segmenter
-from multiloss.figures.drawing import Drawing, Inputs
+from multiloss.figures.drawing import Drawing, Inputs, page_of
 from multiloss.figures.style import MUTED, Style, count, wrap
 
 # Columns of a history, how a reader knows them, colour index and line of each.
@@ -39,13 +39,13 @@ def classification_curves(inputs: Inputs, params: Mapping[str, Any], style: Styl
     groups: dict[str, list[Path]] = {text: [] for text in labels.values()}
     for path in inputs.paths("histories"):
         groups[labels[path.parent.name]].append(path)
-    return _curves(groups, _SCORES, "score", _images(inputs), style)
+    return _curves(groups, _SCORES, "score", _images(inputs), params, style)
 
 
 def segmentation_curves(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Drawing:
     """Dice, and the losses, of every segmentation loss."""
     groups = {segmenter(path.name.partition(".")[0]): [path] for path in inputs.paths("histories")}
-    return _curves(groups, _DICE, "Dice", _images(inputs), style)
+    return _curves(groups, _DICE, "Dice", _images(inputs), params, style)
 
 
 def _images(inputs: Inputs) -> str:
@@ -60,9 +60,11 @@ def _curves(
     scores: Mapping[str, tuple[str, int, str]],
     score_name: str,
     images: str,
+    params: Mapping[str, Any],
     style: Style,
 ) -> Drawing:
-    histories = {name: [pd.read_csv(path) for path in paths] for name, paths in groups.items()}
+    own = page_of(list(groups.items()), params)
+    histories = {name: [pd.read_csv(path) for path in paths] for name, paths in own}
     shown = {
         column: look
         for column, look in scores.items()
@@ -138,14 +140,21 @@ def _curves(
         loc="outside lower center",
         ncols=4,
         title=images,
-        title_fontsize=style.font_size - 0.5,
+        title_fontsize=style.small,
     )
     for line in legend.get_lines():
         line.set(alpha=1.0, linewidth=1.2)
     epochs = [len(history) for runs in histories.values() for history in runs]
     few, many = min(epochs), max(epochs)
     length = f"{few} to {count(many, 'epoch')}" if few < many else count(many, "epoch")
-    return Drawing(canvas, f"{count(len(epochs), 'training run')} of {length}; {images}.")
+    drawn = {"epoch", *shown, *_LOSSES}
+    data = [
+        history[[column for column in history if column in drawn]].assign(model=name, run=run)
+        for name, runs in histories.items()
+        for run, history in enumerate(runs)
+    ]
+    facts = f"{count(len(epochs), 'training run')} of {length}; {images}."
+    return Drawing(canvas, facts, pd.concat(data))
 
 
 def _log_scales(panels: Mapping[Axes, Sequence[pd.Series]]) -> None:

@@ -8,7 +8,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from multiloss.figures.degenerate import Degenerate
-from multiloss.figures.drawing import Drawing, Inputs, message
+from multiloss.figures.drawing import Drawing, Inputs, message, parts
 from multiloss.figures.performance import chosen_models, no_mark
 from multiloss.figures.sizes import sizes
 from multiloss.figures.style import INK, MUTED, Style, lines_of, wrap
@@ -112,7 +112,7 @@ def decision_curves(inputs: Inputs, params: Mapping[str, Any], style: Style) -> 
             xycoords="axes fraction",
             ha="right",
             va="top",
-            fontsize=style.font_size - 0.5,
+            fontsize=style.small,
         )
         last = axes
         if pairs:
@@ -153,12 +153,17 @@ def decision_curves(inputs: Inputs, params: Mapping[str, Any], style: Style) -> 
         loc="outside lower center",
         ncols=2,
         title=foot,
-        title_fontsize=style.font_size - 0.5,
+        title_fontsize=style.small,
     )
     facts = f"T{size}.{_range_facts(inputs, useful, chosen, outcomes)}"
     if left_out:
         facts += f" Left out: the {left_out} rarest class{'es' * (left_out > 1)}."
-    return Drawing(canvas, f"{facts}{weak.note()}")
+    own = [
+        part[part["class"].isin(outcomes)]
+        for part in (table, differences, useful[useful["model"].isin(chosen)])
+    ]
+    data = parts(curve=own[0], difference=own[1], useful=own[2])
+    return Drawing(canvas, f"{facts}{weak.note()}", data)
 
 
 def _pairs(differences: pd.DataFrame) -> list[tuple[str, str]]:
@@ -288,7 +293,8 @@ def probability_distributions(inputs: Inputs, params: Mapping[str, Any], style: 
     facts += _median_facts(inputs, table, next(iter(chosen)), outcomes[0], params)
     if left_out:
         facts += f" Left out: the {left_out} rarest class{'es' * (left_out > 1)}."
-    return Drawing(canvas, f"{facts}{weak.note()}")
+    shown = table[table["class"].isin(outcomes) & table["model"].isin(chosen)]
+    return Drawing(canvas, f"{facts}{weak.note()}", shown)
 
 
 def _ridge(axes: Axes, place: int, row: pd.Series, bins: Sequence[str], colour: str) -> None:

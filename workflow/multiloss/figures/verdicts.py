@@ -11,7 +11,7 @@ from matplotlib.ticker import NullLocator
 from multiloss.evaluation import planning as plan
 from multiloss.evaluation import verdicts as judged
 from multiloss.figures.degenerate import Degenerate
-from multiloss.figures.drawing import Drawing, Inputs, message
+from multiloss.figures.drawing import Drawing, Inputs, message, page_of
 from multiloss.figures.performance import no_mark
 from multiloss.figures.sizes import all_sizes, sizes
 from multiloss.figures.style import INK, MUTED, Style, count, gap, text_mm
@@ -39,6 +39,7 @@ def verdicts(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Drawing
     if table.empty:
         return message(style, "No primary comparison was planned.")
     models, weak = inputs.models, Degenerate.of(inputs, params["replicates"])
+    planned, table = table, table.loc[page_of(table.index, params)]
     blocks = [(name, part) for name, part in table.groupby("question", sort=False)]
     step = style.line_mm * 1.5
     canvas = style.figure(len(table) * step + 9 * len(blocks) + 22)
@@ -89,7 +90,8 @@ def verdicts(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Drawing
         handles.append(axes[0].plot([], [], color=BAND, linewidth=6, label=label)[0])
     handles += [no_mark()] * weak.any
     canvas.legend(handles=handles, loc="outside lower center", ncols=2 if weak.any else 3)
-    return Drawing(canvas, f"{_counted(table)} {_found(table)}{weak.note()}".strip())
+    facts = f"{_counted(planned)} {_found(planned)}{weak.note()}".strip()
+    return Drawing(canvas, facts, table)
 
 
 def _row(axes: Axes, place: int, row: Any, widest: float, style: Style) -> None:
@@ -192,4 +194,5 @@ def planning(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Drawing
         canvas,
         f"This study: {sizes(inputs, table)}. The smallest difference of any line is "
         f"{smallest:.3f}.",
+        pd.concat([part for _, part in blocks]),
     )
