@@ -392,8 +392,9 @@ def test_losses_open_with_what_their_tests_say(changed: tuple[Path, dict[str, An
     ).replace("-", "\N{MINUS SIGN}")
     rewrite(results, "tables/replicate_comparisons.csv", of_losses(focal=-0.2))
     assert finding_of(results, config, "singles") == (
-        "focal is significantly worse than CCE in MCC by \u22120.20 (95% CI \u22120.30 to "
-        "\u22120.10; adjusted p = 0.012); the other 2 comparisons are not significant."
+        "focal is significantly worse than CCE in MCC, with a difference of \u22120.20 (95% CI "
+        "\u22120.30 to \u22120.10; adjusted p = 0.012); the other 2 comparisons are not "
+        "significant."
     )
     rewrite(results, "tables/replicate_comparisons.csv", of_losses(calibrated_cce=0.3))
     assert finding_of(results, config, "singles") == (
