@@ -1,5 +1,6 @@
 """Groups of patients on the page and in their figure: told in numbers where the study asks."""
 
+import copy
 import re
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ import pytest
 from markupsafe import Markup
 from matplotlib import pyplot as plt
 from multiloss.figures import catalog, drawing, style
-from multiloss.report import templates
+from multiloss.report import checklist, templates
 from multiloss.report.facts import Facts
 from multiloss.report.figures import Figures
 from multiloss.report.results import Results
@@ -100,6 +101,20 @@ def test_names_are_escaped(made: tuple[Path, dict[str, Any]]) -> None:
     blocks = section(*made).blocks
     assert "&lt;b&gt;site&lt;/b&gt;" in str(blocks[0].text)
     assert "<b>site" not in str(blocks[0].text)
+
+
+def test_the_checklist_says_by_what_groups_were_judged(made: tuple[Path, dict[str, Any]]) -> None:
+    results, config = made[0], copy.deepcopy(made[1])
+    config["data"]["sources"][0].update(layout="table", url="/data/mine.csv")
+    for columns, status in ((["sex", "age"], "in part"), ([], "for the authors")):
+        config["evaluation"]["subgroups"] = [{"column": name, "bands": None} for name in columns]
+        items = {
+            each.topic: each for each in checklist.items(Facts(Results(results, None), config))
+        }
+        fairness = items["Fairness"]
+        assert fairness.status == status
+        assert ("by sex and age" in fairness.answer) == bool(columns)
+        assert fairness.section == ("subgroups" if columns else "")
 
 
 def test_no_section_and_no_figure_without_columns() -> None:

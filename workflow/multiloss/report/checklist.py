@@ -122,6 +122,7 @@ def context(facts: Facts) -> dict[str, Any]:
                 for split, name in zip(facts.external, facts.study.external, strict=True)
             ]
         ),
+        "subgroups": listed([entry["column"] for entry in config["evaluation"]["subgroups"]]),
         "audit": " An audit for shared patients and images is included." if audit else "",
         "shipped_test": facts.shipped_test,
         "unit": facts.unit,
