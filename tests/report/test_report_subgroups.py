@@ -1,5 +1,6 @@
 """Groups of patients on the page and in their figure: told in numbers where the study asks."""
 
+import copy
 import re
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ import pytest
 from markupsafe import Markup
 from matplotlib import pyplot as plt
 from multiloss.figures import catalog, drawing, style
-from multiloss.report import templates
+from multiloss.report import checklist, templates
 from multiloss.report.facts import Facts
 from multiloss.report.figures import Figures
 from multiloss.report.results import Results
@@ -59,8 +60,10 @@ def test_the_finding_is_the_table(made: tuple[Path, dict[str, Any]], tmp_path: P
             continue
         told = (
             f"largest gap {row['difference']:.3f} ({row['ci_low']:.3f} to {row['ci_high']:.3f}), "
-            f"“{row['group']}” above “{row['other']}”, p = {facts.p(row['p_adjusted'])}."
+            f"“{row['group']}” above “{row['other']}”, p = {facts.p(row['p_adjusted'])}"
         )
+        if row["column"] == "view":
+            told += " (too few patients, not compared: lateral)."
         assert told in text
         real = row["p_adjusted"] <= 0.05
         said = "differs" if real else "is not shown to differ"
@@ -81,6 +84,7 @@ def test_a_gap_that_is_real_is_said_first(
     path = tmp_path / "tables/subgroup_gaps.csv"
     gaps = pd.read_csv(path, keep_default_na=False, na_values=[""])
     gaps.loc[gaps["column"] == "view", ["p_adjusted", "ci_low"]] = [0.0012, 0.01]
+    gaps.loc[gaps["column"] == "sex", "classes"] = "normal; viral"
     gaps.to_csv(path, index=False)
     told = [
         words(block.text) for block in section(tmp_path, config).blocks if hasattr(block, "text")
@@ -89,6 +93,7 @@ def test_a_gap_that_is_real_is_said_first(
         "By view the balanced accuracy of the chosen model differs: largest gap "
     )
     assert "Against all others of its column" in told[0]
+    assert re.search(r"By sex it is .{0,90}, of the classes normal; viral alone\. By", told[0])
     assert re.search(r"“(AP|PA)” \(view\) is 0\.\d{3} (lower|higher) \(p = 0\.001", told[0])
 
 
@@ -96,6 +101,20 @@ def test_names_are_escaped(made: tuple[Path, dict[str, Any]]) -> None:
     blocks = section(*made).blocks
     assert "&lt;b&gt;site&lt;/b&gt;" in str(blocks[0].text)
     assert "<b>site" not in str(blocks[0].text)
+
+
+def test_the_checklist_says_by_what_groups_were_judged(made: tuple[Path, dict[str, Any]]) -> None:
+    results, config = made[0], copy.deepcopy(made[1])
+    config["data"]["sources"][0].update(layout="table", url="/data/mine.csv")
+    for columns, status in ((["sex", "age"], "in part"), ([], "for the authors")):
+        config["evaluation"]["subgroups"] = [{"column": name, "bands": None} for name in columns]
+        items = {
+            each.topic: each for each in checklist.items(Facts(Results(results, None), config))
+        }
+        fairness = items["Fairness"]
+        assert fairness.status == status
+        assert ("by sex and age" in fairness.answer) == bool(columns)
+        assert fairness.section == ("subgroups" if columns else "")
 
 
 def test_no_section_and_no_figure_without_columns() -> None:
