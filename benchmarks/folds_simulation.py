@@ -10,10 +10,7 @@ the seeds are drawn anew for each study, so that the null hypothesis is of all t
 if a claim of the documentation does not hold.
 """
 
-import argparse
-import logging
 import sys
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,14 +24,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "workflow"))
 
 from multiloss.data import folds
 from multiloss.data.tables import TRAIN
-from multiloss.job.files import write_text
 from multiloss.job.seeds import derive
 from multiloss.statistics.resampled_t import corrected_resampled_t
+from simulation import SEED, main, tell
 
 Array = npt.NDArray[np.float64]
-logger = logging.getLogger("simulation")
 
-SEED = 20211202
 RATIOS = {"train": 0.70, "val": 0.15, "ensemble": 0.15}
 PATIENTS = (110, 200, 624)  # one image of each, of all folds together
 LAYOUTS = ((5, 1), (10, 1), (5, 2))  # folds and passes
@@ -324,39 +319,22 @@ def report(size: Size, cells: Cells, ratios: dict[int, float], failures: list[st
     return "\n".join(lines) + "\n"
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--out", type=Path, required=True, help="Markdown file to write")
-    parser.add_argument("--quick", action="store_true", help="few studies, for a smoke test")
-    arguments = parser.parse_args()
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
-    logging.getLogger("multiloss").setLevel(logging.WARNING)
-    size = QUICK if arguments.quick else FULL
-    start = time.monotonic()
+def simulate_all(quick: bool) -> tuple[str, list[str]]:
+    """The page, and the claims that do not hold."""
+    size = QUICK if quick else FULL
     cells: Cells = {}
     ratios: dict[int, float] = {}
     for patients in PATIENTS:
         for count, passes in LAYOUTS:
-            division = divisions(patients, count, passes, 2 if arguments.quick else DIVISIONS)
+            division = divisions(patients, count, passes, 2 if quick else DIVISIONS)
             ratios[count] = division[0].ratio
             for scenario in SCENARIOS:
                 found = simulate(size, scenario, division, f"{patients} {count} {passes}")
                 cells[scenario.name, patients, count, passes] = found
-                logger.info(
-                    "%4.0f s: %s, %d, %s: %s",
-                    *(time.monotonic() - start, scenario.name, patients, told(count, passes)),
-                    found,
-                )
+                tell("%s, %d, %s: %s", scenario.name, patients, told(count, passes), found)
     failures = claims(cells, size)
-    text = report(size, cells, ratios, failures)
-    if str(arguments.out).startswith("/dev/"):
-        arguments.out.write_text(text)
-    else:
-        write_text(text, arguments.out)
-    for failure in failures:
-        logger.error("does not hold: %s", failure)
-    raise SystemExit(1 if failures else 0)
+    return report(size, cells, ratios, failures), failures
 
 
 if __name__ == "__main__":
-    main()
+    main(__doc__, simulate_all)

@@ -849,8 +849,9 @@ def test_unknown_patients_are_called_unknown(tmp_path: Path, share: float) -> No
         how = table_of(losses, "singles-test").how
         assert "bootstrap on a transformed scale over images" in how
         assert "were divided by image, stratified by class" in sections["methods"]
-        assert "Patients were unknown; these images were assumed to be independent" in (
-            sections["methods"]
+        assert (
+            "Patients were unknown; these images were assumed to be independent"
+            in (sections["methods"])
         )
         assert "Patients are unknown. Each image counts as" in sections["data"]
         assert not re.search(r"\d patients?\b", sections["answer"] + sections["singles"])

@@ -45,8 +45,10 @@ def run(main: Callable[[Any], None], snakemake: Any) -> None:
     screen.setFormatter(logging.Formatter(f"[{label}] %(message)s"))
     # The log file has more to tell than the screen.
     screen.setLevel(logging.INFO)
-    logging.basicConfig(level=logging.INFO, handlers=[screen], force=True)
-    logging.getLogger("multiloss").setLevel(logging.DEBUG)
+    # Other packages tell of themselves only what is wrong.
+    logging.basicConfig(level=logging.WARNING, handlers=[screen], force=True)
+    for ours in ("multiloss", "phantom", "__main__"):
+        logging.getLogger(ours).setLevel(logging.DEBUG)
     logging.captureWarnings(True)
     held = records.hold(list(snakemake.output))
     # Not before: another process may still be writing its log.
