@@ -89,4 +89,4 @@ def test_no_result_at_all_is_said(study, monkeypatch, tmp_path: Path) -> None:
     inputs = drawing.Inputs({**files, "folds": [str(tmp_path / "folds.csv")]})
     look = style.Style.of(study.config["figures"])
     found = drawing.drawing_function(figure.draw)(inputs, figure.params, look)
-    assert found.facts == "No run has a result."
+    assert found.facts == "MCC is not defined for any run."

@@ -107,7 +107,7 @@ def assign(
             "which folds would train on: set splits.folds to null, or splits.test to "
             f"{1 / count:.2g} to divide all patients whatever folder they are in"
         )
-    if test != "shipped":
+    if test != "shipped" and abs(float(test) - 1 / count) > 0.01:
         logger.info(
             "splits.test: the share of %g is not used, since each of %d folds holds %.3g of the "
             "patients",

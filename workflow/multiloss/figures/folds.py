@@ -43,9 +43,10 @@ def folds(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Drawing:
         text=["a", "b", "metric", "family", "reject"],
     )
     table = table[(table["metric"] == params["metric"]) & table["kind"].isin(BLOCKS)]
+    title = lookup(params["metric"]).metric.title
     if table["value"].isna().all():
-        return message(style, "No run has a result.")
-    models, title = inputs.models, lookup(params["metric"]).metric.title
+        return message(style, f"{title} is not defined for any run.")
+    models = inputs.models
     blocks = [(kind, table[table["kind"] == kind]) for kind in BLOCKS]
     blocks = [(kind, _ordered(part), part) for kind, part in blocks if len(part)]
     rows = sum(len(names) for _, names, _ in blocks)
