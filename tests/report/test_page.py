@@ -534,8 +534,12 @@ def test_figures_on_a_phone(browser: Browser, url: str) -> None:
         ".dispatchEvent(new MouseEvent('click', {bubbles: true}))"
     )
     assert browser.value("document.querySelector('.lightbox').open") is True
-    click(browser, "document.querySelector('.lightbox button')")
+    assert browser.value("document.querySelector('.stage').scrollWidth") > 800
+    assert browser.value("document.querySelector('.stage').clientWidth") < 390
+    # Paper has the page, not what is enlarged.
+    browser.value("dispatchEvent(new Event('beforeprint'))")
     assert browser.value("document.querySelector('.lightbox').open") is False
+    assert browser.value("document.querySelectorAll('#figure-forest svg').length") == 1
 
 
 # ---- models ---------------------------------------------------------------------------------
