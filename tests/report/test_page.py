@@ -89,6 +89,7 @@ def parts(results: Path) -> list[Section]:
     (results / "figures").mkdir(parents=True)
     (results / "tables").mkdir()
     forest, roc, folded = figure("forest", 1), figure("roc", 2), figure("folded", 3)
+    roc.supplement = True
     (results / "figures/forest.pdf").write_bytes(PDF)
     (results / "figures/forest.csv").write_bytes(CURVES.encode())
     SCORES.to_csv(results / "tables/scores.csv", index=False)
@@ -534,8 +535,12 @@ def test_figures_on_a_phone(browser: Browser, url: str) -> None:
         ".dispatchEvent(new MouseEvent('click', {bubbles: true}))"
     )
     assert browser.value("document.querySelector('.lightbox').open") is True
-    click(browser, "document.querySelector('.lightbox button')")
+    assert browser.value("document.querySelector('.stage').scrollWidth") > 800
+    assert browser.value("document.querySelector('.stage').clientWidth") < 390
+    # Paper has the page, not what is enlarged.
+    browser.value("dispatchEvent(new Event('beforeprint'))")
     assert browser.value("document.querySelector('.lightbox').open") is False
+    assert browser.value("document.querySelectorAll('#figure-forest svg').length") == 1
 
 
 # ---- models ---------------------------------------------------------------------------------
@@ -625,6 +630,10 @@ def test_paper_has_result_and_trust_and_the_rest_if_asked(browser: Browser, url:
         "Array.from(document.querySelectorAll('#rows-scores tbody tr'))"
         ".filter(r => r.getBoundingClientRect().height).length"
     )
+    pictures = (
+        "Array.from(document.querySelectorAll('.picture'))"
+        ".filter(p => p.getBoundingClientRect().height).map(p => p.closest('figure').id)"
+    )
     numbers = {}
     for address in (url, f"{url}?print=all"):
         browser.open(address)
@@ -633,6 +642,11 @@ def test_paper_has_result_and_trust_and_the_rest_if_asked(browser: Browser, url:
         levels = ["result", "trust"] if address == url else ["result", "trust", "paper", "appendix"]
         assert browser.value(shown) == levels
         assert browser.value(rows) == ROWS
+        # What belongs to a supplement is named on paper only.
+        told = "document.querySelector('#figure-roc strong').getBoundingClientRect().height"
+        assert browser.value(told) > 0
+        assert ("figure-roc" in browser.value(pictures)) == (address != url)
+        assert "figure-forest" in browser.value(pictures)
         browser.media()
     assert 2 <= numbers[url] <= 4 < numbers[f"{url}?print=all"]
     browser.open(url)

@@ -1,4 +1,8 @@
-"""Files that the page carries with it: what a reader saves as PDF or CSV."""
+"""Files that the page carries with it: what a reader saves as PDF or CSV.
+
+Each is a `<script type="application/octet-stream" data-file="NAME">`, which no browser runs; the
+page's scripts read it by `unpacked(name)` when it is asked for.
+"""
 
 import base64
 import zlib

@@ -149,6 +149,7 @@ class Figure:
     picture: Picture
     source: str  # its file below the results folder
     how: str | Markup = ""  # how to read it, inside a fold
+    supplement: bool = False  # left out of paper, where not all is printed
     kind: str = "figure"
     number: int = 0  # among the figures of the page
 

@@ -43,7 +43,10 @@ class Figures:
         alt = f"{entry.title}. {facts}".strip()
         picture = pictures.inline(path, f"f{self._drawn}-", alt, self._labels, dpi)
         caption = f"{entry.caption} {facts}".strip()
-        return Figure(f"figure-{name}", entry.title, caption, picture, f"figures/{name}.svg")
+        # `main`: the number among a paper's figures, of which the others are the supplement.
+        supplement = getattr(entry, "main", 1) is None
+        file = f"figures/{name}.svg"
+        return Figure(f"figure-{name}", entry.title, caption, picture, file, supplement=supplement)
 
     def take(self, *names: str) -> list[Block]:
         """Those of the figures that are there and not shown yet."""

@@ -2,6 +2,7 @@
 // the drawing that it shows.
 const SVG = "http://www.w3.org/2000/svg";
 const DPI = 300;
+const READABLE = 900; // pixels across of a figure of two columns
 
 const millimetres = (figure) => {
   const style = figure.querySelector(".picture").style;
@@ -140,10 +141,20 @@ function enlarge(figure) {
   under.textContent = caption(figure.querySelector("figcaption"));
   scaled();
   lightbox.showModal();
+  // On a phone it opens as large as its letters need, and scrolls.
+  if (narrow.matches) scaled(READABLE / svg.getBoundingClientRect().width);
 }
-lightbox.addEventListener("close", () => {
-  home.prepend(stage.querySelector("svg"));
+function putBack() {
+  const svg = stage.querySelector("svg");
+  if (!svg) return;
+  home.prepend(svg);
   home.style.minHeight = "";
+}
+lightbox.addEventListener("close", putBack);
+window.addEventListener("beforeprint", () => {
+  if (!lightbox.open) return;
+  lightbox.close();
+  putBack();
 });
 lightbox.addEventListener("click", (event) => event.target === lightbox && lightbox.close());
 

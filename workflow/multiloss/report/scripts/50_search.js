@@ -1,6 +1,7 @@
 // Search: sections, headings, figures, tables, their captions and columns, models, terms, sentences.
 const field = element("input", {
-  type: "search", id: "search", placeholder: "Find model, metric, section… ( / )", autocomplete: "off",
+  type: "search", id: "search", placeholder: "Find model, metric, section…", title: "Key: /",
+  "aria-keyshortcuts": "/", autocomplete: "off",
   role: "combobox", "aria-expanded": "false", "aria-controls": "results", "aria-label": "Search the page",
 });
 const results = element("ul", { id: "results", role: "listbox", "aria-label": "Found", hidden: true });
