@@ -69,7 +69,7 @@ def outline(axes: Axes, mask: np.ndarray, factor: float, **line: Any) -> None:
 def splits(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Drawing:
     """Images and, where known, patients per class and split as bars with their numbers."""
     table = inputs.table("manifest", ["patient_known"], text=["label", "split", "patient_id"])
-    known = table["patient_known"].astype(str) == "True"
+    listed = table["patient_known"].astype(str) == "True"
     classes = params["classes"]
     shown = [*SPLITS, *(split for split in splits_of(table) if split not in SPLITS)]
     labels = [
@@ -77,20 +77,22 @@ def splits(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Drawing:
         for split, source in ((split, external_source(split)) for split in shown)
     ]
     rows = len(shown) * len(classes)
-    names = [fold(name, style.double_column_mm - 14, style.font_size) for name in classes]
+    known = cut_names(classes)
+    names = [fold(text, style.double_column_mm - 14, style.font_size) for text in known.values()]
     longest = max(text_mm(line, style.font_size) for name in names for line in name.split("\n"))
     columns = max(1, min(4, len(names), int((style.double_column_mm - 4) // (longest + 10))))
     # Columns are filled from above, so a row is as high as the longest name next to each other.
     legend_rows = sum(map(lines_of, names)) if columns == 1 else -(-len(names) // columns)
-    canvas = style.figure(
-        14 + rows * style.line_mm * 1.05 + 4 * len(shown) + legend_rows * style.line_mm * 1.1
-    )
+    around = 14 + 4 * len(shown) + legend_rows * style.line_mm * 1.1
+    canvas = style.figure(around + rows * style.line_mm * 1.05)
+    # Bars of very many classes have no room for numbers.
+    numbered = around + rows * style.line_mm * 0.85 < style.preset.max_height_mm
     handles = []
     height = 0.86 / len(classes)
     parts = table.groupby(["split", "label"])
     columns_of = [("images", parts.size(), count(len(table), "image"))]
-    if known.any():
-        unit = "patients" if known.all() else "patients, at most"
+    if listed.any():
+        unit = "patients" if listed.all() else "patients, at most"
         columns_of.append((unit, parts["patient_id"].nunique(), patients(table)))
     panes = canvas.subplots(1, len(columns_of), sharey=True, squeeze=False)[0]
     left = panes[0]
@@ -101,7 +103,8 @@ def splits(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Drawing:
             places = np.arange(len(shown)) + (k - (len(classes) - 1) / 2) * height
             bars = axes.barh(places, values, height * 0.9, **style.category(k))
             handles += [bars] if axes is left else []
-            axes.bar_label(bars, [f"{v:,}" for v in values], padding=2, fontsize=style.small)
+            if numbered:
+                axes.bar_label(bars, [f"{v:,}" for v in values], padding=2, fontsize=style.small)
         axes.set_xlabel(f"number of {unit}")
         axes.margins(x=0.14)
         axes.grid(axis="y", visible=False)
