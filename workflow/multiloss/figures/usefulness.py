@@ -258,7 +258,7 @@ def probability_distributions(inputs: Inputs, params: Mapping[str, Any], style: 
     # Names of classes stand at the left of the first panel, folded heads above each.
     labels = [f"{names.short[label]} ({of[label]:,})" for label in classes]
     beside = max(text_mm(label, style.small) for label in labels) + 4
-    width = (style.double_column_mm - beside) / len(chosen) - 4
+    width = (style.double_column_mm - beside) / len(chosen) - 7
     row_mm = style.line_mm * (1.25 if len(classes) < 5 else 1.0)
     titles = [
         fold(f"{why[0].upper()}{why[1:]}:", width, style.font_size)
