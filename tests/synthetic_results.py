@@ -929,6 +929,8 @@ class _Maker:
             cv2.imwrite(f"{path}.png", np.full((120, 240), 200, np.uint8))
             drawing = '<svg xmlns="http://www.w3.org/2000/svg" width="240" height="120"/>\n'
             Path(f"{path}.svg").write_text(drawing, encoding="utf-8")
+            Path(f"{path}.pdf").write_bytes(b"%PDF-1.4\n%%EOF\n")
+            Path(f"{path}.csv").write_text("n\n120\n", encoding="utf-8")
             facts = {"facts": "n = 120 images of 103 patients."}
             Path(f"{path}.json").write_text(json.dumps(facts) + "\n", encoding="utf-8")
 

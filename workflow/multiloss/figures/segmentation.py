@@ -68,7 +68,7 @@ def dice(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Drawing:
         axes.plot([], [], "s", ms=6, mfc="white", mec=style.colours[0], label="not combined")[0],
         axes.plot([], [], "D", ms=4.5, color=MUTED, label=f"mean, {params['percent']} interval")[0],
     ]
-    canvas.legend(handles=handles, loc="outside lower center", ncols=3)
+    canvas.legend(handles=handles, loc="outside lower center", ncols=2)
     facts = f"n = {count(number, 'image')}. Mean Dice: {'; '.join(means)}."
     return Drawing(canvas, facts, parts(images=table, mean=scores.reset_index()))
 

@@ -11,7 +11,7 @@ from multiloss.figures.degenerate import Degenerate
 from multiloss.figures.drawing import Drawing, Inputs, message, parts
 from multiloss.figures.performance import chosen_models, no_mark
 from multiloss.figures.sizes import sizes
-from multiloss.figures.style import INK, MUTED, Style, lines_of, wrap
+from multiloss.figures.style import INK, MUTED, Style, fold, lines_of, text_mm
 from multiloss.study import ANY_FINDING
 
 # More outcomes than this have no room on one page.
@@ -255,18 +255,31 @@ def probability_distributions(inputs: Inputs, params: Mapping[str, Any], style: 
     most = max(1, min(MOST, LINES // len(classes)))
     outcomes, left_out = _shown(with_count, negative, most)
     names = style.class_names(classes, 30, 1)
+    # Names of classes stand at the left of the first panel, folded heads above each.
+    labels = [f"{names.short[label]} ({of[label]:,})" for label in classes]
+    beside = max(text_mm(label, style.small) for label in labels) + 4
+    width = (style.double_column_mm - beside) / len(chosen) - 7
     row_mm = style.line_mm * (1.25 if len(classes) < 5 else 1.0)
     titles = [
-        wrap(f"{why[0].upper()}{why[1:]}:", 34)
-        + f"\n{weak.mark(inputs.models[model].label, model)}"
+        fold(f"{why[0].upper()}{why[1:]}:", width, style.font_size)
+        + f"\n{fold(weak.mark(inputs.models[model].label, model), width, style.font_size)}"
         for model, why in chosen.items()
     ]
+    heads = {
+        name: fold(
+            f"probability of {name if name == ANY_FINDING else names.in_text(name)}",
+            width,
+            style.font_size,
+        )
+        for name in outcomes
+    }
     foot, foot_mm = names.note(
         f"test split, {sizes(inputs, pd.DataFrame({'n': [sum(of.values())]}))}; bars: share of the "
         "images of the true class on the left; lines: quartiles; coloured: images with the finding"
     )
     canvas = style.figure(
-        len(outcomes) * (row_mm * len(classes) + 1.6 * style.line_mm + 4)
+        len(outcomes) * (row_mm * len(classes) + 0.6 * style.line_mm + 4)
+        + sum(map(lines_of, heads.values())) * style.line_mm
         + (max(map(lines_of, titles)) + 2) * style.line_mm
         + foot_mm
     )
@@ -282,12 +295,11 @@ def probability_distributions(inputs: Inputs, params: Mapping[str, Any], style: 
             axes.set_ylim(len(classes) - 0.05, -0.05)
             axes.set_xlim(0, 1)
             axes.set_xticks([0, 0.25, 0.5, 0.75, 1], ["0", "25%", "50%", "75%", "100%"])
-            labels = [f"{names.short[label]} ({of[label]:,})" for label in classes]
             axes.set_yticks(np.arange(len(classes)) + 0.6, labels)
             axes.tick_params(axis="y", length=0)
             axes.grid(axis="y", visible=False)
-            head = f"probability of {name if name == ANY_FINDING else names.in_text(name)}"
-            axes.set_title((f"{titles[column]}\n" if row == 0 else "") + head, loc="left")
+            above = f"{titles[column]}\n" if row == 0 else ""
+            axes.set_title(above + heads[name], loc="left")
     canvas.supxlabel(foot, fontsize=style.font_size)
     facts = f"Test split, {sizes(inputs, pd.DataFrame({'n': [sum(of.values())]}))}."
     facts += _median_facts(inputs, table, next(iter(chosen)), outcomes[0], params)
