@@ -71,65 +71,6 @@ def outline(axes: Axes, mask: np.ndarray, factor: float, **line: Any) -> None:
         axes.plot(points[:, 0], points[:, 1], **line)
 
 
-<<<<<<< HEAD
-=======
-def splits(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Drawing:
-    """Images and, where known, patients per class and split as bars with their numbers."""
-    table = inputs.table("manifest", ["patient_known"], text=["label", "split", "patient_id"])
-    listed = table["patient_known"].astype(str) == "True"
-    classes = params["classes"]
-    shown = [*SPLITS, *(split for split in splits_of(table) if split not in SPLITS)]
-    labels = [
-        f"external:\n{fold(source, 30, style.font_size)}" if source else split
-        for split, source in ((split, external_source(split)) for split in shown)
-    ]
-    rows = len(shown) * len(classes)
-    known = cut_names(classes)
-    names = [fold(text, style.double_column_mm - 14, style.font_size) for text in known.values()]
-    longest = max(text_mm(line, style.font_size) for name in names for line in name.split("\n"))
-    columns = max(1, min(4, len(names), int((style.double_column_mm - 4) // (longest + 10))))
-    # Columns are filled from above, so a row is as high as the longest name next to each other.
-    legend_rows = sum(map(lines_of, names)) if columns == 1 else -(-len(names) // columns)
-    around = 14 + 4 * len(shown) + legend_rows * style.line_mm * 1.1
-    canvas = style.figure(around + rows * style.line_mm * 1.05)
-    # Bars of very many classes have no room for numbers.
-    numbered = around + rows * style.line_mm * 0.85 < style.preset.max_height_mm
-    handles = []
-    height = 0.86 / len(classes)
-    parts = table.groupby(["split", "label"])
-    columns_of = [("images", parts.size(), count(len(table), "image"))]
-    if listed.any():
-        unit = "patients" if listed.all() else "patients, at most"
-        columns_of.append((unit, parts["patient_id"].nunique(), patients(table)))
-    panes = canvas.subplots(1, len(columns_of), sharey=True, squeeze=False)[0]
-    left = panes[0]
-    for axes, (unit, numbers, title) in zip(panes, columns_of, strict=True):
-        axes.set_title(title, loc="left")
-        for k, name in enumerate(classes):
-            values = [int(numbers.get((split, name), 0)) for split in shown]
-            places = np.arange(len(shown)) + (k - (len(classes) - 1) / 2) * height
-            bars = axes.barh(places, values, height * 0.9, **style.category(k))
-            handles += [bars] if axes is left else []
-            if numbered:
-                axes.bar_label(bars, [f"{v:,}" for v in values], padding=2, fontsize=style.small)
-        axes.set_xlabel(f"number of {unit}")
-        axes.margins(x=0.14)
-        axes.grid(axis="y", visible=False)
-    for axes in panes[1:]:
-        axes.tick_params(left=False)
-    left.set_yticks(range(len(shown)), labels)
-    left.invert_yaxis()
-    legend(canvas, handles, names, loc="outside upper center", ncols=columns)
-    sizes = [
-        f"{split} {count(int((table['split'] == split).sum()), 'image')} of "
-        f"{patients(table[table['split'] == split])}"
-        for split in shown
-    ]
-    data = parts["patient_id"].agg(images="size", patients="nunique").reset_index()
-    return Drawing(canvas, f"{'; '.join(sizes)}.", data)
-
-
->>>>>>> presets
 def samples(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Drawing:
     """Training images drawn at random, one row for each class."""
     text = ["image_id", "path", "label", "split", "patient_id", "source"]
