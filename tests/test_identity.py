@@ -101,7 +101,7 @@ def test_models_of_two_focal_variants_in_three_runs_with_ablations() -> None:
     assert average.members == ("cce-r0", "cce-r1")
     head = found.models["model_level-top2-r1"]
     assert (head.label_of_run, head.explained_layer) == (
-        "model level, top\N{NO-BREAK SPACE}2 (run 1)",
+        "model-level ensemble, top\N{NO-BREAK SPACE}2 (run 1)",
         "ensemble_conv",
     )
     assert found.models["focal-r0"].explained_layer == "dcl"
@@ -110,7 +110,10 @@ def test_models_of_two_focal_variants_in_three_runs_with_ablations() -> None:
 def test_the_average_of_model_level_ensembles_has_members() -> None:
     model = Study(validated()).models["weighted_average-model_level-r0"]
     assert model.members == ("model_level-top3-r0", "model_level-top5-r0")
-    assert (model.label, model.level) == ("weighted average of model level", "model_average")
+    assert (model.label, model.level) == (
+        "weighted average of model-level ensembles",
+        "model_average",
+    )
 
 
 def test_a_variant_changes_single_keys_of_the_study() -> None:

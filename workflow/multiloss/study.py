@@ -348,7 +348,7 @@ class Study:
             of_replicate(family, replicate),
             "ensemble",
             family,
-            f"{method_label('weighted_average')} of {method_label(MODEL_LEVEL)}",
+            f"{method_label('weighted_average')} of {method_label(MODEL_LEVEL)}s",
             replicate=replicate,
             method="weighted_average",
             k=len(sizes),

@@ -264,7 +264,7 @@ class Stacking(Combiner):
         return p.transpose(1, 0, 2).reshape(p.shape[1], -1)
 
 
-@register("model_level", complexity=10, level="model")
+@register("model_level", title="model-level ensemble", complexity=10, level="model")
 class ModelLevel:
     """A new classification head on the members' joined feature maps.
 
