@@ -3,6 +3,7 @@
 import copy
 import html
 import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,10 @@ from multiloss.report import checklist, templates
 from multiloss.report.blocks import Section, Table
 from multiloss.report.facts import Facts
 from multiloss.report.figures import Figures
+from multiloss.report.methods import Citation
 from multiloss.report.results import Results
+from multiloss.report.results import Table as Read
+from multiloss.report.software import Software
 from synthetic_results import Study, tables
 
 CITATION = (Path(__file__).resolve().parents[1] / "CITATION.cff").read_text(encoding="utf-8")
@@ -23,12 +27,25 @@ VERSIONS = {"python": "3.11.7", "numpy": "2.3.1"}
 
 
 def facts_of(results: Path, config: dict[str, Any], **replaced: pd.DataFrame) -> Facts:
-    """A study's facts, some of its tables (by their names) replaced."""
+    """A study's facts, some of its tables (by the names of their files) replaced."""
     read = Results(results)
-    known = {f"tables/{name}.csv": table for name, table in replaced.items()}
     found = read.table
-    read.table = lambda name: known.get(name, found(name))  # type: ignore[method-assign]
+
+    def table(name: str, needed: Iterable[str] = ()) -> Read:
+        if Path(name).stem not in replaced:
+            return found(name, needed)
+        given = Read(replaced[Path(name).stem])
+        given.file = results / name
+        return given
+
+    read.table = table  # type: ignore[method-assign]
     return Facts(read, config)
+
+
+def sections(facts: Facts) -> dict[str, Section]:
+    """All sections of a study by their names, in the order of the page."""
+    given = {"software": Software(facts.results, {}, {}), "citation": Citation("")}
+    return {own.id: own for own in templates.sections(facts, Figures(facts), given)}
 
 
 def section(facts: Facts, file: str, **given: Any) -> Section:

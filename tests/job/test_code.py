@@ -203,7 +203,7 @@ def test_template_belongs_to_the_report(package: Path) -> None:
     assert digest("report") != report
     assert digest("statistics.metrics") == metrics
     report = digest("report")
-    edit(package / "figures/catalog.yaml", "imbalance", "imbalances")
+    edit(package / "figures/catalog.yaml", "Flow of images", "Ways of images")
     assert digest("report") != report
 
 

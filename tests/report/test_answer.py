@@ -123,7 +123,7 @@ def decide(study: tuple[Path, Config], **verdicts: float) -> None:
 def decide_ensembles(study: tuple[Path, Config], kinds: int, difference: float = 0.2) -> list[str]:
     """So many kinds of ensembles of losses reject against their best members."""
     facts = facts_of(study)
-    names = [test.a for test in facts.ensemble_tests("losses")][:kinds]
+    names = [test.a for test in facts.ensembles_of("losses")][:kinds]
 
     def change(table: pd.DataFrame) -> None:
         rows = (table["metric"] == "mcc") & (table["against"] == "best_member")
@@ -148,7 +148,7 @@ def test_nothing_shown_is_the_headline(free: tuple[Path, Config]) -> None:
     assert verdict == "Not shown: none of 3 comparisons with cross-entropy is significant."
     assert "(run" not in verdict and "-r0" not in words(free)
     verdict, _ = card(free, "ensemble")
-    kinds = len(facts_of(free).ensemble_tests("losses"))
+    kinds = len(facts_of(free).ensembles_of("losses"))
     assert verdict == (
         f"Not shown: none of {kinds} kinds of ensembles is significantly better than its best "
         "member."
@@ -158,7 +158,7 @@ def test_nothing_shown_is_the_headline(free: tuple[Path, Config]) -> None:
 def test_a_clear_winner_is_the_headline(free: tuple[Path, Config]) -> None:
     decide(free, focal=0.21, hinge=-0.3)
     decide_ensembles(free, 2)
-    kinds = len(facts_of(free).ensemble_tests("losses"))
+    kinds = len(facts_of(free).ensembles_of("losses"))
     assert headline(free) == (
         f"Focal loss beat cross-entropy, and 2 of {kinds} kinds of ensembles beat their best "
         "member."

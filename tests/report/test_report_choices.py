@@ -1,12 +1,10 @@
 """What the report says of ranks, of optimism and of votes, against the tables."""
 
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
 import report_studies
-from multiloss.report import answer
 from multiloss.report.blocks import Table
 from multiloss.report.facts import Facts
 from report_studies import cells, said, section, tables_of
@@ -88,37 +86,29 @@ def test_ranks_are_said_as_intervals(study: Study) -> None:
     facts = facts_of(study, rank=rank)
     chosen = facts.chosen("single")
     own = rank["model"] == chosen
-    rank.loc[own, ["rank_first", "rank_last"]] = [1, 2]
-    said = answer._rank(facts)
-    assert said is not None and said.striptags() == (
-        f"By tests of all 3 pairs (patients resampled, Holm-corrected), {chosen} may rank from "
-        "1 to 2 of 3 single models by MCC. That is said of these training runs."
-    )
-    rank.loc[own, ["rank_first", "rank_last"]] = [1, 3]
-    assert ": the test split does not tell its rank." in str(answer._rank(facts))
-    rank.loc[own, ["rank_first", "rank_last"]] = [2, 2]
-    assert "ranks 2 of 3 single models" in str(answer._rank(facts))
-    rank.loc[own, "hypotheses"] = 0
-    assert answer._rank(facts) is None
-    found = answer.answer(facts_of(study))
-    assert any("By tests of all 3 pairs" in text for text in found.certainty)
-    assert any("This is one data set." in text for text in found.caveats)
-    everything = " ".join(map(str, [*found.loss, *found.certainty, *found.headline]))
+
+    def told(*places: int) -> str:
+        rank.loc[own, ["rank_first", "rank_last"]] = places
+        return said(section(facts_of(study, rank=rank), "10_answer"))
+
+    tests = "By tests of all 3 pairs (patients resampled, Holm-adjusted),"
+    assert (
+        f"{tests} {facts.label(chosen)} may rank anywhere from 1 to 2 of 3 single models by MCC. "
+        "This is said of these training runs."
+    ) in told(1, 2)
+    assert "by MCC: the test split does not tell its rank." in told(1, 3)
+    assert f"{facts.label(chosen)} ranks 2 of 3 single models" in told(2, 2)
+    everything = told(1, 2)
+    assert "This is one data set." in everything
     assert "most often" not in everything and "resamples" not in everything
+    rank.loc[own, "hypotheses"] = 0
+    assert "By tests of all" not in told(1, 2)
 
 
-def test_the_first_table_tells_of_votes_alone_where_they_are_chosen(
-    study: Study, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_first_table_tells_of_votes_alone_where_they_are_chosen(study: Study) -> None:
     for name, told in (("majority_vote-top3-r0", True), ("simple_average-top3-r0", False)):
-        facts = facts_of(study)
-        chosen = facts.chosen_table.copy()
-        chosen.loc[chosen["what"] == "ensemble", "model"] = name
-        monkeypatch.setattr(facts.results, "table", _replace(facts.results.table, chosen))
-        facts = Facts(facts.results, study.config)
-        (key,) = [b for b in answer.section(facts).blocks if isinstance(b, Table)]
-        assert ("shares of votes" in key.caption) == told
-
-
-def _replace(read: Any, chosen: pd.DataFrame) -> Any:
-    return lambda name: chosen if Path(name).name == "chosen.csv" else read(name)
+        chosen = facts_of(study).chosen_table.copy()
+        chosen.loc[chosen["what"].isin(["ensemble", "overall"]), "model"] = name
+        facts = facts_of(study, chosen=chosen)
+        key = tables_of(section(facts, "10_answer"))["key"]
+        assert ("shares of votes" in key.how) == told

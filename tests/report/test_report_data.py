@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+import report_studies
 import yaml
 from multiloss import config as study_config
 from multiloss.job.errors import UserError
 from multiloss.report import blocks, templates
 from multiloss.report.facts import Facts
-from multiloss.report.figures import Figures
 from multiloss.report.results import Results
 from report_studies import complete
 from synthetic_results import make
@@ -37,9 +37,7 @@ def changed(made: tuple[Path, dict[str, Any]], tmp_path: Path) -> tuple[Path, di
 
 
 def section(results: Path, config: dict[str, Any], name: str) -> blocks.Section:
-    facts = Facts(Results(results), config)
-    found = templates.sections(facts, Figures(facts), {})
-    return next(own for own in found.values() if own.id == name)
+    return report_studies.sections(Facts(Results(results), config))[name]
 
 
 def plain(text: Any) -> str:
@@ -233,7 +231,7 @@ def test_heat_maps_open_with_their_verdict_against_a_uniform_map(
     assert "Each map has 4 × 4 cells;" in words(own)
     assert "None of the 240 maps is flat" in words(own)
     rows = table(own, "localisation")
-    assert [row[0] for row in rows] == ["uniform map", "CCE", "focal"]
+    assert [row[0] for row in rows] == ["uniform map", "cross-entropy", "focal loss"]
     labels = columns(own, "localisation")
     assert rows[2][labels.index("IoU with lesions, heat above 0.5")].startswith("0.300")
     assert labels.count("Flat maps") == 1
@@ -253,14 +251,14 @@ def test_the_verdict_on_heat_maps_is_that_of_the_paired_tests(
         "most 0.01. They should not be read as showing what the models use."
     )
     assert (
-        "Compared with the maps of CCE on the same images, none of 1 model places significantly "
-        "more heat in lesions and 1 significantly less." in words(own)
+        "Compared with the maps of cross-entropy on the same images, none of 1 model places "
+        "significantly more heat in lesions and 1 significantly less." in words(own)
     )
     paired = table(own, "localisation-paired")
     assert [row[:5] for row in paired] == [
-        ["CCE", "lesions", "a uniform map", "+0.014 (0.003 to 0.025)", "0.020"],
-        ["focal", "lesions", "a uniform map", "+0.010 (0.000 to 0.018)", "0.060"],
-        ["focal", "lesions", "the baseline", "−0.007 (−0.010 to 0.000)", "0.030"],
+        ["cross-entropy", "lesions", "a uniform map", "+0.014 (0.003 to 0.025)", "0.020"],
+        ["focal loss", "lesions", "a uniform map", "+0.010 (0.000 to 0.018)", "0.060"],
+        ["focal loss", "lesions", "the baseline", "−0.007 (−0.010 to 0.000)", "0.030"],
     ]
     own = heat_maps(changed, [(*cce[:6], 0.06, 0.12), focal])
     assert plain(own.finding).startswith(

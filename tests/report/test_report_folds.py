@@ -6,10 +6,9 @@ from typing import Any
 
 import pandas as pd
 import pytest
+import report_studies
 from multiloss.evaluation import families
-from multiloss.report import templates
 from multiloss.report.facts import Facts
-from multiloss.report.figures import Figures
 from multiloss.report.results import Results
 from synthetic_results import configuration, make, tables
 
@@ -34,11 +33,9 @@ def facts_of(results: Path, config: dict[str, Any]) -> Facts:
 
 def sections(facts: Facts) -> dict[str, str]:
     """The templates' sections as plain words, tables with them."""
-    given = {"configuration": "", "steps": [], "jobs": 1, "together": ""}
-    found = templates.sections(facts, Figures(facts), given)
     return {
-        own.id: " ".join(words(getattr(block, "text", "")) for block in own.blocks)
-        for own in found.values()
+        name: " ".join(words(getattr(block, "text", "")) for block in own.blocks)
+        for name, own in report_studies.sections(facts).items()
     }
 
 

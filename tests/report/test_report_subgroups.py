@@ -7,12 +7,11 @@ from typing import Any
 
 import pandas as pd
 import pytest
+import report_studies
 from markupsafe import Markup
 from matplotlib import pyplot as plt
 from multiloss.figures import catalog, drawing, style
-from multiloss.report import checklist, templates
 from multiloss.report.facts import Facts
-from multiloss.report.figures import Figures
 from multiloss.report.results import Results
 from synthetic_results import GROUPS, configuration, make, tables
 
@@ -37,10 +36,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]
 
 
 def section(results: Path, config: dict[str, Any]) -> Any:
-    facts = Facts(Results(results, None), config)
-    given = {"configuration": "", "steps": [], "jobs": 1, "together": ""}
-    found = templates.sections(facts, Figures(facts), given)
-    return next((own for own in found.values() if own.id == "subgroups"), None)
+    return report_studies.sections(Facts(Results(results, None), config)).get("subgroups")
 
 
 def words(text: str) -> str:
@@ -108,9 +104,7 @@ def test_the_checklist_says_by_what_groups_were_judged(made: tuple[Path, dict[st
     config["data"]["sources"][0].update(layout="table", url="/data/mine.csv")
     for columns, status in ((["sex", "age"], "in part"), ([], "for the authors")):
         config["evaluation"]["subgroups"] = [{"column": name, "bands": None} for name in columns]
-        items = {
-            each.topic: each for each in checklist.items(Facts(Results(results, None), config))
-        }
+        items = report_studies.checklist_of(Facts(Results(results, None), config))
         fairness = items["Fairness"]
         assert fairness.status == status
         assert ("by sex and age" in fairness.answer) == bool(columns)

@@ -48,17 +48,17 @@ def compared(study: Study, **columns: Any) -> pd.DataFrame:
          "none of the 2 calibrated losses is significantly better calibrated than its plain "
          "form ("),
         ([-0.1, 0.1], [True, True],
-         "calibrated CCE is significantly better calibrated than its plain form in these runs, 1 "
-         "of 2 calibrated losses; calibrated focal is significantly worse ("),
+         "calibrated cross-entropy is significantly better calibrated than its plain form in these "
+         "runs, 1 of 2 calibrated losses; calibrated focal loss is significantly worse ("),
         ([-0.1, -0.2], [True, True],
          "every calibrated loss is significantly better calibrated than its plain form in "
          "these runs ("),
         ([0.1, 0.2], [True, False],
          "none of the 2 calibrated losses is significantly better calibrated than its plain form; "
-         "calibrated CCE is significantly worse in these runs ("),
+         "calibrated cross-entropy is significantly worse in these runs ("),
         ([np.nan, -0.1], [False, True],
-         "By the calibration slope, calibrated focal is significantly better calibrated than its "
-         "plain form in these runs ("),
+         "By the calibration slope, calibrated focal loss is significantly better calibrated than "
+         "its plain form in these runs ("),
         ([np.nan, np.nan], [False, False],
          "Whether the calibration term helps cannot be told here"),
     ],
@@ -79,7 +79,7 @@ def test_the_finding_counts_what_the_adjusted_tests_reject(
         reject and value == value for value, reject in zip(differences, rejects, strict=True)
     )
     lacking = [value != value for value in differences]
-    assert ("No slope could be compared for calibrated CCE" in text) == lacking[0]
+    assert ("No slope could be compared for calibrated cross-entropy" in text) == lacking[0]
     shown = tables_of(found)["calibration-pairs"]
     assert cells(shown, "p, Holm") == ["0.001", "0.049"]
     assert len([column for column in shown.columns if not column.more]) <= 6
@@ -92,8 +92,8 @@ def test_the_second_measure_and_left_out_losses_are_told(study: Study) -> None:
     table.loc[rows, "reject"] = True
     text = said(section(facts_of(study.results, study.config, calibration_comparisons=table), FILE))
     assert (
-        "calibration is significantly better for calibrated CCE and significantly worse for "
-        "calibrated focal (Holm-adjusted over 2 objectives)"
+        "calibration is significantly better for calibrated cross-entropy and significantly worse "
+        "for calibrated focal loss (Holm-adjusted over 2 objectives)"
     ) in text
     flat = pd.DataFrame(
         [("focal-r0", "single", "test", "one_class_dominates", "normal", 0.95, 120, 100)],
@@ -107,7 +107,8 @@ def test_the_second_measure_and_left_out_losses_are_told(study: Study) -> None:
     )
     text = said(section(facts, FILE))
     assert (
-        "Left out: calibrated focal, since a run of it or of its plain form tells no classes apart"
+        "Left out: calibrated focal loss, since a run of it or of its plain form tells no classes "
+        "apart"
     ) in text
 
 

@@ -55,9 +55,11 @@ def test_it_tells_how_networks_were_trained(config: dict[str, Any]) -> None:
     assert "for at most 64 epochs" in text and "over the first 10% of the steps" in text
     assert "early stopping after 10 epochs without better validation accuracy" in text
     assert "the weights of the epoch with the best validation accuracy were kept" in text
-    assert "CCE; focal (γ = 2); calibrated CCE (β = 1); hinge)" in text
+    assert (
+        "cross-entropy; focal loss (γ = 2); calibrated cross-entropy (β = 1); hinge loss)" in text
+    )
     assert "cut at block5c_add" in text and "at 64 × 64 pixels" in text
-    assert "The loss CCE was also trained without the crop to the lungs." in text
+    assert "Cross-entropy was also trained without the crop to the lungs." in text
     assert "and each of 3 seeds" in text and "4 losses" in text
     config["classification"]["training"]["early_stopping"] = None
     assert "for 64 epochs" in text_of(config)

@@ -8,12 +8,14 @@ from typing import Any
 import pandas as pd
 import pytest
 import yaml
+from markupsafe import Markup
 from multiloss.job.errors import UserError
 from multiloss.report import references_to, tables, templates
 from multiloss.report.blocks import Cell, Figure, Gallery, Html, Note, Section, Table
 from multiloss.report.facts import Facts
 from multiloss.report.names import Names
-from multiloss.report.results import Image, Results
+from multiloss.report.pictures import Picture
+from multiloss.report.results import Results
 from multiloss.report.results import Table as Read
 from report_studies import cells, words
 from synthetic_results import configuration
@@ -71,11 +73,12 @@ def study(ranks: pd.DataFrame = RANKS, **options: Any) -> Facts:
     return Facts(results, config)
 
 
-def sections(folder: Path, facts: Facts | None = None, **files: str) -> dict[int, Section]:
+def sections(folder: Path, facts: Facts | None = None, **files: str) -> dict[str, Section]:
     for name, text in files.items():
         (folder / f"{name.strip('_')}.html.j2").write_text(text, encoding="utf-8")
     figures = SimpleNamespace(of=lambda category: [Note(f"figures of {category}")])
-    return templates.sections(facts or study(), figures, {"given": 7})  # type: ignore[arg-type]
+    found = templates.sections(facts or study(), figures, {"given": 7})  # type: ignore[arg-type]
+    return {own.id: own for own in found}
 
 
 def shown(folder: Path, text: str, facts: Facts | None = None) -> Table:
@@ -98,11 +101,12 @@ def test_text_and_blocks_keep_their_order(folder: Path) -> None:
 """,
         _35_times='{% set title = "T" %}{% set varies = true %}{{ code("All", "x") }}',
     )
-    assert list(found) == [35, 40]
-    assert (found[35].id, found[35].exempt, found[40].exempt) == ("times", True, False)
-    assert (found[40].id, found[40].title, found[40].level) == ("ranks", "Ranks of a & b", "trust")
-    assert found[40].finding == "<strong>a &amp; b</strong> was found."
-    first, table, second, third, last = found[40].blocks
+    assert list(found) == ["times", "ranks"]
+    times, ranks = found.values()
+    assert (times.exempt, ranks.exempt) == (True, False)
+    assert (ranks.title, ranks.level) == ("Ranks of a & b", "trust")
+    assert ranks.finding == "<strong>a &amp; b</strong> was found."
+    first, table, second, third, last = ranks.blocks
     assert isinstance(first, Html)
     assert words(first.text) == "a & b, 7, 1,234 images, \N{MINUS SIGN}0.5, more than 99%"
     assert isinstance(table, Table) and table.id == "ranks"
@@ -129,7 +133,7 @@ def test_files_with_an_underscore_are_shared_macros(folder: Path) -> None:
         folder,
         _10_a='{% import "_own.html.j2" as o with context %}{% set title = "A" %}{{ o.said(2) }}',
     )
-    assert found[10].blocks[0].text == "a &amp; b   has 2\n<b>"
+    assert found["a"].blocks[0].text == "a &amp; b   has 2\n<b>"
     assert templates.words("_own.html.j2", "said", study(), 3) == "a &amp; b has 3 <b>"
 
 
@@ -146,7 +150,7 @@ def test_a_table_is_shown_as_tables_yaml_describes_it(folder: Path) -> None:
     assert [column.label for column in table.columns] == labels
     assert [column.label for column in table.columns if column.more] == ["Key"]
     assert (table.columns[0].help, table.columns[0].model) == ("Which", True)
-    assert cells(table, "Model") == ["focal", "CCE"]
+    assert cells(table, "Model") == ["focal loss", "cross-entropy"]
     assert 'data-model="focal-r0"' in table.rows[0][0].text
     assert cells(table, "MCC") == ["0.25 (0.10 to 0.40)", "0.50"]
     assert [row[1].sort for row in table.rows] == ["0.25", "0.5"]
@@ -175,9 +179,9 @@ def test_rows_may_be_the_templates_own(folder: Path) -> None:
 def test_a_column_of_models_may_hold_several_or_words(folder: Path) -> None:
     models = ["cce-r0;focal-r0", "the best of all", None]
     table = shown(folder, '{{ table("ranks") }}', study(RANKS.assign(model=[*models[:2]])))
-    assert cells(table, "Model") == ["CCE and focal", "the best of all"]
+    assert cells(table, "Model") == ["cross-entropy and focal loss", "the best of all"]
     table = shown(folder, '{{ table("ranks") }}', study(RANKS.assign(model=["cce-r0", None])))
-    assert cells(table, "Model") == ["CCE", ""]
+    assert cells(table, "Model") == ["cross-entropy", ""]
 
 
 def test_a_table_without_a_column_is_an_error_that_names_both(folder: Path) -> None:
@@ -230,20 +234,23 @@ def test_every_entry_of_tables_yaml_is_shown_by_a_template() -> None:
 
 def test_models_are_named_in_words_and_marked() -> None:
     facts = study(replicates=1)
-    assert words(Names(facts)("focal-r0")) == "focal"
+    assert words(Names(facts)("focal-r0")) == "focal loss"
     assert 'data-model="focal-r0" title="focal-r0"' in Names(facts)("focal-r0")
     facts.__dict__["faulty"] = frozenset({"cce-r0"})
-    assert words(Names(facts)("cce-r0")) == "CCE\N{DAGGER}"
-    assert words(Names(facts).listed(["cce-r0", "focal-r0"])) == "CCE\N{DAGGER} and focal"
+    assert words(Names(facts)("cce-r0")) == "cross-entropy\N{DAGGER}"
+    assert (
+        words(Names(facts).listed(["cce-r0", "focal-r0"]))
+        == "cross-entropy\N{DAGGER} and focal loss"
+    )
     assert words(Names(facts).listed(["cce-r0"] * 3, most=2)).endswith("and 1 more")
     several = study(replicates=2)
-    assert words(Names(several)("focal-r1")) == "focal (run 1)"
-    assert words(Names(several)("focal")) == "focal"
+    assert words(Names(several)("focal-r1")) == "focal loss (run 1)"
+    assert words(Names(several)("focal")) == "focal loss"
 
 
 def test_figures_and_tables_are_numbered_and_referred_to() -> None:
     def figure(name: str) -> Figure:
-        return Figure(f"figure-{name}", name, "", Image("", 1, 1), "")
+        return Figure(f"figure-{name}", name, "", Picture(Markup(""), 1, 1), "")
 
     def table(name: str) -> Table:
         return Table(name, name, "", [], [[Cell("1")]])

@@ -251,12 +251,3 @@ def _data(name: str, value: Any) -> Markup:
     return Markup('<script type="application/json" id="data-{}">{}</script>').format(
         name, Markup(text)
     )
-
-
-def _data(name: str, value: Any) -> Markup:
-    """A value for the script, which finds it as the element `data-NAME`."""
-    # Nothing in it can end the element.
-    text = json.dumps(value, ensure_ascii=False, separators=(",", ":")).replace("<", "\\u003c")
-    return Markup('<script type="application/json" id="data-{}">{}</script>').format(
-        name, Markup(text)
-    )
