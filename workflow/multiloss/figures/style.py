@@ -24,6 +24,7 @@ from matplotlib.textpath import text_to_path
 from matplotlib.transforms import Bbox
 from PIL import Image
 
+from multiloss.figures import photographs
 from multiloss.figures.journals import JOURNALS, Journal
 from multiloss.job.files import atomic
 
@@ -183,6 +184,8 @@ class Style:
                 "svg.fonttype": "none",
                 # TrueType, which journals take and editors can edit.
                 "pdf.fonttype": 42,
+                # `save` does that, by what a stream holds.
+                "pdf.compression": 0,
             }
         )
 
@@ -299,6 +302,7 @@ def save(figure: Figure, *paths: str | Path, thinnest: float = 0.0) -> None:
                 pixels.save(temporary, dpi=(figure.dpi, figure.dpi), **look)
             else:
                 figure.savefig(temporary, metadata=_UNDATED[path.suffix])
+                photographs.pack(temporary)
     plt.close(figure)
 
 
