@@ -539,6 +539,11 @@ class ModelTable(dict[str, Model]):
             return self[family].label
         return self.families[family][0].label
 
+    def name_of(self, family: str) -> str:
+        """What tables call all of a family: its only model, or the family where it has several."""
+        members = self.families.get(family, [])
+        return members[0].name if len(members) == 1 else family
+
     def refuse_other(self, predicted: Sequence[str]) -> None:
         """Raise UserError where the predictions are not those of all its models."""
         for name in predicted:

@@ -10,7 +10,8 @@ from matplotlib.patches import Patch
 
 from multiloss.figures.degenerate import Degenerate
 from multiloss.figures.drawing import Drawing, Inputs, message, page_of, parts
-from multiloss.figures.performance import chosen_models, no_mark
+from multiloss.figures.forest import Rows
+from multiloss.figures.performance import COLOURS, PER_RUN, chosen_models, no_mark
 from multiloss.figures.selection import calibration_pairs
 from multiloss.figures.sizes import sizes
 from multiloss.figures.style import (
@@ -22,6 +23,7 @@ from multiloss.figures.style import (
     gap,
     interval,
     lines_of,
+    of_model,
     offsets,
 )
 from multiloss.statistics.calibration_measures import DISTANCE, ROOT, SLOPE
@@ -121,11 +123,13 @@ def reliability(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Draw
         own = own_bins[own_bins["model"] == model]
         dots = {"mfc": "white", "mew": 0.7, "ms": 3.0, "zorder": 2.5}
         top.plot(own["confidence"], own["accuracy"], "o", color=colour, **dots)
+        before = len(top.lines), len(top.collections)
         _curve(top, part, colour, band=True)
         after = curves[curves["scaled_from"] == model]
         if len(after):
             _curve(top, after, colour, band=False, line=":")
             scaled = True
+        of_model(model, *top.lines[before[0] :], *top.collections[before[1] :])
         top.set_title(heads[model], loc="left")
         _histogram(below, counts[counts["model"] == model], colour)
         below.set_xlabel("confidence")
@@ -206,7 +210,9 @@ def by_class(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Drawing
             part = of_class[of_class["model"] == model]
             if not number:
                 _diagonal(top, part)
+            before = len(top.lines), len(top.collections)
             _curve(top, part, style.colours[number], band=not number)
+            of_model(model, *top.lines[before[0] :], *top.collections[before[1] :])
             here = counts[(counts["model"] == model) & (counts["class"] == label)]
             _histogram(below, here, style.colours[number], outline=True)
         top.set_title(fold(shown_names[label], width - 10, style.font_size), loc="left")
@@ -250,54 +256,35 @@ def every_model(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Draw
     if errors["value"].notna().sum() == 0:
         return message(style, "Calibration is not defined for any model.")
     weak = Degenerate.of(inputs, params["replicates"])
-    rows = page_of(_rows(slopes), params)
-    kinds = len(dict.fromkeys(kind for kind, _, _ in rows))
-    many = max(len(part) for _, _, part in rows) > 1
-    step = style.line_mm * (1.6 if many else 1.25)
-    height = 24 + step * (len(rows) + 1.3 * kinds)
-    canvas = style.figure(height)
-    left, right = canvas.subplots(1, 2, sharey=True, width_ratios=[1.25, 1])
-    left.axvline(1, color=INK, linewidth=0.8, zorder=1)
-    place, last, places, labels = 0.0, "", [], []
-    for kind, family, part in rows:
+    shown, listed, last = page_of(_rows(slopes), params), Rows(style), ""
+    for kind, family, part in shown:
         if kind != last:
-            # Runs of one row stand above its middle too.
-            room = 0.35 if len(part) > 1 else 0.0
-            place += (1.3 if last else 0.3) + room
-            left.annotate(
-                KINDS[kind].many,
-                (0, place - 0.75 - room),
-                xycoords=("axes fraction", "data"),
-                xytext=(3, 0),
-                textcoords="offset points",
-                va="center",
-                color=MUTED,
-                fontstyle="italic",
-            )
+            listed.heading(KINDS[kind].many.capitalize())
             last = kind
-        colour = style.colours[list(KINDS).index(kind) % len(style.colours)]
-        colour = INK if family == params["baseline"] else colour
-        _slope_row(left, place, part, colour)
-        _error_row(right, place, errors.loc[part.index], colour)
         text = inputs.models.label_of(family)
         text += f", {len(part)} seeds" if kind == "seed" else ""
-        labels.append(weak.mark(text, *part.index))
-        places.append(place)
-        place += 1
+        model = part.index[0] if len(part) == 1 else family
+        tall = 1.0 + PER_RUN * (len(part) - 1)
+        listed.row(weak.mark(text, *part.index), model, family == params["baseline"], tall)
+    canvas = style.figure(listed.height_mm + 26)
+    left, right = canvas.subplots(1, 2, sharey=True, width_ratios=[1.25, 1])
+    left.axvline(1, color=INK, linewidth=0.8, zorder=1)
+    for place, (kind, family, part) in zip(listed.places, shown, strict=True):
+        colour = INK if family == params["baseline"] else style.colours[COLOURS[kind]]
+        tall = 1.0 + PER_RUN * (len(part) - 1)
+        _slope_row(left, place, part, colour, tall)
+        _error_row(right, place, errors.loc[part.index], colour, tall)
     left.set_xscale("log")
     left.set_xlim(_SLOPES[0] * 0.93, _SLOPES[1] * 1.07)
     left.set_xticks([0.1, 0.2, 0.5, 1, 2, 5, 10], ["0.1", "0.2", "0.5", "1", "2", "5", "10"])
     left.minorticks_off()
     left.set_xlabel("calibration slope: too sure < 1 < too timid")
-    left.set_yticks(places, labels)
-    for tick, (_, family, _) in zip(left.get_yticklabels(), rows, strict=True):
-        if family == params["baseline"]:
-            tick.set_fontweight("bold")
-    left.set_ylim(place - 0.4, -1.0)
+    listed.limits(left)
+    listed.label(left)
     right.set_xlim(left=0)
     right.set_xlabel("expected calibration error, ECE")
-    for axes in (left, right):
-        axes.grid(axis="y", visible=False)
+    right.grid(axis="y", visible=False)
+    right.tick_params(axis="y", length=0)
     size = sizes(inputs, errors)
     left.set_title(f"test split, {size}; {params['percent']} intervals", loc="left")
     handles = [
@@ -308,10 +295,10 @@ def every_model(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Draw
         *[no_mark()] * weak.any,
     ]
     canvas.legend(handles=handles, loc="outside lower center", ncols=4)
-    shown = [name for _, _, part in rows for name in part.index]
+    names = [name for _, _, part in shown for name in part.index]
     above = int((errors["value"] > errors["expected_p95"]).sum())
     facts = f" ECE above that range: {above} of {int(errors['value'].notna().sum())} models."
-    drawn = scores["metric"].isin([SLOPE.name, "ece"]) & scores["model"].isin(shown)
+    drawn = scores["metric"].isin([SLOPE.name, "ece"]) & scores["model"].isin(names)
     return Drawing(canvas, f"Test split, {size}.{facts}{weak.note()}", scores[drawn])
 
 
@@ -332,29 +319,30 @@ def _rows(slopes: pd.DataFrame) -> list[tuple[str, str, pd.DataFrame]]:
     return rows
 
 
-def _slope_row(axes: Axes, place: float, part: pd.DataFrame, colour: str) -> None:
+def _slope_row(axes: Axes, place: float, part: pd.DataFrame, colour: str, tall: float) -> None:
     number = len(part)
     if part["value"].isna().all():
         gap(axes, place)
-    for offset, row in zip(offsets(number, 0.3), part.itertuples(), strict=True):
+    for offset, row in zip(offsets(number, 0.34 * tall), part.itertuples(), strict=True):
         alone = number == 1
-        look = {"linewidth": 1.3 if alone else 0.7, "alpha": 1.0 if alone else 0.6}
+        thick = 1.3 if alone else 0.7
         if row.value != row.value:
             continue
         if row.ci_low == row.ci_low:
             ends = np.clip([row.ci_low, row.ci_high], *_SLOPES)
-            axes.plot(ends, [place + offset] * 2, color=colour, **look)
+            line = axes.plot(ends, [place + offset] * 2, color=colour, linewidth=thick)
+            of_model(row.Index, *line)
         inside = _SLOPES[0] <= row.value <= _SLOPES[1]
         mark = "o" if inside else "<" if row.value < _SLOPES[0] else ">"
         at = float(np.clip(row.value, *_SLOPES))
         size = 4.0 if alone else 2.4
-        axes.plot(at, place + offset, mark, color=colour, ms=size, alpha=look["alpha"])
+        of_model(row.Index, *axes.plot(at, place + offset, mark, color=colour, ms=size))
 
 
-def _error_row(axes: Axes, place: float, part: pd.DataFrame, colour: str) -> None:
+def _error_row(axes: Axes, place: float, part: pd.DataFrame, colour: str, tall: float) -> None:
     number = len(part)
-    height = 0.62 / number
-    for offset, row in zip(offsets(number, 0.3), part.itertuples(), strict=True):
+    height = 0.62 * tall / number
+    for offset, row in zip(offsets(number, 0.34 * tall), part.itertuples(), strict=True):
         if row.value != row.value:
             continue
         middle = place + offset
@@ -362,7 +350,8 @@ def _error_row(axes: Axes, place: float, part: pd.DataFrame, colour: str) -> Non
         axes.plot(row.expected, middle, "|", color=INK, ms=5 if number == 1 else 3, zorder=2)
         fill = {} if row.value > row.expected_p95 else {"mfc": "white", "mew": 0.9}
         size = 4.0 if number == 1 else 2.4
-        axes.plot(row.value, middle, "o", color=colour, ms=size, zorder=3, **fill)
+        dot = axes.plot(row.value, middle, "o", color=colour, ms=size, zorder=3, **fill)
+        of_model(row.Index, *dot)
 
 
 def pairs(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Drawing:

@@ -26,6 +26,7 @@ from multiloss.figures.style import (
     gap,
     ink_on,
     lines_of,
+    of_model,
     offsets,
     text_mm,
 )
@@ -147,6 +148,7 @@ def significance(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Dra
         pad=0.01,
     )
     bar.set_label("difference, model minus the other")
+    bar.locator = MaxNLocator(5)
     bar.outline.set_visible(False)
     canvas.supxlabel(foot, fontsize=style.font_size)
     made = table[table["p_value"].notna()]
@@ -342,6 +344,7 @@ def rank(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Drawing:
     axes.set_yticks(range(len(names)), labels)
     axes.set_ylim(len(names) - 0.4, -0.6)
     for tick, name in zip(axes.get_yticklabels(), names, strict=True):
+        of_model(models.name_of(name), tick)
         if name == params["baseline"]:
             tick.set_fontweight("bold")
     axes.grid(axis="y", visible=False)
@@ -373,11 +376,14 @@ def _rank_row(axes: Axes, place: float, part: pd.DataFrame, colour: str) -> None
     thick = {"linewidth": 1.2, "alpha": 0.45} if several else {"linewidth": 3.0, "alpha": 0.35}
     for offset, row in zip(offsets(len(part), 0.3), part.itertuples(), strict=True):
         ends = [row.rank_first, row.rank_last]
-        axes.plot(ends, [place + offset] * 2, color=colour, solid_capstyle="butt", **thick)
-        axes.plot(row.rank_observed, place + offset, "o", color=colour, ms=2.2 if several else 4.0)
+        thick |= {"color": colour, "solid_capstyle": "butt"}
+        bar = axes.plot(ends, [place + offset] * 2, **thick)
+        look = {"color": colour, "ms": 2.2 if several else 4.0}
+        of_model(row.model, *bar, *axes.plot(row.rank_observed, place + offset, "o", **look))
     if several:
         mean = part["rank_observed"].mean()
-        axes.plot(mean, place, "D", color=colour, ms=4.2, mec="white", mew=0.6, zorder=4)
+        look = {"color": colour, "ms": 4.2, "mec": "white", "mew": 0.6, "zorder": 4}
+        of_model(part["family"].iloc[0], *axes.plot(mean, place, "D", **look))
 
 
 def replicates(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Drawing:

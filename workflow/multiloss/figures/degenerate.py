@@ -1,7 +1,8 @@
 """Models that hardly tell the classes apart: marked in every figure, named in its caption."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
+from typing import NamedTuple
 
 import pandas as pd
 
@@ -19,6 +20,14 @@ SPLIT = "test"
 IN_THE_PICTURE = f"{DAGGER} degenerate model, see the caption"
 
 
+class Reason(NamedTuple):
+    """What is wrong with a model: a row of tables/degenerate.csv."""
+
+    problem: str
+    label: str
+    value: float
+
+
 class Degenerate:
     """The degenerate models of a study (tables/degenerate.csv, split test).
 
@@ -27,7 +36,7 @@ class Degenerate:
 
     def __init__(
         self,
-        reasons: Mapping[str, str],
+        reasons: Mapping[str, Sequence[Reason]],
         models: Mapping[str, Model] = MappingProxyType({}),
         several_runs: bool = False,
     ) -> None:
@@ -42,8 +51,8 @@ class Degenerate:
         text = ["model", "split", "problem", "class"]
         table = inputs.table("degenerate", ["value"], text=text)
         table = table[table["split"] == SPLIT]
-        parts = {model: _reason(rows) for model, rows in table.groupby("model", sort=False)}
-        return cls(parts, inputs.models, replicates > 1)
+        found = {model: _reasons(rows) for model, rows in table.groupby("model", sort=False)}
+        return cls(found, inputs.models, replicates > 1)
 
     def mark(self, text: str, *models: str) -> str:
         """The text, with a dagger where one of the models that it stands for is degenerate."""
@@ -60,34 +69,51 @@ class Degenerate:
         """A sentence for the caption, with a space before it; empty where no dagger was put."""
         if not self._shown:
             return ""
-        shown = [(self._models[name], self._reasons[name]) for name in self._shown]
-        named = [
-            f"{model.label_of_run if self._several_runs else model.label} {reason}"
-            for model, reason in shown
-        ]
-        return f" {DAGGER} Degenerate on the test split: {'; '.join(named)}."
+        alike: dict[tuple[tuple[str, str], ...], list[str]] = {}
+        for name in self._shown:
+            kinds = tuple((reason.problem, reason.label) for reason in self._reasons[name])
+            alike.setdefault(kinds, []).append(name)
+        said = "; ".join(map(self._said, alike.values()))
+        return f" {DAGGER} Degenerate on the test split: {said}."
+
+    def _said(self, names: Sequence[str]) -> str:
+        """What is wrong with these models, all of them in the same way."""
+        models = [self._models[name] for name in names]
+        labels = [model.label_of_run if self._several_runs else model.label for model in models]
+        each = list(zip(*(self._reasons[name] for name in names), strict=True))
+        never = [reasons[0] for reasons in each if reasons[0].problem == NEVER]
+        named = [f"'{one.label}' ({count(int(one.value), 'image')})" for one in never]
+        wrong = [f"never predict{'' if names[1:] else 's'} {_listed(named)}"] if named else []
+        wrong += [_in_words(reasons) for reasons in each if reasons[0].problem != NEVER]
+        return f"{_listed(labels)} {_listed(wrong)}"
 
 
-def _reason(rows: pd.DataFrame) -> str:
-    """What is wrong with one model, in words."""
-    parts = []
-    never = rows[rows["problem"] == NEVER]
-    if len(never):
-        named = [
-            f"'{row['class']}' ({count(int(row['value']), 'image')})" for _, row in never.iterrows()
-        ]
-        parts.append(f"never predicts {_listed(named)}")
-    for _, row in rows[rows["problem"] == DOMINATES].iterrows():
-        parts.append(f"predicts '{row['class']}' for {row['value']:.0%} of the images")
-    for value in rows.loc[rows["problem"] == CHANCE, "value"]:
-        parts.append(f"is no better than chance (MCC {value:.3f})")
-    parts += [f"({problem})" for problem in rows["problem"].unique() if problem not in _KNOWN]
-    return _listed(parts)
+def _reasons(rows: pd.DataFrame) -> list[Reason]:
+    """What is wrong with one model, classes that it never predicts first."""
+    order = sorted(rows["problem"].unique(), key=lambda name: (*_KNOWN, name).index(name))
+    return [
+        Reason(row["problem"], row["class"], row["value"])
+        for problem in order
+        for _, row in rows[rows["problem"] == problem].iterrows()
+    ]
+
+
+def _in_words(reasons: Sequence[Reason]) -> str:
+    """One thing that is wrong with one model, or with several: their values as a range."""
+    first, several = reasons[0], len(reasons) > 1
+    ends = sorted({min(reason.value for reason in reasons), max(r.value for r in reasons)})
+    if first.problem == DOMINATES:
+        share = " to ".join(dict.fromkeys(f"{end:.0%}" for end in ends))
+        return f"predict{'' if several else 's'} '{first.label}' for {share} of the images"
+    if first.problem == CHANCE:
+        mcc = " to ".join(dict.fromkeys(f"{end:.3f}" for end in ends))
+        return f"{'are' if several else 'is'} no better than chance (MCC {mcc})"
+    return f"({first.problem})"
 
 
 _KNOWN = (NEVER, DOMINATES, CHANCE)
 
 
-def _listed(parts: Iterable[str]) -> str:
+def _listed(parts: Sequence[str]) -> str:
     *first, last = parts
     return f"{', '.join(first)} and {last}" if first else last

@@ -10,7 +10,7 @@ from matplotlib.colors import Normalize
 from matplotlib.lines import Line2D
 
 from multiloss.figures.degenerate import DAGGER, IN_THE_PICTURE, Degenerate
-from multiloss.figures.drawing import Drawing, Inputs, message
+from multiloss.figures.drawing import Drawing, Inputs, message, page_of
 from multiloss.figures.forest import (
     DELTA,
     NOT_DEFINED,
@@ -26,7 +26,7 @@ from multiloss.figures.forest import (
     signed,
 )
 from multiloss.figures.sizes import sizes
-from multiloss.figures.style import INK, MUTED, NO_RESULT, Style, ink_on, offsets
+from multiloss.figures.style import INK, MUTED, NO_RESULT, Style, ink_on, of_model, offsets
 from multiloss.statistics.metrics import title
 from multiloss.study import BEST_SINGLE
 
@@ -155,17 +155,22 @@ def optimism(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Drawing
         ]
     )
     rows, drawn, numbers = Rows(style), [], []
-    for heading, part in (("Ensembles", table[~alone]), ("For comparison", table[alone])):
-        if part.empty:
+    of_family = table.groupby("family", sort=False)["difference"].mean()
+    names = of_family.sort_values(ascending=False, kind="stable").index
+    names = page_of(sorted(names, key=lambda name: name == BEST_SINGLE), params)
+    for heading, single in (("Ensembles", False), ("For comparison", True)):
+        of_part = [name for name in names if (name == BEST_SINGLE) == single]
+        if not of_part:
             continue
         rows.heading(heading)
-        of_family = part.groupby("family", sort=False)["difference"].mean()
-        for name in of_family.sort_values(ascending=False, kind="stable").index:
-            own = part[part["family"] == name]
+        for name in of_part:
+            own = table[table["family"] == name]
             label = "best single model" if name == BEST_SINGLE else models.label_of(name)
             label = weak.mark(label, *own["ensemble"])
             bold = name in chosen
-            place = rows.row(f"{label} (chosen)" if bold else label, bold)
+            # Of several runs the best single model may be another one.
+            model = own["ensemble"].iloc[0] if len(own) == 1 else models.name_of(name)
+            place = rows.row(f"{label} (chosen)" if bold else label, model, bold)
             drawn.append((place, own, bold))
             numbers.append(_flattery(own))
     runs = int(table.groupby("family").size().max())
@@ -183,10 +188,11 @@ def optimism(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Drawing
         for offset, row in zip(offsets(len(own), 0.28), own.itertuples(), strict=True):
             at = [row.difference, row.ci_low, row.ci_high]
             filled = is_chosen and chosen[models[row.ensemble].family] == row.ensemble
-            mark(axes, place + offset, at, style.colours[1], filled, small)
+            mark(axes, place + offset, at, style.colours[1], row.ensemble, filled, small)
             look = {"color": style.colours[0], "ms": 3.5 if small else 6.0, "mew": 1.6, "zorder": 5}
             if row.optimism == row.optimism:
-                axes.plot([row.optimism], [place + offset], "|", **look)
+                stroke = axes.plot([row.optimism], [place + offset], "|", **look)
+                of_model(row.ensemble, *stroke)
     rows.limits(axes)
     rows.label(axes)
     axes.locator_params(axis="x", nbins=7)
@@ -202,6 +208,7 @@ def optimism(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Drawing
     ]
     canvas.legend(handles=handles, loc="outside upper center", ncols=3)
     foot(canvas, style, text)
+    shown = table[table["family"].isin(names)]
     of_ensembles = table.loc[table["method"] != BEST_SINGLE, ["optimism", "difference"]].mean()
     said = (
         f" Mean optimism of the ensembles, of the whole difference: {title(metric)} "
@@ -209,7 +216,7 @@ def optimism(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Drawing
         if of_ensembles.notna().all()
         else ""
     )
-    return Drawing(canvas, f"Test split, {sizes(inputs, table)}.{said}{weak.note()}", table)
+    return Drawing(canvas, f"Test split, {sizes(inputs, table)}.{said}{weak.note()}", shown)
 
 
 def _flattery(own: pd.DataFrame) -> str:

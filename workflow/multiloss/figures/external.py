@@ -6,10 +6,20 @@ from typing import Any
 
 from multiloss.data.tables import external_split
 from multiloss.figures.degenerate import Degenerate
-from multiloss.figures.drawing import Drawing, Inputs, message
+from multiloss.figures.drawing import Drawing, Inputs, message, page_of
 from multiloss.figures.performance import no_mark
 from multiloss.figures.sizes import patients
-from multiloss.figures.style import INK, Style, count, fold, gap, lines_of, offsets, panels
+from multiloss.figures.style import (
+    INK,
+    Style,
+    count,
+    fold,
+    gap,
+    lines_of,
+    of_model,
+    offsets,
+    panels,
+)
 from multiloss.statistics.metrics import METRICS
 
 SHOWN = ("mcc", "balanced_accuracy", "auroc_macro", "log_loss")
@@ -27,7 +37,8 @@ def external(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Drawing
         return message(style, "No chosen model could be tested on other images.")
     weak = Degenerate.of(inputs)
     models = list(dict.fromkeys(table["model"]))
-    sources = list(dict.fromkeys(table["source"]))
+    sources = page_of(list(dict.fromkeys(table["source"])), params)
+    table = table[table["source"].isin(sources)]
     roles = dict(zip(table["model"], table["role"], strict=True))
     names = [
         fold(
@@ -52,8 +63,9 @@ def external(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Drawing
             for k, (offset, (value, low, high)) in enumerate(zip(places, rows_of, strict=True)):
                 look = _look(k, style)
                 if low == low and high == high:
-                    place.plot([low, high], [y + offset] * 2, color=look["color"], lw=1.1)
-                place.plot(value, y + offset, **look)
+                    line = place.plot([low, high], [y + offset] * 2, color=look["color"], lw=1.1)
+                    of_model(model, *line)
+                of_model(model, *place.plot(value, y + offset, **look))
         title = METRICS[metric].title
         better = "" if METRICS[metric].higher_is_better else " (smaller is better)"
         place.set_title(title + better, loc="left")

@@ -9,7 +9,7 @@ from matplotlib.patches import Rectangle
 
 from multiloss.data.manifest import KEPT, kind_of_reason
 from multiloss.data.tables import SPLITS, external_split
-from multiloss.figures.drawing import Drawing, Inputs
+from multiloss.figures.drawing import Drawing, Inputs, page_of
 from multiloss.figures.drawing import parts as together
 from multiloss.figures.sizes import patients
 from multiloss.figures.style import INK, MUTED, Style, count, fold, lines_of
@@ -17,6 +17,8 @@ from multiloss.figures.style import INK, MUTED, Style, count, fold, lines_of
 # The most frequent reasons have a line each.
 REASONS_SHOWN = 6
 GAP, PAD, NAMES = 5.0, 1.5, 38.0
+# The part of a line's height that is above the letters' base line.
+BASE = 0.76
 
 
 class _Page:
@@ -58,7 +60,10 @@ class _Page:
             look = {"facecolor": face, "edgecolor": MUTED, "linewidth": 0.7}
             axes.add_patch(Rectangle((x, y), width, tall, **look))
         for x, y, text, look in self.words:
-            axes.text(x, y, text, va="top", linespacing=1.25, **look)
+            # Each line on its own base line: Matplotlib's distances depend on the letters.
+            for number, line in enumerate(text.split("\n")):
+                base = y + (number + BASE) * self.style.line_mm
+                axes.text(x, base, line, va="baseline", **look)
         for arrow in self.arrows:
             _arrow(axes, *arrow)
         return canvas
@@ -148,7 +153,8 @@ def participants(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Dra
     parts = manifest.groupby(["split", "label"])
     images, people = parts.size(), parts["patient_id"].nunique()
     names = style.class_names(params["classes"], NAMES - 2, 2, bold=True)
-    for name in params["classes"]:
+    classes = page_of(params["classes"], params)
+    for name in classes:
         text = names.short[name]
         page.words.append((2, y, text, {"fontweight": "bold"}))
         for number, split in enumerate(shown):
@@ -171,6 +177,7 @@ def participants(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Dra
     ]
     left_out = reasons.value_counts().rename_axis("reason").rename("images").reset_index()
     in_splits = parts["patient_id"].agg(images="size", patients="nunique").reset_index()
+    in_splits = in_splits[in_splits["label"].isin(classes)]
     facts = f"{'; '.join(told)}. Left out: {count(len(reasons), 'image')}."
     return Drawing(canvas, facts, together(split=in_splits, left_out=left_out))
 

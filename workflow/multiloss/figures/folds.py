@@ -9,10 +9,10 @@ from matplotlib.axes import Axes
 
 from multiloss.evaluation import families
 from multiloss.evaluation.folds import CHOICE, CHOICES
-from multiloss.figures.drawing import Drawing, Inputs, message
+from multiloss.figures.drawing import Drawing, Inputs, message, page_of
 from multiloss.figures.drawing import parts as together
 from multiloss.figures.sizes import all_sizes
-from multiloss.figures.style import INK, MUTED, Style, count, gap, offsets
+from multiloss.figures.style import INK, MUTED, Style, count, gap, of_model, offsets
 from multiloss.statistics.metrics import lookup
 from multiloss.study import ModelTable
 
@@ -49,6 +49,12 @@ def folds(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Drawing:
     models = inputs.models
     blocks = [(kind, table[table["kind"] == kind]) for kind in BLOCKS]
     blocks = [(kind, _ordered(part), part) for kind, part in blocks if len(part)]
+    here = page_of([(kind, name) for kind, names, _ in blocks for name in names], params)
+    blocks = [
+        (kind, [name for name in names if (kind, name) in here], part)
+        for kind, names, part in blocks
+        if any(of == kind for of, _ in here)
+    ]
     rows = sum(len(names) for _, names, _ in blocks)
     canvas = style.figure(rows * style.line_mm * 1.35 + 9 * len(blocks) + 20)
     heights = [len(names) + 0.5 for _, names, _ in blocks]
@@ -61,8 +67,10 @@ def folds(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Drawing:
     for (left, right), (kind, names, part) in zip(grid, blocks, strict=True):
         own = compared[compared["family"].isin(BLOCKS[kind])]
         for place, name in enumerate(names):
+            before = len(left.lines), len(right.lines)
             _dots(left, place, part[part["family"] == name], name == params["baseline"], style)
             rejected += _difference(right, place, own[own["a"] == name], style)
+            of_model(name, *left.lines[before[0] :], *right.lines[before[1] :])
         left.set_yticks(range(len(names)), [_label(name, kind, models) for name in names])
         for tick, name in zip(left.get_yticklabels(), names, strict=True):
             if name == params["baseline"] and kind == "single":
@@ -78,7 +86,7 @@ def folds(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Drawing:
             axes.locator_params(axis="x", nbins=6)
     grid[-1, 0].set_xlabel(f"{title} in each fold; {all_sizes(inputs)}")
     grid[-1, 1].set_xlabel(f"mean difference; {params['percent']} intervals, corrected")
-    dot = {"color": style.colours[0], "ms": 3.4, "alpha": 0.6, "mew": 0}
+    dot = {"color": style.colours[0], "ms": 3.4, "mec": "white", "mew": 0.4}
     handles = [
         *left.plot([], [], "o", label="one run on its test fold", **dot),
         *left.plot([], [], color=MUTED, linewidth=1.6, label="mean"),
@@ -108,7 +116,7 @@ def _dots(axes: Axes, place: int, part: pd.DataFrame, baseline: bool, style: Sty
         gap(axes, place)
         return
     axes.plot([np.nanmean(values)] * 2, [place - 0.33, place + 0.33], color=colour, linewidth=1.6)
-    look = {"color": colour, "ms": 3.4, "alpha": 0.6, "mew": 0}
+    look = {"color": colour, "ms": 3.4, "mec": "white", "mew": 0.4}
     axes.plot(values, place + offsets(len(values), 0.22), "o", **look)
 
 

@@ -15,7 +15,7 @@ from multiloss.evaluation import against_baseline as beside
 from multiloss.evaluation import ensembles_over_seeds as over_seeds
 from multiloss.evaluation import families
 from multiloss.figures.degenerate import DAGGER, Degenerate
-from multiloss.figures.drawing import Drawing, Inputs, message
+from multiloss.figures.drawing import Drawing, Inputs, message, page_of
 from multiloss.figures.sizes import sizes, test_patients
 from multiloss.figures.style import (
     INK,
@@ -25,6 +25,7 @@ from multiloss.figures.style import (
     count,
     fold,
     gap,
+    of_model,
     text_mm,
 )
 from multiloss.statistics.metrics import lookup
@@ -86,6 +87,7 @@ class Rows:
     places: list[float] = field(default_factory=list)
     labels: list[str] = field(default_factory=list)
     bold: list[bool] = field(default_factory=list)
+    models: list[str] = field(default_factory=list)
     headings: list[tuple[float, str]] = field(default_factory=list)
     next: float = 0.0
 
@@ -95,12 +97,13 @@ class Rows:
         self.headings.append((self.next, text))
         self.next += 1.0
 
-    def row(self, label: str, bold: bool = False) -> float:
-        """A row's place."""
-        self.places.append(self.next)
+    def row(self, label: str, model: str, bold: bool = False, tall: float = 1.0) -> float:
+        """The place of a row, `tall` rows high, of this model (or of a family's runs)."""
+        self.places.append(self.next + (tall - 1.0) / 2)
         self.labels.append(label)
+        self.models.append(model)
         self.bold.append(bold)
-        self.next += 1.0
+        self.next += tall
         return self.places[-1]
 
     @property
@@ -110,11 +113,13 @@ class Rows:
     def label(self, axes: Axes) -> None:
         """Labels at the left of a panel; headings begin where the longest label does."""
         axes.set_yticks(self.places, self.labels)
-        for tick, bold in zip(axes.get_yticklabels(), self.bold, strict=True):
+        labels = zip(axes.get_yticklabels(), self.models, self.bold, strict=True)
+        for tick, model, bold in labels:
             tick.set_fontweight("bold" if bold else "normal")
+            of_model(model, tick)
         size = self.style.font_size
         widths = [
-            text_mm(line, size - 0.5, bold)
+            text_mm(line, self.style.small, bold)
             for label, bold in zip(self.labels, self.bold, strict=True)
             for line in label.split("\n")
         ]
@@ -142,6 +147,8 @@ def number_column(axes: Axes, rows: Rows, texts: Sequence[str], title: str) -> N
     twin = axes.twinx()
     twin.set_ylim(axes.get_ylim())
     twin.set_yticks(rows.places, texts)
+    for tick, model in zip(twin.get_yticklabels(), rows.models, strict=True):
+        of_model(model, tick)
     twin.tick_params(length=0)
     twin.grid(False)
     twin.annotate(
@@ -162,17 +169,24 @@ def directions(axes: Axes) -> None:
 
 
 def mark(
-    axes: Axes, place: float, at: Sequence[float], colour: str, chosen: bool, small: bool = False
+    axes: Axes,
+    place: float,
+    at: Sequence[float],
+    colour: str,
+    model: str,
+    chosen: bool,
+    small: bool = False,
 ) -> None:
-    """A value (value, low, high) with its interval; filled where the model was chosen."""
+    """A model's value (value, low, high) with its interval; filled where it was chosen."""
     value, low, high = at
     if low == low and high == high:
-        axes.plot([low, high], [place] * 2, color=colour, lw=0.7 if small else 1.2, zorder=3)
+        line = {"color": colour, "lw": 0.7 if small else 1.2, "zorder": 3}
+        of_model(model, *axes.plot([low, high], [place] * 2, **line))
     look: dict[str, Any] = {"color": colour, "zorder": 4, "mew": 0.7 if small else 1.0}
     look |= {"marker": "D", "ms": 4.2} if chosen else {"marker": "o", "ms": 4.0, "mfc": "white"}
     look["ms"] -= 1.6 * small
     if value == value:
-        axes.plot([value], [place], **look)
+        of_model(model, *axes.plot([value], [place], **look))
 
 
 def chosen_handle() -> Line2D:
@@ -205,13 +219,13 @@ def counted(table: pd.DataFrame, which: str) -> str:
 
 def foot(canvas: Canvas, style: Style, text: str) -> None:
     """Notes below a figure."""
-    canvas.supxlabel(text, fontsize=style.font_size - 0.5, x=0.01, ha="left")
+    canvas.supxlabel(text, fontsize=style.small, x=0.01, ha="left")
 
 
 def foot_text(style: Style, lines: Iterable[str]) -> str:
     """Notes, each folded to the width of a figure."""
     width = style.double_column_mm - 6
-    return "\n".join(fold(line, width, style.font_size - 0.5) for line in lines if line)
+    return "\n".join(fold(line, width, style.small) for line in lines if line)
 
 
 def forest(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Drawing:
@@ -233,15 +247,17 @@ def forest(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Drawing:
         beside.ENSEMBLE: style.colours[1],
         beside.SEED_ENSEMBLE: style.colours[2],
     }
-    rows, drawn, numbers = Rows(style), [], []
-    for group, heading in _headings(table, models).items():
-        part = table[table["row"] == group]
-        part = part.sort_values("value", ascending=False, kind="stable", na_position="last")
-        rows.heading(heading)
+    rows, drawn, numbers, headings = Rows(style), [], [], _headings(table, models)
+    listed = table.sort_values("value", ascending=False, kind="stable", na_position="last")
+    listed = listed.sort_values("row", key=lambda row: row.map(list(headings).index), kind="stable")
+    listed = listed.loc[page_of(listed.index, params)]
+    for group, part in listed.groupby("row", sort=False):
+        rows.heading(headings[group])
         for row in part.to_dict("records"):
             label = _label(row, models, weak, chosen, params["replicates"])
             is_chosen = row["family"] in chosen
-            place = rows.row(label, is_chosen or group == beside.BASELINE)
+            bold = is_chosen or group == beside.BASELINE
+            place = rows.row(label, models.name_of(row["family"]), bold)
             drawn.append((place, row, colours[group], is_chosen))
             numbers.append(_number(row, group))
     notes = foot_text(style, _notes(inputs, table, title, reference, weak, params["replicates"]))
@@ -249,20 +265,20 @@ def forest(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Drawing:
     canvas = style.figure(rows.height_mm + 24 + foot_mm)
     left, right = canvas.subplots(1, 2, sharey=True, width_ratios=[1, 1.15])
     for place, row, colour, is_chosen in drawn:
-        at = [row["value"], row["ci_low"], row["ci_high"]]
+        at, model = [row["value"], row["ci_low"], row["ci_high"]], models.name_of(row["family"])
         runs = [float(value) for value in row["runs"].split(";") if value]
         if not row["replicates"]:
             gap(left, place)
         elif row["value"] != row["value"]:
             say(left, place, NOT_DEFINED)
-        mark(left, place, at, colour, is_chosen)
+        mark(left, place, at, colour, model, is_chosen)
         if len(runs) > 1:
             look = {"color": colour, "ms": 2.0, "linestyle": "none", "mew": 0}
-            left.plot(runs, np.full(len(runs), place + 0.33), "o", **look)
+            of_model(model, *left.plot(runs, np.full(len(runs), place + 0.33), "o", **look))
         if row["row"] == beside.BASELINE:
             continue
         if row["difference"] == row["difference"]:
-            mark(right, place, [row[name] for name in _ENDS], colour, is_chosen)
+            mark(right, place, [row[name] for name in _ENDS], colour, model, is_chosen)
         elif row["replicates"]:
             say(right, place, NOT_COMPARED)
     if base["value"] == base["value"]:
@@ -288,7 +304,7 @@ def forest(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Drawing:
     canvas.legend(handles=handles, loc="outside upper center", ncols=3)
     foot(canvas, style, notes)
     facts = f"Test split, {sizes(inputs, table)}. {_primary(table, reference)}"
-    return Drawing(canvas, facts + weak.note(), table)
+    return Drawing(canvas, facts + weak.note(), listed)
 
 
 def _headings(table: pd.DataFrame, models: ModelTable) -> dict[str, str]:
@@ -473,17 +489,20 @@ def gains(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Drawing:
     title, chosen = lookup(params["metric"]).metric.title, chosen_families(inputs, models)
     trainings = _Trainings.of(inputs, models, len(params["losses"]))
     rows, drawn, numbers = Rows(style), [], []
-    for number, (group, heading) in enumerate(_AGAINST.items()):
-        part = table[table["group"] == group]
-        part = part.sort_values("difference", ascending=False, kind="stable", na_position="last")
-        if len(part):
-            rows.heading(heading)
+    groups = list(_AGAINST)
+    listed = table.sort_values("difference", ascending=False, kind="stable", na_position="last")
+    listed = listed.sort_values("group", key=lambda group: group.map(groups.index), kind="stable")
+    listed = listed.loc[page_of(listed.index, params)]
+    for group, part in listed.groupby("group", sort=False):
+        rows.heading(_AGAINST[group])
+        colour = style.colours[(1, 1, 0, 2)[groups.index(group)]]
         for row in part.to_dict("records"):
             family = row["ensemble"]
             text = weak.mark(models.label_of(family), *(m.name for m in models.families[family]))
             text += " (chosen)" if family in chosen else ""
-            place = rows.row(f"{text}: {trainings.told(family)}", family in chosen)
-            drawn.append((place, row, style.colours[(1, 1, 0, 2)[number]], family in chosen))
+            text = f"{text}: {trainings.told(family)}"
+            place = rows.row(text, models.name_of(family), family in chosen)
+            drawn.append((place, row, colour, family in chosen))
             at = [row[name] for name in ("difference", "ci_low", "ci_high")]
             star = f" {SIGNIFICANT}" if _significant(row) else ""
             numbers.append(f"{difference(*at)}{star}" or NOT_COMPARED)
@@ -492,7 +511,7 @@ def gains(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Drawing:
     axes = canvas.subplots()
     for place, row, colour, is_chosen in drawn:
         at = [row[name] for name in ("difference", "ci_low", "ci_high")]
-        mark(axes, place, at, colour, is_chosen)
+        mark(axes, place, at, colour, models.name_of(row["ensemble"]), is_chosen)
         if at[0] != at[0]:
             say(axes, place, NOT_COMPARED)
     rows.limits(axes)
@@ -504,7 +523,7 @@ def gains(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Drawing:
     if chosen:
         canvas.legend(handles=[chosen_handle()], loc="outside upper right")
     foot(canvas, style, text)
-    return Drawing(canvas, _verdict_on_gains(inputs, table) + weak.note(), table)
+    return Drawing(canvas, _verdict_on_gains(inputs, table) + weak.note(), listed)
 
 
 def _verdict_on_gains(inputs: Inputs, table: pd.DataFrame) -> str:

@@ -24,6 +24,7 @@ from multiloss.figures.style import (
     ink_on,
     interval,
     lines_of,
+    of_model,
     offsets,
     panels,
     text_mm,
@@ -42,6 +43,8 @@ _CLASSES_WITH_PERCENT = 4
 _PANELS = 15
 # Panels narrower than this in mm have their number of images in a line of its own.
 _NARROW = 14
+# What each further run adds to the height of its row.
+PER_RUN = 0.16
 # Rows of the figure of recalls: the kinds of models in each group, and its colour.
 _GROUPS = {
     "single": ("single", "seed"),
@@ -50,7 +53,8 @@ _GROUPS = {
     "seed_ensemble": ("seed_ensemble",),
 }
 _HEADINGS = {"seed_ensemble": "Averages of seeds"}
-_COLOURS = {"single": 0, "ablation": 3, "ensemble": 1, "seed_ensemble": 2}
+# Numbers of the colours of kinds of models, in every figure that has several of them.
+COLOURS = {"single": 0, "seed": 0, "ablation": 3, "ensemble": 1, "seed_ensemble": 2}
 
 
 def metrics_of(inputs: Inputs, split: str = "test") -> pd.DataFrame:
@@ -212,16 +216,20 @@ def recall(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Drawing:
         kind: list(dict.fromkeys(table.loc[table["kind"].isin(kinds), "family"]))
         for kind, kinds in _GROUPS.items()
     }
-    rows, families = Rows(style), []
-    for kind, names in groups.items():
-        if names:
+    rows, families, last = Rows(style), [], ""
+    for kind, name in page_of([(k, name) for k, names in groups.items() for name in names], params):
+        if kind != last:
             rows.heading(_HEADINGS.get(kind, KINDS[kind].many.capitalize()))
-        for name in names:
-            own = table.loc[(table["family"] == name) & table["kind"].isin(_GROUPS[kind]), "model"]
-            text = weak.mark(models.label_of(name), *own.unique())
-            bold = name in chosen or name == params["baseline"]
-            rows.row(f"{text} (chosen)" if name in chosen else text, bold)
-            families.append((name, _GROUPS[kind]))
+            last = kind
+        own = table.loc[(table["family"] == name) & table["kind"].isin(_GROUPS[kind]), "model"]
+        text = weak.mark(models.label_of(name), *own.unique())
+        bold = name in chosen or name == params["baseline"]
+        # Several runs of a row stand above each other.
+        tall = 1.0 + PER_RUN * (own.nunique() - 1)
+        text = f"{text} (chosen)" if name in chosen else text
+        rows.row(text, models.name_of(name), bold, tall)
+        families.append((name, _GROUPS[kind], tall))
+    shown = table[table["family"].isin([name for name, _, _ in families])]
     lines = -(-len(classes) // _PANELS)
     columns = -(-len(classes) // lines)
     label_mm = max(text_mm(text, style.font_size, True) for text in rows.labels)
@@ -231,25 +239,23 @@ def recall(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Drawing:
     note, note_mm = names.note(words + (f"; {IN_THE_PICTURE}" if weak.any else ""))
     narrow = side < _NARROW
     head = (max(map(lines_of, names.short.values())) + 1.5 + narrow) * style.line_mm
-    # Several runs of a row stand above each other, as far as the page has room.
-    runs = int(table.groupby(["family", "metric"]).size().max())
-    scale = max(1.0, min(1.0 if runs == 1 else 1.5, (190 / lines - head) / rows.height_mm))
-    canvas = style.figure(lines * (scale * rows.height_mm + head + 9) + note_mm + 14)
+    canvas = style.figure(lines * (rows.height_mm + head + 9) + note_mm + 14)
     places = panels(canvas, len(classes), columns, sharey=True, sharex=True)
     manifest = inputs.table("manifest", text=["split", "label"])
     images = manifest.loc[manifest["split"] == "test", "label"].value_counts()
     images = images.reindex(classes, fill_value=0)
     for number, (axes, name) in enumerate(zip(places, classes, strict=True)):
         part = table[table["metric"] == f"recall_{name}"]
-        for place, (family, kinds) in zip(rows.places, families, strict=True):
+        for place, (family, kinds, tall) in zip(rows.places, families, strict=True):
             own = part[(part["family"] == family) & part["kind"].isin(kinds)].sort_values("run")
             if own["value"].isna().all():
                 gap(axes, place)
-            colour = INK if family == params["baseline"] else style.colours[_COLOURS[kinds[0]]]
-            for offset, row in zip(offsets(len(own), 0.3), own.itertuples(), strict=True):
+            colour = INK if family == params["baseline"] else style.colours[COLOURS[kinds[0]]]
+            reach = offsets(len(own), 0.34 * tall)
+            for offset, row in zip(reach, own.itertuples(), strict=True):
                 at = [row.value, row.ci_low, row.ci_high]
                 filled = chosen.get(family) == row.model
-                mark(axes, place + offset, at, colour, filled, small=len(own) > 1)
+                mark(axes, place + offset, at, colour, row.model, filled, small=len(own) > 1)
         rows.limits(axes)
         room = 0.05 if columns < 4 else 0.22 if narrow else 0.12
         axes.set_xlim(-room, 1 + room)
@@ -264,7 +270,7 @@ def recall(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Drawing:
     canvas.supxlabel(f"recall\n{note}", fontsize=style.font_size)
     if chosen:
         canvas.legend(handles=[chosen_handle()], loc="outside upper right")
-    return Drawing(canvas, f"{words}.{weak.note()}", table)
+    return Drawing(canvas, f"{words}.{weak.note()}", shown)
 
 
 def roc(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Drawing:
@@ -320,13 +326,13 @@ def _curves(
             }
             for model, points in part.groupby("model", sort=False):
                 if model not in chosen:
-                    axes.plot(points["x"], points["y"], **faint)
+                    of_model(model, *axes.plot(points["x"], points["y"], **faint))
         of = f"{positives[name]:,} of {total:,}" if name in positives else count(total, "image")
         texts = [(INK, of)]
         for model, (colour, line) in looks.items():
             points = part[part["model"] == model]
             if points["y_low"].notna().any():
-                axes.fill_between(
+                band = axes.fill_between(
                     points["x"],
                     points["y_low"],
                     points["y_high"],
@@ -334,7 +340,9 @@ def _curves(
                     alpha=0.15,
                     linewidth=0,
                 )
+                of_model(model, band)
             drawn = axes.plot(points["x"], points["y"], line, color=colour, linewidth=1.1)[0]
+            of_model(model, drawn)
             if number == 0:
                 drawn.set_label(f"{weak.mark(inputs.models[model].label, model)} ({chosen[model]})")
                 lines.append(drawn)

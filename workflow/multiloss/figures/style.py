@@ -24,6 +24,7 @@ from matplotlib.textpath import text_to_path
 from matplotlib.transforms import Bbox
 from PIL import Image
 
+from multiloss.figures import photographs
 from multiloss.figures.journals import JOURNALS, Journal
 from multiloss.job.files import atomic
 
@@ -183,6 +184,8 @@ class Style:
                 "svg.fonttype": "none",
                 # TrueType, which journals take and editors can edit.
                 "pdf.fonttype": 42,
+                # `save` does that, by what a stream holds.
+                "pdf.compression": 0,
             }
         )
 
@@ -299,6 +302,7 @@ def save(figure: Figure, *paths: str | Path, thinnest: float = 0.0) -> None:
                 pixels.save(temporary, dpi=(figure.dpi, figure.dpi), **look)
             else:
                 figure.savefig(temporary, metadata=_UNDATED[path.suffix])
+                photographs.pack(temporary)
     plt.close(figure)
 
 
@@ -315,7 +319,10 @@ def _pixels(figure: Figure) -> Image.Image:
 
 def wrap(text: str, width: int) -> str:
     """Text in lines of at most `width` letters; longer words stay whole."""
-    return "\n".join(textwrap.wrap(text, width, break_long_words=False)) or text
+    return (
+        "\n".join(textwrap.wrap(text, width, break_long_words=False, break_on_hyphens=False))
+        or text
+    )
 
 
 def cut_names(names: Sequence[str]) -> dict[str, str]:
@@ -445,6 +452,12 @@ def _luminance(rgb: Sequence[float]) -> float:
         value / 12.92 if value <= 0.03928 else ((value + 0.055) / 1.055) ** 2.4 for value in rgb[:3]
     )
     return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+
+def of_model(name: str, *artists: Any) -> None:
+    """Say whose marks these are: where a reader of the page picks that model, they stand out."""
+    for artist in artists:
+        artist.set_gid(f"model:{name}")
 
 
 def gap(axes: Axes, place: float) -> None:

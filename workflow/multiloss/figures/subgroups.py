@@ -6,14 +6,16 @@ from typing import Any
 import pandas as pd
 
 from multiloss.figures.degenerate import Degenerate
-from multiloss.figures.drawing import Drawing, Inputs, message
+from multiloss.figures.drawing import Drawing, Inputs, message, page_of
 from multiloss.figures.performance import no_mark
-from multiloss.figures.style import Style, count, fold, lines_of, offsets, panels
+from multiloss.figures.style import Style, count, fold, lines_of, of_model, offsets, panels
 from multiloss.statistics.metrics import CLASS_METRICS, METRICS
 
 _MARKS = "osD^vP"
 # Of more classes than this the recalls are in the table alone.
 MOST_CLASSES = 3
+# Groups that a page has room for.
+MOST_GROUPS = 22
 # So many groups without values are named.
 MOST_NAMED = 6
 NAME_MM = 38.0
@@ -30,9 +32,15 @@ def subgroups(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Drawin
         return message(style, "No group of test patients is large enough for a value.")
     weak = Degenerate.of(inputs)
     models = list(dict.fromkeys(table["model"]))
-    every = table.drop_duplicates(["column", "group"])
+    columns = page_of(list(dict.fromkeys(shown["column"])), params)
+    every = table[table["column"].isin(columns)].drop_duplicates(["column", "group"])
     drawn = shown.set_index(["column", "group"]).index
     rows = [row for row in every.itertuples() if (row.column, row.group) in drawn]
+    # The smallest have no room.
+    kept = sorted(rows, key=lambda row: -row.n_patients)[:MOST_GROUPS]
+    beyond, rows = len(rows) - len(kept), [row for row in rows if row in kept]
+    shown = shown[[pair in {(r.column, r.group) for r in rows}
+                   for pair in zip(shown["column"], shown["group"], strict=True)]]  # fmt: skip
     left = [row for row in every.itertuples() if (row.column, row.group) not in drawn]
     names = [_name(row, style) for row in rows]
     # A gap of half a row between columns.
@@ -45,7 +53,7 @@ def subgroups(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Drawin
         name: title for name, title in _titles(params).items() if name in set(shown["metric"])
     }
     step = style.line_mm * max(2.0, 0.9 * len(models))
-    foot = fold(_foot(left, params), style.double_column_mm - 6, style.font_size)
+    foot = fold(_foot(left, beyond, params), style.double_column_mm - 6, style.font_size)
     heads = max(lines_of(fold(title, 34, style.font_size)) for title in titles.values())
     tall = step * place + (3 + heads) * style.line_mm
     below = (len(models) + lines_of(foot) + 1) * style.line_mm
@@ -60,8 +68,9 @@ def subgroups(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Drawin
                     continue
                 value, low, high = part.loc[(model, row.column, row.group), ends]
                 if low == low and high == high:
-                    panel.plot([low, high], [y + offset] * 2, lw=1.1, **look)
-                panel.plot(value, y + offset, _MARKS[k % len(_MARKS)], ms=4.0, **look)
+                    of_model(model, *panel.plot([low, high], [y + offset] * 2, lw=1.1, **look))
+                shape = _MARKS[k % len(_MARKS)]
+                of_model(model, *panel.plot(value, y + offset, shape, ms=4.0, **look))
         for row, before, y in zip(rows[1:], rows, places[1:], strict=False):
             if row.column != before.column:
                 panel.axhline(y - 0.8, color="0.6", linewidth=0.6)
@@ -84,7 +93,7 @@ def subgroups(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Drawin
     ]  # fmt: skip
     canvas.legend(
         handles=[*handles, *[no_mark()] * weak.any], loc="outside lower center", ncols=1,
-        title=foot, title_fontsize=style.font_size - 0.5,
+        title=foot, title_fontsize=style.small,
     )  # fmt: skip
     return Drawing(canvas, f"{_facts(rows, left)}{weak.note()}", shown)
 
@@ -106,8 +115,10 @@ def _name(row: Any, style: Style) -> str:
     return "\n".join([*lines, f"({count(row.n_patients, 'patient')})"])
 
 
-def _foot(left: Sequence[Any], params: Mapping[str, Any]) -> str:
+def _foot(left: Sequence[Any], beyond: int, params: Mapping[str, Any]) -> str:
     text = f"test split; {params['percent']} intervals by patient"
+    if beyond:
+        text += f"; in the table alone: the {count(beyond, 'smallest group')}"
     if not left:
         return text
     told = [f"{_short(row.column)}: {_short(row.group)} ({row.n_patients})" for row in left]

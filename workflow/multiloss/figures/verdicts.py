@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.patches import Patch
 from matplotlib.ticker import NullLocator
 
 from multiloss.evaluation import planning as plan
@@ -83,11 +84,11 @@ def verdicts(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Drawing
     look = {"color": style.colours[0], "linewidth": 1.3}
     handles = [
         axes[0].plot([], [], "o-", label=f"difference, {params['percent']} interval", **look)[0],
-        axes[0].plot([], [], color=REACH, linewidth=6, label="could not have been found")[0],
+        Patch(color=REACH, linewidth=0, label="could not have been found"),
     ]
     if margin > 0:
         label = f"does not matter: within {margin:g}"
-        handles.append(axes[0].plot([], [], color=BAND, linewidth=6, label=label)[0])
+        handles.append(Patch(color=BAND, linewidth=0, label=label))
     handles += [no_mark()] * weak.any
     canvas.legend(handles=handles, loc="outside lower center", ncols=2 if weak.any else 3)
     facts = f"{_counted(planned)} {_found(planned)}{weak.note()}".strip()

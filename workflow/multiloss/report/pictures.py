@@ -47,7 +47,7 @@ _ATTRIBUTES = _NUMBERS | {
     ),
     *("gradientTransform", "patternUnits", "patternTransform", "textLength", "lengthAdjust"),
 }
-_DATA = "data:image/png;base64,"
+_DATA = re.compile("data:image/(?:png|jpeg);base64,")
 _REFERENCE = re.compile(r"url\(\s*#([^)\s]+)\s*\)")
 _NUMBER = re.compile(r"-?\d+\.\d+(?:e-?\d+)?")
 # Of `rotate(-0 x y)`, which turns nothing.
@@ -68,8 +68,8 @@ def inline(
 ) -> Picture:
     """The SVG file as markup for HTML; `prefix` makes its ids unique, `alt` describes it.
 
-    Shapes, text and embedded PNGs are taken, nothing that runs or loads. Photographs are packed
-    as WebP of at most `dpi`. Marks whose id begins with `MODEL`, and words that are one of
+    Shapes, text and embedded PNGs and JPEGs are taken, nothing that runs or loads. Photographs are
+    packed as WebP of at most `dpi`. Marks whose id begins with `MODEL`, and words that are one of
     `labels` (label to model), get the model as `data-model`.
     Raises UserError for a file that is no SVG, or holds an element that no drawing has.
     """
@@ -169,14 +169,16 @@ class _Writer:
     def _href(self, element: Element, value: str) -> Iterator[tuple[str, str]]:
         if value.startswith("#"):
             yield "xlink:href", f"#{self._id(value[1:])}"
-        elif value.startswith(_DATA) and element.tag == f"{_SVG}image":
+        elif _DATA.match(value) and element.tag == f"{_SVG}image":
             inches = float(element.get("width", "0")) / 72
             yield "xlink:href", self._packed(value, max(1, round(inches * self.dpi)))
 
     def _packed(self, value: str, widest: int) -> str:
-        raw = base64.b64decode(value.removeprefix(_DATA))
+        start = _DATA.match(value)
+        assert start
+        raw = base64.b64decode(value[start.end() :])
         if len(raw) <= MAX_PNG_BYTES:
-            return f"{_DATA}{base64.b64encode(raw).decode('ascii')}"
+            return f"{start[0]}{base64.b64encode(raw).decode('ascii')}"
         pixels = cv2.imdecode(np.frombuffer(raw, np.uint8), cv2.IMREAD_UNCHANGED)
         if pixels is None:
             raise UserError(f"{self.path} holds a damaged image; delete it and run again")
