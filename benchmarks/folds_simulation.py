@@ -68,12 +68,13 @@ SOUND = (NOTHING, OWN, LEARNED)  # where the documentation says that the test ho
 
 @dataclass(frozen=True)
 class Size:
-    """Studies per cell."""
+    """Studies per cell, and the Monte Carlo standard errors that a share may be off."""
 
     studies: int
+    errors: int
 
 
-FULL, QUICK = Size(8000), Size(150)
+FULL, QUICK = Size(8000, 2), Size(150, 3)
 
 
 @dataclass(frozen=True)
@@ -217,23 +218,28 @@ def told(count: int, passes: int) -> str:
 
 
 def claims(cells: Cells, size: Size) -> list[str]:
-    """What does not hold of what the documentation says."""
-    failures, most = [], 5 + 2 * error(size)
+    """What does not hold of what the documentation says.
+
+    That a test rejects too often takes many studies to show: few can only speak against it.
+    """
+    failures, allowed = [], size.errors * error(size)
+    most = 5 + allowed
+    too_often = most if size == FULL else 5 - allowed
     sound = [scenario.name for scenario in SOUND]
     for (scenario, patients, count, passes), found in cells.items():
         where = f"{scenario}, n = {patients}, {told(count, passes)}"
         if scenario in sound and found.corrected > most:
             failures.append(f"{where}: type I error {found.corrected:.1f}%")
-        if scenario in sound and found.covered < 95 - 2 * error(size):
+        if scenario in sound and found.covered < 95 - allowed:
             failures.append(f"{where}: intervals cover {found.covered:.1f}%")
-        if found.plain <= found.corrected:
+        if found.plain < found.corrected or (size == FULL and found.plain == found.corrected):
             failures.append(f"{where}: the plain test rejects no more often")
-        if passes > 1 and found.plain <= most:
+        if passes > 1 and found.plain <= too_often:
             failures.append(f"{where}: the plain test keeps its level")
     for count, passes in LAYOUTS:
-        if cells[OWN.name, max(PATIENTS), count, passes].plain <= most:
+        if cells[OWN.name, max(PATIENTS), count, passes].plain <= too_often:
             failures.append(f"{OWN.name}, {told(count, passes)}: the plain test keeps its level")
-    if cells[STEADY.name, 624, 10, 1].corrected <= most:
+    if cells[STEADY.name, 624, 10, 1].corrected <= too_often:
         failures.append(f"{STEADY.name}: the correction is enough")
     return failures
 
@@ -305,9 +311,10 @@ def report(size: Size, cells: Cells, ratios: dict[int, float], failures: list[st
     if not failures:
         lines += [
             "All hold. The corrected test rejects at most 5% and its intervals cover at least 95%, "
-            "each within two Monte Carlo standard errors, for 5 and 10 folds and two passes over "
-            "5, for 110 to 624 patients, in the first three rows. The plain test rejects too often "
-            "where training patients matter, and with two passes always, since these test on the "
+            f"each within {'two' if size == FULL else 'three'} Monte Carlo standard errors, for 5 "
+            "and 10 folds and two passes over 5, for 110 to 624 patients, in the first three rows. "
+            "The plain test rejects too often where training patients matter, and with two passes "
+            "always, since these test on the "
             "same patients again. The price is caution: where they matter little the corrected "
             "test rejects far less than it may, and a difference has to be the larger to be found. "
             "It is no guarantee either: the correction takes two runs to be correlated as the "

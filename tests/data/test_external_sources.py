@@ -151,7 +151,7 @@ def divided(root: Path, roles: dict[str, str] = ROLES) -> str:
     how = {"sources": sources, "classes": CLASSES, "rgb": False}
     run(root, "manifest", {"sources": list(roles)}, CHECKED, **how)
     division = {"train": 0.5, "val": 0.25, "ensemble": 0.25}
-    division = {"test": 0.25, "ratios": division, "recurring_patients": "drop"}
+    division = {"test": 0.25, "ratios": division, "recurring_patients": "drop", "folds": None}
     more = {"classes": CLASSES, "splits": division, "val_fraction": 0.25, "seed": 1}
     run(root, "splits", CHECKED, DIVIDED, roles=roles, **more)
     return Path(DIVIDED["manifest"]).read_text(encoding="utf-8")

@@ -589,6 +589,7 @@ def listed_and_divided(root: Path, classes: list[str]) -> None:
         "test": 0.25,
         "ratios": {"train": 0.5, "val": 0.25, "ensemble": 0.25},
         "recurring_patients": "drop",
+        "folds": None,
     }
     more = {"classes": classes, "splits": splits, "val_fraction": 0.25, "seed": 1}
     run(root, "splits", CHECKED, DIVIDED, roles=ROLES, **more)

@@ -73,6 +73,22 @@ def test_broken_claims_are_told(simulation: ModuleType) -> None:
     ]
 
 
+def test_few_studies_fail_by_what_is_no_noise(simulation: ModuleType) -> None:
+    """Three standard errors of 150 studies are 5.3 points; equal tests may reject equally often."""
+    at = [(one.name, 110, *layout) for one in simulation.SOUND for layout in simulation.LAYOUTS]
+    at += [(simulation.OWN.name, 624, *layout) for layout in simulation.LAYOUTS]
+    hard = (simulation.STEADY.name, 624, 10, 1)
+    cells = dict.fromkeys([*at, hard], simulation.Found(10.0, 10.0, 90.0, 0.1, {}))
+    assert simulation.claims(cells, simulation.QUICK) == []
+    cells[at[0]] = simulation.Found(10.7, 10.0, 89.3, 0.1, {})
+    where = f"{at[0][0]}, n = 110, 5 folds"
+    assert simulation.claims(cells, simulation.QUICK) == [
+        f"{where}: type I error 10.7%",
+        f"{where}: intervals cover 89.3%",
+        f"{where}: the plain test rejects no more often",
+    ]
+
+
 def test_the_page_is_of_this_simulation(simulation: ModuleType, root: Path) -> None:
     page = (root / "docs" / "folds-simulation.md").read_text(encoding="utf-8")
     assert f"in {simulation.FULL.studies:,} studies a cell" in page

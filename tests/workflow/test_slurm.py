@@ -37,6 +37,7 @@ def snakemake(folder: Path, config: Path, *options: str) -> list[str]:
 SLURM = (
     "--profile", str(ROOT / "profiles/slurm"), "--slurm-status-command", "squeue",
     "--slurm-init-seconds-before-status-checks", "6", "--latency-wait", "10",
+    "--printshellcmds",  # prints Snakemake's own words, too
 )  # fmt: skip
 
 
