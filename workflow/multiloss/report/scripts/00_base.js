@@ -81,6 +81,8 @@ async function copy(text, one) {
   told(one, "Copied");
 }
 
+const enlarged = () => document.querySelector("dialog[open]");
+
 // Files that the page carries, by their names in the study's folder.
 const carried = new Map(all("script[data-file]").map((one) => [one.dataset.file, one]));
 

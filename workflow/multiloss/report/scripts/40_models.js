@@ -15,6 +15,7 @@ const choice = element("select", { id: "pick", "aria-label": "Highlight a model"
   element("option", { value: "" }, "Highlight a model…"),
   ...Array.from(namesOf.keys()).sort(collator.compare).map((words) => element("option", { value: words }, words)));
 
+const followers = []; // told the names that are picked
 function pick(words) {
   const names = new Set(namesOf.get(words) || []);
   for (const row of all("tr.picked")) row.classList.remove("picked");
@@ -27,6 +28,7 @@ function pick(words) {
     mark.closest("svg")?.classList.add("picking");
   }
   choice.value = names.size ? words : "";
+  for (const follow of followers) follow(names);
   const { place } = address();
   const [first] = names;
   const hash = [place, first && `model=${encodeURIComponent(first)}`].filter(Boolean).join("&");
@@ -41,7 +43,7 @@ document.querySelector("main").addEventListener("click", (event) => {
   if (mark) pick(choice.value === wordsOf.get(mark.dataset.model) ? "" : wordsOf.get(mark.dataset.model));
 });
 window.addEventListener("keydown", (event) => {
-  if (event.key === "Escape" && choice.value && !lightbox.open && !event.defaultPrevented) pick("");
+  if (event.key === "Escape" && choice.value && !enlarged() && !event.defaultPrevented) pick("");
 });
 // A link within the page keeps the model.
 window.addEventListener("hashchange", () => {

@@ -127,7 +127,7 @@ field.addEventListener("keydown", (event) => {
 });
 window.addEventListener("keydown", (event) => {
   const typing = event.target.closest?.("input, textarea, select, [contenteditable]");
-  if (event.key !== "/" || typing || event.ctrlKey || event.metaKey || lightbox.open) return;
+  if (event.key !== "/" || typing || event.ctrlKey || event.metaKey || enlarged()) return;
   event.preventDefault();
   field.focus();
 });

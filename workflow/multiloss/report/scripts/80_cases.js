@@ -4,10 +4,9 @@
   const viewer = document.getElementById("case-viewer");
   if (!holder || !viewer) return;
   const cases = JSON.parse(holder.textContent);
-  const form = viewer.querySelector("form");
-  const grid = viewer.querySelector(".cases-grid");
-  const more = viewer.querySelector(".more");
-  const dialog = viewer.querySelector("dialog");
+  const part = (selector) => viewer.querySelector(selector);
+  const [form, grid, more, dialog] = ["form", ".grid", ".more", "dialog"].map(part);
+  const fields = form.elements;
   const PAGE = 24;
   // Outlines and probabilities come in steps from 0 to this.
   const STEPS = 255;
@@ -16,72 +15,74 @@
   const heat = Object.fromEntries(
     Object.entries(cases.heat).map(([name, one]) => [name, { grid: one.grid, maps: bytes(one.maps) }]),
   );
+  const failed = new Set(cases.failed);
   let shown = PAGE;
+  let order = []; // of the images in the grid; the enlarged one keeps that which it was opened with
+  let walk = [];
+  let large = null;
 
-  function add(select, value, text) {
-    const option = document.createElement("option");
-    option.value = value;
-    option.textContent = text;
-    select.append(option);
+  const option = (value, text) => element("option", { value }, text);
+  fields.model.append(...cases.models.map((one) => option(one.name, one.label)));
+  for (const select of [fields.label, fields.predicted]) {
+    select.append(...cases.classes.map((name, index) => option(String(index), name)));
   }
-  for (const model of cases.models) add(form.elements.model, model.name, model.label);
-  cases.classes.forEach((name, index) => add(form.elements.label, String(index), name));
-  const chosen = viewer.dataset.model;
-  if (chosen && chosen in p) form.elements.model.value = chosen;
-  for (const label of form.querySelectorAll("[data-needs]")) {
+  if (viewer.dataset.model in p) fields.model.value = viewer.dataset.model;
+  for (const label of all("[data-needs]", form)) {
     const key = label.dataset.needs;
-    const there = key === "heat" ? Object.keys(heat).length : cases.images.some((one) => one[key]);
-    label.hidden = !there;
+    label.hidden = !(key === "heat" ? Object.keys(heat).length : cases.images.some((one) => one[key]));
   }
+  const show = part("fieldset");
+  show.hidden = all("label", show).every((label) => label.hidden);
 
-  // What a model says of an image: class, probability, and whether that is right.
+  // What a model says of an image: probabilities of all classes, the largest, and if that is right.
   function said(model, index) {
-    const all = p[model].subarray(index * cases.classes.length, (index + 1) * cases.classes.length);
-    const best = all.indexOf(Math.max(...all));
-    return { all, best, share: all[best] / STEPS, right: best === cases.images[index].label };
+    if (failed.has(model)) return null;
+    const count = cases.classes.length;
+    const each = p[model].subarray(index * count, (index + 1) * count);
+    const best = each.indexOf(Math.max(...each));
+    return { each, best, share: each[best] / STEPS, right: best === cases.images[index].label };
   }
 
   function selected() {
-    const { model, label, right, order } = form.elements;
-    const failed = cases.failed.includes(model.value);
+    const { model, label, predicted, right, order: by } = fields;
     const found = cases.images
-      .map((_, index) => index)
-      .filter((index) => !label.value || cases.images[index].label === Number(label.value))
-      .filter((index) => !right.value || failed || said(model.value, index).right === (right.value === "yes"));
-    if (order.value === "given") return found;
-    const sign = order.value === "sure" ? -1 : 1;
-    return found.sort((a, b) => sign * (said(model.value, a).share - said(model.value, b).share) || a - b);
+      .map((one, index) => ({ index, label: one.label, ...said(model.value, index) }))
+      .filter((one) => !label.value || one.label === Number(label.value))
+      .filter((one) => !predicted.value || one.best === Number(predicted.value))
+      .filter((one) => !right.value || one.right === (right.value === "yes"));
+    const sign = { sure: -1, unsure: 1, given: 0 }[by.value];
+    if (sign && !failed.has(model.value)) {
+      found.sort((a, b) => sign * (a.share - b.share) || a.index - b.index);
+    }
+    return found.map((one) => one.index);
   }
 
-  const SVG = "http://www.w3.org/2000/svg";
   function shape(parent, tag, attributes) {
     const made = document.createElementNS(SVG, tag);
     for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, value);
     parent.append(made);
-    return made;
   }
 
-  // The image with what the boxes ask for, as one SVG in pixels of the original.
-  function picture(index, model) {
+  // The image with what is asked for, as one SVG in pixels of the original.
+  function picture(index) {
     const one = cases.images[index];
     const [width, height] = one.shape;
     const svg = document.createElementNS(SVG, "svg");
     svg.setAttribute("viewBox", `0 0 ${width} ${height}`);
-    svg.setAttribute("role", "img");
-    svg.setAttribute("aria-label", `test image ${cases.number[index]}`);
-    const uri = `data:image/webp;base64,${one.picture}`;
-    shape(svg, "image", { href: uri, width, height, preserveAspectRatio: "none" });
-    const line = { fill: "none", "stroke-width": Math.max(width, height) / 120 };
+    svg.setAttribute("aria-hidden", "true");
+    const href = `data:image/webp;base64,${one.picture}`;
+    shape(svg, "image", { href, width, height, preserveAspectRatio: "none" });
+    const line = Math.max(width, height) / 110;
     const box = one.box || [0, 0, width, height];
-    if (form.elements.heat.checked && heat[model]) {
-      const [rows, columns] = heat[model].grid;
-      const map = heat[model].maps.subarray(index * rows * columns, (index + 1) * rows * columns);
-      map.forEach((value, cell) => {
-        const [row, column] = [Math.floor(cell / columns), cell % columns];
+    const map = heat[fields.model.value];
+    if (fields.heat.checked && map) {
+      const [rows, columns] = map.grid;
+      const cells = map.maps.subarray(index * rows * columns, (index + 1) * rows * columns);
+      cells.forEach((value, cell) => {
         shape(svg, "rect", {
           class: "heat",
-          x: box[0] + (column * box[2]) / columns,
-          y: box[1] + (row * box[3]) / rows,
+          x: box[0] + ((cell % columns) * box[2]) / columns,
+          y: box[1] + (Math.floor(cell / columns) * box[3]) / rows,
           width: box[2] / columns,
           height: box[3] / rows,
           "fill-opacity": ((0.65 * value) / STEPS).toFixed(3),
@@ -89,90 +90,140 @@
       });
     }
     for (const key of ["mask", "lesion"]) {
-      if (!form.elements[key].checked) continue;
+      if (!fields[key].checked) continue;
       for (const points of one[key] || []) {
         const scaled = points.map((value, place) => (value / STEPS) * (place % 2 ? height : width));
-        shape(svg, "polygon", { ...line, class: key, points: scaled.map((v) => v.toFixed(1)).join(" ") });
+        shape(svg, "polygon", {
+          class: key, "stroke-width": line, points: scaled.map((v) => v.toFixed(1)).join(" "),
+        });
       }
     }
-    if (form.elements.box.checked && one.box) {
-      shape(svg, "rect", { ...line, class: "box", x: box[0], y: box[1], width: box[2], height: box[3] });
+    if (fields.box.checked && one.box) {
+      const [x, y, wide, high] = one.box;
+      shape(svg, "rect", { class: "box", "stroke-width": line, x, y, width: wide, height: high });
     }
     return svg;
   }
 
-  function words(index, model) {
-    const one = cases.images[index];
-    if (cases.failed.includes(model)) return `${cases.classes[one.label]} (no prediction)`;
-    const { best, share, right } = said(model, index);
-    const sign = right ? "+" : "\u2212";
-    const wrong = right ? "" : `, predicted ${cases.classes[best]}`;
-    return `${sign} ${cases.classes[one.label]}${wrong}, p = ${share.toFixed(2)}`;
+  const outcome = (it) => (it ? (it.right ? "right" : "wrong") : "");
+  const sign = (it) =>
+    it
+      ? [element("span", { "aria-hidden": "true" }, it.right ? "+ " : "\u2212 "),
+        element("span", { className: "unseen" }, it.right ? "correct, " : "incorrect, ")]
+      : [];
+  function words(index) {
+    const truth = cases.classes[cases.images[index].label];
+    const it = said(fields.model.value, index);
+    if (!it) return [`${truth} (no prediction)`];
+    const wrong = it.right ? "" : `, predicted ${cases.classes[it.best]}`;
+    return [...sign(it), `${truth}${wrong}, p\u00a0=\u00a0${it.share.toFixed(2)}`];
+  }
+
+  function table(head, rows) {
+    const made = element("table", {}, element("thead", {}, element("tr", {},
+      ...head.map((text) => element("th", { scope: "col" }, text)))));
+    const body = made.createTBody();
+    for (const [first, ...others] of rows) {
+      body.append(element("tr", {}, element("th", { scope: "row" }, first),
+        ...others.map((one) => element("td", {}, ...one))));
+    }
+    return made;
   }
 
   function enlarge(index) {
-    const model = form.elements.model.value;
-    const place = dialog.querySelector(".case-large");
-    const table = document.createElement("table");
-    const body = table.createTBody();
-    if (!cases.failed.includes(model)) {
-      said(model, index).all.forEach((value, label) => {
-        const row = body.insertRow();
-        const head = document.createElement("th");
-        head.scope = "row";
-        head.textContent = cases.classes[label] + (label === cases.images[index].label ? " (true)" : "");
-        row.append(head);
-        row.insertCell().textContent = (value / STEPS).toFixed(2);
-      });
-    }
-    const title = document.createElement("p");
-    title.textContent = `Test image ${cases.number[index]}: ${words(index, model)}`;
-    place.replaceChildren(picture(index, model), title, table);
-    if (!dialog.open) dialog.showModal();
-    dialog.dataset.index = String(index);
+    large = index;
+    const truth = cases.images[index].label;
+    part("#case-title").replaceChildren(`Test image ${cases.number[index]}: `, ...words(index));
+    const it = said(fields.model.value, index);
+    const classes = it && table(["Class", "Probability"],
+      cases.classes.map((name, label) =>
+        [label === truth ? `${name} (true)` : name, [(it.each[label] / STEPS).toFixed(2)]]));
+    const models = table(["Model", "Predicted", "p"], cases.models.map((one) => {
+      const other = said(one.name, index);
+      return [one.label, ...(other
+        ? [[...sign(other), cases.classes[other.best]], [other.share.toFixed(2)]]
+        : [["no prediction"], [""]])];
+    }));
+    const sound = cases.models.map((one) => said(one.name, index)).filter(Boolean);
+    const fold = element("details", { open: Boolean(part(".saying details[open]")) },
+      element("summary", {},
+        `Correct: ${sound.filter((one) => one.right).length} of ${sound.length} models`), models);
+    part(".large").replaceChildren(picture(index));
+    part(".large").className = `large ${outcome(it)}`;
+    part(".saying").replaceChildren(...[classes, fold].filter(Boolean));
+    const place = walk.indexOf(index);
+    part(".previous").disabled = place < 1;
+    part(".next").disabled = place < 0 || place >= walk.length - 1;
   }
 
-  function show() {
-    const model = form.elements.model.value;
-    const found = selected();
-    const wanted = found.slice(0, shown);
-    grid.replaceChildren(
-      ...wanted.map((index) => {
-        const item = document.createElement("li");
-        const button = document.createElement("button");
-        button.type = "button";
-        const failed = cases.failed.includes(model);
-        if (!failed) button.className = said(model, index).right ? "right" : "wrong";
-        const text = document.createElement("span");
-        text.textContent = words(index, model);
-        button.append(picture(index, model), text);
-        button.addEventListener("click", () => enlarge(index));
-        item.append(button);
-        return item;
-      }),
-    );
-    viewer.querySelector(".count").textContent = `${found.length} of ${cases.images.length} images`;
-    more.hidden = found.length <= shown;
-    if (dialog.open) enlarge(Number(dialog.dataset.index));
+  function open(index) {
+    walk = order;
+    part(".asking").append(part(".asked")); // moved, so that there is one of each field
+    enlarge(index);
+    dialog.showModal();
+    part(".close").focus();
+  }
+  function step(by) {
+    const next = walk[walk.indexOf(large) + by];
+    if (next !== undefined) enlarge(next);
+  }
+  dialog.addEventListener("close", () => {
+    form.prepend(part(".asked"));
+    const place = order.indexOf(large);
+    while (place >= shown) shown += PAGE;
+    draw();
+    const home = grid.children[place]?.firstChild || fields.model;
+    home.focus();
+    large = null;
+  });
+
+  function draw() {
+    const model = fields.model.value;
+    fields.heat.disabled = !(model in heat);
+    fields.heat.closest("label").title = model in heat ? "" : "This model has no heat maps";
+    order = selected();
+    const buttons = order.slice(0, shown).map((index) => {
+      const it = said(model, index);
+      const text = element("span", {}, ...words(index));
+      const one = button("", () => open(index), { className: outcome(it) });
+      one.append(picture(index), element("span", { className: "unseen" }, `Test image ${cases.number[index]}: `), text);
+      return one;
+    });
+    if (buttons.length) roving(buttons);
+    grid.replaceChildren(...buttons.map((one) => element("li", {}, one)));
+    part(".count").textContent = `${order.length} of ${cases.images.length} images`;
+    more.hidden = order.length <= shown;
+    if (dialog.open) enlarge(large);
   }
 
-  form.addEventListener("change", () => {
+  viewer.addEventListener("change", () => {
     shown = PAGE;
-    show();
+    draw();
   });
   form.addEventListener("submit", (event) => event.preventDefault());
   more.addEventListener("click", () => {
+    const first = shown;
     shown += PAGE;
-    show();
+    draw();
+    grid.children[first].firstChild.focus();
   });
-  dialog.querySelector(".close").addEventListener("click", () => dialog.close());
+  part(".close").addEventListener("click", () => dialog.close());
+  part(".previous").addEventListener("click", () => step(-1));
+  part(".next").addEventListener("click", () => step(1));
+  dialog.addEventListener("click", (event) => event.target === dialog && dialog.close());
   dialog.addEventListener("keydown", (event) => {
-    const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
-    if (!step) return;
-    const found = selected();
-    const next = found[found.indexOf(Number(dialog.dataset.index)) + step];
-    if (next !== undefined) enlarge(next);
+    if (event.target.closest("select")) return; // there arrows choose
+    if (event.key === "ArrowLeft") step(-1);
+    if (event.key === "ArrowRight") step(1);
+  });
+  // The model that is highlighted in the page is the one shown here.
+  followers.push((names) => {
+    const name = cases.models.map((one) => one.name).find((one) => names.has(one));
+    if (!name || name === fields.model.value) return;
+    fields.model.value = name;
+    shown = PAGE;
+    draw();
   });
   viewer.hidden = false;
-  show();
+  draw();
 })();
