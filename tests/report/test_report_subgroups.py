@@ -49,14 +49,15 @@ def test_the_finding_is_the_table(made: tuple[Path, dict[str, Any]], tmp_path: P
     gaps = pd.read_csv(results / "tables/subgroup_gaps.csv", keep_default_na=False, na_values=[""])
     chosen = facts.chosen("overall")
     own = gaps[(gaps["model"] == chosen) & (gaps["comparison"] == "largest gap")]
-    text = words(section(results, config).blocks[0].text)
+    text = report_studies.said(section(results, config))
     for row in own.to_dict("records"):
         if row["reason"] == "one group only":
             assert f"By {row['column']} nothing could be compared: one group only." in text
             continue
         told = (
-            f"largest gap {row['difference']:.3f} ({row['ci_low']:.3f} to {row['ci_high']:.3f}), "
-            f"“{row['group']}” above “{row['other']}”, p = {facts.p(row['p_adjusted'])}"
+            f"largest gap {row['difference']:.2f} (95% CI {row['ci_low']:.2f} to "
+            f"{row['ci_high']:.2f}), “{row['group']}” above “{row['other']}”, adjusted p = "
+            f"{facts.p(row['p_adjusted'])}"
         )
         if row["column"] == "view":
             told += " (too few patients, not compared: lateral)."
