@@ -365,8 +365,9 @@ def test_losses_open_with_what_their_tests_say(changed: tuple[Path, dict[str, An
     sizes = [f"{test.difference:+.2f}" for test in tests]
     least = min(test.p_adjusted for test in tests)
     assert finding_of(results, config, "singles") == (
-        "None of the 3 other objectives differs significantly from cross-entropy in MCC: differences are "
-        f"{min(sizes, key=float)} to {max(sizes, key=float)}; all adjusted p \u2265 {least:.3f}."
+        "None of the 3 other objectives differs significantly from cross-entropy in MCC: "
+        f"differences are {min(sizes, key=float)} to {max(sizes, key=float)}; all adjusted "
+        f"p \u2265 {least:.3f}."
     ).replace("-", "\N{MINUS SIGN}")
     rewrite(results, "tables/replicate_comparisons.csv", of_losses(focal=-0.2))
     assert finding_of(results, config, "singles") == (
@@ -549,7 +550,8 @@ def test_a_failed_run_opens_the_section_on_training(changed: tuple[Path, dict[st
 
     rewrite(results, "models/focal/1.history.csv", stop)
     assert finding_of(results, config, "training").startswith(
-        "1 of 18 training runs failed, since the loss was not a number any more: focal loss (run 1)."
+        "1 of 18 training runs failed, since the loss was not a number any more: focal loss "
+        "(run 1)."
     )
 
 

@@ -33,6 +33,7 @@ def items(facts: Facts, environment: jinja2.Environment) -> list[Item]:
         "config": facts.config,
         "facts": facts,
         "methods": Methods(facts),
+        "subgroups": [entry["column"] for entry in facts.config["evaluation"].get("subgroups", [])],
         "published": defaultdict(str, facts.publishers_say),
         "version": __version__,
     }
