@@ -32,11 +32,9 @@ def facts_of(results: Path, config: dict[str, Any]) -> Facts:
 
 
 def sections(facts: Facts) -> dict[str, str]:
-    """The templates' sections as plain words, tables with them."""
-    return {
-        name: " ".join(words(getattr(block, "text", "")) for block in own.blocks)
-        for name, own in report_studies.sections(facts).items()
-    }
+    """What each section says outside its tables and figures, the finding first."""
+    found = report_studies.sections(facts).items()
+    return {name: words(report_studies.said(own)) for name, own in found}
 
 
 def words(text: Any) -> str:
@@ -72,9 +70,12 @@ def test_the_first_sentence_counts_what_rejects(made: Any, tmp_path: Path) -> No
     text = sections(facts)["folds"]
     assert text.startswith(
         f"In 2 passes over 3 folds of {facts.size()}, of 2 losses 1 is better and 1 is worse than "
-        f"the baseline, and of {count} ensembles 1 is better than its best member (corrected "
-        "resampled t test of MCC, Holm within each family, level 0.05)."
+        f"the baseline, and of {count} ensembles 1 is better than its best member. "
     )
+    tests = (
+        "corrected resampled t tests of MCC, Holm-adjusted within each family, at a level of 0.05."
+    )
+    assert f"The tests are {tests}" in text
     assert "all other sections are of run 0 alone" in text
     assert "Bouckaert" in text and "1 / 6" in text and "poorly known" not in text
     families_told = {own.name: own.rejected for own in facts.primary_families}
@@ -87,18 +88,16 @@ def test_where_nothing_is_shown_it_says_so(made: Any, tmp_path: Path) -> None:
         return table[table["family"] == families.BASELINE].assign(reject=False)
 
     text = sections(rewritten(made, tmp_path / "two", changed))["folds"]
-    assert "patients, of 2 losses none is shown to differ from the baseline (corrected" in text
+    assert "patients, of 2 losses none is shown to differ from the baseline. " in text
     one = rewritten(made, tmp_path / "one", lambda table: changed(table).iloc[:1])
-    said = "patients, the one loss is not shown to differ from the baseline (corrected"
+    said = "patients, the one loss is not shown to differ from the baseline. "
     assert said in sections(one)["folds"]
     one = rewritten(
         made, tmp_path / "same", lambda table: changed(table).assign(p_value=float("nan"))
     )
-    assert (
-        "patients, no loss could be compared with the baseline (corrected" in sections(one)["folds"]
-    )
+    assert "patients, no loss could be compared with the baseline. " in sections(one)["folds"]
     one = rewritten(made, tmp_path / "no", lambda table: table.iloc[:0])
-    assert "patients, there is nothing to compare (corrected" in sections(one)["folds"]
+    assert "patients, there is nothing to compare. " in sections(one)["folds"]
 
 
 def test_a_single_loss_with_two_folds_has_tables_and_a_section(tmp_path: Path) -> None:
@@ -132,12 +131,19 @@ def test_the_answer_is_that_of_the_folds(made: Any) -> None:
     assert facts.missing_models == []
 
 
+def test_runs_of_folds_are_never_called_seeds(made: Any) -> None:
+    """A run that tests on other patients is no further seed, which one section says."""
+    for name, text in sections(facts_of(*made)).items():
+        text = text.replace("is no further seed", "")
+        found = re.findall(r"[^.]*\b(?:[0-9]+ seeds|new seeds|runs? of one loss)\b[^.]*", text)
+        assert not found, (name, found)
+
+
 def test_what_could_have_been_seen_is_of_all_folds(made: Any) -> None:
     facts = facts_of(*made)
     text = sections(facts)["verdicts"]
-    assert text.startswith(
-        f"With {facts.size()} and 2 passes over 3 folds, this study would have found a difference"
-    )
+    assert text.startswith("With a power of 80%, this study would have found MCC differences of ")
+    assert f"That holds for {facts.size()} and 2 passes over 3 folds, at a level of 0.05" in text
     assert "folds (training patients and seed) and patients counted as chance" in text
 
 

@@ -49,14 +49,15 @@ def test_the_finding_is_the_table(made: tuple[Path, dict[str, Any]], tmp_path: P
     gaps = pd.read_csv(results / "tables/subgroup_gaps.csv", keep_default_na=False, na_values=[""])
     chosen = facts.chosen("overall")
     own = gaps[(gaps["model"] == chosen) & (gaps["comparison"] == "largest gap")]
-    text = words(section(results, config).blocks[0].text)
+    text = report_studies.said(section(results, config))
     for row in own.to_dict("records"):
         if row["reason"] == "one group only":
             assert f"By {row['column']} nothing could be compared: one group only." in text
             continue
         told = (
-            f"largest gap {row['difference']:.3f} ({row['ci_low']:.3f} to {row['ci_high']:.3f}), "
-            f"“{row['group']}” above “{row['other']}”, p = {facts.p(row['p_adjusted'])}"
+            f"largest gap {row['difference']:.2f} (95% CI {row['ci_low']:.2f} to "
+            f"{row['ci_high']:.2f}), “{row['group']}” above “{row['other']}”, adjusted p = "
+            f"{facts.p(row['p_adjusted'])}"
         )
         if row["column"] == "view":
             told += " (too few patients, not compared: lateral)."
@@ -64,9 +65,11 @@ def test_the_finding_is_the_table(made: tuple[Path, dict[str, Any]], tmp_path: P
         real = row["p_adjusted"] <= 0.05
         said = "differs" if real else "is not shown to differ"
         assert re.search(rf"By {re.escape(row['column'])} [a-z ]*{said}: {re.escape(told)}", text)
-    assert "Holm-corrected over 12 hypotheses" in text
-    assert "Groups of fewer than 10 patients have no values" in text
-    assert "with fewer than 5 of such a class" in text
+    shown = report_studies.tables_of(section(results, config))
+    assert "Holm-adjusted for 12 hypotheses" in words(shown["subgroup-gaps"].how)
+    how = words(shown["subgroups"].how)
+    assert "Groups of fewer than 10 patients have no values" in how
+    assert "with fewer than 5 patients of such a class" in how
 
 
 def test_a_gap_that_is_real_is_said_first(
@@ -82,21 +85,21 @@ def test_a_gap_that_is_real_is_said_first(
     gaps.loc[gaps["column"] == "view", ["p_adjusted", "ci_low"]] = [0.0012, 0.01]
     gaps.loc[gaps["column"] == "sex", "classes"] = "normal; viral"
     gaps.to_csv(path, index=False)
-    told = [
-        words(block.text) for block in section(tmp_path, config).blocks if hasattr(block, "text")
-    ]
-    assert told[0].startswith(
+    text = report_studies.said(section(tmp_path, config))
+    assert text.startswith(
         "By view the balanced accuracy of the chosen model differs: largest gap "
     )
-    assert "Against all others of its column" in told[0]
-    assert re.search(r"By sex it is .{0,90}, of the classes normal; viral alone\. By", told[0])
-    assert re.search(r"“(AP|PA)” \(view\) is 0\.\d{3} (lower|higher) \(p = 0\.001", told[0])
+    assert "Against all others of its column" in text
+    assert re.search(
+        r"By sex it is [^.]*(\.\d[^.]*)*, of the classes normal; viral alone\. By", text
+    )
+    assert re.search(r"“(AP|PA)” \(view\) is 0\.\d\d (lower|higher) \(p = 0\.001", text)
 
 
 def test_names_are_escaped(made: tuple[Path, dict[str, Any]]) -> None:
-    blocks = section(*made).blocks
-    assert "&lt;b&gt;site&lt;/b&gt;" in str(blocks[0].text)
-    assert "<b>site" not in str(blocks[0].text)
+    finding = str(section(*made).finding)
+    assert "&lt;b&gt;site&lt;/b&gt; &amp; $x_1$" in finding
+    assert "<b>site" not in finding
 
 
 def test_the_checklist_says_by_what_groups_were_judged(made: tuple[Path, dict[str, Any]]) -> None:
@@ -109,6 +112,11 @@ def test_the_checklist_says_by_what_groups_were_judged(made: tuple[Path, dict[st
         assert fairness.status == status
         assert ("by sex and age" in fairness.answer) == bool(columns)
         assert fairness.section == ("subgroups" if columns else "")
+        told = (
+            "those by sex and age are read"
+            in items["Differences between hospitals or devices"].answer
+        )
+        assert told == bool(columns)
 
 
 def test_no_section_and_no_figure_without_columns() -> None:

@@ -1,6 +1,7 @@
 """Sections of the report that are templates: found by being there, placed by their numbers."""
 
 import copy
+import re
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -69,7 +70,9 @@ def study(ranks: pd.DataFrame = RANKS, **options: Any) -> Facts:
     """Facts of a study whose only table is the one of ranks."""
     config = configuration(losses=["cce", "focal"], ensembles=False, **options) | {"study": "a & b"}
     results = Results(Path("nowhere"), [])
-    results.table = lambda name: Read(ranks) if name == "tables/rank.csv" else Read()
+    read = Read(ranks)
+    read.file = Path("tables/rank.csv")
+    results.table = lambda name: read if name == "tables/rank.csv" else Read()
     return Facts(results, config)
 
 
@@ -227,7 +230,8 @@ def test_a_table_that_is_not_described_is_an_error(folder: Path) -> None:
 def test_every_entry_of_tables_yaml_is_shown_by_a_template() -> None:
     used = " ".join(path.read_text(encoding="utf-8") for path in templates.FOLDER.glob("*.j2"))
     for name, entry in tables.described().items():
-        assert f'table("{name}"' in used, name
+        # The macro `undefined` shows a table by the name that it is given.
+        assert f'table("{name}"' in used or re.search(rf'undefined\(.*"{name}"\)', used), name
         seen = [c for c in entry["columns"].values() if isinstance(c, str) or not c.get("more")]
         assert len(seen) <= 7, name
 

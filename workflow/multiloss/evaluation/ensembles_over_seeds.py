@@ -219,7 +219,8 @@ def _against_average(
     for metric in metrics:
         result, reasons = gains.NONE, [_left_out(len(kept), len(of))]
         if average is None:
-            reasons.append(f"no average of {size} seeds of one loss to compare with")
+            seeds = "seed" if size == 1 else "seeds"
+            reasons.append(f"no average of {size} {seeds} of one loss to compare with")
         elif kept:
             column = runs.metrics.index(metric)
             places = list(kept.values())

@@ -311,17 +311,21 @@ def without_seed_ensemble(models: Models, folds: int = 0) -> list[tuple[str, str
     """The ensembles that no ensemble of as many seeds stands beside, and why."""
     sizes = {entry["k"] for entry in models.values() if entry["kind"] == "seed_ensemble"}
     runs = len({entry["replicate"] for entry in models.values() if entry["kind"] == "single"})
-    return [
-        (
-            model,
-            f"no ensemble of {entry['k']} seeds of one loss to compare with: "
-            + (
-                "with splits.folds no two runs of a loss have one test split"
-                if folds
-                else f"it takes {entry['k']} replicates, or ensembles.seed_ensemble.further_seeds; "
-                f"the study has {runs}"
-            ),
+
+    def reason(k: int) -> str:
+        if folds:
+            return (
+                "no ensemble of runs of one loss to compare with: with splits.folds no two runs "
+                "of a loss have one test split"
+            )
+        seeds, replicates = ("seed", "replicate") if k == 1 else ("seeds", "replicates")
+        return (
+            f"no ensemble of {k} {seeds} of one loss to compare with: it takes {k} {replicates}, "
+            f"or ensembles.seed_ensemble.further_seeds; the study has {runs}"
         )
+
+    return [
+        (model, reason(entry["k"]))
         for model, entry in models.items()
         if entry["kind"] == "ensemble" and entry["k"] not in sizes
     ]

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import jinja2
 import yaml
+from markupsafe import Markup
 
 from multiloss import __version__
 from multiloss.report.facts import Facts
@@ -23,7 +24,7 @@ class Item:
     tripod: str
     topic: str
     status: str
-    answer: str
+    answer: Markup
     section: str
 
 
@@ -33,6 +34,7 @@ def items(facts: Facts, environment: jinja2.Environment) -> list[Item]:
         "config": facts.config,
         "facts": facts,
         "methods": Methods(facts),
+        "subgroups": [entry["column"] for entry in facts.config["evaluation"].get("subgroups", [])],
         "published": defaultdict(str, facts.publishers_say),
         "version": __version__,
     }
@@ -49,7 +51,8 @@ def items(facts: Facts, environment: jinja2.Environment) -> list[Item]:
                 tripod=entry.get("tripod", ""),
                 topic=entry["topic"],
                 status=answer["status"],
-                answer=environment.from_string(answer["text"]).render(known),
+                # Its names are escaped already.
+                answer=Markup(environment.from_string(answer["text"]).render(known)),
                 section=answer.get("section", entry.get("section", "")),
             )
         )

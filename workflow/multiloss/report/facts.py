@@ -1438,9 +1438,9 @@ class Facts:
         for row in table.records():
             other = "" if pd.isna(row["model_b"]) else str(row["model_b"])
             if not (other and self.collapsed(row["model_a"]) and self.collapsed(other)):
-                found.append(
-                    Hit(row["model_a"], other, row["metric"], row["test"], row["p_adjusted"])
-                )
+                # Of all models at once, the family says which.
+                model = row["model_a"] if other else self._family_in_words(row["family"])
+                found.append(Hit(model, other, row["metric"], row["test"], row["p_adjusted"]))
         return found
 
     @cached_property
@@ -1548,11 +1548,9 @@ class Facts:
                 test = row.get("test", "")
                 if not test and pd.isna(row["p_value"]):
                     continue
-                # The test and the metric have columns of their own.
-                family = str(row["family"]).partition(" (")[0]
                 found.append(
                     {
-                        "comparison": families.label(family, self.unit),
+                        "comparison": self._family_in_words(row["family"]),
                         "family": str(row["family"]),
                         # A test of all models at once names none.
                         "a": "" if pd.isna(row[b]) else row[a],
@@ -1577,6 +1575,10 @@ class Facts:
             return not row["primary"], unknown, 0.0 if unknown else row["adjusted"]
 
         return sorted(found, key=order)
+
+    def _family_in_words(self, family: Any) -> str:
+        """Without the test and the metric, which are told beside it."""
+        return families.label(str(family).partition(" (")[0], self.unit)
 
     @cached_property
     def test_families(self) -> list[dict[str, Any]]:

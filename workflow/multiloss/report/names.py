@@ -1,6 +1,8 @@
 """Models as a reader meets them: in words, marked where they tell no classes apart."""
 
+import re
 from collections.abc import Sequence
+from functools import cached_property
 
 from markupsafe import Markup
 
@@ -32,6 +34,16 @@ class Names:
         return Markup('<span class="model" data-model="{}" title="{}">{}</span>{}').format(
             name, name, self.label(name), sign if name in self._facts.faulty else ""
         )
+
+    def within(self, text: str) -> str:
+        """A remark of a table, the names of models and losses in it in words."""
+        return self._named.sub(lambda found: self.label(found[0]), text)
+
+    @cached_property
+    def _named(self) -> re.Pattern[str]:
+        planned = self._facts.planned
+        known = sorted({*planned, *planned.families}, key=len, reverse=True)
+        return re.compile(rf"(?<![\w-])(?:{'|'.join(map(re.escape, known))})(?![\w-])")
 
     def listed(self, names: Sequence[str], most: int = 8) -> Markup:
         """'a, b and c'; of more than `most` the first, and how many more there are."""

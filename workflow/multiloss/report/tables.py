@@ -31,7 +31,7 @@ _NUMBERS: dict[str, Callable[..., str]] = {
 }
 # With the ends of its interval behind the value, from two other columns.
 _WITH_INTERVAL = ("estimate", "difference")
-_KINDS = ("auto", "text", "count", "duration", "p", "yes", "model", "code", *_NUMBERS)
+_KINDS = ("auto", "text", "remark", "count", "duration", "p", "yes", "model", "code", *_NUMBERS)
 
 
 @dataclass(frozen=True)
@@ -106,6 +106,11 @@ def make(
             shown[column.key] = _with_interval(shown, column)
         elif column.kind == "model" and column.key in shown:
             shown[column.key] = [_named(value, names) for value in shown[column.key]]
+        elif column.kind == "remark" and column.key in shown:
+            shown[column.key] = [
+                names.within(value) if isinstance(value, str) else value
+                for value in shown[column.key]
+            ]
     return blocks.table(
         name,
         said(entry["title"]),
