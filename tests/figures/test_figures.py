@@ -255,7 +255,7 @@ def test_style_defaults_are_the_configurations():
 
 
 # Kinds of names drawn in every run of the tests; the journals' tests have odd names and fifteen.
-QUICK = ("two long", "twenty")
+QUICK = ("two long",)
 # Functions that write names of classes; what others draw does not depend on them.
 OF_CLASSES = {
     *(

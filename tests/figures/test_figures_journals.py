@@ -38,7 +38,7 @@ STUDIES = {
     "seven": {
         "classes": 7,
         "losses": ["cce", "kl_divergence", "calibrated_negative_entropy"],
-        "replicates": 4,
+        "replicates": 2,
     },
     "fifteen": {"classes": ODD, "losses": ["cce", "focal", "calibrated_cce"]},
 }
