@@ -47,7 +47,8 @@ def test_dots_and_intervals_are_those_of_the_tables(study, monkeypatch) -> None:
     losses, differences = found.canvas.axes[:2]
     labels = [tick.get_text() for tick in losses.get_yticklabels()]
     order = table.groupby("family")["value"].mean().sort_values(ascending=False).index
-    assert labels == [{"cce": "CCE"}.get(name, name) for name in order]
+    words = {"cce": "cross-entropy", "focal": "focal loss", "hinge": "hinge loss"}
+    assert labels == [words[name] for name in order]
     dots = [line for line in losses.lines if line.get_marker() == "o" and len(line.get_xdata()) > 1]
     for name, line in zip(order, dots, strict=True):
         own = table[table["family"] == name].sort_values("run")["value"]

@@ -1,8 +1,11 @@
 """Every figure of the catalogue, as each journal asks for it."""
 
+import collections
+import io
 import itertools
 import json
 import re
+import zlib
 from typing import get_args
 
 import numpy as np
@@ -16,11 +19,13 @@ from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from multiloss import config as study_config
 from multiloss.config.models import Figures
-from multiloss.figures import catalog, drawing, style
+from multiloss.figures import catalog, drawing, photographs, style
 from multiloss.figures.journals import JOURNALS
 from multiloss.job.errors import UserError
+from multiloss.study import Study
 from PIL import Image
 
+LISTED = ["cce", *(loss for loss in synthetic_results.LOSSES if loss != "cce")]
 ODD = [
     *("No Finding", '_<b>5 & $x_1$ "mm"', "Cardiomegaly", "None", "nan", "a$x_1$", "\u05d1\u05e8"),
     *("\u0633\u0644\u0627\u0645", "Pneumothorax", "Edema, " * 28 + "last", "Emphysema", "'s'"),
@@ -33,10 +38,20 @@ STUDIES = {
     "seven": {
         "classes": 7,
         "losses": ["cce", "kl_divergence", "calibrated_negative_entropy"],
-        "replicates": 4,
+        "replicates": 2,
     },
     "fifteen": {"classes": ODD, "losses": ["cce", "focal", "calibrated_cce"]},
 }
+# What no figure of those studies shows; the tables that it takes, and the figures.
+FURTHER = {
+    "apart": (
+        {"external": ("hospital-b", "hospital-c"), "subgroups": ("sex", "source")},
+        ("external", "subgroups"),
+    ),
+    "in turns": ({"folds": 3, "replicates": 3}, ("folds",)),
+}
+# Figures without any transparency: their bands are colours of their own.
+OPAQUE = ("splits", "forest_mcc", "gains", "recall", "optimism", "folds", "external", "subgroups")
 # Each journal and each study once; all pairs in the long tests.
 PAIRS = [("none", "two"), ("plos", "three"), ("nature", "seven"), ("lancet", "fifteen")]
 SLOW = [pair for pair in itertools.product(JOURNALS, STUDIES) if pair not in PAIRS]
@@ -62,6 +77,13 @@ def closed():
     plt.close("all")
 
 
+# Figures by how many marks and words each of their models has at least.
+OF_MODELS = {
+    **{"forest_mcc": 2, "gains": 3, "recall": 3, "calibration": 2, "rank": 3, "optimism": 3},
+    **{"reliability": 3, "roc": 1, "pr": 1},
+}
+
+
 def faults(name, result, journal) -> list[str]:
     """What of a drawn figure is not as its journal asks."""
     preset, canvas = JOURNALS[journal], result.canvas
@@ -78,8 +100,11 @@ def faults(name, result, journal) -> list[str]:
     if not {font.family_name for font in fonts} <= set(preset.fonts):
         found.append("another font")
     said = " ".join(text.get_text() for text in texts).replace("\N{NO-BREAK SPACE}", " ")
-    if not re.search(r"\d (\w+ )?image|n = \d|\d job|\d of \d", said):
+    if not re.search(r"\d (\w+ )?image|n = \d|\d job|\d masks|\(\d+ patients?\)|\d of \d", said):
         found.append("says no n")
+    drawn = [artist for artist in canvas.findobj() if artist.get_visible()]
+    if name in OPAQUE and any(artist.get_alpha() not in (None, 1) for artist in drawn):
+        found.append("seen through")
     for axes in canvas.findobj(Axes):
         if any(tick % 1 > 0 for tick in axes.get_xticks()) and axes.get_xlabel() == "epoch":
             found.append("parts of epochs")
@@ -99,6 +124,53 @@ def test_every_figure_is_as_its_journal_asks(studies, monkeypatch, journal, stud
         problems += faults(name, result, journal)[:4]
         plt.close(result.canvas)
     assert not problems
+
+
+@pytest.fixture(scope="module", params=FURTHER)
+def further(request, tmp_path_factory):
+    options, figures = FURTHER[request.param]
+    made = synthetic_results.make(
+        tmp_path_factory.mktemp("further"), test_images=90, losses=["cce", "focal", "hinge"],
+        gradcam=False, save_images=False, with_tables=False, **options,
+    )  # fmt: skip
+    wanted = ["metrics", "operating_points", "degenerate", "external", "subgroups"]
+    wanted = ["folds", "fold_comparisons"] if figures == ("folds",) else wanted
+    synthetic_results.tables(made.results, made.config, only=wanted)
+    return made, figures
+
+
+@pytest.mark.parametrize("journal", JOURNALS)
+def test_figures_of_some_studies_are_as_their_journal_asks(further, monkeypatch, journal):
+    made, names = further
+    for name in names:
+        result = paint(made, name, monkeypatch, journal=journal)
+        assert not faults(name, result, journal)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("journal", JOURNALS)
+def test_pages_of_sixty_ways_of_training_hold_all_rows(tmp_path, monkeypatch, journal):
+    losses = [{"name": loss, "as": f"{loss}_{k}"} for k in range(5) for loss in LISTED]
+    losses[0] = "cce"
+    made = synthetic_results.make(
+        tmp_path, test_images=40, losses=losses, replicates=2, gradcam=False, save_images=False,
+        with_tables=False,
+    )  # fmt: skip
+    wanted = ["metrics", "confusion", "significance", "replicate_comparisons", "degenerate"]
+    wanted += ["ensemble_comparisons", "against_baseline", "calibration_scores"]
+    synthetic_results.tables(made.results, made.config, 5, 19, only=wanted)
+    drawn: dict[str, list[str]] = {}
+    for name in catalog.figures(made.config):
+        first, _, page = name.partition("_mcc")[0].partition("_")
+        if first in ("forest", "recall", "calibration", "gains") and (not page or page.isdigit()):
+            result = paint(made, name, monkeypatch, journal=journal)
+            assert not faults(name, result, journal)
+            axes = result.canvas.axes[0]
+            drawn.setdefault(first, []).extend(text.get_text() for text in axes.get_yticklabels())
+            plt.close(result.canvas)
+    rows = len(losses) + len({name.rpartition("-r")[0] for name in made.ensembles})
+    for first in ("forest", "recall", "calibration"):
+        assert len(drawn[first]) == len(set(drawn[first])) == rows, first
 
 
 @pytest.mark.parametrize(
@@ -148,7 +220,10 @@ def test_files_are_opaque_dated_nowhere_and_hold_their_fonts(
     assert min(widths) >= preset.thinnest
     data = pd.read_csv(paths["csv"])
     history = pd.read_csv(made.results / "models/cce/0.history.csv")
-    assert data.loc[data["model"] == "CCE", "val_mcc"].tolist() == history["val_mcc"].tolist()
+    assert (
+        data.loc[data["model"] == "cross-entropy", "val_mcc"].tolist()
+        == history["val_mcc"].tolist()
+    )
     assert "image" in json.loads(paths["json"].read_text(encoding="utf-8"))["facts"]
 
 
@@ -281,6 +356,67 @@ def test_more_rows_than_a_page_holds_go_on_further_pages():
     assert drawing.page_of([1, 2], {}) == [1, 2]
     # A page for which nothing is left repeats the last row.
     assert drawing.page_of([1], {"page": [2, 2]}) == [1]
+
+
+def test_marks_and_rows_bear_their_model(studies, monkeypatch):
+    """What the page highlights: marks, labels and numbers of a row, lines and bands of curves."""
+    made = studies("three")
+    models = set(Study(made.config).models)
+    for name, least in OF_MODELS.items():
+        found = paint(made, name, monkeypatch).canvas.findobj(lambda artist: artist.get_gid())
+        named = collections.Counter(artist.get_gid() for artist in found)
+        assert {gid.removeprefix("model:") for gid in named} <= models, name
+        assert all(gid.startswith("model:") for gid in named)
+        assert min(named.values()) >= least, (name, named)
+    with_runs = paint(studies("seven"), "forest_mcc", monkeypatch).canvas
+    gids = {artist.get_gid() for artist in with_runs.findobj(lambda artist: artist.get_gid())}
+    # The row of a loss stands for all its runs.
+    assert "model:cce" in gids and "model:cce-r0" not in gids
+
+
+def test_photographs_are_small_and_the_pdf_stays_sound(studies, monkeypatch, tmp_path):
+    made = studies("three")
+    monkeypatch.chdir(made.folder)
+    figure = catalog.figures(made.config)["samples"]
+    paths = {ending: tmp_path / f"x.{ending}" for ending in ("svg", "pdf")}
+    drawing.draw(figure.draw, figure.params, figure.files(made.results), {}, *paths.values())
+    raw = paths["pdf"].read_bytes()
+    start = int(raw.rsplit(b"startxref", 1)[1].split()[0])
+    places = [int(line[:10]) for line in raw[start:].splitlines() if line.endswith(b" 00000 n ")]
+    for number, place in enumerate(places, start=1):
+        assert raw[place:].startswith(b"%d 0 obj" % number)
+    streams = re.findall(
+        rb"obj\n(<<(?:(?!endobj).)*?>>)\nstream\n(.*?)\nendstream\nendobj", raw, re.DOTALL
+    )
+    photographs = 0
+    for about, stream in streams:
+        assert int(re.search(rb"/Length (\d+)", about)[1]) == len(stream)
+        if b"/DCTDecode" in about:
+            photographs += 1
+            size = [int(text) for text in re.findall(rb"/(?:Width|Height) (\d+)", about)]
+            with Image.open(io.BytesIO(stream)) as picture:
+                assert list(picture.size) == size
+                assert {"L": b"/DeviceGray", "RGB": b"/DeviceRGB"}[picture.mode] in about
+            continue
+        plain = zlib.decompress(stream)
+        if b"/Length1" in about:
+            assert len(plain) == int(re.search(rb"/Length1 (\d+)", about)[1])
+    vector = paths["svg"].read_text(encoding="utf-8")
+    assert photographs == vector.count("data:image/jpeg;base64,") > 0
+
+
+def test_only_opaque_photographs_that_gain_become_jpeg():
+    grain = np.random.default_rng(0).normal(128, 12, (200, 200)).clip(0, 255).astype(np.uint8)
+    photograph = Image.fromarray(np.dstack([grain] * 3))
+    packed = photographs.as_jpeg(photograph, 40_000)
+    with Image.open(io.BytesIO(packed)) as picture:
+        assert picture.mode == "L"
+        assert np.abs(np.asarray(picture, float) - grain).mean() < 4
+    assert photographs.as_jpeg(photograph, len(packed)) == b""
+    seen_through = photograph.convert("RGBA")
+    assert photographs.as_jpeg(seen_through, 40_000)
+    seen_through.putalpha(100)
+    assert photographs.as_jpeg(seen_through, 40_000) == b""
 
 
 def test_no_canvas_is_higher_than_a_page():

@@ -11,7 +11,7 @@ from matplotlib.patches import Patch
 from multiloss.figures.degenerate import Degenerate
 from multiloss.figures.drawing import Drawing, Inputs, message, page_of, parts
 from multiloss.figures.forest import Rows
-from multiloss.figures.performance import COLOURS, PER_RUN, chosen_models, no_mark
+from multiloss.figures.performance import COLOURS, PER_RUN, SPREAD, chosen_models, no_mark
 from multiloss.figures.selection import calibration_pairs
 from multiloss.figures.sizes import sizes
 from multiloss.figures.style import (
@@ -323,7 +323,7 @@ def _slope_row(axes: Axes, place: float, part: pd.DataFrame, colour: str, tall: 
     number = len(part)
     if part["value"].isna().all():
         gap(axes, place)
-    for offset, row in zip(offsets(number, 0.34 * tall), part.itertuples(), strict=True):
+    for offset, row in zip(offsets(number, SPREAD * tall), part.itertuples(), strict=True):
         alone = number == 1
         thick = 1.3 if alone else 0.7
         if row.value != row.value:
@@ -341,8 +341,8 @@ def _slope_row(axes: Axes, place: float, part: pd.DataFrame, colour: str, tall: 
 
 def _error_row(axes: Axes, place: float, part: pd.DataFrame, colour: str, tall: float) -> None:
     number = len(part)
-    height = 0.62 * tall / number
-    for offset, row in zip(offsets(number, 0.34 * tall), part.itertuples(), strict=True):
+    height = 0.62 if number == 1 else 1.7 * SPREAD * tall / (number - 1)
+    for offset, row in zip(offsets(number, SPREAD * tall), part.itertuples(), strict=True):
         if row.value != row.value:
             continue
         middle = place + offset

@@ -168,8 +168,7 @@ def optimism(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Drawing
             label = "best single model" if name == BEST_SINGLE else models.label_of(name)
             label = weak.mark(label, *own["ensemble"])
             bold = name in chosen
-            # Of several runs the best single model may be another one.
-            model = own["ensemble"].iloc[0] if len(own) == 1 else models.name_of(name)
+            model = "" if name == BEST_SINGLE else models.name_of(name)
             place = rows.row(f"{label} (chosen)" if bold else label, model, bold)
             drawn.append((place, own, bold))
             numbers.append(_flattery(own))
@@ -184,15 +183,17 @@ def optimism(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Drawing
     for place, own, is_chosen in drawn:
         if own["difference"].isna().all():
             say(axes, place, NOT_DEFINED)
-        small = len(own) > 1
+        small, alone = len(own) > 1, (own["method"] == BEST_SINGLE).any()
         for offset, row in zip(offsets(len(own), 0.28), own.itertuples(), strict=True):
             at = [row.difference, row.ci_low, row.ci_high]
             filled = is_chosen and chosen[models[row.ensemble].family] == row.ensemble
-            mark(axes, place + offset, at, style.colours[1], row.ensemble, filled, small)
+            # Which one is the best single model depends on the split: it is nobody's row.
+            model = "" if alone else row.ensemble
+            mark(axes, place + offset, at, style.colours[1], model, filled, small)
             look = {"color": style.colours[0], "ms": 3.5 if small else 6.0, "mew": 1.6, "zorder": 5}
             if row.optimism == row.optimism:
                 stroke = axes.plot([row.optimism], [place + offset], "|", **look)
-                of_model(row.ensemble, *stroke)
+                of_model(model, *stroke)
     rows.limits(axes)
     rows.label(axes)
     axes.locator_params(axis="x", nbins=7)

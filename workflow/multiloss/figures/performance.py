@@ -43,8 +43,9 @@ _CLASSES_WITH_PERCENT = 4
 _PANELS = 15
 # Panels narrower than this in mm have their number of images in a line of its own.
 _NARROW = 14
-# What each further run adds to the height of its row.
-PER_RUN = 0.16
+# What each further run adds to the height of its row, and the part of it, to either side, that
+# runs are spread over: they stand closer to each other than to those of the next row.
+PER_RUN, SPREAD = 0.25, 0.26
 # Rows of the figure of recalls: the kinds of models in each group, and its colour.
 _GROUPS = {
     "single": ("single", "seed"),
@@ -251,7 +252,7 @@ def recall(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Drawing:
             if own["value"].isna().all():
                 gap(axes, place)
             colour = INK if family == params["baseline"] else style.colours[COLOURS[kinds[0]]]
-            reach = offsets(len(own), 0.34 * tall)
+            reach = offsets(len(own), SPREAD * tall)
             for offset, row in zip(reach, own.itertuples(), strict=True):
                 at = [row.value, row.ci_low, row.ci_high]
                 filled = chosen.get(family) == row.model

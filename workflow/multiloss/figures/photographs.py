@@ -19,7 +19,7 @@ WORTH = 0.5
 
 _PNG = re.compile(r'data:image/png;base64,([^"]+)"')
 _STREAM = re.compile(rb"(\d+ 0 obj\n<<.*?)>>\nstream\n(.*)\nendstream\nendobj\n", re.DOTALL)
-_LENGTH = re.compile(rb"/Length \d+ 0 R")
+_LENGTH = re.compile(rb"/Length \d+(?: 0 R)?")
 
 
 def pack(path: Path) -> None:

@@ -455,8 +455,11 @@ def _luminance(rgb: Sequence[float]) -> float:
 
 
 def of_model(name: str, *artists: Any) -> None:
-    """Say whose marks these are: where a reader of the page picks that model, they stand out."""
-    for artist in artists:
+    """Say whose marks these are: where a reader of the page picks that model, they stand out.
+
+    An empty name is no model's.
+    """
+    for artist in artists if name else ():
         artist.set_gid(f"model:{name}")
 
 
