@@ -179,7 +179,7 @@ def test_script_writes_both_tables(
         params=SimpleNamespace(),
     )
     script = str(root / "workflow/scripts/check_masks.py")
-    runpy.run_path(script, {"snakemake": job})
+    runpy.run_path(script, {"snakemake": job}, run_name="__main__")  # whose lines the log takes
     checks = pd.read_csv("checks.csv", dtype={"flags": str}, keep_default_na=False)
     assert list(checks["image_id"]) == list("abcdefghi")
     assert checks.loc[checks["flags"] != "", "image_id"].tolist() == ["c", "e", "i"]

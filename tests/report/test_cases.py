@@ -9,11 +9,12 @@ import numpy as np
 import pandas as pd
 import pytest
 from markupsafe import Markup
+from multiloss import cases
+from multiloss.cases import Heat
 from multiloss.job.errors import UserError
 from multiloss.job.files import digest_of
 from multiloss.predictions import Predictions
-from multiloss.report import cases, templates
-from multiloss.report.cases import Heat
+from multiloss.report import templates
 
 CLASSES = ["normal", "viral"]
 

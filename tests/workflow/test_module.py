@@ -130,7 +130,7 @@ def test_host_plans_the_whole_study_and_keeps_what_is_its_own(
     # Snakemake itself adds the folders that it includes Snakefiles from.
     added = {str(ROOT / "workflow"), str(ROOT / "workflow/rules")}
     assert set(told.pop("path")) <= added
-    local = ("all", "models", "redraw", "rank", "ensemble_tables", "seed_ensemble")
+    local = ("all", "attributes", "models", "redraw", "rank", "ensemble_tables", "seed_ensemble")
     local += ("segmentation_scores",)
     ours = sorted(map(name.format, local))
     assert told == {

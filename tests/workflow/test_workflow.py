@@ -211,7 +211,7 @@ def test_changed_look_draws_figures_and_report_only(complete: Path) -> None:
 # What has intervals, with the ensembles that are judged by them as they are built.
 BY_RESAMPLING = {
     *("segmentation_scores", "ensemble", "ensemble_tables", "evaluate", "significance"),
-    *("calibration", "replicates", "diversity", "localisation"),
+    *("calibration", "replicates", "diversity", "localisation", "cases"),
     *("usefulness", "prediction_sets", "verdicts", "against_baseline"),
 }
 
@@ -328,10 +328,10 @@ def test_new_clone_and_edits_without_effect_compute_nothing_again(
         ("multiloss/figures/ensembles.py", "import numpy", "EDITED = 1\nimport numpy", {"figure"}),
         ("multiloss/report/page.html.j2", "<body", "<body class='edited'", set()),
         # Words on a figure are no reason to draw it again; what its picture depends on is.
-        ("multiloss/figures/catalog.yaml", "MCC of all", "EDITED", set()),
+        ("multiloss/figures/catalog.yaml", "of every model, and its difference", "EDITED", set()),
         ("multiloss/figures/catalog.yaml", "category: Performance", "category: Edited", set()),
         ("multiloss/figures/catalog.yaml", "The diagonal is right, ", "Edited. ", set()),
-        ("multiloss/figures/catalog.yaml", "metric: mcc", "metric: kappa", {"figure"}),
+        ("multiloss/figures/catalog.yaml", "performance.roc", "performance.pr", {"figure"}),
     ],
     ids=lambda value: str(sorted(value) if isinstance(value, set) else value)[:30],
 )  # fmt: skip
@@ -397,7 +397,7 @@ def test_slurm_gets_short_jobs_together(tmp_path: Path) -> None:
         "segmentation_scores",
     ):
         del jobs[rule]
-    assert len(groups) + sum(jobs.values()) == 56
+    assert len(groups) + sum(jobs.values()) == 58
 
 
 def test_python_without_the_packages_is_refused_before_the_first_job(tmp_path: Path) -> None:

@@ -4,11 +4,10 @@ import json
 from typing import Any
 
 import pandas as pd
-from multiloss import predictions
+from multiloss import cases, predictions
 from multiloss.data.tables import read_manifest
 from multiloss.job.files import by_name, write_text
 from multiloss.job.script import run
-from multiloss.report import cases
 
 
 def main(snakemake: Any) -> None:
