@@ -23,6 +23,7 @@ import pytest
 from browser import AXE, NO_AXE, Browser
 from markupsafe import Markup
 from multiloss import report
+from multiloss.job.errors import UserError
 from multiloss.report import attachments, blocks, glossary, pictures, templates
 from multiloss.report.blocks import Figure, Gallery, Html, Section
 from multiloss.report.facts import Estimate
@@ -748,5 +749,5 @@ def test_every_term_has_its_words() -> None:
         assert set(entry) == {"term", "text"} and entry["text"].endswith(".")
     assert glossary.term("mcc") == '<a class="term" href="#term-mcc">MCC</a>'
     assert glossary.term("mcc", "<x>") == '<a class="term" href="#term-mcc">&lt;x&gt;</a>'
-    with pytest.raises(report.UserError, match="there is no term 'nothing'"):
+    with pytest.raises(UserError, match="there is no term 'nothing'"):
         glossary.term("nothing")
