@@ -737,6 +737,9 @@ def test_dois_of_references() -> None:
     for untouched in (
         '<p title="doi:10.1/x">',
         '<a href="https://doi.org/10.1/x">doi:10.1/x</a>',
+        '<a href="https://doi.org/10.1007/978-3_28">doi:10.1007/978-3_28</a>',
+        '<a href="https://doi.org/10.1016/S08(05)80-1">doi:10.1016/S08(05)80-1</a>',
+        '<a href="#x">A <b>and\n</b> arXiv:1810.03292</a>',
         "doi:none",
         json.dumps({"doi": "10.1/x"}),
     ):
