@@ -1,4 +1,4 @@
-"""The test images that the page shows one by one, tried in a real browser on images made by hand."""
+"""The test images that the page shows one by one, tried in a real browser."""
 
 import base64
 import json
@@ -121,7 +121,8 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 def choose(browser: Browser, **values: str) -> None:
     for name, value in values.items():
         browser.value(
-            f"(s => {{ s.value = {value!r}; s.dispatchEvent(new Event('change', {{bubbles: true}})) }})"
+            f"(s => {{ s.value = {value!r};"
+            " s.dispatchEvent(new Event('change', {bubbles: true})) })"
             f"(document.querySelector('#case-viewer [name={name}]'))"
         )
 
