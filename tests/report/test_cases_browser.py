@@ -23,7 +23,7 @@ from multiloss.report.figures import Figures
 from multiloss.report.results import Results
 from synthetic_results import configuration
 
-CLASSES = ["normal", "</script><b>viral"]
+CLASSES = ["normal", "</script><b>viral_pneumonia_with_a_long_name"]
 MANY = 30
 LABELS = [i % 2 for i in range(MANY)]
 # The first model errs in every third image, the second says 'normal' of all, the third failed.
@@ -193,11 +193,13 @@ def test_filters_by_class_prediction_and_outcome(browser: Browser, url: str) -> 
     frame = "getComputedStyle({}.querySelector('svg')).border{}Style"
     assert browser.value(frame.format(wrong, "Top")) == "dashed"
     said = f"incorrect, {CLASSES[1]}, predicted normal, p\u00a0=\u00a0{SHARES[3]:.2f}"
-    assert browser.value(f"{wrong}.textContent") == f"Test image 4: \u2212 {said}"
+    assert browser.value(f"{wrong}.textContent") == f"Test image 4: \u2212\u00a0{said}"
     choose(browser, right="yes")
     assert listed(browser) == expected(lambda i: LABELS[i] == 1 and i % 3)
     assert browser.value(frame.format(wrong, "Top")) == "solid"
-    assert browser.value(f"{wrong}.textContent").startswith("Test image 2: + correct, </script>")
+    assert browser.value(f"{wrong}.textContent").startswith(
+        "Test image 2: +\u00a0correct, </script>"
+    )
     choose(browser, label="", right="", predicted="0")
     assert listed(browser) == expected(lambda i: PREDICTED[i] == 0)
     choose(browser, model="b-r0")
@@ -300,7 +302,7 @@ def test_an_image_is_enlarged_and_left_by_keyboard(browser: Browser, url: str) -
     opened = "document.querySelector('#case-viewer dialog').open"
     assert browser.value(opened)
     right = f"correct, {CLASSES[1]}, p\u00a0=\u00a0{SHARES[1]:.2f}"
-    assert large(browser) == f"Test image 2: + {right}"
+    assert large(browser) == f"Test image 2: +\u00a0{right}"
     rows = (
         "Array.from(document.querySelectorAll('#case-viewer .saying table'), t => "
         "Array.from(t.tBodies[0].rows, r => Array.from(r.cells, c => c.textContent)))"
@@ -312,8 +314,8 @@ def test_an_image_is_enlarged_and_left_by_keyboard(browser: Browser, url: str) -
         [f"{CLASSES[1]} (true)", f"{shares[1]:.2f}"],
     ]
     assert models == [
-        ["loss a", f"+ correct, {CLASSES[1]}", f"{shares[1]:.2f}"],
-        ["loss b", "\u2212 incorrect, normal", "0.90"],
+        ["loss a", f"+\u00a0correct, {CLASSES[1]}", f"{shares[1]:.2f}"],
+        ["loss b", "\u2212\u00a0incorrect, normal", "0.90"],
         ["loss c", "no prediction", ""],
     ]
     summary = "document.querySelector('#case-viewer .saying summary').textContent"
@@ -323,7 +325,7 @@ def test_an_image_is_enlarged_and_left_by_keyboard(browser: Browser, url: str) -
     boxes = "document.querySelectorAll('#case-viewer .large .box').length"
     assert browser.value(boxes) == 1
     choose(browser, model="b-r0")
-    assert large(browser).startswith("Test image 2: \u2212 incorrect")
+    assert large(browser).startswith("Test image 2: \u2212\u00a0incorrect")
     assert browser.value("document.querySelector('#case-viewer .large').className") == "large wrong"
     choose(browser, model="a-r0")
     for _ in range(2):
