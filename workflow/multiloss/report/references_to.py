@@ -49,8 +49,8 @@ def resolve(page: str, sections: Iterable[Section], titles: Mapping[str, str]) -
     return with_dois(_MARK.sub(link, page))
 
 
-# A tag, or a DOI or number of arXiv in the text; not one that is a link already.
-_DOI = re.compile(r"<[^>]*>|\b(doi|arXiv):([\w./():;-]*\w)(?![\w./]*</a>)")
+# A link, or any other tag, or a DOI or number of arXiv in the text.
+_DOI = re.compile(r"<a\b.*?</a>|<[^>]*>|\b(doi|arXiv):([\w./():;-]*\w)", re.DOTALL)
 
 
 def with_dois(page: str) -> str:

@@ -1,6 +1,6 @@
 // Search: sections, headings, figures, tables, their captions and columns, models, terms, sentences.
 const field = element("input", {
-  type: "search", id: "search", placeholder: "Find model, metric, section…", title: "Key: /",
+  type: "search", id: "search", placeholder: "Find model, metric…", title: "Key: /",
   "aria-keyshortcuts": "/", autocomplete: "off",
   role: "combobox", "aria-expanded": "false", "aria-controls": "results", "aria-label": "Search the page",
 });

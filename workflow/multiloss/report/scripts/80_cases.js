@@ -108,7 +108,7 @@
   const outcome = (it) => (it ? (it.right ? "right" : "wrong") : "");
   const sign = (it) =>
     it
-      ? [element("span", { "aria-hidden": "true" }, it.right ? "+ " : "\u2212 "),
+      ? [element("span", { "aria-hidden": "true" }, it.right ? "+\u00a0" : "\u2212\u00a0"),
         element("span", { className: "unseen" }, it.right ? "correct, " : "incorrect, ")]
       : [];
   function words(index) {
