@@ -194,22 +194,3 @@ def _flat(scores: Mapping[str, Mapping[str, Any]], names: Iterable[str]) -> dict
 
 
 # Sections that are not templates yet ask for sentences here.
-def answer(facts: Facts) -> list[Any]:
-    """The bullets of the page's answer."""
-    from multiloss.report import templates
-
-    if Calibration(facts).compared() is None:
-        return []
-    said = [
-        templates.words("_calibration.html.j2", name, facts)
-        for name in ("finding", "differences", "by_chance")
-    ]
-    return [text for text in said if text]
-
-
-def method_caveats(facts: Facts, models: Iterable[str]) -> str:
-    """That what some ensemble methods give are no probabilities, where these models use them."""
-    from multiloss.report import templates
-
-    text = templates.words("_calibration.html.j2", "caveats", facts, list(models))
-    return f" {text}" if text else ""
