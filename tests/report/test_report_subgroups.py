@@ -57,7 +57,7 @@ def test_the_finding_is_the_table(made: tuple[Path, dict[str, Any]], tmp_path: P
         told = (
             f"largest gap {row['difference']:.2f} (95% CI {row['ci_low']:.2f} to "
             f"{row['ci_high']:.2f}), “{row['group']}” above “{row['other']}”, adjusted p = "
-            f"{facts.p(row['p_adjusted'])}"
+            f"{facts.p(row['p_adjusted'], 2)}"
         )
         if row["column"] == "view":
             told += " (too few patients, not compared: lateral)."
