@@ -191,6 +191,3 @@ def _flat(scores: Mapping[str, Mapping[str, Any]], names: Iterable[str]) -> dict
         if name in scores
         for end, column in _ENDS.items()
     }
-
-
-# Sections that are not templates yet ask for sentences here.
