@@ -196,18 +196,39 @@ def test_all_rows_are_there_without_a_screen_or_a_script(
     else:
         browser.call("Emulation.setEmulatedMedia", media="print")
     try:
-        browser.open(url)
-        hidden = browser.value(
-            "Array.from(document.querySelectorAll("
-            "'.level:is([data-level=result], [data-level=trust]) .table > .frame tbody tr'))"
-            ".filter(row => row.getBoundingClientRect().height === 0).length"
+        browser.open(f"{url}?print=all")
+        rows = (
+            "Array.from(document.querySelectorAll('.level:is([data-level=result], "
+            "[data-level=trust]) .table > .frame tbody tr'))"
         )
+        unseen = "row => row.getBoundingClientRect().height === 0"
+        hidden = browser.value(f"{rows}.filter({unseen}).length")
         buttons = browser.value("document.querySelectorAll('button').length")
     finally:
         browser.call("Emulation.setScriptExecutionDisabled", value=False)
         browser.call("Emulation.setEmulatedMedia", media="")
     assert hidden == 0
     assert (buttons == 0) == (how == "no script")
+
+
+def test_paper_says_which_rows_it_leaves_out(browser: Browser, url: str) -> None:
+    """Unless all is printed."""
+    browser.media(media="print")
+    browser.open(url)
+    tables = browser.value(
+        """Array.from(document.querySelectorAll(
+          '.level:is([data-level=result], [data-level=trust]) .table:has(> .frame)'), table => {
+            const seen = node => node && node.getBoundingClientRect().height > 0;
+            const rows = Array.from(table.querySelectorAll('tbody tr'));
+            const note = table.querySelector('.first-rows');
+            return [rows.filter(seen).length, rows.length, seen(note) ? note.textContent : ''];
+        })"""
+    )
+    browser.media()
+    assert any(shown < total for shown, total, _ in tables)
+    for shown, total, note in tables:
+        said = f"The first {shown} of {total} rows; all are in the report itself."
+        assert note == (said if shown < total else "")
 
 
 def test_text_and_missing_values_sort(browser: Browser, url: str) -> None:
