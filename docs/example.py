@@ -41,6 +41,7 @@ def facts_of(results: Path, config_path: Path) -> dict[str, Any]:
         "images": len(facts.divided),
         "patients": facts.patients(),
         "runs": facts.replicates,
+        "epochs": settings["classification"]["training"]["epochs"],
         "answer": (results / "answer.txt").read_text(encoding="utf-8").strip(),
         "chosen": facts.label(chosen),
         "mcc": [round(float(value), 4) for value in (mcc.value, mcc.low, mcc.high)],
@@ -59,12 +60,13 @@ def paragraph(facts: dict[str, Any]) -> str:
             f" Differences in MCC below about {facts['detectable']:.2f} would probably have been "
             "missed: a larger test set and more runs see more."
         )
+    epochs = "one epoch" if facts["epochs"] == 1 else f"{facts['epochs']} epochs"
     config, test = f"[`{facts['config']}`]({facts['config']})", facts["test"]
     text = (
         f"On {facts['images']:,} real radiographs of {facts['patients']:,} patients at "
-        f"{facts['size']} × {facts['size']} pixels, {runs} of each loss ({config}), the answer is: "
-        f"**{facts['answer']}** The model chosen before testing, {facts['chosen']}, reaches an MCC "
-        f"of {value:.2f} (95% CI {low:.2f} to {high:.2f}) on {test}.{missed}"
+        f"{facts['size']} × {facts['size']} pixels, {runs} of each loss of {epochs} ({config}), "
+        f"the answer is: **{facts['answer']}** The model chosen before testing, {facts['chosen']}, "
+        f"reaches an MCC of {value:.2f} (95% CI {low:.2f} to {high:.2f}) on {test}.{missed}"
     )
     picture = "docs/example/first-screen.png"
     wrapped = textwrap.fill(text, 100, break_long_words=False, break_on_hyphens=False)
