@@ -29,8 +29,11 @@ def facts_of(results: Path, config_path: Path) -> dict[str, Any]:
     from multiloss import config
     from multiloss.report.facts import Facts
     from multiloss.report.results import Results
+    from snakemake.utils import update_config
 
-    settings = config.validate(yaml.safe_load(config_path.read_text(encoding="utf-8")))
+    given = yaml.safe_load((ROOT / "config.yaml").read_text(encoding="utf-8"))
+    update_config(given, yaml.safe_load(config_path.read_text(encoding="utf-8")))
+    settings = config.validate(given)
     facts = Facts(Results(results), settings)
     chosen, able = facts.chosen("single"), facts.detectable("loss")
     mcc = facts.value(chosen)
@@ -55,7 +58,9 @@ def paragraph(facts: dict[str, Any]) -> str:
     value, low, high = facts["mcc"]
     runs = "one run" if facts["runs"] == 1 else f"{facts['runs']} runs"
     missed = ""
-    if facts["detectable"] is not None:
+    if facts["detectable"] is not None and facts["detectable"] > 1:
+        missed = " With so few runs no difference, however large, would have been found reliably."
+    elif facts["detectable"] is not None:
         missed = (
             f" Differences in MCC below about {facts['detectable']:.2f} would probably have been "
             "missed: a larger test set and more runs see more."

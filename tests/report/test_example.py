@@ -49,3 +49,6 @@ def test_every_number_is_from_the_facts() -> None:
     assert "missed" not in unknown and "3 runs of each loss of 18 epochs" in " ".join(
         unknown.split()
     )
+    hopeless = " ".join(example.paragraph(FACTS | {"detectable": 2.84}).split())
+    assert "no difference, however large, would have been found" in hopeless
+    assert "2.84" not in hopeless
