@@ -373,7 +373,7 @@ def test_every_recall_is_its_row(study, monkeypatch):
             for pair in sorted(zip(part["ci_low"], part["ci_high"], strict=True))
         ]
         size = int((manifest["label"] == name).sum())
-        assert axes.get_title(loc="left").endswith(f"n = {size}")
+        assert " ".join(axes.get_title(loc="left").split()).endswith(f"n = {size}")
 
 
 def test_a_collapsed_model_is_at_0_in_every_panel_but_one(tmp_path, monkeypatch):

@@ -12,12 +12,12 @@ import pandas as pd
 import pytest
 from browser import AXE, NO_AXE, Browser
 from markupsafe import Markup
-from multiloss import report
+from multiloss import cases, report
+from multiloss.cases import Heat
 from multiloss.job.files import digest_of
 from multiloss.predictions import Predictions
-from multiloss.report import cases, templates
+from multiloss.report import templates
 from multiloss.report.blocks import Html, Section
-from multiloss.report.cases import Heat
 from multiloss.report.facts import Facts
 from multiloss.report.figures import Figures
 from multiloss.report.results import Results
