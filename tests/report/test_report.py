@@ -714,7 +714,7 @@ def test_daggers_stand_in_every_table_that_names_such_a_model(tmp_path: Path) ->
     assert "on the test split it called all images 'normal'" in words_of(page, "training")
     assert "hinge loss† called all images 'normal'" in words_of(page, "singles")
     # Sorting by name is not disturbed by the mark.
-    assert 'data-v="hinge"' in page
+    assert 'data-v="hinge loss"' in page
 
 
 def test_what_such_a_model_did_is_told_by_its_rows(
@@ -981,7 +981,7 @@ def test_other_parameters_make_no_pairs(tmp_path: Path) -> None:
     said = words_of(page, "calibration")
     assert "none of the 2 calibrated losses is significantly better calibrated" in said
     assert (
-        "Without a plain form to compare with: calibrated_focal (focal is there with other "
+        "Without a plain form to compare with: calibrated focal loss (focal is there with other "
         "parameters)." in said
     )
 

@@ -108,7 +108,7 @@ def test_text_and_blocks_keep_their_order(folder: Path) -> None:
     times, ranks = found.values()
     assert (times.exempt, ranks.exempt) == (True, False)
     assert (ranks.title, ranks.level) == ("Ranks of a & b", "trust")
-    assert ranks.finding == "<strong>a &amp; b</strong> was found."
+    assert ranks.finding == "<strong>A &amp; b</strong> was found."
     first, table, second, third, last = ranks.blocks
     assert isinstance(first, Html)
     assert words(first.text) == "a & b, 7, 1,234 images, \N{MINUS SIGN}0.5, more than 99%"

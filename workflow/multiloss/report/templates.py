@@ -138,7 +138,7 @@ def section(file: str, facts: Facts, figures: Figures, given: Mapping[str, Any])
         module.title,
         taken.blocks(str(module)),
         exempt=bool(getattr(module, "varies", False)),
-        finding=Markup(str(getattr(module, "finding", "")).strip()),
+        finding=_sentence(str(getattr(module, "finding", ""))),
         level=level(int(place)),
     )
 
@@ -242,6 +242,12 @@ class _Taken:
             elif part.strip():
                 parts.append(Html(Markup(part)))
         return parts
+
+
+def _sentence(markup: str) -> Markup:
+    """Blanks made plain, and a capital letter first, behind any tags: names begin small."""
+    text = " ".join(markup.split())
+    return Markup(re.sub(r"^((?:<[^>]*>)*)([a-z])", lambda m: m[1] + m[2].upper(), text))
 
 
 def _data(name: str, value: Any) -> Markup:
