@@ -27,12 +27,6 @@
     select.append(...cases.classes.map((name, index) => option(String(index), name)));
   }
   if (viewer.dataset.model in p) fields.model.value = viewer.dataset.model;
-  for (const label of all("[data-needs]", form)) {
-    const key = label.dataset.needs;
-    label.hidden = !(key === "heat" ? Object.keys(heat).length : cases.images.some((one) => one[key]));
-  }
-  const show = part("fieldset");
-  show.hidden = all("label", show).every((label) => label.hidden);
 
   // What a model says of an image: probabilities of all classes, the largest, and if that is right.
   function said(model, index) {
@@ -75,7 +69,7 @@
     const line = Math.max(width, height) / 110;
     const box = one.box || [0, 0, width, height];
     const map = heat[fields.model.value];
-    if (fields.heat.checked && map) {
+    if (fields.heat?.checked && map) {
       const [rows, columns] = map.grid;
       const cells = map.maps.subarray(index * rows * columns, (index + 1) * rows * columns);
       cells.forEach((value, cell) => {
@@ -90,7 +84,7 @@
       });
     }
     for (const key of ["mask", "lesion"]) {
-      if (!fields[key].checked) continue;
+      if (!fields[key]?.checked) continue;
       for (const points of one[key] || []) {
         const scaled = points.map((value, place) => (value / STEPS) * (place % 2 ? height : width));
         shape(svg, "polygon", {
@@ -98,7 +92,7 @@
         });
       }
     }
-    if (fields.box.checked && one.box) {
+    if (fields.box?.checked && one.box) {
       const [x, y, wide, high] = one.box;
       shape(svg, "rect", { class: "box", "stroke-width": line, x, y, width: wide, height: high });
     }
@@ -179,8 +173,10 @@
 
   function draw() {
     const model = fields.model.value;
-    fields.heat.disabled = !(model in heat);
-    fields.heat.closest("label").title = model in heat ? "" : "This model has no heat maps";
+    if (fields.heat) {
+      fields.heat.disabled = !(model in heat);
+      fields.heat.closest("label").title = model in heat ? "" : "This model has no heat maps";
+    }
     order = selected();
     const buttons = order.slice(0, shown).map((index) => {
       const it = said(model, index);
