@@ -24,7 +24,7 @@ OPTIONS = {
     "monitor": "val_loss",
     "keep": "best",
     "batch_norm_momentum": 0.9,
-    "mixed_precision": False,
+    "mixed_precision": False, "xla": False,
 }  # fmt: skip
 
 

@@ -66,7 +66,7 @@ options = {
     "epochs": 5, "batch_size": 4, "schedule": "cosine", "warmup_fraction": 0.1,
     "optimizer": {"name": "adam", "learning_rate": 0.01, "decay": 0.0},
     "reduce_on_plateau": None, "early_stopping": None, "monitor": "val_loss", "keep": "last",
-    "batch_norm_momentum": None, "mixed_precision": False,
+    "batch_norm_momentum": None, "mixed_precision": False, "xla": False,
 }
 checkpoint = training.Checkpoint(folder / f"0{checkpoints.ENDING}", "identity")
 data = training.TrainingSet(np.arange(12), gather, lambda raw, seed: (raw[0], raw[1]))

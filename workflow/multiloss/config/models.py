@@ -117,6 +117,8 @@ class Training(Section):
     """Momentum of the moving statistics; null leaves the backbone's 0.99."""
     mixed_precision: bool = False
     """Half precision where the hardware gains from it."""
+    xla: bool = False
+    """Steps compiled by XLA, for GPUs: the first takes a minute, the others less; slow on CPUs."""
 
 
 class Augmentation(Section):

@@ -56,16 +56,30 @@ def jitter(images: tf.Tensor, options: Mapping[str, Any], seed: tf.Tensor) -> tf
     return images if not options["gamma"] else images ** tf.exp(values[:, 2] * options["gamma"])
 
 
+def _moves(options: Mapping[str, Any]) -> bool:
+    geometry = ("rotation_degrees", "shift", "shear", "zoom", "horizontal_flip")
+    return any(options[key] for key in geometry)
+
+
+def _jitters(options: Mapping[str, Any]) -> bool:
+    return any(options[key] for key in ("contrast", "brightness", "gamma"))
+
+
 def augment_images(images: tf.Tensor, options: Mapping[str, Any], seed: tf.Tensor) -> tf.Tensor:
-    """Random geometry and exposure of (B, S, S, C) images in [0, 1], the same for all channels."""
-    matrices = affine_matrices(tf.shape(images)[0], images.shape[1], options, seed)
-    return jitter(warp(images, matrices), options, seed)
+    """Random geometry and exposure of (B, S, S, C) images in [0, 1], the same for all channels.
+
+    What is switched off costs nothing: no operation stands in the graph for it.
+    """
+    if _moves(options):
+        images = warp(images, affine_matrices(tf.shape(images)[0], images.shape[1], options, seed))
+    return jitter(images, options, seed) if _jitters(options) else images
 
 
 def augment_pairs(
     images: tf.Tensor, masks: tf.Tensor, options: Mapping[str, Any], seed: tf.Tensor
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """The same geometry for images and their masks; grey values change in the images alone."""
-    matrices = affine_matrices(tf.shape(images)[0], images.shape[1], options, seed)
-    masks = tf.round(warp(masks, matrices))
-    return jitter(warp(images, matrices), options, seed), masks
+    if _moves(options):
+        matrices = affine_matrices(tf.shape(images)[0], images.shape[1], options, seed)
+        images, masks = warp(images, matrices), tf.round(warp(masks, matrices))
+    return (jitter(images, options, seed) if _jitters(options) else images), masks

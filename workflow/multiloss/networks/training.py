@@ -29,6 +29,8 @@ from multiloss.networks import devices
 logger = logging.getLogger(__name__)
 
 ROWS_AT_ONCE = 64
+# Losses are read back from the device after so many steps, since each reading waits for it.
+STEPS_BETWEEN_READINGS = 100
 
 # Which way each monitored value is better.
 LARGER_IS_BETTER = {"val_loss": False, "val_accuracy": True, "val_mcc": True, "val_dice": True}
@@ -273,15 +275,22 @@ def fit(
     variables = model.trainable_variables
     optimizer.build(variables)
 
-    @tf.function(autograph=False)
-    def train_step(raw: tuple[tf.Tensor, ...], step_seed: tf.Tensor) -> tf.Tensor:
-        inputs, targets = data.prepare(raw, step_seed)
+    def learn(inputs: tf.Tensor, targets: tf.Tensor, *weights: tf.Tensor) -> tf.Tensor:
         with tf.GradientTape() as tape:
             outputs = model(inputs, training=True)
-            value = loss(targets, outputs, sample_weight=raw[2] if len(raw) > 2 else None)
+            value = loss(targets, outputs, sample_weight=weights[0] if weights else None)
             scaled = optimizer.scale_loss(value)
         optimizer.apply(tape.gradient(scaled, variables), variables)
         return value
+
+    if options["xla"]:
+        logger.info("%s: steps are compiled by XLA", name)
+        learn = tf.function(learn, autograph=False, jit_compile=True)
+
+    # Augmentation stays outside of what XLA compiles, which cannot warp images.
+    @tf.function(autograph=False)
+    def train_step(raw: tuple[tf.Tensor, ...], step_seed: tf.Tensor) -> tf.Tensor:
+        return learn(*data.prepare(raw, step_seed), *raw[2:])
 
     # The states of dropout's random streams, which `get_weights` leaves out.
     weights = {id(weight) for weight in model.weights}
@@ -302,31 +311,36 @@ def fit(
         progress, history = record["progress"], record["history"]
         logger.info("%s: continuing after epoch %d", name, progress.epoch)
 
-    signature = tuple(
-        tf.TensorSpec(array.shape, array.dtype)
-        for array in data.gather(np.sort(data.rows[:batch_size]))
-    )
     start = time.monotonic()
     first_epoch = progress.epoch
     while progress.epoch < options["epochs"] and not progress.stopped:
-        batches = tf.data.Dataset.from_generator(
-            lambda epoch=progress.epoch: epoch_batches(data, batch_size, seed, epoch),
-            output_signature=signature,
-        ).prefetch(2)
         augment_seed = derive(seed, "augment", progress.epoch) % 2**31
-        total, rate, failure = 0.0, 0.0, ""
-        for step, raw in enumerate(batches):
+        losses: list[float] = []
+        unread: list[tf.Tensor] = []
+        rate = 0.0
+        for step, raw in enumerate(epoch_batches(data, batch_size, seed, progress.epoch)):
             rate = learning_rate(options, progress.step, steps, progress.plateau_scale)
             optimizer.learning_rate = rate
-            value = float(train_step(raw, tf.constant([augment_seed, step], tf.int32)))
-            if not math.isfinite(value):
-                failure = f"the loss became {value} in epoch {progress.epoch + 1}, step {step + 1}"
-                break
-            total += value
+            # A device of its own works while the host goes on to the next batch.
+            batch = tuple(tf.constant(array) for array in raw)
+            unread.append(train_step(batch, tf.constant([augment_seed, step], tf.int32)))
             progress.step += 1
+            if len(unread) == STEPS_BETWEEN_READINGS or step + 1 == steps_per_epoch:
+                losses += [float(value) for value in unread]
+                unread.clear()
+                if not all(map(math.isfinite, losses)):
+                    break
+        failure = next(
+            (
+                f"the loss became {value} in epoch {progress.epoch + 1}, step {step}"
+                for step, value in enumerate(losses, 1)
+                if not math.isfinite(value)
+            ),
+            "",
+        )
         row = {"epoch": progress.epoch + 1, "learning_rate": rate}
         if not failure:
-            values = {"loss": total / steps_per_epoch} | validate()
+            values = {"loss": sum(losses) / steps_per_epoch} | validate()
             # The last step may have spoilt the weights, which no further loss would show.
             for key, value in values.items():
                 if not math.isfinite(value):
