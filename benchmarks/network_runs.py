@@ -22,7 +22,8 @@ CLASSES = 3
 BACKBONE = "efficientnetb0"
 SEED = 7
 STILL = dict.fromkeys(
-    ("rotation_degrees", "shift", "shear", "zoom", "horizontal_flip", "contrast", "brightness", "gamma"), 0
+    ("rotation_degrees", "shift", "shear", "zoom", "horizontal_flip", "contrast", "brightness",
+     "gamma"), 0,
 )  # fmt: skip
 MOVED = STILL | {
     "rotation_degrees": 10, "shift": 0.05, "shear": 0.05, "zoom": 0.1,

@@ -1,7 +1,7 @@
 """The training loop against the published way of training with a calibrated loss.
 
-The published way, written anew from the paper (doi:10.1371/journal.pone.0261307): an eager loss that
-goes over the images of a batch in Python, and files that are decoded and resized in every epoch.
+The published way, written anew from the paper (doi:10.1371/journal.pone.0261307): an eager loss
+that goes over the images of a batch in Python, and files decoded and resized in every epoch.
 Images per second of an epoch after the first, medians of three in turn. Both sides see the same
 images in the same order from the same start; how far their weights are apart after two steps is the
 largest difference of a variable's sum or sum of squares, as a share of 1 + its size.

@@ -768,6 +768,9 @@ class Resources(Section):
     """Masks, predictions, features, Grad-CAM."""
     analysis: Resource = Resource()
     """Ensembles, statistics, figures, report."""
+    trainings_per_gpu: Count = 1
+    """Jobs that share one GPU, each with an equal part of its memory, where networks are small;
+    give `--resources gpu=` the number of GPUs times this."""
 
 
 class StudyConfig(Section):
