@@ -216,7 +216,7 @@ def test_failed_and_undefined_models() -> None:
     assert focal["replicates"] == 0 and focal["reason"] == "1 of 1 runs failed"
     assert np.isnan(focal["value"]) and np.isnan(focal["difference"])
     # No better than chance, as wherever models are tested.
-    assert np.isnan(constant["value"]) and "mcc is undefined" in constant["reason"]
+    assert np.isnan(constant["value"]) and "MCC is undefined" in constant["reason"]
     assert constant["difference"] == pytest.approx(-made.rows.loc["cce", "value"])
     found, models, members = study(1)
     found.p[found.models.index("cce-r0")] = np.nan

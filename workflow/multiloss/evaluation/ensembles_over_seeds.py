@@ -15,7 +15,7 @@ from multiloss.predictions import Predictions
 from multiloss.statistics import gains
 from multiloss.statistics.crossed import Crossed
 from multiloss.statistics.mcc import mcc_or_chance
-from multiloss.statistics.metrics import lookup
+from multiloss.statistics.metrics import lookup, title
 
 Array = npt.NDArray[np.float64]
 
@@ -237,7 +237,7 @@ def _against_average(
             ]
             usable = ~(np.isnan(drawn).any(axis=0) | np.isnan(pseudo[1:]).any(axis=1))
             if np.isnan(values).any() or np.isnan(pseudo[0]).any():
-                reasons.append(f"{metric} is undefined for a run")
+                reasons.append(f"{title(metric)} is undefined for a run")
             else:
                 result = gains.gain_over_average(
                     values,

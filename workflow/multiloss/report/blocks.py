@@ -91,10 +91,12 @@ def percent(share: float) -> str:
 
 
 def listed(items: Sequence[str]) -> str:
-    """'a', 'a and b', 'a, b and c'."""
+    """'a', 'a and b', 'a, b and c'; 'stacking, top 2; majority vote, top 2; and c'."""
     items = [str(item) for item in items]
     if len(items) < 2:
         return "".join(items)
+    if len(items) > 2 and any(", " in item for item in items):
+        return f"{'; '.join(items[:-1])}; and {items[-1]}"
     return f"{', '.join(items[:-1])} and {items[-1]}"
 
 
