@@ -27,6 +27,7 @@ def facts_of(results: Path, config_path: Path) -> dict[str, Any]:
     """The numbers of the paragraph, from the study's tables."""
     import yaml
     from multiloss import config
+    from multiloss.report import templates
     from multiloss.report.facts import Facts
     from multiloss.report.results import Results
     from snakemake.utils import update_config
@@ -48,7 +49,7 @@ def facts_of(results: Path, config_path: Path) -> dict[str, Any]:
         "answer": (results / "answer.txt").read_text(encoding="utf-8").strip(),
         "chosen": facts.label(chosen),
         "mcc": [round(float(value), 4) for value in (mcc.value, mcc.low, mcc.high)],
-        "test": facts.size("test"),
+        "test": str(templates.words("study.html.j2", "size", facts, "test")),
         "detectable": None if able is None else round(able[0], 4),
     }
 
