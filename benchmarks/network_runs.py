@@ -134,7 +134,7 @@ def loop(size: int, batch: int, steps: int, augmented: bool = False) -> dict[str
     from multiloss.backend import keras
     from multiloss.networks import classifier, training
 
-    training.configure_tensorflow(1, 0)
+    training.configure_tensorflow(1, {})
     keras.utils.set_random_seed(SEED)
     images, labels = _made_up(batch * steps, size)
     model = _classifier(size)
@@ -153,7 +153,7 @@ def loop_segmenter(size: int, batch: int, steps: int, augmented: bool = False) -
     from multiloss.losses import segmentation_loss
     from multiloss.networks import segmenter, training
 
-    training.configure_tensorflow(1, 0, rewrite_graphs=True)
+    training.configure_tensorflow(1, {}, rewrite_graphs=True)
     keras.utils.set_random_seed(SEED)
     images, _ = _made_up(batch * steps, size)
     data = segmenter.training_set(
@@ -280,7 +280,7 @@ def loop_calibrated(size: int, batch: int, steps: int, epochs: int = 2) -> dict[
     from multiloss.backend import keras
     from multiloss.networks import classifier, training
 
-    training.configure_tensorflow(1, 0)
+    training.configure_tensorflow(1, {})
     keras.utils.set_random_seed(SEED)
     images, labels = _made_up(batch * steps, size)
     model = _classifier(size)
@@ -313,7 +313,7 @@ def heads(size: int, images: int, members: int, epochs: int, batch: int = 16) ->
     from multiloss.backend import keras, tf
     from multiloss.networks import classifier, model_level, prediction, training
 
-    training.configure_tensorflow(1, 0)
+    training.configure_tensorflow(1, {})
     keras.utils.set_random_seed(SEED)
     pixels, labels = _made_up(images, size)
     networks = [_classifier(size) for _ in range(members)]

@@ -11,6 +11,9 @@ class Named(SimpleNamespace):
     def __getitem__(self, name: str) -> Any:
         return getattr(self, name)
 
+    def get(self, name: str, default: Any = None) -> Any:
+        return getattr(self, name, default)
+
     def __iter__(self) -> Iterator[Any]:
         for value in vars(self).values():
             yield from value if isinstance(value, list) else [value]

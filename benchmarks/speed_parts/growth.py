@@ -2,8 +2,8 @@
 
 Made-up radiographs of 512 pixels, all different, through the manifest, lung masks, crops, packing
 and prediction at 224 pixels; `train` trains on a fiftieth of them for an epoch and predicts all
-others. Time is CPU seconds of a job; "against linear" compares the largest set with the line through
-the two smaller ones. Memory is the most that a job held at once.
+others. Time is CPU seconds of a job; "against linear" compares the largest set with the line
+through the two smaller ones. Memory is the most that a job held at once.
 """
 
 import csv

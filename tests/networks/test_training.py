@@ -220,6 +220,43 @@ def test_training_that_diverges_late_keeps_the_last_whole_epoch(problem, tmp_pat
         np.testing.assert_array_equal(a, b)
 
 
+@pytest.mark.parametrize("between", [1, 2, 3, 100])
+def test_losses_are_read_late_and_the_step_is_named_all_the_same(
+    problem, tmp_path, monkeypatch, caplog, between
+):
+    class Once(keras.losses.Loss):
+        """Not a number in the second step alone: later ones must not hide it."""
+
+        def __init__(self):
+            super().__init__()
+            self.calls = keras.Variable(0.0, trainable=False)
+
+        def call(self, y_true, y_pred):
+            self.calls.assign_add(1.0)
+            good = keras.losses.categorical_crossentropy(y_true, y_pred)
+            return keras.ops.where(
+                self.calls == 2, np.inf, keras.ops.stop_gradient(good) + 0 * good
+            )
+
+    usual = run(problem, tmp_path / "usual", OPTIONS)[1]
+    monkeypatch.setattr(training, "STEPS_BETWEEN_READINGS", between)
+    pd.testing.assert_frame_equal(run(problem, tmp_path / "same", OPTIONS)[1], usual)
+    history = run(problem, tmp_path / "once", OPTIONS, loss=Once())[1]
+    assert training.diverged(history) and len(history) == 1
+    assert "the loss became inf in epoch 1, step 2" in caplog.text
+
+
+def test_steps_compiled_by_xla_learn_the_same(problem, tmp_path, monkeypatch, caplog):
+    # XLA draws other random numbers for dropout.
+    monkeypatch.setattr(keras.layers, "Dropout", lambda rate: keras.layers.Activation("linear"))
+    caplog.set_level("INFO")
+    without = run(problem, tmp_path / "without", OPTIONS)
+    assert "XLA" not in caplog.text
+    compiled = run(problem, tmp_path / "xla", OPTIONS | {"xla": True})
+    assert "steps are compiled by XLA" in caplog.text
+    np.testing.assert_allclose(compiled[1]["val_loss"], without[1]["val_loss"], rtol=1e-4)
+
+
 @pytest.mark.parametrize("keep", ["best", "last"])
 def test_weights_spoilt_by_the_last_step_are_not_kept(problem, tmp_path, caplog, keep):
     """An infinite step at the end of an epoch: no loss of a batch shows it, validation does."""

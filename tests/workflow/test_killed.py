@@ -24,7 +24,7 @@ from multiloss.networks import checkpoints, prediction, training
 from multiloss.job.files import sweep, write_csv
 
 folder, moment = Path(sys.argv[1]), sys.argv[2]
-training.configure_tensorflow(1, 0)
+training.configure_tensorflow(1, {})
 keras.utils.set_random_seed(3)
 rng = np.random.default_rng(0)
 x = rng.normal(size=(12, 3)).astype(np.float32)

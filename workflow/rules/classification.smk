@@ -47,6 +47,7 @@ rule train:
         mem_mb=memory_of("training"),
         runtime=runtime_of("training"),
         gpu=gpus_of("training"),
+        jobs_per_gpu=JOBS_PER_GPU,
     params:
         name=run_name,
         loss=of_variant("loss"),

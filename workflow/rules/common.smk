@@ -164,6 +164,10 @@ def runtime_of(step):
     return lambda wildcards, attempt: config["resources"][step]["runtime"] * attempt
 
 
+# How many jobs share one GPU. No scheduler counts it: each job finds a place itself.
+JOBS_PER_GPU = config["resources"]["trainings_per_gpu"]
+
+
 def gpus_of(step):
     """GPUs of a job."""
     return config["resources"][step]["gpu"]

@@ -19,6 +19,7 @@ rule mask:
         mem_mb=memory_of("prediction"),
         runtime=runtime_of("prediction"),
         gpu=gpus_of("prediction"),
+        jobs_per_gpu=JOBS_PER_GPU,
     params:
         image_size=config["segmentation"]["image_size"],
         batch_size=config["segmentation"]["training"]["batch_size"],

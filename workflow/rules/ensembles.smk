@@ -45,6 +45,7 @@ rule features:
         mem_mb=memory_of("prediction"),
         runtime=runtime_of("prediction"),
         gpu=gpus_of("prediction"),
+        jobs_per_gpu=JOBS_PER_GPU,
     params:
         largest_k=max(TOP_K, default=0),
         batch_size=config["classification"]["training"]["batch_size"],
@@ -78,6 +79,7 @@ rule model_level:
         mem_mb=memory_of("training"),
         runtime=runtime_of("training"),
         gpu=gpus_of("training"),
+        jobs_per_gpu=JOBS_PER_GPU,
     params:
         loss={"name": config["ensembles"]["model_level"]["loss"]},
         filters=config["ensembles"]["model_level"]["filters"],

@@ -24,6 +24,7 @@ rule gradcam:
         mem_mb=memory_of("prediction"),
         runtime=runtime_of("prediction"),
         gpu=gpus_of("prediction"),
+        jobs_per_gpu=JOBS_PER_GPU,
     params:
         layer=lambda wildcards: STUDY.models[wildcards.model].explained_layer,
         # Only what the maps depend on: a changed threshold of a figure must not rerun them.

@@ -49,6 +49,7 @@ rule train_segmenter:
         mem_mb=memory_of("training"),
         runtime=runtime_of("training"),
         gpu=gpus_of("training"),
+        jobs_per_gpu=JOBS_PER_GPU,
     params:
         loss=segmentation_loss,
         backbone=config["segmentation"]["backbone"],
@@ -89,6 +90,7 @@ rule score_segmenters:
         mem_mb=memory_of("prediction"),
         runtime=runtime_of("prediction"),
         gpu=gpus_of("prediction"),
+        jobs_per_gpu=JOBS_PER_GPU,
     params:
         losses=SEGMENTATION_LOSSES,
         ensemble_size=config["segmentation"]["ensemble_size"],

@@ -16,7 +16,7 @@ from multiloss.networks import model_level, prediction, training
 
 def main(snakemake) -> None:
     params = snakemake.params
-    training.configure_tensorflow(params.tensorflow_threads, snakemake.resources.gpu)
+    training.configure_tensorflow(params.tensorflow_threads, snakemake.resources)
     images = read_array(snakemake.input.images)
     ranking = pd.read_csv(snakemake.input.ranking)
     folder = Path(snakemake.output.features)

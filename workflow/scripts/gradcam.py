@@ -17,7 +17,7 @@ logger = logging.getLogger(__name__)
 def main(snakemake) -> None:
     params = snakemake.params
     options = params.gradcam
-    training.configure_tensorflow(params.tensorflow_threads, snakemake.resources.gpu)
+    training.configure_tensorflow(params.tensorflow_threads, snakemake.resources)
     manifest = read_manifest(snakemake.input.manifest)
     rows = np.flatnonzero(manifest["split"] == "test")
     images = read_array(snakemake.input.images, len(manifest))

@@ -15,7 +15,7 @@ from multiloss.networks import segmenter as segmentation
 
 def main(snakemake) -> None:
     params = snakemake.params
-    training.configure_tensorflow(params.tensorflow_threads, snakemake.resources.gpu)
+    training.configure_tensorflow(params.tensorflow_threads, snakemake.resources)
     manifest = read_manifest(snakemake.input.manifest)
     chosen = pd.read_csv(snakemake.input.chosen)["loss"]
     models = {loss: prediction.load_model(snakemake.input[loss]) for loss in chosen}

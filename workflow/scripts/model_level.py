@@ -20,7 +20,7 @@ def main(snakemake) -> None:
     params = snakemake.params
     options = params.training
     training.configure_tensorflow(
-        params.tensorflow_threads, snakemake.resources.gpu, options["mixed_precision"]
+        params.tensorflow_threads, snakemake.resources, options["mixed_precision"]
     )
     manifest = read_manifest(snakemake.input.manifest, params.classes)
     labels, train, val = classifier.training_labels(manifest, params.classes)

@@ -12,7 +12,7 @@ from multiloss.networks import segmenter as segmentation
 
 def main(snakemake) -> None:
     params, given, output = snakemake.params, snakemake.input, snakemake.output
-    training.configure_tensorflow(params.tensorflow_threads, snakemake.resources.gpu)
+    training.configure_tensorflow(params.tensorflow_threads, snakemake.resources)
     lungs = read_lungs(given.lungs)
     images = read_array(given.images, len(lungs))
     models = {

@@ -26,7 +26,7 @@ def main(snakemake) -> None:
     train, val = (np.flatnonzero(lungs["split"] == split) for split in ("train", "val"))
     training.configure_tensorflow(
         params.tensorflow_threads,
-        snakemake.resources.gpu,
+        snakemake.resources,
         options["mixed_precision"],
         rewrite_graphs=options["epochs"] * len(train) > IMAGES_WORTH_REWRITING,
     )

@@ -69,19 +69,18 @@ class Progress:
 
 def configure_tensorflow(
     threads: int,
-    gpus: int,
+    resources: Mapping[str, int],
     mixed_precision: bool = False,
     rewrite_graphs: bool = False,
-    jobs_per_gpu: int = 1,
 ) -> None:
     """Fix thread counts, deterministic kernels, precision and device, and keep freed memory.
 
     `threads` comes from the config, since the weights a training ends with depend on it. With
-    `gpus` one GPU of its own is taken where there is one, and its memory only as needed; with
-    0 none is touched. With more `jobs_per_gpu` a place on one is taken, with an equal part of the
-    memory. On a CPU TensorFlow's rewriting of graphs is left out unless asked for:
-    it costs seconds in each job, and gains only where the decoder's large convolutions are
-    trained for long. Must be called before TensorFlow runs its first operation. Waits while
+    `gpu` among the job's `resources` one GPU of its own is taken where there is one, and its memory
+    only as needed; without, none is touched. With several `jobs_per_gpu` a place on one is taken,
+    with an equal part of its memory. On a CPU TensorFlow's rewriting of graphs is left out unless
+    asked for: it costs seconds in each job, and gains only where the decoder's large convolutions
+    are trained for long. Must be called before TensorFlow runs its first operation. Waits while
     other jobs hold all GPUs of this machine.
     """
     backend.keep_freed_memory()
@@ -89,6 +88,7 @@ def configure_tensorflow(
     tf.config.threading.set_inter_op_parallelism_threads(threads)
     tf.config.experimental.enable_op_determinism()
     present = tf.config.list_physical_devices("GPU")
+    gpus, jobs_per_gpu = resources.get("gpu", 0), resources.get("jobs_per_gpu", 1)
     used = []
     if present and gpus:
         names = devices.names(len(present), os.environ)
