@@ -111,12 +111,8 @@ def test_published_study_plans_the_same_jobs_with_gpus(tmp_path: Path) -> None:
     study = yaml.safe_load((ROOT / "config.yaml").read_text())
     update_config(study, yaml.safe_load(paper.read_text()))
     study = config.validate(study)
-    assert {step: part["gpu"] for step, part in study["resources"].items()} == {
-        "data": 0,
-        "training": 1,
-        "prediction": 1,
-        "analysis": 0,
-    }
+    gpus = {"data": 0, "training": 1, "prediction": 1, "analysis": 0}
+    assert {step: study["resources"][step]["gpu"] for step in gpus} == gpus
 
 
 def test_published_study_has_the_published_settings() -> None:
