@@ -31,12 +31,13 @@ from markupsafe import Markup  # noqa: E402
 from multiloss import config as study_config  # noqa: E402
 from multiloss import references  # noqa: E402
 from multiloss.data.sources import addresses  # noqa: E402
+from multiloss.evaluation import families  # noqa: E402
 from multiloss.figures import catalog  # noqa: E402
 from multiloss.job.errors import UserError  # noqa: E402
 from multiloss.job.files import write_csv, write_text  # noqa: E402
 from multiloss.report import cards, glossary, templates  # noqa: E402
 from multiloss.report.calibration import Calibration  # noqa: E402
-from multiloss.report.facts import Comparison, Estimate, Facts  # noqa: E402
+from multiloss.report.facts import Comparison, Estimate, Facts, PrimaryFamily  # noqa: E402
 from multiloss.report.figures import Figures  # noqa: E402
 from multiloss.report.names import Names  # noqa: E402
 from multiloss.report.results import Results  # noqa: E402
@@ -63,6 +64,7 @@ OTHERS = (
     *("data/models.csv", "ensembles/chosen.csv", "ensembles/members.csv"),
     *("ensembles/weights.csv", "segmentation/scores.csv"),
 )
+LOSS_FAMILIES = (families.BASELINE, families.REPEATED_BASELINE, families.NOISE_FLOOR)
 COUNTS, TIMES = "data/images.csv", "data/times.csv"
 
 
@@ -132,10 +134,18 @@ def copy_tables(facts: Facts, folder: Path) -> None:
 
 def without_places(config: Mapping[str, Any]) -> dict[str, Any]:
     """The config; of a file on this machine its name alone."""
-    plain = json.loads(json.dumps(addresses.without_secrets(config)))
-    for source in plain["data"]["sources"]:
-        source |= {key: _place(source[key]) for key in ("url", "masks_url") if source.get(key)}
-    return plain
+    return _renamed(json.loads(json.dumps(addresses.without_secrets(config))))
+
+
+def _renamed(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_renamed(one) for one in value]
+    if not isinstance(value, dict):
+        return value
+    return {
+        key: _place(one) if key in addresses.KEYS and isinstance(one, str) else _renamed(one)
+        for key, one in value.items()
+    }
 
 
 def _place(url: str) -> str:
@@ -149,13 +159,12 @@ def run_of(facts: Facts, configs: Sequence[Path]) -> dict[str, Any]:
     clone = _git(results, "rev-parse", "--show-toplevel")
     told = {package.name: package for package in Software(facts.results, {}, {}).packages}
     root = clone if clone and main.is_relative_to(clone) else ROOT
+    if not main.is_relative_to(root):
+        raise UserError(f"{configs[0]}: give the config of the repository that was run")
     return {
         "config": main.relative_to(root).as_posix(),
         "config_sha256": hashlib.sha256(main.read_bytes()).hexdigest(),
-        "commit": _git(results, "rev-parse", "HEAD"),
-        "tag": _git(results, "describe", "--tags", "--exact-match"),
-        "code": _git(results, "rev-parse", "HEAD:workflow"),
-        "changed": bool(_git(results, "status", "--porcelain", "--", "workflow", "config.yaml")),
+        **code_of(results),
         "versions": {
             name: list(told[name].trainings)
             for name in ("python", "tensorflow", "keras")
@@ -165,13 +174,33 @@ def run_of(facts: Facts, configs: Sequence[Path]) -> dict[str, Any]:
         "left_out": facts.left_out_kinds,
         "epochs": [one["epochs"] for one in facts.trainings()],
         "failed": [one["model"] for one in facts.trainings() if one["failed"]],
-        "sources": [
-            {"name": one["name"], "role": one["role"], "file": _place(str(one["url"])),
-             "sha256": one.get("sha256"), "license": one.get("license"),
-             "citation": one.get("citation")}
-            for one in map(facts.provenance, facts.sources())
-        ],
-    }  # fmt: skip
+        "sources": sources_of(facts, settings_of(configs[:1])),
+    }
+
+
+def code_of(results: Path) -> dict[str, Any]:
+    """The clone that holds the results: its `commit` and `tag`, git's digest of the `code`, and
+    whether files of it were `changed`; empty where there is none."""
+    clone = Path(_git(results, "rev-parse", "--show-toplevel") or results)
+    return {
+        "commit": _git(clone, "rev-parse", "HEAD"),
+        "tag": _git(clone, "describe", "--tags", "--exact-match"),
+        "code": _git(clone, "rev-parse", "HEAD:workflow"),
+        "changed": bool(_git(clone, "status", "--porcelain", "--", "workflow", "config.yaml")),
+    }
+
+
+def sources_of(facts: Facts, named: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Where images came from; `instead_of`: the address that the published config names."""
+    public = {one["name"]: addresses.public(one["url"]) for one in named["data"]["sources"]}
+    found = []
+    for one in map(facts.provenance, facts.sources()):
+        own = {key: one.get(key) for key in ("name", "role", "sha256", "license", "citation")}
+        own["file"] = _place(str(one["url"]))
+        other = public.get(one["name"], "")
+        own["instead_of"] = other if addresses.is_remote(other) and other != one["url"] else ""
+        found.append(own)
+    return found
 
 
 def _git(folder: Path, *arguments: str) -> str:
@@ -200,8 +229,7 @@ def take_pictures(results: Path, settings: Mapping[str, Any], folder: Path) -> N
             shutil.copyfile(drawing, folder / "figures" / drawing.name)
     browser = next(filter(None, map(shutil.which, BROWSERS)), None)
     if browser is None:
-        print("no Chromium: the first screen stays as it is")
-        return
+        raise UserError("no Chromium, which takes the first screen: install one")
     options = ["--headless", "--no-sandbox", "--hide-scrollbars", "--force-color-profile=srgb"]
     size = f"--window-size={SCREEN[0]},{SCREEN[1]}"
     picture = f"--screenshot={folder / 'first-screen.png'}"
@@ -311,7 +339,8 @@ def numbers(facts: Facts) -> dict[str, dict[str, Any]]:
     }
     take("settings", told, "config.yaml")
     for split in (None, *facts.class_counts):
-        own = {"images": len(facts._part(split)), "patients": facts.patients(split)}
+        images = facts.images(split) if split else len(facts.divided)
+        own = {"images": images, "patients": facts.patients(split)}
         own |= {"classes": facts.class_images(split)}
         take(f"images.{split or 'all'}", own, COUNTS)
     for step in facts.steps:
@@ -334,30 +363,36 @@ def numbers(facts: Facts) -> dict[str, dict[str, Any]]:
             for metric in (*paper()["metrics"], facts.tested):
                 take(f"{role}.{metric}", facts.value(model, metric), "tables/metrics.csv")
     for test in [*facts.loss_tests, *facts.crossed_repeated]:
-        source = "replicate_comparisons" if test.seeds else "significance"
-        take(f"loss.{test.a}.test", _test(test), f"tables/{source}.csv")
+        take(f"loss.{test.a}.test", _test(test), _source_of(facts, test))
     for against in ("best_member", "seed_average"):
         for name in [*facts.over_runs("ensemble"), *facts.ensembles, *facts.seed_ensembles]:
             if test := facts.ensemble_test(name, against):
-                source = "ensemble_comparisons" if test.seeds else "significance"
-                take(f"ensemble.{test.a}.{against}", _test(test), f"tables/{source}.csv")
+                take(f"ensemble.{test.a}.{against}", _test(test), _source_of(facts, test))
     for role in ("single", "ensemble"):
         if facts.chosen(role) and (test := facts.against_single(facts.chosen(role))):
             take(f"{role}.best_single", _test(test), "tables/significance.csv")
     for family in facts.primary_families:
         own = {"hypotheses": family.hypotheses, "rejected": family.rejected}
-        take(f"family.{family.name}", own, "tables/" + _source_of(family))
+        take(f"family.{family.name}", own, _source_of(facts, family))
     take("secondary.tests", len(facts.secondary), "tables/significance.csv")
     take("secondary.hits", [hit.p_value for hit in facts.hits[:3]], "tables/significance.csv")
     take("secondary.significant", len(facts.hits), "tables/significance.csv")
     take("secondary.further", max(0, len(facts.hits) - 3), "tables/significance.csv")
     if floor := facts.floor:
-        take("floor.pairs", [test.difference for test in floor.pairs], "tables/significance.csv")
+        source = _source_of(facts, floor.pairs[0])
+        take("floor.pairs", [test.difference for test in floor.pairs], source)
         told = {"largest": floor.largest, "others": floor.others, "within": floor.within}
-        take("floor", told, "tables/significance.csv")
+        take("floor", told, source)
     take("spread", facts.spread, "tables/seed_spread.csv")
     take("seeds", facts.seed_values, "tables/metrics.csv")
-    take("verdicts", verdicts_of(facts), "tables/verdicts.csv")
+    verdicts = verdicts_of(facts)
+    take("verdicts", verdicts, "tables/verdicts.csv")
+    for what, names in (("comparisons", None), ("differ", {"better", "worse"})):
+        told = [n for part in verdicts.values() for name, n in part.items()
+                if names is None or name in names]  # fmt: skip
+        take(f"verdicts.{what}", sum(told), "tables/verdicts.csv")
+    for question, part in verdicts.items():
+        take(f"verdicts.{question}.comparisons", sum(part.values()), "tables/verdicts.csv")
     for question in kinds:
         take(f"detectable.{question}", facts.detectable(question), "tables/verdicts.csv")
     claims = facts.results.table("tables/verdicts.csv")
@@ -414,10 +449,15 @@ def numbers(facts: Facts) -> dict[str, dict[str, Any]]:
     return found
 
 
-def _source_of(family: Any) -> str:
-    if not family.seeds:
-        return "significance.csv"
-    return "ensemble_comparisons.csv" if "member" in family.name else "replicate_comparisons.csv"
+def _source_of(facts: Facts, test: Comparison | PrimaryFamily) -> str:
+    """The table that has a test, or a family of them."""
+    if not test.seeds:
+        return "tables/significance.csv"
+    if facts.folds:
+        return "tables/fold_comparisons.csv"
+    name = test.family if isinstance(test, Comparison) else test.name
+    of_losses = families.of_column(name)[0] in LOSS_FAMILIES
+    return f"tables/{'replicate' if of_losses else 'ensemble'}_comparisons.csv"
 
 
 def _test(test: Comparison) -> dict[str, float]:
@@ -570,21 +610,25 @@ def write_readme(words: str) -> None:
 
 
 def publish(results: Path, configs: Sequence[Path], folder: Path) -> None:
-    """Fill the folder from a finished study. Raises UserError where that has no report."""
+    """Fill the folder from a finished study; what was there stays until that has worked.
+
+    Raises UserError where the study has no report, or its first screen cannot be taken.
+    """
     if not (results / "report.html").is_file():
         raise UserError(f"{results} has no report.html: finish the study first")
     settings = settings_of(configs)
     facts = Facts(Results(results), settings)
-    if folder.exists():
-        shutil.rmtree(folder)
-    copy_tables(facts, folder)
-    run = run_of(facts, configs)
-    told = Published(folder)
+    made = folder.with_name(f".{folder.name}.new")
+    shutil.rmtree(made, ignore_errors=True)
+    copy_tables(facts, made)
+    run, told = run_of(facts, configs), Published(made)
     if told.patients() != facts.patients():
         raise UserError(f"{results}/data/manifest.csv: a patient is in two splits")
-    write_text(dumped(run, numbers(told)), folder / "facts.json")
-    write_text(text(told, run), folder / "README.md")
-    take_pictures(results, settings, folder)
+    write_text(dumped(run, numbers(told)), made / "facts.json")
+    write_text(text(told, run), made / "README.md")
+    take_pictures(results, settings, made)
+    shutil.rmtree(folder, ignore_errors=True)
+    made.rename(folder)
 
 
 def main(arguments: list[str]) -> None:

@@ -4,17 +4,21 @@ import json
 import math
 import re
 import shutil
+import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import cv2
+import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from multiloss.job.errors import UserError
 from multiloss.report.facts import Facts
 from multiloss.report.results import Results
-from synthetic_results import Study, make
+from synthetic_results import Study, configuration, make
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "docs"))
@@ -121,7 +125,7 @@ def told(text: str) -> set[str]:
     text = re.sub(r"`[^`]*`|\]\([^)]*\)|^    .*$", "", text, flags=re.MULTILINE)
     text = re.sub(r"Original study: .*?\n\n", "", text, flags=re.DOTALL)
     # CC BY 4.0 and whatever else a source says of itself
-    text = re.sub(r"^\| (classification|lungs|external|Python|Tensor|Keras).*$", "", text,
+    text = re.sub(r"^\| (images|lungs,|external|Python|TensorFlow|Keras) .*$", "", text,
                   flags=re.MULTILINE)  # fmt: skip
     text = re.sub(r"\(run\s\d+\)|SHA-256|F1|top[ -]\d+", "", text)
     return set(re.findall(r"\d[\d,]*(?:\.\d+)?%?", text))
@@ -307,10 +311,83 @@ def test_a_place_on_this_machine_is_left_out() -> None:
         {"name": "a", "url": "../data/images.zip", "masks_url": None},
         {"name": "b", "url": "https://somewhere.org/x.zip", "masks_url": "/data/masks.zip"},
     ]
-    config = {"data": {"sources": sources}, "segmentation": {}, "classification": {}}
-    first, second = reference_study.without_places(config)["data"]["sources"]
+    config = {"data": {"sources": sources}, "classification": {"encoder_weights": "/x/own.h5"}}
+    found = reference_study.without_places(config | {"segmentation": {"encoder_weights": "none"}})
+    assert found["classification"] == {"encoder_weights": "own.h5"}
+    assert found["segmentation"] == {"encoder_weights": "none"}
+    first, second = found["data"]["sources"]
     assert first["url"] == "images.zip"
     assert second["url"] == "https://somewhere.org/x.zip" and second["masks_url"] == "masks.zip"
+
+
+def test_files_that_stood_for_others_are_told(three: Study) -> None:
+    facts = Facts(Results(three.results), three.config)
+    names = [one["name"] for one in three.config["data"]["sources"]]
+    urls = ["https://me:secret@somewhere.org/all.zip?token=1", "../lungs.zip", "phantom"]
+    named = {"data": {"sources": [dict(zip(("name", "url"), one, strict=True))
+                                  for one in zip(names, urls, strict=True)]}}  # fmt: skip
+    found = [one["instead_of"] for one in reference_study.sources_of(facts, named)]
+    assert found == ["https://somewhere.org/all.zip", "", ""]
+
+
+def test_the_code_is_that_of_the_clone(tmp_path: Path) -> None:
+    results = tmp_path / "clone/results/own"
+    results.mkdir(parents=True)
+    assert not any(reference_study.code_of(results).values())
+    clone = tmp_path / "clone"
+    (clone / "workflow").mkdir()
+    (clone / "workflow/code.py").write_text("a = 1\n")
+
+    def git(*arguments: str) -> str:
+        who = ["-c", "user.name=a", "-c", "user.email=a@example.org"]
+        done = subprocess.run(["git", "-C", clone, *who, *arguments], capture_output=True,
+                              text=True, check=True)  # fmt: skip
+        return done.stdout.strip()
+
+    git("init", "-q")
+    git("add", "workflow")
+    git("commit", "-qm", "first")
+    found = reference_study.code_of(results)
+    assert found["commit"] == git("rev-parse", "HEAD") and found["tag"] == ""
+    assert found["code"] == git("write-tree", "--prefix=workflow/") and not found["changed"]
+    git("tag", "v1")
+    (clone / "workflow/code.py").write_text("a = 2\n")
+    found = reference_study.code_of(results)
+    assert found["tag"] == "v1" and found["changed"]
+
+
+def test_pictures_are_narrowed_and_the_screen_is_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    figures, folder, asked = tmp_path / "results/figures", tmp_path / "made", []
+    figures.mkdir(parents=True)
+    folder.mkdir()
+    settings = configuration(losses=LOSSES)
+    names = list(reference_study.main_figures(settings))
+    assert names == ["splits", "forest_mcc", "gains", "optimism", "recall", "reliability"]
+    for name in names:
+        cv2.imwrite(str(figures / f"{name}.png"), np.zeros((300, 2800), np.uint8))
+        (figures / f"{name}.svg").write_text("<svg/>")
+    (figures / "gains.svg").write_text("x" * (reference_study.SMALL + 1))
+    monkeypatch.setattr(shutil, "which", lambda name: None)
+    with pytest.raises(UserError, match="no Chromium"):
+        reference_study.take_pictures(tmp_path / "results", settings, folder)
+    monkeypatch.setattr(shutil, "which", lambda name: name)
+    monkeypatch.setattr(subprocess, "run", lambda command, **_: asked.append(command))
+    reference_study.take_pictures(tmp_path / "results", settings, folder)
+    assert cv2.imread(str(folder / "figures/forest_mcc.png")).shape[:2] == (150, 1400)
+    assert {path.stem for path in folder.glob("figures/*.svg")} == {*names} - {"gains"}
+    assert asked[0][-1].endswith("results/report.html")
+    assert f"--screenshot={folder / 'first-screen.png'}" in asked[0]
+
+
+def test_what_was_there_stays_where_publishing_fails(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "old").mkdir()
+    with pytest.raises(UserError, match="has no report.html: finish the study first"):
+        reference_study.publish(tmp_path, [], tmp_path / "old")
+    assert (tmp_path / "old").is_dir()
 
 
 # ---- README's paragraph ----------------------------------------------------------------------
