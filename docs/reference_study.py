@@ -252,7 +252,7 @@ def optimism_of(facts: Facts) -> list[dict[str, Any]]:
     table = table[table["metric"] == facts.tested]
     keys = ["ours", "out_of_bag", "as_published", "optimism"]
     means = table.groupby(["method", "k"], sort=False)[keys].mean().reset_index()
-    kinds = {(m.method, m.k): m.family for m in facts.planned.values() if m.method}
+    kinds = {(m.method, m.k): m.family for m in facts.planned.values() if m.level == "prediction"}
     return [
         row | {"kind": "" if row["method"] == BEST_SINGLE else kinds[row["method"], row["k"]]}
         for row in means.to_dict("records")
@@ -444,8 +444,8 @@ def numbers(facts: Facts) -> dict[str, dict[str, Any]]:
     take("seeds.enough", facts.enough_seeds, "config.yaml")
     take("missing", len(facts.missing_models), "tables/metrics.csv")
     known = paper()
-    take("paper", {key: known[key] for key in ("image_size", "test_images")}, PAPER.name)
-    take("paper", known["metrics"], PAPER.name)
+    take("paper", {key: known[key] for key in ("image_size", "test_images")}, f"../{PAPER.name}")
+    take("paper", known["metrics"], f"../{PAPER.name}")
     return found
 
 

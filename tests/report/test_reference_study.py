@@ -154,10 +154,11 @@ def test_the_published_pages_are_those_of_the_tables() -> None:
         pytest.skip("the reference study is not published yet")
     facts, run = Published(folder), reference_study.known_run(folder)
     page = (folder / "README.md").read_text(encoding="utf-8")
-    assert reference_study.text(facts, run) == page
+    again = "the report's words or the tables changed: run `make reference`"
+    assert reference_study.text(facts, run) == page, again
     found = reference_study.numbers(facts)
     kept = (folder / "facts.json").read_text(encoding="utf-8")
-    assert reference_study.dumped(run, found) == kept
+    assert reference_study.dumped(run, found) == kept, again
     assert unknown(page, found, run) == set()
     assert not run["changed"] and run["commit"]
     for link in re.findall(r"\]\(([^)#:]+)\)", page):
@@ -182,6 +183,8 @@ def test_a_page_says_what_the_study_found(three: Study, page: Path) -> None:
     again, run = Published(page), reference_study.known_run(page)
     assert reference_study.text(again, run) == text
     assert reference_study.numbers(again) == kept["numbers"]
+    sources = {fact["table"] for fact in kept["numbers"].values()} - {"../rajaraman2021.yaml"}
+    assert all((page / source).is_file() for source in sources)
     for split in (None, "train", "val", "ensemble", "test"):
         assert again.size(split) == facts.size(split)
         assert again.class_sizes(split or "test") == facts.class_sizes(split or "test")
