@@ -9,8 +9,8 @@ UV = uv==0.13.9
 BIN = .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run unlock test test-long test-slurm test-conda format reference lint lock \
-  demo-clean
+.PHONY: help setup run unlock test test-long test-slurm test-conda bench format reference lint \
+  lock demo-clean
 
 help:
 	@echo 'make run         install into .venv, then run the study of config.yaml to its report'
@@ -19,6 +19,7 @@ help:
 	@echo 'make test-long   whole studies: interruptions, leaks, same bytes (a quarter of an hour)'
 	@echo 'make test-slurm  faults of a cluster, on the Slurm testbed beside the checkout (as root)'
 	@echo 'make test-conda  one environment for each rule, on the conda testbed beside the checkout'
+	@echo 'make bench       measure how fast it is, for docs/benchmarks.md (ARGS="planning": a part)'
 	@echo 'make setup       install into .venv only'
 	@echo 'make format      format Python and Snakemake files, list those that a git host serves'
 	@echo 'make reference   write docs/reference, docs/steps.md, the reference study and the schema'
@@ -66,6 +67,10 @@ test-slurm: setup
 # The smallest study with --sdm conda, and two faulty environments that must fail.
 test-conda: setup
 	$(BIN)/python -m pytest -m slow -n 0 $(ARGS) tests/workflow/test_conda.py
+
+# Parts, each in one file: benchmarks/speed_parts/.
+bench: setup
+	$(BIN)/python benchmarks/speed.py $(ARGS)
 
 lint: setup
 	$(BIN)/ruff format --check .

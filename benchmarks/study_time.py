@@ -93,7 +93,7 @@ def work(config: Mapping[str, Any], size: Size) -> dict[str, float]:
     return {
         "train_segmenter": u_nets["epochs"]
         * (TRAINING_PASS * size.lungs_train + size.lungs_val) * small,
-        "train": epochs * (TRAINING_PASS * size.train + size.val) * crop,
+        "train": (epochs * (TRAINING_PASS * size.train + size.val) + size.predicted) * crop,
         "model_level": head["epochs"] * (TRAINING_PASS * size.train + size.val) * features,
         "score_segmenters": (2 * size.lungs_val + size.lungs_test) * size.lungs_megapixels,
         "mask": size.total * size.megapixels,
@@ -102,7 +102,6 @@ def work(config: Mapping[str, Any], size: Size) -> dict[str, float]:
             size.lungs_train + size.lungs_val + size.lungs_test
         ),
         "lungs": (size.lungs_train + size.lungs_val + size.lungs_test) * size.lungs_megapixels,
-        "predict": size.predicted * crop,
         "features": size.total * crop,
         "gradcam": size.test * crop,
         "localisation": size.test * size.megapixels,
@@ -134,7 +133,7 @@ def makespan(jobs: Iterable[float], machines: int) -> float:
 
 # In the order in which one waits for the other, with the number of jobs of each.
 GPU_STAGES = (
-    ("train_segmenter",), ("score_segmenters",), ("mask",), ("train",), ("predict",),
+    ("train_segmenter",), ("score_segmenters",), ("mask",), ("train",),
     ("features",), ("model_level",), ("gradcam",),
 )  # fmt: skip
 CPU_STAGES = (
@@ -155,7 +154,6 @@ def hours(
     number = {
         "train_segmenter": len(config["segmentation"]["losses"]),
         "train": trained,
-        "predict": trained,
         "features": config["replicates"],
         "model_level": heads,
         "gradcam": explained + heads,

@@ -339,8 +339,7 @@ def numbers(facts: Facts) -> dict[str, dict[str, Any]]:
     }
     take("settings", told, "config.yaml")
     for split in (None, *facts.class_counts):
-        images = facts.images(split) if split else len(facts.divided)
-        own = {"images": images, "patients": facts.patients(split)}
+        own = {"images": facts.images(split), "patients": facts.patients(split)}
         own |= {"classes": facts.class_images(split)}
         take(f"images.{split or 'all'}", own, COUNTS)
     for step in facts.steps:
@@ -385,6 +384,7 @@ def numbers(facts: Facts) -> dict[str, dict[str, Any]]:
         take("floor", told, source)
     take("spread", facts.spread, "tables/seed_spread.csv")
     take("seeds", facts.seed_values, "tables/metrics.csv")
+    take("seeds.runs", len(facts.seed_values), "tables/metrics.csv")
     verdicts = verdicts_of(facts)
     take("verdicts", verdicts, "tables/verdicts.csv")
     for what, names in (("comparisons", None), ("differ", {"better", "worse"})):
@@ -535,7 +535,7 @@ def summary(facts: Facts, run: Mapping[str, Any]) -> dict[str, Any]:
         "answer": " ".join(Markup(answer).striptags().split()),
         "chosen": facts.label(chosen) if chosen else None,
         "mcc": [mcc.value, mcc.low, mcc.high],
-        "test": facts.size("test"),
+        "test": str(templates.words(f"study{templates.ENDING}", "size", facts, "test")),
         "detectable": None if able is None else able[0],
     }
 

@@ -53,6 +53,11 @@ def section(facts: Facts, file: str, **given: Any) -> Section:
     return templates.section(f"{file}{templates.ENDING}", facts, Figures(facts), given)
 
 
+def size(facts: Facts, split: str | None = None) -> str:
+    """Images and patients of a split, or of the study, as the page says it."""
+    return str(templates.words("study.html.j2", "size", facts, split))
+
+
 def words(text: Any) -> str:
     """Text without its tags, with single blanks."""
     return " ".join(html.unescape(re.sub(r"<[^>]*>", "", str(text))).split())
@@ -76,7 +81,8 @@ def cells(table: Table, column: str) -> list[str]:
 
 def checklist_of(facts: Facts) -> dict[str, checklist.Item]:
     """The items of the reporting checklists by topic."""
-    found = checklist.items(facts, templates.environment(templates.FOLDER))
+    environment = templates.environment(templates.FOLDER)
+    found = checklist.items(facts, environment, templates.in_words(facts, environment))
     return {item.topic: item for item in found}
 
 

@@ -13,6 +13,7 @@ import dataclasses
 import functools
 import itertools
 import json
+import shutil
 from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
@@ -103,26 +104,35 @@ def configuration(
     external: tuple[str, ...] = (),
     folds: int | None = None,
     subgroups: tuple[Any, ...] = (),
+    lungs: bool = True,
 ) -> dict[str, Any]:
-    """A config as scripts see it: validated, with every default filled in."""
+    """A config as scripts see it: validated, with every default filled in.
+
+    Without `lungs`, one of photographs in folders, which nothing is segmented in.
+    """
     losses = losses or LOSSES
     sizes = [k for k in (3, 5) if ensembles and k <= len(losses)]
     source = {"layout": "phantom", "url": "phantom", "license": "made up", "citation": "none"}
+    sources = [
+        {"name": "phantom-cxr", "role": "classification", **source},
+        {"name": "phantom-lungs-train", "role": "lungs_train", **source},
+        {"name": "phantom-lungs-test", "role": "lungs_test", **source},
+        *({"name": name, "role": "external_test", **source} for name in external),
+    ]
+    if not lungs:
+        own = {"name": "photographs", "layout": "folders", "url": "photographs"}
+        sources = [{**sources[0], **own, "patient_pattern": "(p.*)_"}]
     return study_config.validate(
         {
             "study": study,
             "seed": 20211202,
             "replicates": replicates,
             "classes": CLASS_NAMES[classes] if isinstance(classes, int) else list(classes),
-            "data": {
-                "sources": [
-                    {"name": "phantom-cxr", "role": "classification", **source},
-                    {"name": "phantom-lungs-train", "role": "lungs_train", **source},
-                    {"name": "phantom-lungs-test", "role": "lungs_test", **source},
-                    *({"name": name, "role": "external_test", **source} for name in external),
-                ],
+            "data": {"sources": sources},
+            "splits": {
+                "folds": folds,
+                "test": 1 / folds if folds else "shipped" if lungs else 0.25,
             },
-            "splits": {"folds": folds, "test": 1 / folds if folds else "shipped"},
             "segmentation": {"losses": SEGMENTATION_LOSSES, "image_size": 64},
             "classification": {"losses": losses, "image_size": 64},
             "ablations": list(ablations),
@@ -164,7 +174,10 @@ def make(
     maker = _Maker(Path(folder), results, shown, rng, test_images)
     maker.collapsed, maker.unknown, maker.lesions = collapsed, unknown, lesions
     maker.data(save_images)
-    maker.segmentation()
+    if planned.segmented:
+        maker.segmentation()
+    else:
+        maker.without_lungs()
     models = planned.shown.models.values()
     (results / "data" / "models.csv").write_text(study.models_text(models), encoding="utf-8")
     if planned.folds:
@@ -463,6 +476,7 @@ class _Maker:
         (self.folder / base / "lesions").mkdir(parents=True, exist_ok=True)
         for name in ("masks", "crops"):
             (self.results / name).mkdir(parents=True, exist_ok=True)
+        own_source = self.config["data"]["sources"][0]["name"]
         boxes, extra, checks = [], [], []
         for index, row in table.iterrows():
             height, width = (96, 112) if index % 3 else (120, 96)
@@ -502,7 +516,7 @@ class _Maker:
                     "height": height,
                     "bits": 8,
                     "sha256": f"{index:064x}",
-                    "source": self.external.get(row["split"], "phantom-cxr"),
+                    "source": self.external.get(row["split"], own_source),
                     "shipped_split": "test" if row["split"] == "test" else "train",
                     "group": row["patient_id"],
                     "lung_mask": "",
@@ -634,6 +648,13 @@ class _Maker:
             cases.append((case, f"lung-{index:03d}", dice, index))
         np.savez(self.results / "segmentation" / "examples.npz", **arrays)
         self.csv("segmentation/examples.csv", cases, ["case", "image_id", "dice", "index"])
+
+    def without_lungs(self) -> None:
+        """Take back what `data` wrote of lungs."""
+        for name in ("masks", "crops"):
+            shutil.rmtree(self.results / name)
+        for name in ("tables/mask_checks.csv", "tables/crops.csv", "data/lungs.csv"):
+            (self.results / name).unlink()
 
     def history(self, name: str, epochs: int, dice: bool = False) -> None:
         epoch = np.arange(1, epochs + 1)
@@ -843,6 +864,8 @@ class _Maker:
                 "randomised_head_correlation": 0.3,
                 "randomised_weights_correlation": 0.1,
             }
+            if not study.Study(self.config).segmented:
+                del shares["lung_share"]
             if self.lesions:
                 shares |= {"pointing_game": 0.6, "energy_pointing_game": 0.35, "iou": 0.25}
             kind = {**dict.fromkeys(self.singles, "single"), **dict.fromkeys(ablated, "ablation")}
@@ -869,7 +892,7 @@ class _Maker:
                     row += (test["patient_id"].nunique(), int(flat.sum()), grid, "")
                     rows.append((*row, 0.001, 0.001 * len(names), len(names), "holm"))
         for metric in ("lung_share", "pointing_game", "energy_pointing_game"):
-            if metric == "lung_share" or self.lesions:
+            if metric in shares:
                 row = ("uniform", "baseline", metric, np.nan, 0.3, 0.28, 0.32, "percentile")
                 rows.append((*row, len(test), test["patient_id"].nunique(), 0, "1 x 1", ""))
         columns = "model kind metric threshold value ci_low ci_high ci_method n n_patients"
@@ -895,7 +918,7 @@ class _Maker:
         segmenters = [entry["name"] for entry in self.config["segmentation"]["losses"]]
         names += [f"train_segmenter/{loss}" for loss in segmenters]
         arms = list(itertools.product(self.losses, self.replicates))
-        for rule in ("train", "predict", "gradcam"):
+        for rule in ("train", "gradcam"):
             names += [f"{rule}/{loss}-r{replicate}" for loss, replicate in arms]
         header = [
             "s",

@@ -178,6 +178,7 @@ LUNGS_TEST = SOURCE | {"name": "lungs2", "role": "lungs_test"}
         ("data.sources.0.layout", "kermani", ["'phantom-cxr'", "did you mean 'kermany'"]),
         ("data.sources.0.layout", "kermany", ["layout and url", "'phantom'"]),
         ("data.sources.0.url", "https://example.org/x.zip", ["layout and url", "'phantom'"]),
+        ("data.sources.0.patients", "number_and_kind", ["patients", "layout kermany alone"]),
         ("data.sources.0.url", "", ["data.sources.0.url"]),
         ("data.sources.0.role", "lung_train", ["'lungs_train'"]),
         ("data.sources.0.sha256", "abc", ["data.sources.0.sha256", "abc"]),

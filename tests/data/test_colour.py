@@ -300,17 +300,18 @@ def test_classes_that_differ_in_colour_alone_need_it():
             ]
         )
         loss = classification_loss("cce")
+        predict = prediction.predictor(model, images, 20)
         training.fit(
             model,
             loss,
             classifier.training_set(images, labels, rows, ones, AUGMENTATION | {"gamma": 0.0}),
-            classifier.validation(model, loss, images, labels, held_out, ones, 20),
+            classifier.validation(predict, loss, labels, held_out, ones),
             options,
             3,
             training.Checkpoint(Path(f"{channels}.checkpoint"), channels),
             channels,
         )
-        found = prediction.predictor(model, images, 20)(held_out).argmax(axis=1)
+        found = predict(held_out).argmax(axis=1)
         right[channels] = (found == labels[held_out]).mean()
     assert right["rgb"] > 0.95
     assert right["grey"] < 0.75

@@ -112,6 +112,10 @@ def test_kermany(tmp_path):
         ("person1_virus_6", "viral", "person1", "test"),
     ]
     assert reasons(found) == {"nobody.jpeg": "neither bacteria nor virus in the file name"}
+    apart = layouts.records(tmp_path, source("kermany", patients="number_and_kind"))
+    assert [record.patient_id for record in apart.records] == [
+        "IM-0115", "NORMAL2-IM-0343", "person1000_bacteria", "person1000_virus", "person1_virus",
+    ]  # fmt: skip
 
 
 def test_shenzhen(tmp_path):

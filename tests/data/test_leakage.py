@@ -236,9 +236,9 @@ def test_script(tables, root, strict, capsys):
         rule="leakage",
         wildcards=[],
         log=["leakage.log"],
-        input=Named(**{name: f"{name}.csv" for name in vars(tables)}),
-        output=Named(table="leakage.csv"),
-        params=SimpleNamespace(strict=strict),
+        input=Named(checked="manifest.csv", **{name: f"{name}.csv" for name in vars(tables)}),
+        output=Named(table="leakage.csv", readings="readings.csv"),
+        params=SimpleNamespace(strict=strict, sources=[]),
     )
     script = str(root / "workflow" / "scripts" / "leakage.py")
     if strict:

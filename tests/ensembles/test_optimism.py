@@ -236,9 +236,9 @@ def test_an_undefined_metric_is_empty_with_a_reason():
     found = table(data, simulated.entries(["simple_average"], [3])).set_index(["method", "metric"])
     row = found.loc[("simple_average", "mcc")]
     assert np.isnan(row["difference"]) and np.isnan(row["ci_low"])
-    assert row["reason"].startswith("mcc is undefined")
+    assert row["reason"].startswith("MCC is undefined")
     never = found.loc[("simple_average", "precision")]["reason"]
-    assert never == "precision is undefined: a class is never predicted"
+    assert never == "Precision (weighted) is undefined: a class is never predicted"
     assert found.loc[("simple_average", "accuracy")]["reason"] == ""
 
 

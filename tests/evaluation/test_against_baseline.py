@@ -171,6 +171,29 @@ def test_the_band_is_the_prediction_for_as_many_further_runs(runs: int, further:
     assert [row["band_low"], row["band_high"]] == pytest.approx([-half, half])
 
 
+def test_intervals_on_one_degree_of_freedom_end_where_the_metric_does() -> None:
+    """Two runs of the baseline, one right in all images, one in none."""
+    found, models, members = study(2)
+    truth = np.eye(2)[found.y]
+    for run, p in enumerate((truth, 1 - truth)):
+        found.p[found.models.index(f"cce-r{run}")] = 0.98 * p + 0.01
+    made = Made(found, models, members)
+    row = made.rows.loc["cce"]
+    assert row[["value", "ci_low", "ci_high"]].tolist() == [0.5, 0, 1]
+    # The mean of further runs lies in [0, 1] as well, which is half a unit from that of these.
+    assert [row["band_low"], row["band_high"]] == [-0.5, 0.5]
+    crossed = made.tables["replicate_comparisons"].set_index(["loss_a", "metric"])
+    widest = {"accuracy": 1, "mcc": 2}
+    for metric, limit in widest.items():
+        own = crossed.loc[("focal", metric)]
+        assert [own["ci_low"], own["ci_high"]] == [-limit, limit]
+        # Only the ends are cut, not what they come from.
+        assert stats.t.ppf(0.975, own["df"]) * own["se"] > limit
+    for family in ("focal", "simple_average-top3"):
+        own = made.rows.loc[family]
+        assert [own["difference_low"], own["difference_high"]] == [-1, 1]
+
+
 def test_a_pair_that_a_table_has_the_other_way_round_is_turned() -> None:
     turned = Made(*study(3), SIGNIFICANCE | {"baseline": "kl_divergence"})
     source = turned.tables["replicate_comparisons"].query("metric == 'accuracy'")
@@ -193,7 +216,7 @@ def test_failed_and_undefined_models() -> None:
     assert focal["replicates"] == 0 and focal["reason"] == "1 of 1 runs failed"
     assert np.isnan(focal["value"]) and np.isnan(focal["difference"])
     # No better than chance, as wherever models are tested.
-    assert np.isnan(constant["value"]) and "mcc is undefined" in constant["reason"]
+    assert np.isnan(constant["value"]) and "MCC is undefined" in constant["reason"]
     assert constant["difference"] == pytest.approx(-made.rows.loc["cce", "value"])
     found, models, members = study(1)
     found.p[found.models.index("cce-r0")] = np.nan

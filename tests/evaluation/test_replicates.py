@@ -134,7 +134,7 @@ def test_failed_and_undefined_runs_are_told() -> None:
     assert focal["replicates"] == 2 and focal["reason"] == "1 of 3 runs failed"
     first, gap, third = focal["runs"].split(";")
     assert gap == "" and focal["mean"] == pytest.approx((float(first) + float(third)) / 2, abs=1e-5)
-    assert np.isnan(hinge["mean"]) and hinge["reason"] == "mcc is undefined for 3 of 3 runs"
+    assert np.isnan(hinge["mean"]) and hinge["reason"] == "MCC is undefined for 3 of 3 runs"
     assert summary.loc[("hinge", "accuracy")]["reason"] == ""
     compared = compared.set_index(["loss_a", "metric"])
     assert compared.loc[("focal", "mcc")]["reason"] == "focal: 1 of 3 runs failed"
@@ -143,7 +143,7 @@ def test_failed_and_undefined_runs_are_told() -> None:
     assert chance["difference"] == pytest.approx(-summary.loc[("cce", "mcc")]["mean"])
     # Its own runs do not vary at all; those of the two others give the spread (3 df).
     assert chance["df"] < 12 and 0.04 < chance["p_value"] < 0.07 and chance["method"] == "pooled"
-    assert chance["reason"] == "hinge: mcc is undefined for 3 of 3 runs"
+    assert chance["reason"] == "hinge: MCC is undefined for 3 of 3 runs"
     # What has no value counts for nothing in Holm's correction.
     assert compared.loc[("focal", "mcc")]["p_adjusted"] <= 1
     found.p[3:6] = np.nan

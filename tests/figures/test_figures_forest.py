@@ -180,6 +180,20 @@ def test_the_band_is_that_of_the_baseline(study, monkeypatch):
     assert f"{of} of cross-entropy (95% prediction interval)" in said
 
 
+@pytest.mark.parametrize(
+    ("column", "value"), [("difference_low", -2.0), ("difference_high", 2.0), ("band_high", 1.0)]
+)
+def test_an_interval_that_was_cut_is_said(one, monkeypatch, tmp_path, column, value):
+    rows = table(one, "tables/against_baseline.csv")
+    assert "end where MCC does" not in note(paint(one, "forest_mcc", monkeypatch).canvas)
+    value -= rows.loc[0, "value"] if column == "band_high" else 0.0
+    rows.loc[0 if column == "band_high" else 1, column] = value
+    path = tmp_path / "cut.csv"
+    rows.to_csv(path, index=False)
+    said = note(paint(one, "forest_mcc", monkeypatch, beside=str(path)).canvas)
+    assert f"Intervals and band end where MCC does: {MINUS}1 and 1." in said
+
+
 def test_the_footnote_counts_the_primary_differences_alone(study, monkeypatch):
     rows = table(study, "tables/against_baseline.csv")
     primary = rows[rows["primary"].astype(str) == "True"]

@@ -10,14 +10,14 @@ HOLD = """
 import sys
 sys.path.insert(0, sys.argv[1])
 from multiloss.networks import devices
-print(devices.claim(["0", "1"], sys.argv[2]), flush=True)
+print(devices.claim(["0", "1"], sys.argv[2], int(sys.argv[3])), flush=True)
 sys.stdin.read()
 """
 
 
-def other_job(root, folder):
+def other_job(root, folder, places=1):
     return subprocess.Popen(
-        [sys.executable, "-c", HOLD, str(root / "workflow"), str(folder)],
+        [sys.executable, "-c", HOLD, str(root / "workflow"), str(folder), str(places)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
@@ -46,6 +46,32 @@ def test_job_waits_for_the_gpu_of_another(root, tmp_path, caplog, monkeypatch):
     assert devices.wait(["0"], tmp_path) == 0
     assert other.wait() != 0, "it did not wait"
     assert "hold all 1 GPUs" in caplog.text and "--resources gpu=1" in caplog.text
+
+
+def test_gpus_with_several_places_are_filled_in_turn(root, tmp_path):
+    jobs = [other_job(root, tmp_path, places=2) for _ in range(1)]
+    assert jobs[0].stdout.readline() == "0\n"
+    for expected in ("1", "0", "1", "None"):
+        jobs.append(other_job(root, tmp_path, places=2))
+        assert jobs[-1].stdout.readline() == f"{expected}\n"
+    jobs[2].kill()
+    jobs[2].wait()
+    assert devices.claim(["0", "1"], tmp_path, 2) == 0
+    for job in jobs:
+        if job.poll() is None:
+            job.communicate()
+
+
+def test_memory_is_that_of_the_smallest_gpu(tmp_path, monkeypatch):
+    program = tmp_path / "nvidia-smi"
+    program.write_text("#!/bin/sh\nprintf '81559\\n24576\\n'\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    assert devices.memory_mb() == 24576
+    program.write_text("#!/bin/sh\necho '[N/A]'\n")
+    assert devices.memory_mb() is None
+    monkeypatch.setenv("PATH", "")
+    assert devices.memory_mb() is None
 
 
 def test_gpus_go_by_the_names_that_a_scheduler_gave_them():

@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 from multiloss.report import cards
 from report_studies import facts_of
+from report_studies import size as size_of
 from synthetic_results import Study, configuration, make, tables
 
 NEEDED = ["metrics", "degenerate", "calibration_scores", "calibration_comparisons", "external",
@@ -58,7 +59,9 @@ def test_the_model_card_is_what_the_tables_say(study: Study) -> None:
     assert f"- Calibration slope {slope['value']:.2f} ({slope['ci_low']:.2f} to" in card
     external = pd.read_csv(study.results / "tables/external.csv")
     there = external[(external["model"] == model) & (external["metric"] == "mcc")].iloc[0]
-    assert f"- hospital-b, {facts.size('external_hospital-b')}: MCC {there['value']:.2f}" in card
+    assert (
+        f"- hospital-b, {size_of(facts, 'external_hospital-b')}: MCC {there['value']:.2f}" in card
+    )
     assert "**No model of this study is fit for clinical use**" in card
 
 

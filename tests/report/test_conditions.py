@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 import synthetic_results
 from multiloss import config as study_config
+from multiloss.report import templates
 from multiloss.report.facts import Facts
 from multiloss.report.results import Results
 
@@ -19,20 +20,40 @@ def facts(folder: Path, lungs: bool = True, redraw: bool = False, **options: Any
     return Facts(Results(folder), config)
 
 
+def in_words(found: Facts, macro: str) -> str:
+    return templates.words("study.html.j2", macro, found)
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        (2, "2"),
+        (0.5, "0.5"),
+        (None, "none"),
+        (True, "yes"),
+        (False, "no"),
+        ("balanced", "balanced"),
+    ],
+)
+def test_a_setting_is_said_in_words(tmp_path: Path, value: Any, said: str) -> None:
+    found = templates.words("study.html.j2", "setting", facts(tmp_path), "class_weights", value)
+    assert found == f"class weights {said}"
+
+
 def test_one_division_of_all_runs_is_said(tmp_path: Path) -> None:
     once = facts(tmp_path)
-    assert once.shared == [
-        "one division of the patients",
-        "one pool of training patients",
-        "one set of lung segmenters",
-    ]
-    assert once.run_chance == "seeds"
+    assert once.shared == ["division", "pool", "segmenters"]
+    assert in_words(once, "shared") == (
+        "one division of the patients, one pool of training patients and one set of lung segmenters"
+    )
+    assert once.run_chance == in_words(once, "chance") == "seeds"
 
 
 def test_a_division_for_each_run_is_said(tmp_path: Path) -> None:
     redrawn = facts(tmp_path, redraw=True, lungs=False, replicates=3)
-    assert redrawn.shared == ["one pool of training patients"]
-    assert redrawn.run_chance == "runs (seed and division)"
+    assert in_words(redrawn, "shared") == "one pool of training patients"
+    assert redrawn.run_chance == "divisions"
+    assert in_words(redrawn, "chance") == "runs (seed and division)"
 
 
 @pytest.mark.parametrize(("replicates", "further", "wrong"), [(1, False, True), (1, True, False),

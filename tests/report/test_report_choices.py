@@ -74,7 +74,7 @@ def test_optimism_leads_with_what_flatters(study: Study) -> None:
     # Chosen by chance alone, nothing inflates.
     rows.loc[ensembles, "optimism"] = -0.002
     text, _ = optimism_section(facts_of(study, optimism=rows))
-    assert "would not have inflated the test MCC of an ensemble here (0.00)" in text
+    assert "would not have inflated the test MCC of an ensemble here: it changes by 0.00 on" in text
     # Without an out-of-bag score nothing is said.
     rows["optimism"] = float("nan")
     facts = facts_of(study, optimism=rows)

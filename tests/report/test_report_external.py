@@ -58,7 +58,8 @@ def test_the_first_sentence_is_the_table(facts: Facts, made: tuple[Path, dict[st
     )
     text = words(told.blocks[0].text)
     assert text.startswith(
-        f"hospital-b, {facts.size(SPLIT)}: difference from the test split {row['difference']:+.2f} "
+        f"hospital-b, {report_studies.size(facts, SPLIT)}: "
+        f"difference from the test split {row['difference']:+.2f} "
         f"(95% CI {row['difference_ci_low']:.2f} to {row['difference_ci_high']:.2f})."
     )
     share = table[table["metric"] == "share_viral"].iloc[0]
@@ -97,14 +98,15 @@ def test_what_is_said_elsewhere(facts: Facts) -> None:
     assert "another hospital" not in said
     text = templates.words("_methods.html.j2", "images", facts)
     assert "1 external test, without an image or known patient of the study, was" in text
-    assert f"hospital-b {facts.size(SPLIT)}." in text
+    assert f"hospital-b {report_studies.size(facts, SPLIT)}." in text
     # What was divided is the study.
-    assert text.index(facts.size()) < text.index("were divided by patient")
+    assert text.index(report_studies.size(facts)) < text.index("were divided by patient")
     counted = sum(facts.images(split) for split in ("train", "val", "ensemble", "test"))
-    assert facts.size().startswith(f"{counted} images")
+    assert report_studies.size(facts).startswith(f"{counted} images")
     found = report_studies.checklist_of(facts)["Testing on external data"]
-    assert found.status == "answered" and f"{facts.size(SPLIT)} in hospital-b, evaluated" in (
-        found.answer
+    assert (
+        found.status == "answered"
+        and f"{report_studies.size(facts, SPLIT)} in hospital-b, evaluated" in (found.answer)
     )
     blocks = report_studies.section(facts, "30_data").blocks
     splits = next(block for block in blocks if getattr(block, "id", "") == "splits")
@@ -127,8 +129,11 @@ def test_figures(made: tuple[Path, dict[str, Any]], facts: Facts, tmp_path: Path
         figure = figures[name]
         drawing.draw(figure.draw, figure.params, figure.files(results), config["figures"], *files)
         told[name] = files[2].read_text(encoding="utf-8")
-    size = facts.size(SPLIT)
-    assert f"Test split, {facts.size('test')}; external: hospital-b, {size}." in told["external"]
+    size = report_studies.size(facts, SPLIT)
+    assert (
+        f"Test split, {report_studies.size(facts, 'test')}; external: hospital-b, {size}."
+        in told["external"]
+    )
     assert f"; external: hospital-b {size}." in told["splits"]
 
 

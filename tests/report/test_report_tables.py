@@ -5,7 +5,7 @@ from typing import Any
 import pandas as pd
 import pytest
 from markupsafe import Markup
-from multiloss.report import tables, templates
+from multiloss.report import blocks, tables, templates
 from multiloss.report.blocks import DASH, Table
 from multiloss.report.facts import Estimate
 from multiloss.statistics import metrics
@@ -82,3 +82,17 @@ def test_metrics_that_are_not_listed_are_further_columns(monkeypatch: pytest.Mon
     for column in others:
         known = metrics.METRICS[column.key]
         assert (column.label, column.help, column.more) == (known.title, known.help, True)
+
+
+@pytest.mark.parametrize(
+    ("items", "said"),
+    [
+        ([], ""),
+        (["a"], "a"),
+        (["a", "b, c"], "a and b, c"),
+        (["a", "b", "c"], "a, b and c"),
+        (["stacking, top 2", "vote, top 2", "focal"], "stacking, top 2; vote, top 2; and focal"),
+    ],
+)
+def test_items_with_commas_are_told_apart(items: list[str], said: str) -> None:
+    assert blocks.listed(items) == said

@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 from multiloss.report.blocks import number
 from report_studies import cells, facts_of, said, section, tables_of, words
+from report_studies import size as size_of
 from synthetic_results import Study, make, tables
 
 FILE = "40_verdicts"
@@ -47,7 +48,7 @@ def test_the_finding_is_what_could_have_been_found(study: Study) -> None:
         "and the baseline. None of the 3 comparisons shows a difference; smaller ones may have "
         "been missed."
     )
-    size = facts_of(study.results, study.config).size("test")
+    size = size_of(facts_of(study.results, study.config), "test")
     assert (
         f"That holds for {size} and 2 training runs of each loss, at a level of 0.05 over 11 "
         "hypotheses on losses (for these training runs alone)."

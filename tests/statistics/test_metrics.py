@@ -346,6 +346,28 @@ def test_mcc_is_symmetric_and_blind_to_class_names(seed: int) -> None:
     assert mcc(swap[y], swap[predicted]) == pytest.approx(value, nan_ok=True)
 
 
+@pytest.mark.parametrize(
+    ("name", "ends", "of_values", "of_differences"),
+    [
+        ("mcc", (-1.4, 2.5), (-1, 1), (-1.4, 2)),
+        ("accuracy", (-1.4, 2.5), (0, 1), (-1, 1)),
+        ("accuracy", (0.2, 0.7), (0.2, 0.7), (0.2, 0.7)),
+        ("brier", (-3.0, 1.5), (0, 1.5), (-2, 1.5)),
+        ("log_loss", (-3.0, 9.0), (0, 9), (-3, 9)),
+        ("mcc", (np.nan, 2.5), (np.nan, 1), (np.nan, 2)),
+    ],
+)
+def test_intervals_end_where_the_metric_does(
+    name: str,
+    ends: tuple[float, float],
+    of_values: tuple[float, float],
+    of_differences: tuple[float, float],
+) -> None:
+    known = metrics.METRICS[name]
+    assert known.within(*ends) == pytest.approx(of_values, nan_ok=True)
+    assert known.difference_within(*ends) == pytest.approx(of_differences, nan_ok=True)
+
+
 def test_import_stays_light() -> None:
     """The config's validation asks for the names; that must not cost an import of SciPy."""
     import subprocess

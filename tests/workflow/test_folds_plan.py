@@ -20,7 +20,7 @@ def test_each_run_has_its_division_and_all_else_is_of_the_first(plan: tuple[Path
     jobs = planned(folder, "--configfile", path)
     assert (jobs["splits"], jobs["redraw"], jobs["folds"]) == (1, 3, 1)
     # Four runs of three losses, and no further seeds; their ensembles, run by run.
-    assert (jobs["train"], jobs["predict"], jobs["rank"], jobs["ensemble"]) == (12, 12, 4, 4)
+    assert (jobs["train"], jobs["rank"], jobs["ensemble"]) == (12, 4, 4)
     assert "seed_ensemble" not in jobs
     # Heat maps of three models and the model-level ensemble of the first run.
     assert jobs["gradcam"] == 4
@@ -30,10 +30,10 @@ def test_the_manifest_of_a_run_goes_to_its_jobs(plan: tuple[Path, Path]) -> None
     folder, path = plan
     done = snakemake(folder, "--dry-run", "--configfile", path)
     assert done.returncode == 0, done.stderr
-    jobs = re.findall(r"Job \d+: (Training|Predicting) .*replicate (\d)\nReason: (.*)", done.stdout)
-    # Three classifiers and a model-level ensemble, trained and predicted with.
-    assert len(jobs) == 4 * (3 + 3 + 1)
-    for _, run, reason in jobs:
+    jobs = re.findall(r"Job \d+: Training .*replicate (\d)\nReason: (.*)", done.stdout)
+    # Three classifiers and a model-level ensemble.
+    assert len(jobs) == 4 * (3 + 1)
+    for run, reason in jobs:
         manifests = re.findall(rf"{RESULTS}/(data/manifest\S*?\.csv)", reason)
         assert manifests == ["data/manifest.csv" if run == "0" else f"data/manifests/{run}.csv"]
 

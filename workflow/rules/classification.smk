@@ -1,4 +1,5 @@
-# One classifier for each variant and replicate; its predictions are written once and reused.
+# One classifier for each variant and replicate. It predicts while it is in memory: another job would
+# start TensorFlow and load it for a second's work.
 
 
 rule models:
@@ -33,6 +34,7 @@ rule train:
         model=RESULTS / "models/{variant}/{replicate}.keras",
         history=RESULTS / "models/{variant}/{replicate}.history.csv",
         versions=RESULTS / "models/{variant}/{replicate}.versions.json",
+        predictions=RESULTS / f"predictions/{study.OF_VARIANT}.csv",
     log:
         LOGS / f"train/{study.OF_VARIANT}.log",
     benchmark:
@@ -61,33 +63,3 @@ rule train:
         "Training classifier {wildcards.variant}, replicate {wildcards.replicate}"
     script:
         "../scripts/train.py"
-
-
-rule predict:
-    input:
-        manifest=manifest_of_run,
-        images=training_images,
-        model=rules.train.output.model,
-        history=rules.train.output.history,
-    output:
-        predictions=RESULTS / f"predictions/{study.OF_VARIANT}.csv",
-    log:
-        LOGS / f"predict/{study.OF_VARIANT}.log",
-    benchmark:
-        BENCHMARKS / f"predict/{study.OF_VARIANT}.tsv"
-    conda:
-        "../../envs/tensorflow.yaml"
-    threads: threads_of("prediction")
-    resources:
-        mem_mb=memory_of("prediction"),
-        runtime=runtime_of("prediction"),
-        gpu=gpus_of("prediction"),
-    params:
-        classes=config["classes"],
-        batch_size=config["classification"]["training"]["batch_size"],
-        tensorflow_threads=threads_of("prediction"),
-        code=code_of("predict.py"),
-    message:
-        "Predicting with {wildcards.variant}, replicate {wildcards.replicate}"
-    script:
-        "../scripts/predict.py"

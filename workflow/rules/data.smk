@@ -157,7 +157,9 @@ rule leakage:
         manifest=rules.splits.output.manifest,
         dropped=rules.splits.output.dropped,
         lungs=rules.splits.output.lungs,
+        checked=rules.manifest.output.images,
     output:
+        readings=RESULTS / "tables/patient_readings.csv",
         table=report(
             RESULTS / "tables/leakage.csv",
             caption="../report/leakage.rst",
@@ -176,7 +178,8 @@ rule leakage:
         runtime=runtime_of("data"),
     params:
         strict=config["data"]["strict_leakage"],
-        code=code_of("leakage.py"),
+        sources=[reading(source) for source in CLASSIFIED.values()],
+        code=code_of("leakage.py", also=layouts_of_sources),
     message:
         "Checking for patients and images in more than one split"
     script:

@@ -45,7 +45,7 @@ def reading(source):
     source = addresses.without_secrets(source)
     return {
         key: source[key]
-        for key in ("name", "role", "layout", "url", "table", "patient_pattern", "bits")
+        for key in ("name", "role", "layout", "url", "table", "patient_pattern", "patients", "bits")
     }
 
 

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 from multiloss.data.crops import bounding_box, crop
 from multiloss.data.images import ImageError, read_own_mask, read_unchanged, write_png
+from multiloss.data.stored import writing
 from multiloss.data.tables import packed_shape, read_manifest
 from multiloss.job.errors import UserError
 from multiloss.job.files import atomic, write_csv
@@ -25,8 +26,10 @@ def main(snakemake) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     shape = packed_shape(len(manifest), params.image_size, params.rgb)
     boxes = []
-    with atomic(snakemake.output.images) as crops_path:
-        crops = np.lib.format.open_memmap(crops_path, "w+", np.uint8, shape)
+    with (
+        atomic(snakemake.output.images) as crops_path,
+        writing(crops_path, np.uint8, shape) as crops,
+    ):
         for row in progress(manifest.itertuples(), len(manifest), "cropping"):
             mask_path = masks / f"{row.image_id}.png"
             image = read_unchanged(row.path, row.sha256, row.bits, params.rgb)
@@ -38,9 +41,8 @@ def main(snakemake) -> None:
                 ) from None
             box = bounding_box(mask, params.margin)
             write_png(crop(image, box, params.png_size), folder / f"{row.image_id}.png")
-            crops[row.Index] = crop(image, box, params.image_size)
+            crops.append(crop(image, box, params.image_size))
             boxes.append({"image_id": row.image_id, **asdict(box)})
-        crops.flush()
     expected = {f"{image_id}.png" for image_id in manifest["image_id"]}
     for stale in folder.glob("*.png"):
         if stale.name not in expected:

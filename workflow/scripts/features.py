@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from multiloss.data.stored import writing
 from multiloss.data.tables import read_array
 from multiloss.ensembles import selection
 from multiloss.job import records
@@ -22,16 +23,16 @@ def main(snakemake) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for member in selection.members(ranking, params.largest_k):
         extractor = model_level.feature_extractor(prediction.load_model(snakemake.input[member]))
-        with atomic(folder / f"{member}.npy") as temporary:
-            features = np.lib.format.open_memmap(
-                temporary, "w+", np.float16, (len(images), *extractor.output_shape[1:])
-            )
+        shape = (len(images), *extractor.output_shape[1:])
+        with (
+            atomic(folder / f"{member}.npy") as temporary,
+            writing(temporary, np.float16, shape) as features,
+        ):
             run_batch = prediction.forward(extractor, params.batch_size)
             starts = range(0, len(images), params.batch_size)
             for start in progress(starts, len(starts), f"features of {member}, batches"):
-                batch = np.asarray(images[start : start + params.batch_size])
-                features[start : start + len(batch)] = run_batch(batch)
-            features.flush()
+                batch = images[start : start + params.batch_size]
+                features.append(run_batch(batch).astype(np.float16))
     # The rule's output is their folder, of which the frame keeps no record.
     records.write(folder.glob("*.npy"))
 

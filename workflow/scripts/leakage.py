@@ -3,7 +3,7 @@
 import logging
 
 import pandas as pd
-from multiloss.data import leakage
+from multiloss.data import leakage, patient_readings
 from multiloss.data.tables import read_lungs, read_manifest
 from multiloss.job.files import write_csv
 from multiloss.job.script import run
@@ -15,6 +15,10 @@ def main(snakemake) -> None:
     manifest = read_manifest(snakemake.input.manifest)
     lungs = read_lungs(snakemake.input.lungs) if snakemake.input.lungs else None
     dropped = pd.read_csv(snakemake.input.dropped, dtype=str, keep_default_na=False)
+    checked = pd.read_csv(snakemake.input.checked, dtype=str, keep_default_na=False)
+    readings = patient_readings.compare(checked, snakemake.params.sources)
+    patient_readings.tell(readings)
+    write_csv(readings, snakemake.output.readings)
     table = leakage.audit(manifest, lungs, dropped)
     for row in table[table["verdict"] != "pass"].itertuples():
         logger.warning("%s: %s of %s: %s", row.verdict, row.count, row.n, row.detail)

@@ -4,6 +4,7 @@ import logging
 
 import numpy as np
 from multiloss.data.images import ImageError, read_mask_for, read_unchanged, resize
+from multiloss.data.stored import writing
 from multiloss.data.tables import read_lungs
 from multiloss.job.errors import UserError
 from multiloss.job.files import atomic
@@ -19,14 +20,13 @@ def main(snakemake) -> None:
     with (
         atomic(snakemake.output.images) as images_path,
         atomic(snakemake.output.masks) as masks_path,
+        writing(images_path, np.uint8, (len(lungs), size, size)) as images,
+        writing(masks_path, np.uint8, (len(lungs), size, size)) as masks,
     ):
-        shape = (len(lungs), size, size)
-        images = np.lib.format.open_memmap(images_path, "w+", np.uint8, shape)
-        masks = np.lib.format.open_memmap(masks_path, "w+", np.uint8, shape)
         rows = lungs[["path", "sha256", "bits", "mask_paths"]].itertuples()
         for row in progress(rows, len(lungs), "decoding lung images"):
             image = read_unchanged(row.path, row.sha256, row.bits)
-            images[row.Index] = resize(image, size)
+            images.append(resize(image, size))
             try:
                 mask = read_mask_for(image.shape, row.mask_paths.split(";")).astype(np.uint8)
             except ImageError as error:
@@ -34,9 +34,7 @@ def main(snakemake) -> None:
                     f"{row.path}: {error}: put the file back, or take the images as they are now "
                     "with `snakemake --forcerun download`"
                 ) from None
-            masks[row.Index] = resize(mask * 255, size) > 127
-        images.flush()
-        masks.flush()
+            masks.append((resize(mask * 255, size) > 127).astype(np.uint8))
 
 
 run(main, globals().get("snakemake"))

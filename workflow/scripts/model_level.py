@@ -67,8 +67,6 @@ def main(snakemake) -> None:
     write_csv(history, snakemake.output.history)
     versions.write(snakemake.output.versions)
 
-    networks = [prediction.load_model(snakemake.input[member]) for member in members]
-    prediction.save_model(model_level.assemble(networks, members, head), output)
     rows = prediction.prediction_rows(manifest)
     probabilities = model_level.predictor(head, features, options["batch_size"])(rows)
     if training.diverged(history):
@@ -77,6 +75,9 @@ def main(snakemake) -> None:
         prediction.prediction_table(manifest, rows, probabilities, params.classes),
         snakemake.output.predictions,
     )
+    networks = [prediction.load_model(snakemake.input[member]) for member in members]
+    # Last: where a model is, its checkpoint is no longer needed (`checkpoints.forget`).
+    prediction.save_model(model_level.assemble(networks, members, head), output)
 
 
 run(main, globals().get("snakemake"))

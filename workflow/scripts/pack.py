@@ -2,6 +2,7 @@
 
 import numpy as np
 from multiloss.data.images import read_unchanged, resize
+from multiloss.data.stored import writing
 from multiloss.data.tables import packed_shape, read_manifest
 from multiloss.job.files import atomic
 from multiloss.job.progress import progress
@@ -12,12 +13,10 @@ def main(snakemake) -> None:
     params = snakemake.params
     manifest = read_manifest(snakemake.input.manifest)
     shape = packed_shape(len(manifest), params.image_size, params.rgb)
-    with atomic(snakemake.output.images) as path:
-        images = np.lib.format.open_memmap(path, "w+", np.uint8, shape)
+    with atomic(snakemake.output.images) as path, writing(path, np.uint8, shape) as images:
         for row in progress(manifest.itertuples(), len(manifest), "packing"):
             image = read_unchanged(row.path, row.sha256, row.bits, params.rgb)
-            images[row.Index] = resize(image, params.image_size)
-        images.flush()
+            images.append(resize(image, params.image_size))
 
 
 run(main, globals().get("snakemake"))

@@ -1,7 +1,8 @@
-"""Train one classifier: one variant, one replicate."""
+"""Train one classifier: one variant, one replicate; predict every split but train with it."""
 
 from pathlib import Path
 
+import numpy as np
 from multiloss.backend import keras
 from multiloss.data.tables import read_array, read_manifest
 from multiloss.job import versions
@@ -42,19 +43,28 @@ def main(snakemake) -> None:
     del source
     output = Path(snakemake.output.model)
     checkpoint = training.Checkpoint(output.with_suffix(checkpoints.ENDING), identity)
+    # One graph for validation and predictions: tracing it takes longer than either.
+    predict = prediction.predictor(model, images, options["batch_size"])
     history = training.fit(
         model,
         loss,
         classifier.training_set(images, labels, train, weights, params.augmentation),
-        classifier.validation(model, loss, images, labels, val, weights, options["batch_size"]),
+        classifier.validation(predict, loss, labels, val, weights),
         options,
         seed,
         checkpoint,
         params.name,
     )
-    prediction.save_model(model, output)
+    rows = prediction.prediction_rows(manifest)
+    probabilities = predict(rows)
+    if training.diverged(history):
+        probabilities[:] = np.nan  # a gap that tables and figures show
+    table = prediction.prediction_table(manifest, rows, probabilities, params.classes)
+    write_csv(table, snakemake.output.predictions)
     write_csv(history, snakemake.output.history)
     versions.write(snakemake.output.versions)
+    # Last: where a model is, its checkpoint is no longer needed (`checkpoints.forget`).
+    prediction.save_model(model, output)
 
 
 run(main, globals().get("snakemake"))

@@ -54,6 +54,8 @@ def fault_of_source(source: "Source", layouts: list[str]) -> str:
         return f"layout '{name}' is not known; {_hint(name, layouts)}"
     if (source.layout == "phantom") != (source.url == "phantom"):
         return "layout and url must both be 'phantom', or neither"
+    if source.patients != "number" and source.layout != "kermany":
+        return f"patients: {source.patients} is for layout kermany alone; leave the key out"
     for key in ("url", "masks_url"):
         if wrong := _fault_of_address(getattr(source, key)):
             return f"{key}: {wrong}"

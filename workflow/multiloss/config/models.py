@@ -383,6 +383,9 @@ class Source(Section):
     """Name of the CSV where the folder holds several (`table`)."""
     patient_pattern: str | None = None
     """Regular expression whose first group is the patient in a file name (`folders`)."""
+    patients: Literal["number", "number_and_kind"] = "number"
+    """Who is one patient (`kermany`): all images of a number, the reading that cannot leak, or of a
+    number and kind of pneumonia."""
     bits: Annotated[int, Field(ge=8, le=16)] | None = None
     """Bits that values in 16-bit files use; null: what the files state, or the smallest of 8, 10,
     12, 14, 16 that holds the largest value of the source."""
@@ -765,6 +768,9 @@ class Resources(Section):
     """Masks, predictions, features, Grad-CAM."""
     analysis: Resource = Resource()
     """Ensembles, statistics, figures, report."""
+    trainings_per_gpu: Count = 1
+    """Jobs that share one GPU, each with an equal part of its memory, where networks are small;
+    give `--resources gpu=` the number of GPUs times this."""
 
 
 class StudyConfig(Section):

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from multiloss.data.stored import StoredArray
 from multiloss.job.errors import UserError
 
 # The four that the study's own patients are divided into; a table may have external ones besides.
@@ -79,13 +80,13 @@ def read_lungs(path: str | Path) -> pd.DataFrame:
     return table
 
 
-def read_array(path: str | Path, rows: int | None = None) -> np.ndarray:
-    """An array of images, mapped from its file; the first axis has `rows` entries, if given.
+def read_array(path: str | Path, rows: int | None = None) -> StoredArray:
+    """An array of images, read from its file by rows; it has `rows` of them, if given.
 
     Raises UserError naming the file where it is no whole array, or of another number of images.
     """
     try:
-        array = np.load(path, mmap_mode="r", allow_pickle=False)
+        array = StoredArray(path)
     except (ValueError, EOFError) as error:
         raise UserError(f"{path}: not a whole array ({error}): {REMEDY}") from None
     if rows is not None and len(array) != rows:

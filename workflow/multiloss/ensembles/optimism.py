@@ -349,7 +349,7 @@ def _reason(
     if not np.isfinite(difference):
         known = metric == "mcc"
         why = "one class is predicted for all images" if known else "a class is never predicted"
-        return f"{metric} is undefined: {why}"
+        return f"{metrics.title(metric)} is undefined: {why}"
     said = []
     if entry["method"] != BEST_SINGLE and metrics.METRICS[metric].of_probabilities:
         said.append(ensemble_methods()[entry["method"]].caveat)

@@ -92,6 +92,7 @@ class _Maker:
         self, runs: Runs, tables: Mapping[str, pd.DataFrame], metric: str, baseline: str
     ) -> None:
         self.all, self.metric, self.baseline = runs, metric, baseline
+        self.known = lookup(metric).metric
         self.values, self.drawn = runs.tested(metric)
         self.base = runs.ran.get(baseline, [])
         self.confidence = runs.options["confidence"]
@@ -168,8 +169,7 @@ class _Maker:
         if np.isnan(values).any():
             return {"value": nan}
         result = gains.paired_gain(values, self.drawn[kept].T, *self._shared)
-        known = lookup(self.metric).metric
-        low, high = np.clip([result.ci_low, result.ci_high], known.low, known.high)
+        low, high = self.known.within(result.ci_low, result.ci_high)
         return {"value": result.difference, "ci_low": low, "ci_high": high}
 
     @property
@@ -190,10 +190,11 @@ class _Maker:
             paired = _of_pair(self.paired, own, other)
             return _taken(paired, RUNS) if paired else ({}, NOT_COMPARED)
         result = self._gain(kept)
+        low, high = self.known.difference_within(result.ci_low, result.ci_high)
         made = {
             "difference": result.difference,
-            "difference_low": result.ci_low,
-            "difference_high": result.ci_high,
+            "difference_low": low,
+            "difference_high": high,
             "basis": SEEDS if isfinite(result.se_seed) else RUNS,
         }
         return made, result.warning
@@ -228,6 +229,7 @@ class _Maker:
         further = len({entry["replicate"] for entry in listed})
         values = self.values[self.base]
         low, high, _, _ = prediction(values, [nan] * further, self.confidence)
+        low, high = self.known.within(low, high)
         mean = float(values.mean()) if len(values) else nan
         return {"band_runs": further, "band_low": low - mean, "band_high": high - mean}
 

@@ -332,6 +332,9 @@ class _Comparer:
                 for metric in (*TESTED, *described):
                     seeds = spread[metric] if answers and metric in TESTED else None
                     result = self.result(metric, first, second, values, drawn, seeds)
+                    low, high = result.ci_low, result.ci_high
+                    if metric in metrics.METRICS:
+                        low, high = metrics.METRICS[metric].difference_within(low, high)
                     counts = answers and metric in TESTED and not twin
                     note = f"the same objective as {twin}, which answers for both"
                     said = [result.reason, note if twin and answers and metric in TESTED else ""]
@@ -343,8 +346,8 @@ class _Comparer:
                             "version": version,
                             "metric": metric,
                             "difference": result.difference,
-                            "ci_low": result.ci_low,
-                            "ci_high": result.ci_high,
+                            "ci_low": low,
+                            "ci_high": high,
                             "p_value": result.p_value,
                             "reason": "; ".join(filter(None, said)),
                             "n": len(self.part.found.rows),

@@ -211,13 +211,15 @@ class _Comparer:
         # DeLong's and McNemar's tests have one metric each.
         beside = (metric, test) if test in ("permutation", "bootstrap") else (test,)
         permuted = test == "permutation"
+        known = metrics.lookup(metric, self.part.classes).metric
+        low, high = known.difference_within(result.ci_low, result.ci_high)
         return {
             "model_a": a,
             "model_b": b,
             "metric": metric,
             "difference": result.difference,
-            "ci_low": result.ci_low,
-            "ci_high": result.ci_high,
+            "ci_low": low,
+            "ci_high": high,
             "test": test,
             "statistic": result.statistic,
             "p_value": result.p_value,

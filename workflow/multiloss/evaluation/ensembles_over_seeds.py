@@ -15,6 +15,7 @@ from multiloss.predictions import Predictions
 from multiloss.statistics import gains
 from multiloss.statistics.crossed import Crossed
 from multiloss.statistics.mcc import mcc_or_chance
+from multiloss.statistics.metrics import lookup, title
 
 Array = npt.NDArray[np.float64]
 
@@ -93,14 +94,15 @@ def _row(
     primary: str,
     reasons: Sequence[str],
 ) -> dict[str, Any]:
+    low, high = lookup(metric).metric.difference_within(result.ci_low, result.ci_high)
     return {
         "ensemble": family,
         "against": against,
         "opponent": opponent,
         "metric": metric,
         "difference": result.difference,
-        "ci_low": result.ci_low,
-        "ci_high": result.ci_high,
+        "ci_low": low,
+        "ci_high": high,
         "se_seed": result.se_seed,
         "se_patient": result.se_patient,
         "se": result.se,
@@ -235,7 +237,7 @@ def _against_average(
             ]
             usable = ~(np.isnan(drawn).any(axis=0) | np.isnan(pseudo[1:]).any(axis=1))
             if np.isnan(values).any() or np.isnan(pseudo[0]).any():
-                reasons.append(f"{metric} is undefined for a run")
+                reasons.append(f"{title(metric)} is undefined for a run")
             else:
                 result = gains.gain_over_average(
                     values,

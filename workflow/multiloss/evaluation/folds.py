@@ -380,6 +380,8 @@ def _compared(
     ratio = tested / sum(run.n_train[1] for run in used) if used else 0.0
     confidence = folds.options["confidence"]
     result = corrected_resampled_t(differences, ratio, confidence)
+    tested_by = metrics.lookup(folds.primary).metric
+    low, high = tested_by.difference_within(result.ci_low, result.ci_high)
     gone = len(folds.runs) - len(used)
     left_out = f"{gone} of {len(folds.runs)} runs left out: no value" if gone else ""
     known = differences[~np.isnan(differences)]
@@ -391,8 +393,8 @@ def _compared(
         "b": b,
         "metric": folds.primary,
         "difference": result.difference,
-        "ci_low": result.ci_low,
-        "ci_high": result.ci_high,
+        "ci_low": low,
+        "ci_high": high,
         "p_value": result.p_value,
         "family": family,
         "primary": family in families.QUESTIONS,

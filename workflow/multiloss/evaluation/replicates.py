@@ -21,6 +21,7 @@ from multiloss.statistics.crossed import (
     step_down,
     warning_of,
 )
+from multiloss.statistics.metrics import lookup
 
 
 def replicates_table(runs: Runs) -> pd.DataFrame:
@@ -161,14 +162,15 @@ def replicate_comparisons_table(
                     runs.inflation,
                 )
                 reasons.append(result.reason)
+            low, high = lookup(metric).metric.difference_within(result.ci_low, result.ci_high)
             compared.append(
                 {
                     "loss_a": a,
                     "loss_b": b,
                     "metric": metric,
                     "difference": result.difference,
-                    "ci_low": result.ci_low,
-                    "ci_high": result.ci_high,
+                    "ci_low": low,
+                    "ci_high": high,
                     "se_seed": result.se_seed,
                     "se_patient": result.se_patient,
                     "p_value": result.p_value,

@@ -17,6 +17,7 @@ from multiloss.evaluation.resamples import (
     resampled_values,
 )
 from multiloss.predictions import Predictions
+from multiloss.statistics import metrics
 from multiloss.statistics.crossed import SeedVariance, seed_variance
 from multiloss.statistics.mcc import mcc_or_chance
 
@@ -125,7 +126,8 @@ class Runs:
         )
         said = [f"{gone} of {len(places)} {of} failed" if gone else ""]
         if undefined:
-            said.append(f"{metric} is undefined for {undefined} of {len(places)} {of}")
+            title = metrics.title(metric, self.part.classes)
+            said.append(f"{title} is undefined for {undefined} of {len(places)} {of}")
         return "; ".join(filter(None, said))
 
 

@@ -13,6 +13,7 @@ from multiloss.figures.degenerate import DAGGER, IN_THE_PICTURE, Degenerate
 from multiloss.figures.drawing import Drawing, Inputs, message, page_of
 from multiloss.figures.forest import (
     DELTA,
+    MINUS,
     NOT_DEFINED,
     Rows,
     chosen_families,
@@ -213,7 +214,7 @@ def optimism(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Drawing
     of_ensembles = table.loc[table["method"] != BEST_SINGLE, ["optimism", "difference"]].mean()
     said = (
         f" Mean optimism of the ensembles, of the whole difference: {title(metric)} "
-        f"{of_ensembles['optimism']:+.3f} of {of_ensembles['difference']:+.3f}."
+        f"{of_ensembles['optimism']:+.3f} of {of_ensembles['difference']:+.3f}.".replace("-", MINUS)
         if of_ensembles.notna().all()
         else ""
     )

@@ -436,6 +436,10 @@ def _notes(
         )
     elif len(bases):
         notes.append(f"Intervals of differences: other {units} and other seeds.")
+    if _limited(table, base):
+        known = lookup(base["metric"]).metric
+        ends = (f"{end:g}".replace("-", MINUS) for end in (known.low, known.high))
+        notes.append(f"Intervals and band end where {title} does: {' and '.join(ends)}.")
     if pd.isna(base["band_low"]):
         notes.append(
             f"{reference} was trained once: how far two runs of it differ is unknown (no band)."
@@ -455,6 +459,20 @@ def _notes(
     if undefined.any():
         notes.append(f"An undefined {title} counts as 0 in differences.")
     return notes
+
+
+def _limited(table: pd.DataFrame, base: pd.Series) -> bool:
+    """Whether an interval of means, of differences or of further runs was cut at the range."""
+    known = lookup(base["metric"]).metric
+    widest, several = known.high - known.low, table[table["replicates"] > 1]
+    at_ends = [
+        several["ci_low"] == known.low,
+        several["ci_high"] == known.high,
+        table["difference_low"] == -widest,
+        table["difference_high"] == widest,
+        np.isclose(base["value"] + [base["band_low"], base["band_high"]], [known.low, known.high]),
+    ]
+    return any(reached.any() for reached in at_ends)
 
 
 def _listed(words: Sequence[str]) -> str:

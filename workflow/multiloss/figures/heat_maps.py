@@ -269,7 +269,7 @@ def model(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Drawing:
         part = predictions[predictions["label"] == name]
         text = f"true class {names.full(name)}: {part['right'].sum():,} of {len(part):,} correct"
         headings[name] = _wide(text, style)
-    title = f"{params['label']}: heat of the predicted class at layer {params['layer']}, "
+    title = f"{params['label']}: heat of the predicted class, "
     title += grid_of(maps.maps)
     signs = "left to right: original, heat map, overlay;  + correct, \N{MINUS SIGN} incorrect"
     shapes = {name: _shapes(chosen[name], images, per_outcome) for name in here}

@@ -10,7 +10,7 @@ from multiloss.backend import keras, tf
 from multiloss.losses import classification_loss
 from multiloss.networks import backbones
 from multiloss.networks.augmentation import augment_images
-from multiloss.networks.prediction import network_channels, predictor, scaled
+from multiloss.networks.prediction import network_channels, scaled
 from multiloss.networks.training import TrainingSet
 from multiloss.statistics.mcc import mcc, mcc_or_chance
 
@@ -133,14 +133,14 @@ def validation_scores(
 
 
 def validation(
-    model: keras.Model,
+    predict: Callable[[np.ndarray], np.ndarray],
     loss: keras.losses.Loss,
-    images: np.ndarray,
     labels: np.ndarray,
     rows: np.ndarray,
     weights: np.ndarray,
-    batch_size: int,
 ) -> Callable[[], dict[str, float]]:
-    """A function that returns the validation values of the model as it is then."""
-    predict = predictor(model, images, batch_size)
+    """A function that returns the validation values of a model as it is then.
+
+    `predict`: from `prediction.predictor`, rows to probabilities; `rows`: of the val split.
+    """
     return lambda: validation_scores(predict(rows), labels[rows], loss, weights)

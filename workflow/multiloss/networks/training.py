@@ -68,13 +68,18 @@ class Progress:
 
 
 def configure_tensorflow(
-    threads: int, gpus: int, mixed_precision: bool = False, rewrite_graphs: bool = False
+    threads: int,
+    gpus: int,
+    mixed_precision: bool = False,
+    rewrite_graphs: bool = False,
+    jobs_per_gpu: int = 1,
 ) -> None:
     """Fix thread counts, deterministic kernels, precision and device, and keep freed memory.
 
     `threads` comes from the config, since the weights a training ends with depend on it. With
     `gpus` one GPU of its own is taken where there is one, and its memory only as needed; with
-    0 none is touched. On a CPU TensorFlow's rewriting of graphs is left out unless asked for:
+    0 none is touched. With more `jobs_per_gpu` a place on one is taken, with an equal part of the
+    memory. On a CPU TensorFlow's rewriting of graphs is left out unless asked for:
     it costs seconds in each job, and gains only where the decoder's large convolutions are
     trained for long. Must be called before TensorFlow runs its first operation. Waits while
     other jobs hold all GPUs of this machine.
@@ -86,14 +91,24 @@ def configure_tensorflow(
     present = tf.config.list_physical_devices("GPU")
     used = []
     if present and gpus:
-        used = [present[devices.wait(devices.names(len(present), os.environ))]]
-        tf.config.experimental.set_memory_growth(used[0], True)
+        names = devices.names(len(present), os.environ)
+        used = [present[devices.wait(names, places=jobs_per_gpu)]]
+        memory = devices.memory_mb() if jobs_per_gpu > 1 else None
+        if memory:
+            limit = int(memory * devices.SHARED_MEMORY / jobs_per_gpu)
+            part = tf.config.LogicalDeviceConfiguration(memory_limit=limit)
+            tf.config.set_logical_device_configuration(used[0], [part])
+        else:
+            tf.config.experimental.set_memory_growth(used[0], True)
     if present:
         tf.config.set_visible_devices(used, "GPU")
     keras.mixed_precision.set_global_policy("mixed_float16" if mixed_precision else "float32")
     if not used and not rewrite_graphs:
         tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
     where = used[0].name if used else f"CPU, {threads} thread(s)"
+    if used and jobs_per_gpu > 1:
+        part = f"at most {limit} MB" if memory else "memory as needed, since nvidia-smi tells none"
+        where += f", one of {jobs_per_gpu} jobs on it, {part}"
     if gpus and not present:
         where += f": a GPU was asked for, but TensorFlow finds none:\n{backend.native_lines}"
     if present and not gpus:

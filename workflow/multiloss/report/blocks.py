@@ -83,11 +83,20 @@ def plural(amount: int, noun: str, nouns: str | None = None) -> str:
     return f"{amount:,} {noun if amount == 1 else nouns or noun + 's'}"
 
 
+def percent(share: float) -> str:
+    """'12%'; never 0% for some nor 100% for not all."""
+    if 0 < share < 0.01 or 0.99 < share < 1:
+        return "less than 1%" if share < 0.5 else "more than 99%"
+    return f"{100 * share:.0f}%"
+
+
 def listed(items: Sequence[str]) -> str:
-    """'a', 'a and b', 'a, b and c'."""
+    """'a', 'a and b', 'a, b and c'; 'stacking, top 2; majority vote, top 2; and c'."""
     items = [str(item) for item in items]
     if len(items) < 2:
         return "".join(items)
+    if len(items) > 2 and any(", " in item for item in items):
+        return f"{'; '.join(items[:-1])}; and {items[-1]}"
     return f"{', '.join(items[:-1])} and {items[-1]}"
 
 

@@ -3,6 +3,7 @@
 from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import jinja2
 import yaml
@@ -28,12 +29,16 @@ class Item:
     section: str
 
 
-def items(facts: Facts, environment: jinja2.Environment) -> list[Item]:
-    """All topics in the order of a paper, each with its first answer that holds for the study."""
+def items(facts: Facts, environment: jinja2.Environment, say: Any) -> list[Item]:
+    """All topics in the order of a paper, each with its first answer that holds for the study.
+
+    `say`: the study in words, `templates.in_words`.
+    """
     known = {
         "config": facts.config,
         "facts": facts,
         "methods": Methods(facts),
+        "say": say,
         "subgroups": [entry["column"] for entry in facts.config["evaluation"].get("subgroups", [])],
         "published": defaultdict(str, facts.publishers_say),
         "version": __version__,

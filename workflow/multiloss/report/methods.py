@@ -78,7 +78,7 @@ class Methods:
         settings = self._facts.config[kind]
         known = described(kind)
         if kind == "segmentation":
-            entries = [(known[entry["name"]].title, entry, []) for entry in settings["losses"]]
+            entries = [(known[entry["name"]].title, entry, {}) for entry in settings["losses"]]
         else:
             variants: Iterable[Variant] = self._facts.study.listed.values()
             entries = [(v.label, v.loss, differences(v, settings)) for v in variants]

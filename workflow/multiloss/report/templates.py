@@ -6,6 +6,8 @@ sentence that is computed; it opens the section. It sets `varies = true` where i
 to run. What it may use:
 
 - `config`, `facts` (`report.facts.Facts`) and `software` (`report.software.Software`);
+- `say.size(split)`, `say.losses()`, `say.shared()`, `say.chance()`, `say.setting(name, value)`: the
+  study in words (`study.html.j2`);
 - `rows(path)`: a table of the study as a list of mappings, empty where there is none;
 - `table(name, rows, **words)`: a table that tables.yaml describes, with what its words need beside
   all this; without `rows`, all rows of its file;
@@ -50,13 +52,14 @@ from multiloss.job.errors import UserError
 from multiloss.report import blocks, checklist, citations, glossary, references_to, tables
 from multiloss.report.blocks import Block, Cell, Code, Html, Note, Section
 from multiloss.report.calibration import Calibration
-from multiloss.report.facts import Estimate, Facts, percent
+from multiloss.report.facts import Estimate, Facts
 from multiloss.report.figures import Figures
 from multiloss.report.methods import Methods
 from multiloss.report.names import Names
 from multiloss.report.results import Record
 
-FOLDER = Path(__file__).parent / "sections"
+HERE = Path(__file__).parent
+FOLDER = HERE / "sections"
 ENDING = ".html.j2"
 _NAME = re.compile(rf"(?P<place>\d+)_(?P<name>\w+){re.escape(ENDING)}")
 # By the first number that no longer belongs to it; the page has the words of each.
@@ -70,8 +73,9 @@ def environment(folder: Path | Sequence[Path], escape: bool = True) -> jinja2.En
 
     Of several folders the first that has a template gives it.
     """
+    folders = [folder] if isinstance(folder, Path) else folder
     made = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(folder),
+        loader=jinja2.FileSystemLoader([*folders, HERE]),
         autoescape=escape,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
@@ -80,7 +84,7 @@ def environment(folder: Path | Sequence[Path], escape: bool = True) -> jinja2.En
     )
     made.filters |= {
         "number": blocks.number,
-        "percent": percent,
+        "percent": blocks.percent,
         "signed": blocks.signed,
         "count": blocks.count,
         "plural": lambda amount, *nouns: blocks.plural(
@@ -146,6 +150,11 @@ def section(file: str, facts: Facts, figures: Figures, given: Mapping[str, Any])
     )
 
 
+def in_words(facts: Facts, environment: jinja2.Environment) -> Any:
+    """`say`: the study in words, the macros of `study.html.j2`."""
+    return environment.get_template(f"study{ENDING}").make_module({"facts": facts})
+
+
 def words(file: str, macro: str, facts: Facts, *arguments: Any) -> Markup:
     """What a macro of a template says, with single blanks between words."""
     taken = _Taken(facts, Figures(facts), environment(FOLDER), {})
@@ -190,6 +199,7 @@ class _Taken:
         self._names = Names(facts)
         self._folder = Path(environment.loader.searchpath[0]).name  # type: ignore[union-attr]
         self.known = {**given, **self._offered()}
+        self.known["say"] = in_words(facts, environment)
 
     def _offered(self) -> dict[str, Any]:
         return {
@@ -204,7 +214,7 @@ class _Taken:
             "cited_text": citations.Cited.of,
             "linked": citations.linked,
             "facts": self._facts,
-            "checklist": lambda: checklist.items(self._facts, self._environment),
+            "checklist": lambda: checklist.items(self._facts, self._environment, self.known["say"]),
             "cell": lambda text: Cell(text, Markup(text).striptags()),
             "rows": self.rows,
             "table": self.table,

@@ -305,7 +305,7 @@ def _few_but_pooled(seeds: SeedVariance) -> str:
     variants = f"{seeds.variants} losses together" if seeds.variants > 1 else "one loss"
     return (
         f"fewer than {ENOUGH_SEEDS} seeds: the spread between seeds is that of {variants}, "
-        f"{seeds.df} degrees of freedom"
+        f"{seeds.df} degree{'' if seeds.df == 1 else 's'} of freedom"
     )
 
 

@@ -230,6 +230,11 @@ Members = Callable[[Sample, int | None], tuple[npt.NDArray[np.bool_], npt.NDArra
 MAIN, MACRO, OF_CLASS, BRIER = "main", "macro", "class", "brier"
 
 
+def _clipped(ends: tuple[float, float], least: float, most: float) -> tuple[float, float]:
+    low, high = (float(end) for end in np.clip(ends, least, most))
+    return low, high
+
+
 @dataclass(frozen=True)
 class Metric:
     """One metric: its words, range and direction, and the function that computes it.
@@ -271,6 +276,18 @@ class Metric:
     def worst(self) -> float:
         """The other end of the range."""
         return self.low if self.higher_is_better else self.high
+
+    def within(self, low: float, high: float) -> tuple[float, float]:
+        """The ends of an interval of values, none beyond the range; NaN stays.
+
+        Student's t knows no range, least of all on one degree of freedom. What is cut off holds no
+        possible value, so that the interval covers the true one as often as before.
+        """
+        return _clipped((low, high), self.low, self.high)
+
+    def difference_within(self, low: float, high: float) -> tuple[float, float]:
+        """The same of an interval of differences of two values."""
+        return _clipped((low, high), self.low - self.high, self.high - self.low)
 
     @property
     def direction(self) -> str:

@@ -9,7 +9,7 @@ import logging
 import os
 import pkgutil
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -105,6 +105,9 @@ class Layout:
     # What the publishers of an archive say of it, by topic of the reporting checklist
     # (`report/checklist.yaml`). Nothing may be said there of a user's own images.
     published: ClassVar[Mapping[str, str]] = {}
+    # How patients can be read from the paths of files where the publishers leave it open, by the
+    # source's key `patients`: the first is the safe one, which keeps most images together.
+    patient_readings: ClassVar[Mapping[str, Callable[[Path], str]]] = {}
     # Whether all files of the source count, not only those that a table names.
     reads_folders: ClassVar[bool] = True
 

@@ -11,22 +11,29 @@ from multiloss.data.layouts._scan import images, is_drawn_file, public_patient, 
 _PNEUMONIA = re.compile(r"(?:phantom-(?:[0-9a-f]{6}-)?)?person\d+_(bacteria|virus)_", re.IGNORECASE)
 
 
+def _number_and_kind(path: Path) -> str:
+    match, patient = _PNEUMONIA.match(path.stem), public_patient(path)
+    return f"{patient}_{match.group(1).lower()}" if match else patient
+
+
 class Kermany(Layout):
     """`{train,test}/{NORMAL,PNEUMONIA}/*.jpeg`, at any depth.
 
     The set may be there twice, as in an archive that holds `chest_xray` within `chest_xray`:
     `manifest.build` takes identical files of one name once.
 
-    The kind of a pneumonia is in the file's name (`person1_bacteria_1.jpeg`). Patients are the
-    number behind `person`, whatever the kind, and `IM-0115` or `NORMAL2-IM-0343`: whether
-    `person1_bacteria` and `person1_virus`, or equal numbers in train and test, are one child is
-    not published, so one number is taken for one child, the reading that cannot leak.
+    The kind of a pneumonia is in the file's name (`person1_bacteria_1.jpeg`). Patients are
+    `IM-0115` or `NORMAL2-IM-0343` and the number behind `person`: whether `person1_bacteria` and
+    `person1_virus` are one child is not published. With `patients: number` they are, the reading
+    that cannot leak; with `number_and_kind` bacterial and viral patients are numbered apart, which
+    is likely, since by number and kind no patient of the published test folder is in the other.
     """
 
     title = "Chest radiographs of children, Kermany 2018"
     cites = ("kermany2018",)
     license = "CC BY 4.0"
     homepage = "https://doi.org/10.17632/rscbjbr9sj.2"
+    patient_readings = {"number": public_patient, "number_and_kind": _number_and_kind}
     # Kermany DS, Goldbaum M, Cai W et al. (2018). Cell 172(5):1122-1131.
     # doi:10.1016/j.cell.2018.02.010
     published = {
@@ -73,7 +80,7 @@ class Kermany(Layout):
                     Rejection(path.stem, path, "neither bacteria nor virus in the file name")
                 )
                 continue
-            patient = public_patient(path)
+            patient = self.patient_readings[source.get("patients") or "number"](path)
             found.records.append(ImageRecord(path.stem, path, label, patient, split))
         return found
 

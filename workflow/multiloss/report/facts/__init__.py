@@ -18,7 +18,6 @@ from multiloss.report.facts.values import (
     ends_of,
     is_remark,
     loss_parameters,
-    percent,
     watched,
 )
 
@@ -36,7 +35,6 @@ __all__ = [
     "Ranking",
     "loss_parameters",
     "count_of",
-    "percent",
     "ends_of",
     "watched",
     "is_remark",

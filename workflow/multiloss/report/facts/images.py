@@ -9,11 +9,10 @@ from multiloss.data import layouts
 from multiloss.data.manifest import COPY, FOREIGN, KNOWN
 from multiloss.data.tables import external_split, is_external
 from multiloss.evaluation import segmentation_scores
-from multiloss.report.blocks import is_true, plural
+from multiloss.report.blocks import is_true
 from multiloss.report.facts.settings import SettingsFacts
 from multiloss.report.facts.values import (
     is_remark,
-    percent,
     watched,
 )
 
@@ -30,8 +29,9 @@ class ImageFacts(SettingsFacts):
         """The splits of external tests, in the order of the config."""
         return [external_split(name) for name in self.study.external]
 
-    def images(self, split: str) -> int:
-        return 0 if self.manifest.empty else int((self.manifest["split"] == split).sum())
+    def images(self, split: str | None = None) -> int:
+        """Images of a split, or of the study."""
+        return len(self._part(split))
 
     def class_sizes(self, split: str) -> dict[str, int]:
         """Images of each class in a split, in the order of the config."""
@@ -68,17 +68,6 @@ class ImageFacts(SettingsFacts):
     def unit(self) -> str:
         """What was divided and resampled: patients, or images where no patient is known."""
         return "image" if self.unknown() == 1 else "patient"
-
-    def size(self, split: str | None = None) -> str:
-        """'4,000 images of 3,500 patients'; says so where patients are not known."""
-        images = plural(len(self._part(split)), "image")
-        unknown = self.unknown(split)
-        if unknown == 1:
-            return f"{images} (patients unknown)"
-        patients = plural(self.patients(split), "patient")
-        if unknown:
-            return f"{images} of at most {patients} (unknown for {percent(unknown)} of the images)"
-        return f"{images} of {patients}"
 
     @cached_property
     def left_out(self) -> pd.DataFrame:
@@ -151,19 +140,17 @@ class ImageFacts(SettingsFacts):
 
     @property
     def shared(self) -> list[str]:
-        """What all trainings had in common, so that no interval or test counts its chance."""
-        found = [] if self.redrawn or self.folds else [f"one division of the {self.unit}s"]
-        found.append(
-            f"one pool of training {self.unit}s" if self.unit == "patient" else "one pool of images"
-        )
-        return [*found, "one set of lung segmenters"] if self.study.segmented else found
+        """What all trainings had in common, so that no interval or test counts its chance:
+        the `division`, the `pool` of what was trained on, the `segmenters`."""
+        found = ["pool"] if self.redrawn or self.folds else ["division", "pool"]
+        return [*found, "segmenters"] if self.study.segmented else found
 
     @property
     def run_chance(self) -> str:
-        """What differs between the runs of one loss: 'seeds', or 'runs (seed and division)'."""
+        """What differs between the runs of one loss: `seeds`, `divisions` or `folds`."""
         if self.folds:
-            return f"folds (training {self.unit}s and seed)"
-        return "runs (seed and division)" if self.redrawn else "seeds"
+            return "folds"
+        return "divisions" if self.redrawn else "seeds"
 
     @cached_property
     def watched(self) -> dict[str, list[str]]:

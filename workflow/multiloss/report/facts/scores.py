@@ -9,7 +9,6 @@ import pandas as pd
 
 from multiloss.evaluation import NEAR_ONE
 from multiloss.methods import Method, ensemble_methods
-from multiloss.report.blocks import plural
 from multiloss.report.facts.images import ImageFacts
 from multiloss.report.facts.values import (
     Degenerate,
@@ -213,13 +212,6 @@ class ScoreFacts(ImageFacts):
         return [0.0 if math.isnan(value) else value for value in values]
 
     @cached_property
-    def seeds_told(self) -> str:
-        """'5 seeds (1 replicate of the study and 4 more)' of that loss."""
-        further = len([name for name in self.further_seeds if self.runs(name)])
-        own = plural(len(self.seed_values) - further, "replicate")
-        return f"{len(self.seed_values)} seeds ({own} of the study and {further} more)"
-
-    @cached_property
     def missing_models(self) -> list[str]:
         """Models that the config asks for and the tables do not have: failed trainings."""
         # A failed training has rows, all of them empty.
@@ -296,12 +288,11 @@ class ScoreFacts(ImageFacts):
         ]
 
     @cached_property
-    def interval_method(self) -> str:
-        """How the intervals of MCC were made, in words; several where models differ."""
+    def interval_methods(self) -> list[str]:
+        """How the intervals of MCC were made; several where models differ."""
         table = self.metrics[(self.metrics["metric"] == PRIMARY)]
         used = table.loc[table["split"] == "test", "ci_method"].dropna().unique()
-        names = [INTERVALS.get(name, str(name)) for name in sorted(used)]
-        return " or ".join(names) or "bootstrap"
+        return [INTERVALS.get(name, str(name)) for name in sorted(used)] or ["bootstrap"]
 
     @cached_property
     def near_one(self) -> dict[str, int]:

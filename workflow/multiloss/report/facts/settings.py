@@ -11,7 +11,7 @@ import yaml
 from multiloss import losses
 from multiloss.data.sources.addresses import public
 from multiloss.job.summary import step_times
-from multiloss.report.blocks import p_value, plural
+from multiloss.report.blocks import p_value
 from multiloss.report.facts.values import (
     differences,
     loss_parameters,
@@ -48,12 +48,6 @@ class SettingsFacts:
         return list(self.study.listed)
 
     @property
-    def losses_told(self) -> str:
-        """'12 losses'; 'variants' where a loss is listed twice or one is trained otherwise."""
-        words = ("loss", "losses") if self.losses_alone else ("variant", "variants")
-        return plural(len(self.study.listed), *words)
-
-    @property
     def losses_alone(self) -> bool:
         """Whether each variant has a loss of its own and they are trained alike otherwise."""
         variants, settings = self.study.listed.values(), self.config["classification"]
@@ -63,7 +57,7 @@ class SettingsFacts:
     @property
     def variants(self) -> list[dict[str, Any]]:
         """Each variant that the config lists: `name`, what its loss is (`sentence`), the loss's
-        `parameters`, what differs from the study's settings (`otherwise`), and the variant that has
+        `parameters`, which settings differ from the study's (`otherwise`), and the variant that has
         the same objective (`same`, "" without one)."""
         settings, known = self.config["classification"], losses.described("classification")
         same = {a: b for pair in self.same_objective for a, b in (pair, pair[::-1])}

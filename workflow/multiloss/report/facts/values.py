@@ -214,13 +214,6 @@ def count_of(value: Any) -> int:
     return 0 if value is None or pd.isna(value) else int(value)
 
 
-def percent(share: float) -> str:
-    """'12%'; never 0% for some nor 100% for not all."""
-    if 0 < share < 0.01 or 0.99 < share < 1:
-        return "less than 1%" if share < 0.5 else "more than 99%"
-    return f"{100 * share:.0f}%"
-
-
 def ends_of(key: str) -> tuple[str, str]:
     """The columns of the ends of a value's interval."""
     return f"{key}_low", f"{key}_high"
@@ -240,25 +233,24 @@ def is_remark(reason: Any) -> bool:
     return str(reason).startswith(KEPT)
 
 
-def differences(variant: Variant, settings: Mapping[str, Any]) -> list[str]:
-    """'epochs 2': what the training of a variant has otherwise than `classification` says."""
-    said = []
+def differences(variant: Variant, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """What the training of a variant has otherwise than `classification` says, by its keys."""
+    found = {}
     if variant.class_weights != settings["class_weights"]:
-        said.append(f"class weights {variant.class_weights}")
+        found["class_weights"] = variant.class_weights
     for part in ("training", "augmentation"):
-        said += _changes(getattr(variant, part), settings[part])
-    return said
+        found |= _changes(getattr(variant, part), settings[part])
+    return found
 
 
-def _changes(given: Mapping[str, Any], usual: Mapping[str, Any], above: str = "") -> list[str]:
-    said = []
+def _changes(given: Mapping[str, Any], usual: Mapping[str, Any], above: str = "") -> dict[str, Any]:
+    found = {}
     for key, value in given.items():
-        was, name = usual.get(key), f"{above}{key}".replace("_", " ")
+        was = usual.get(key)
         if value == was:
             continue
         if isinstance(value, Mapping):
-            said += _changes(value, was if isinstance(was, Mapping) else {}, f"{key} ")
+            found |= _changes(value, was if isinstance(was, Mapping) else {}, f"{key} ")
         else:
-            shown = {None: "none", True: "yes", False: "no"}.get(value, value)
-            said.append(f"{name} {shown:g}" if isinstance(shown, float) else f"{name} {shown}")
-    return said
+            found[f"{above}{key}"] = value
+    return found

@@ -1,0 +1,364 @@
+#!/usr/bin/env python3
+"""One timed run of a network, in a process of its own: `network_runs.py NAME '{"size": 96, ...}'`.
+
+Prints one JSON object. What is compared runs in processes of its own, one after the other in turn,
+on one thread each, so that neither side has the settings or the warm memory of the other.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT / "workflow"))
+
+CLASSES = 3
+BACKBONE = "efficientnetb0"
+SEED = 7
+STILL = dict.fromkeys(
+    ("rotation_degrees", "shift", "shear", "zoom", "horizontal_flip", "contrast", "brightness",
+     "gamma"), 0,
+)  # fmt: skip
+MOVED = STILL | {
+    "rotation_degrees": 10, "shift": 0.05, "shear": 0.05, "zoom": 0.1,
+    "contrast": 0.2, "brightness": 0.1, "gamma": 0.2,
+}  # fmt: skip
+OPTIONS = {
+    "batch_norm_momentum": None, "schedule": "constant", "warmup_fraction": 0.0,
+    "reduce_on_plateau": None, "early_stopping": None, "monitor": "val_loss", "keep": "last",
+    "mixed_precision": False, "xla": False,
+    "optimizer": {"name": "adam", "learning_rate": 0.001, "decay": 0.0},
+}  # fmt: skip
+
+
+def run(name: str, **settings: Any) -> dict[str, Any]:
+    """The result of a run of that name in a process of its own."""
+    done = subprocess.run(
+        [sys.executable, __file__, name, json.dumps(settings)],
+        capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"},
+    )  # fmt: skip
+    if done.returncode:
+        raise RuntimeError(f"{name} {settings}: {done.stderr[-2000:]}")
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def _one_thread() -> None:
+    from multiloss.backend import tf
+
+    tf.config.threading.set_intra_op_parallelism_threads(1)
+    tf.config.threading.set_inter_op_parallelism_threads(1)
+
+
+def _classifier(size: int) -> Any:
+    from multiloss.networks import backbones, classifier
+
+    encoder = backbones.encoder(BACKBONE, size, None)
+    return classifier.build_classifier(encoder, BACKBONE, CLASSES, size, SEED)
+
+
+def _made_up(count: int, size: int) -> tuple[Any, Any]:
+    """uint8 images (count, size, size) and labels (count,)."""
+    import numpy as np
+
+    rng = np.random.default_rng(SEED)
+    images = rng.integers(0, 256, (count, size, size), dtype=np.uint8)
+    return images, rng.integers(0, CLASSES, count)
+
+
+def _masks(images: Any) -> Any:
+    import numpy as np
+
+    masks = np.zeros_like(images)
+    quarter = images.shape[1] // 4
+    masks[:, quarter:-quarter, quarter:-quarter] = 1
+    return masks
+
+
+def _unet(size: int) -> Any:
+    from multiloss.networks import backbones
+
+    return backbones.unet(BACKBONE, size, None, (256, 128, 64, 32, 16))
+
+
+def bare_fit(size: int, batch: int, steps: int) -> dict[str, float]:
+    """Keras' own `fit` of the classifier on float arrays in memory, after one epoch to warm up."""
+    import numpy as np
+    from multiloss.backend import keras
+    from multiloss.networks import classifier
+
+    _one_thread()
+    keras.utils.set_random_seed(SEED)
+    images, labels = _made_up(batch * steps, size)
+    model = _classifier(size)
+    loss = classifier.training_loss({"name": "cce"}, labels, CLASSES)
+    x = np.repeat(images[..., None].astype(np.float32) / 255, 3, axis=-1)
+    return _timed_fit(model, loss, x, np.eye(CLASSES, dtype=np.float32)[labels], batch)
+
+
+def bare_fit_segmenter(size: int, batch: int, steps: int) -> dict[str, float]:
+    """The same of the U-Net, binary cross-entropy and Dice."""
+    import numpy as np
+    from multiloss.backend import keras
+    from multiloss.losses import segmentation_loss
+
+    _one_thread()
+    keras.utils.set_random_seed(SEED)
+    images, _ = _made_up(batch * steps, size)
+    x = np.repeat(images[..., None].astype(np.float32) / 255, 3, axis=-1)
+    y = _masks(images)[..., None].astype(np.float32)
+    return _timed_fit(_unet(size), segmentation_loss("bce_dice"), x, y, batch)
+
+
+def _timed_fit(model: Any, loss: Any, x: Any, y: Any, batch: int) -> dict[str, float]:
+    from multiloss.backend import keras
+
+    model.compile(optimizer=keras.optimizers.Adam(0.001), loss=loss)
+    begin = time.perf_counter()
+    model.fit(x[:batch], y[:batch], batch_size=batch, verbose=0)
+    first = time.perf_counter() - begin
+    model.fit(x[: 4 * batch], y[: 4 * batch], batch_size=batch, verbose=0)
+    begin = time.perf_counter()
+    model.fit(x, y, batch_size=batch, verbose=0)
+    return {"images_per_second": len(x) / (time.perf_counter() - begin), "first_step": first}
+
+
+def loop(size: int, batch: int, steps: int, augmented: bool = False) -> dict[str, float]:
+    """The workflow's training loop with the same classifier, as rule `train` sets it up."""
+    import numpy as np
+    from multiloss.backend import keras
+    from multiloss.networks import classifier, training
+
+    training.configure_tensorflow(1, 0)
+    keras.utils.set_random_seed(SEED)
+    images, labels = _made_up(batch * steps, size)
+    model = _classifier(size)
+    loss = classifier.training_loss({"name": "cce"}, labels, CLASSES)
+    data = classifier.training_set(
+        images, labels, np.arange(len(images)), np.ones(CLASSES, np.float32),
+        MOVED if augmented else STILL,
+    )  # fmt: skip
+    return _timed_loop(model, loss, data, batch)
+
+
+def loop_segmenter(size: int, batch: int, steps: int, augmented: bool = False) -> dict[str, float]:
+    """The workflow's training loop with the same U-Net, as rule `train_segmenter` sets it up."""
+    import numpy as np
+    from multiloss.backend import keras
+    from multiloss.losses import segmentation_loss
+    from multiloss.networks import segmenter, training
+
+    training.configure_tensorflow(1, 0, rewrite_graphs=True)
+    keras.utils.set_random_seed(SEED)
+    images, _ = _made_up(batch * steps, size)
+    data = segmenter.training_set(
+        images, _masks(images), np.arange(len(images)), MOVED if augmented else STILL
+    )
+    return _timed_loop(_unet(size), segmentation_loss("bce_dice"), data, batch)
+
+
+class _Clock:
+    """In the place of a checkpoint: when each epoch began and ended."""
+
+    def __init__(self) -> None:
+        self.begin = [time.perf_counter()]
+        self.end: list[float] = []
+
+    def load(self) -> None:
+        return None
+
+    def save(self, *_: Any) -> None:
+        self.begin.append(time.perf_counter())
+
+    def validate(self) -> dict[str, float]:
+        self.end.append(time.perf_counter())
+        return {"val_loss": 1.0}
+
+
+def _timed_loop(model: Any, loss: Any, data: Any, batch: int) -> dict[str, float]:
+    from multiloss.networks import training
+
+    clock = _Clock()
+    options = OPTIONS | {"epochs": 2, "batch_size": batch}
+    training.fit(model, loss, data, clock.validate, options, SEED, clock, "benchmark")  # type: ignore[arg-type]
+    images = len(data.rows) // batch * batch
+    return {
+        "images_per_second": images / (clock.end[1] - clock.begin[1]),
+        "first_epoch": clock.end[0] - clock.begin[0],
+    }
+
+
+def _batches(rows: int, batch: int, epochs: int) -> list[Any]:
+    """The rows of each batch, as the workflow's loop orders them."""
+    import numpy as np
+    from multiloss.networks import training
+
+    data = training.TrainingSet(np.arange(rows), lambda batch: (batch,), lambda raw, seed: raw)
+    return [
+        own
+        for epoch in range(epochs)
+        for (own,) in training.epoch_batches(data, batch, SEED, epoch)
+    ]
+
+
+def _calibrated_by_hand(keras: Any, tf: Any, beta: float = 1.0) -> Callable[..., Any]:
+    """The published calibrated cross-entropy, image by image in Python.
+
+    Rajaraman et al. (2021), doi:10.1371/journal.pone.0261307: cross-entropy plus beta times the
+    difference between the batch's accuracy and its mean confidence.
+    """
+
+    def loss(true: Any, predicted: Any) -> Any:
+        predicted = tf.clip_by_value(predicted, 1e-7, 1 - 1e-7)
+        entropy, right, confidence = [], [], []
+        for image in range(predicted.shape[0]):
+            entropy.append(-tf.reduce_sum(true[image] * tf.math.log(predicted[image])))
+            hit = tf.argmax(predicted[image]) == tf.argmax(true[image])
+            right.append(tf.cast(hit, tf.float32))
+            confidence.append(tf.reduce_max(predicted[image]))
+        gap = tf.abs(tf.reduce_mean(tf.stack(right)) - tf.reduce_mean(tf.stack(confidence)))
+        return tf.reduce_mean(tf.stack(entropy)) + beta * gap
+
+    return loss
+
+
+def _written(images: Any, folder: str, side: int) -> list[str]:
+    import cv2
+
+    paths = []
+    for number, image in enumerate(images):
+        path = f"{folder}/{number}.png"
+        cv2.imwrite(path, cv2.resize(image, (side, side), interpolation=cv2.INTER_NEAREST))
+        paths.append(path)
+    return paths
+
+
+def published_way(size: int, batch: int, steps: int, epochs: int = 2) -> dict[str, Any]:
+    """As published: files decoded and resized in every epoch, an eager loss with a loop in Python.
+
+    The crops are files of about 512 pixels, a multiple of `size`, so that resizing gives back what
+    they were made from; steps run eagerly, as a loss in Python asks for.
+    """
+    import cv2
+    import numpy as np
+    from multiloss.backend import keras, tf
+
+    _one_thread()
+    tf.config.experimental.enable_op_determinism()
+    keras.utils.set_random_seed(SEED)
+    images, labels = _made_up(batch * steps, size)
+    one_hot = np.eye(CLASSES, dtype=np.float32)[labels]
+    model = _classifier(size)
+    model.compile(
+        optimizer=keras.optimizers.SGD(0.01, momentum=0.9, nesterov=True),
+        loss=_calibrated_by_hand(keras, tf),
+        run_eagerly=True,
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        paths = _written(images, folder, round(512 / size) * size)
+        spent = 0.0
+        for number, rows in enumerate(_batches(len(images), batch, epochs)):
+            begin = time.perf_counter()
+            x = [
+                cv2.resize(cv2.imread(paths[row]), (size, size), interpolation=cv2.INTER_NEAREST)
+                for row in rows
+            ]
+            model.train_on_batch(np.stack(x).astype(np.float32) / 255, one_hot[rows])
+            if number >= steps:
+                spent += time.perf_counter() - begin
+    return {"images_per_second": (epochs - 1) * len(images) / spent, "weights": _told(model)}
+
+
+def loop_calibrated(size: int, batch: int, steps: int, epochs: int = 2) -> dict[str, Any]:
+    """The workflow's loop on the same images in the same order with its own calibrated loss."""
+    import numpy as np
+    from multiloss.backend import keras
+    from multiloss.networks import classifier, training
+
+    training.configure_tensorflow(1, 0)
+    keras.utils.set_random_seed(SEED)
+    images, labels = _made_up(batch * steps, size)
+    model = _classifier(size)
+    loss = classifier.training_loss({"name": "calibrated_cce"}, labels, CLASSES)
+    data = classifier.training_set(
+        images, labels, np.arange(len(images)), np.ones(CLASSES, np.float32), STILL
+    )
+    clock = _Clock()
+    sgd = {"name": "sgd", "learning_rate": 0.01, "momentum": 0.9, "nesterov": True, "decay": 0.0}
+    options = OPTIONS | {"epochs": epochs, "batch_size": batch, "optimizer": sgd}
+    training.fit(model, loss, data, clock.validate, options, SEED, clock, "benchmark")  # type: ignore[arg-type]
+    spent = sum(clock.end[epoch] - clock.begin[epoch] for epoch in range(1, epochs))
+    return {"images_per_second": (epochs - 1) * len(images) / spent, "weights": _told(model)}
+
+
+def _told(model: Any) -> list[float]:
+    """Sum and sum of squares of each trained variable, which a few numbers can compare."""
+    import numpy as np
+
+    told = []
+    for variable in model.trainable_variables:
+        values = np.asarray(variable, np.float64)
+        told += [float(values.sum()), float((values**2).sum())]
+    return told
+
+
+def heads(size: int, images: int, members: int, epochs: int, batch: int = 16) -> dict[str, Any]:
+    """A model-level head on stored features, and with its frozen members run in every epoch."""
+    import numpy as np
+    from multiloss.backend import keras, tf
+    from multiloss.networks import classifier, model_level, prediction, training
+
+    training.configure_tensorflow(1, 0)
+    keras.utils.set_random_seed(SEED)
+    pixels, labels = _made_up(images, size)
+    networks = [_classifier(size) for _ in range(members)]
+    extractors = [model_level.feature_extractor(network) for network in networks]
+    begin = time.perf_counter()
+    features = []
+    for extractor in extractors:
+        run_batch = prediction.forward(extractor, batch)
+        parts = [run_batch(own) for own in prediction.batches(pixels, np.arange(images), batch)]
+        features.append(np.concatenate(parts).astype(np.float16))
+    extraction = time.perf_counter() - begin
+    rows, weights = np.arange(images), np.ones(CLASSES, np.float32)
+    loss = classifier.training_loss({"name": "cce"}, labels, CLASSES)
+    shapes = [array.shape[1:] for array in features]
+    options = OPTIONS | {"epochs": epochs + 1, "batch_size": batch}
+
+    def trained(data: Any) -> tuple[float, Any]:
+        head, clock = model_level.build_head(shapes, 64, CLASSES, SEED), _Clock()
+        training.fit(head, loss, data, clock.validate, options, SEED, clock, "benchmark")  # type: ignore[arg-type]
+        # Without the first epoch, in which the graph is made.
+        return sum(np.subtract(clock.end, clock.begin[:-1])[1:]), head
+
+    stored, quick = trained(model_level.training_set(features, labels, rows, weights))
+    whole = classifier.training_set(pixels, labels, rows, weights, STILL)
+
+    def prepare(raw: Any, seed: Any) -> Any:
+        image, target = whole.prepare(raw, seed)
+        outputs = [extractor(image, training=False) for extractor in extractors]
+        return [tf.cast(tf.cast(own, tf.float16), tf.float32) for own in outputs], target
+
+    frozen, slow = trained(training.TrainingSet(rows, whole.gather, prepare))
+    apart = max(
+        float(np.abs(a - b).max())
+        for a, b in zip(quick.get_weights(), slow.get_weights(), strict=True)
+    )
+    return {"stored": stored, "extraction": extraction, "frozen": frozen, "apart": apart}
+
+
+RUNS = {
+    function.__name__: function
+    for function in (
+        *(bare_fit, loop, bare_fit_segmenter, loop_segmenter),
+        *(published_way, loop_calibrated, heads),
+    )
+}
+
+if __name__ == "__main__":
+    print(json.dumps(RUNS[sys.argv[1]](**json.loads(sys.argv[2]))))
