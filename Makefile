@@ -22,7 +22,7 @@ help:
 	@echo 'make bench       measure how fast it is, for docs/benchmarks.md (ARGS="planning": a part)'
 	@echo 'make setup       install into .venv only'
 	@echo 'make format      format Python and Snakemake files, list those that a git host serves'
-	@echo 'make reference   write docs/reference, docs/steps.md and the JSON schema from the code'
+	@echo 'make reference   write docs/reference, docs/steps.md, the reference study and the schema'
 	@echo 'make lint        what CI asks of the files'
 	@echo 'make lock        resolve requirements.in into requirements.lock and envs/*.yaml'
 	@echo 'make demo-clean  remove the results of the default study'
@@ -53,6 +53,7 @@ format: setup
 reference: setup
 	PYTHONPATH=workflow $(BIN)/python -m multiloss.config.reference
 	$(BIN)/python docs/steps.py
+	$(BIN)/python docs/reference_study.py
 
 # The smallest study several times over: interrupted, with exchanged test labels, same bytes.
 test-long: setup

@@ -38,7 +38,7 @@ left out. Undefined names are errors.
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -68,10 +68,14 @@ LEVELS = {30: "result", 60: "trust", 80: "paper", 100: "appendix"}
 _PLACE = re.compile(r"\x00(\d+)\x00")
 
 
-def environment(folder: Path, escape: bool = True) -> jinja2.Environment:
-    """Jinja as the page uses it: names are escaped, and undefined ones are errors."""
+def environment(folder: Path | Sequence[Path], escape: bool = True) -> jinja2.Environment:
+    """Jinja as the page uses it: names are escaped, and undefined ones are errors.
+
+    Of several folders the first that has a template gives it.
+    """
+    folders = [folder] if isinstance(folder, Path) else folder
     made = jinja2.Environment(
-        loader=jinja2.FileSystemLoader([folder, HERE]),
+        loader=jinja2.FileSystemLoader([*folders, HERE]),
         autoescape=escape,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
@@ -157,12 +161,21 @@ def words(file: str, macro: str, facts: Facts, *arguments: Any) -> Markup:
     return Markup(" ".join(getattr(taken.module(file), macro)(*arguments).split()))
 
 
-def markdown(folder: Path, file: str, facts: Facts, filters: Mapping[str, Any]) -> str:
-    """The text of a template of Markdown, which knows what sections do; nothing is escaped."""
+def markdown(
+    folder: Path | Sequence[Path],
+    file: str,
+    facts: Facts,
+    filters: Mapping[str, Any],
+    given: Mapping[str, Any] | None = None,
+) -> str:
+    """The text of a template of Markdown, which knows what sections do; nothing is escaped.
+
+    `given`: further names for it, and others for what sections know.
+    """
     made = environment(folder, escape=False)
     made.filters |= filters
     taken = _Taken(facts, Figures(facts), made, {})
-    taken.known |= {"name": facts.label, "cited": references.cited}
+    taken.known |= {"name": facts.label, "cited": references.cited, **(given or {})}
     return str(taken.module(file))
 
 
