@@ -28,6 +28,8 @@ Array = npt.NDArray[np.float64]
 
 # Elements of the largest temporary array; small enough to stay in a core's cache.
 CHUNK_ELEMENTS = 2**18
+# But of so many resamples at least, whatever the number of images: fewer are not worth the calls.
+FEWEST_RESAMPLES = 8
 EQUAL_MASS_BINS = 15
 PRIMARY = "mcc"
 # The place of a class's name in the tables of curves where all classes count together.
@@ -99,9 +101,9 @@ def _rank(score: Array, positive: npt.NDArray[np.bool_], image: npt.NDArray[np.i
 
 
 def _running(values: Array) -> Array:
-    """Sums of the first 0, 1, ... columns (R, M) -> (R, M + 1)."""
-    sums = np.zeros((len(values), values.shape[1] + 1))
-    values.cumsum(axis=1, out=sums[:, 1:])
+    """Sums of the first 0, 1, ... rows (M, R) -> (M + 1, R)."""
+    sums = np.zeros((len(values) + 1, values.shape[1]))
+    values.cumsum(axis=0, out=sums[1:])
     return sums
 
 
@@ -199,6 +201,12 @@ class Weighted:
         self._binned: dict[int | str, tuple[Array, Array, Array]] = {}
 
     @cached_property
+    def by_image(self) -> Array:
+        """The weights image by image, (N, R): those of an image lie together, so that putting the
+        images of a large sample in another order is quick."""
+        return np.ascontiguousarray(self.weights.T)
+
+    @cached_property
     def total(self) -> Array:
         """Sum of weights, (R,)."""
         return self.weights.sum(axis=1)
@@ -225,12 +233,12 @@ class Weighted:
         return self.confusion.sum(axis=1)
 
     def ranked(self, which: int | str) -> tuple[Array, Array, Array]:
-        """Weight of each positive by falling score (R, P), and running sums from 0 on of the
-        positives (R, P + 1) and of the negatives (R, Q + 1)."""
+        """Weight of each positive by falling score (P, R), and running sums from 0 on of the
+        positives (P + 1, R) and of the negatives (Q + 1, R)."""
         if which not in self._ranked:
             ranking = self.sample.ranking(which)
-            positive = self.weights.take(ranking.positives, axis=1)
-            negative = self.weights.take(ranking.negatives, axis=1)
+            positive = self.by_image.take(ranking.positives, axis=0)
+            negative = self.by_image.take(ranking.negatives, axis=0)
             self._ranked[which] = (positive, _running(positive), _running(negative))
         return self._ranked[which]
 
@@ -240,7 +248,10 @@ class Weighted:
         _, true, false = self.ranked(which)
         ends = np.append(ranking.first_of_group[1:], len(ranking.image))
         count = ranking.positives_upto
-        return true.take(count, axis=1), false.take(ends - count, axis=1)
+        return tuple(
+            np.ascontiguousarray(sums.take(upto, axis=0).T)
+            for sums, upto in ((true, count), (false, ends - count))
+        )
 
     def binned(self, which: int | str) -> tuple[Array, Array, Array]:
         """Weight, sum of scores and sum of positives in equal-mass bins, each (R, bins).
@@ -251,26 +262,28 @@ class Weighted:
         if which not in self._binned:
             bins, ranking = self.sample.bins, self.sample.ranking(which)
             _, true, _ = self.ranked(which)
-            mass = self.weights.take(ranking.image, axis=1)
+            mass = self.by_image.take(ranking.image, axis=0)
             if ranking.tied:
-                mass = np.add.reduceat(mass, ranking.first_of_group, axis=1)
+                mass = np.add.reduceat(mass, ranking.first_of_group, axis=0)
             # Two running sums for the time of one: of the weight, and of the weighted scores.
             both = np.empty(mass.shape, dtype=np.complex128)
             both.real = mass
-            np.multiply(mass, ranking.score[ranking.first_of_group], out=both.imag)
-            both.cumsum(axis=1, out=both)
+            np.multiply(mass, ranking.score[ranking.first_of_group, None], out=both.imag)
+            both.cumsum(axis=0, out=both)
             mass *= -0.5
             mass += both.real
-            mass *= bins / self.total[:, None]
+            middle = np.ascontiguousarray(mass.T)
+            middle *= bins / self.total[:, None]
             # Bins follow each other along the ranking, so their sums are differences of the
             # running sums at their ends, and their ends are found by bisection.
-            ends = np.full((len(mass), bins), mass.shape[1])
+            ends = np.full((len(middle), bins), middle.shape[1])
             inner = np.arange(1.0, bins)
-            for row, found in zip(mass, ends, strict=True):
+            for row, found in zip(middle, ends, strict=True):
                 found[:-1] = row.searchsorted(inner)
             last, empty = np.maximum(ends - 1, 0), ends == 0
-            at_end = np.take_along_axis(both, last, axis=1)
-            positive = np.take_along_axis(true, ranking.positives_upto[last], axis=1)
+            resample = np.arange(len(ends))[:, None]
+            at_end = both[last, resample]
+            positive = true[ranking.positives_upto[last], resample]
             self._binned[which] = tuple(
                 np.diff(np.where(empty, 0.0, sums), prepend=0)
                 for sums in (at_end.real, at_end.imag, positive)
@@ -551,25 +564,25 @@ def _class_f1(r: Weighted, k: int) -> Array:
 def _area_under_roc(r: Weighted, which: int | str) -> Array:
     ranking = r.sample.ranking(which)
     positive, true, false = r.ranked(which)
-    above = false.take(ranking.false_upto, axis=1)
+    above = false.take(ranking.false_upto, axis=0)
     if ranking.tied:
         # Within a group of equal scores a positive and a negative count half.
-        above += false.take(ranking.false_above, axis=1)
+        above += false.take(ranking.false_above, axis=0)
         above /= 2
-    every = true[:, -1] * false[:, -1]
-    return _divide(every - np.einsum("rp,rp->r", positive, above), every)
+    every = true[-1] * false[-1]
+    return _divide(every - np.einsum("pr,pr->r", positive, above), every)
 
 
 def _average_precision(r: Weighted, which: int | str) -> Array:
     ranking = r.sample.ranking(which)
     positive, true, false = r.ranked(which)
-    found = true.take(ranking.true_upto, axis=1) if ranking.tied else true[:, 1:]
+    found = true.take(ranking.true_upto, axis=0) if ranking.tied else true[1:]
     # Where nothing counts above a threshold, nothing is found there either: 0 / 1 for 0 / 0.
-    precision = false.take(ranking.false_upto, axis=1)
+    precision = false.take(ranking.false_upto, axis=0)
     precision += found
     np.maximum(precision, 1e-300, out=precision)
     np.divide(found, precision, out=precision)
-    return _divide(np.einsum("rp,rp->r", positive, precision), true[:, -1])
+    return _divide(np.einsum("pr,pr->r", positive, precision), true[-1])
 
 
 def _over_classes(r: Weighted, kernel: Callable[[Weighted, int], Array]) -> Array:
@@ -803,7 +816,7 @@ def shown(place: str) -> list[str]:
 
 def chunks(sample: Sample, weights: Array) -> Iterator[tuple[slice, Weighted]]:
     """The sample under the weightings (R, N), some rows at a time, and which rows they are."""
-    rows = max(1, CHUNK_ELEMENTS // (sample.n * sample.n_classes))
+    rows = max(FEWEST_RESAMPLES, CHUNK_ELEMENTS // (sample.n * sample.n_classes))
     for start in range(0, len(weights), rows):
         part = slice(start, start + rows)
         yield part, Weighted(sample, weights[part])
