@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """How fast the workflow is, against the limits that it should keep: docs/benchmarks.md.
 
-    python benchmarks/speed.py                        # all parts
-    python benchmarks/speed.py statistics planning    # some; others stay as they were
+    python benchmarks/speed.py                       # all parts
+    python benchmarks/speed.py statistics planning   # some; the page keeps what others found
 
 A part is a module of `speed_parts`, found by being there: its docstring says what is measured and
 its `measure() -> list[Measurement]` does so, in a process of its own, so that one part's libraries

@@ -218,3 +218,23 @@ def test_groups_of_many_patients_give_nearly_the_same_acceleration() -> None:
     found = [accelerated(bootstrap.jackknife_groups(patients, strata, most=m)) for m in (300, 600)]
     assert exact > 0
     assert found == pytest.approx([exact, exact], rel=0.5)
+
+
+def test_blocks_draw_what_one_call_draws(monkeypatch: pytest.MonkeyPatch) -> None:
+    patients, strata = np.repeat(np.arange(30), 2), np.repeat([0, 1, 1], 20)
+    rng = np.random.default_rng(5)
+    expected = np.zeros((50, 30))
+    for members in (np.arange(10), np.arange(10, 30)):
+        size = len(members)
+        expected[:, members] = rng.multinomial(size, np.full(size, 1 / size), size=50)
+    monkeypatch.setattr(bootstrap, "BLOCK_ELEMENTS", 130)
+    found = bootstrap.patient_weights(patients, strata, 50, np.random.default_rng(5))
+    np.testing.assert_array_equal(found, np.repeat(expected, 2, axis=1))
+
+
+@pytest.mark.parametrize("width", [1, 624, 25_000, bootstrap.BLOCK_ELEMENTS])
+def test_blocks_are_bounded_and_cover_all_rows(width: int) -> None:
+    blocks = bootstrap._blocks(2000, width)
+    assert max(part.stop - part.start for part in blocks) * width <= bootstrap.BLOCK_ELEMENTS
+    rows = np.concatenate([np.arange(part.start, part.stop) for part in blocks])
+    np.testing.assert_array_equal(rows, np.arange(2000))

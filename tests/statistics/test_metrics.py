@@ -109,6 +109,41 @@ def test_chunks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     assert np.allclose(whole, chunked, rtol=1e-13, atol=1e-15, equal_nan=True)
 
 
+@pytest.mark.parametrize("n", [60, 624, 25_000])
+def test_chunks_are_bounded(n: int) -> None:
+    rng = np.random.default_rng(0)
+    sample = metrics.Sample(rng.integers(0, 3, n), np.full((n, 3), 1 / 3))
+    weights = np.broadcast_to(np.ones(n), (2000, n))
+    sizes = [len(part.weights) for _, part in metrics.chunks(sample, weights)]
+    assert sum(sizes) == 2000
+    assert max(sizes) * 3 * n <= max(metrics.CHUNK_ELEMENTS, metrics.FEWEST_RESAMPLES * 3 * n)
+
+
+@pytest.mark.parametrize("which", [0, 2, "micro"])
+@pytest.mark.parametrize("ties", [False, True])
+def test_ranked_metrics_by_counting_pairs(which: int | str, ties: bool) -> None:
+    y, p, weights = draw(4, 40, ties)
+    r = metrics.Weighted(metrics.Sample(y, p), weights)
+    onehot = np.eye(3)[y].astype(bool)
+    one = which != "micro"
+    score, positive = (p[:, which], onehot[:, which]) if one else (p.ravel(), onehot.ravel())
+    for row, image in enumerate(weights):
+        w = image if one else np.repeat(image, 3)
+        pairs = np.outer(w[positive], w[~positive])
+        above = np.subtract.outer(score[positive], score[~positive])
+        area = (pairs * ((above > 0) + 0.5 * (above == 0))).sum() / pairs.sum()
+        assert metrics._area_under_roc(r, which)[row] == pytest.approx(area, abs=1e-12)
+        thresholds = np.unique(score)[::-1]
+        true = np.array([w[positive & (score >= t)].sum() for t in thresholds])
+        false = np.array([w[~positive & (score >= t)].sum() for t in thresholds])
+        np.testing.assert_allclose(r.curve(which)[0][row], true, atol=1e-12)
+        np.testing.assert_allclose(r.curve(which)[1][row], false, atol=1e-12)
+        steps = np.diff(true, prepend=0)
+        precision = np.divide(true, true + false, out=np.zeros(len(true)), where=true > 0)
+        average = (steps * precision).sum() / w[positive].sum()
+        assert metrics._average_precision(r, which)[row] == pytest.approx(average, abs=1e-12)
+
+
 def test_mcc_of_a_small_table_by_hand() -> None:
     # [[2, 1], [1, 3]]: (2*3 - 1*1) / sqrt(3 * 3 * 4 * 4) = 5 / 12
     y = np.array([0, 0, 0, 1, 1, 1, 1])

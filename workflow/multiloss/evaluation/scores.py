@@ -25,7 +25,12 @@ from multiloss.evaluation.resamples import (
 from multiloss.methods import ensemble_methods
 from multiloss.predictions import Predictions
 from multiloss.statistics import metrics
-from multiloss.statistics.bootstrap import PUBLISHED, binomial_interval, largest_share
+from multiloss.statistics.bootstrap import (
+    PUBLISHED,
+    binomial_interval,
+    effective_patients,
+    largest_share,
+)
 from multiloss.study import TEMPERATURE
 
 Array = npt.NDArray[np.float64]
@@ -66,14 +71,14 @@ def flattered_models(
     return {"val": decided, CHOICE_SPLIT: on_ensemble}
 
 
-def _warn_of_few(resamples: Mapping[str, Resamples]) -> None:
+def _warn_of_few(patients: Mapping[str, npt.NDArray[Any]]) -> None:
     """One line on the splits where few patients, or one, decide on the intervals."""
     told = []
-    for split, own in resamples.items():
-        share = largest_share(own.patients)
-        if own.n_effective < FEW_EFFECTIVE or share > LARGE_SHARE:
+    for split, own in patients.items():
+        share, effective = largest_share(own), effective_patients(own)
+        if effective < FEW_EFFECTIVE or share > LARGE_SHARE:
             told.append(
-                f"{split} ({own.n_patients} patients tell as much as {own.n_effective:.1f} of "
+                f"{split} ({len(set(own.tolist()))} patients tell as much as {effective:.1f} of "
                 f"equal size, one has {share:.0%} of the images)"
             )
     if told:
@@ -178,23 +183,24 @@ def metrics_table(
     if flattered is None:
         flattered = flattered_models(models, (), ())
     wanted = metrics.names(found.classes)
-    jobs, drawn = [], {}
+    _warn_of_few({split: part.patients for split, part in parts_of(found)})
+    tables: list[pd.DataFrame] = []
+    # The resamples of one split at a time: those of a large one take hundreds of megabytes.
     for split, part in parts_of(found):
         resamples, y = resample(part, options, seed, split), part.y
-        drawn[split] = resamples
+        jobs = []
         for model, p in zip(part.models, part.p, strict=True):
             points = None if thresholds is None else thresholds.get(model)
             told = model in flattered.get(split, ())
             jobs.append(
                 (model, p, y, split, models[model], resamples, points, told, split in mixed)
             )
-    _warn_of_few(drawn)
-    with ThreadPoolExecutor(threads) as pool:
-        tables = pool.map(
-            lambda job: _rows_of_model(*job, options, found.classes, wanted),
-            jobs,
-        )
-        table = pd.concat(list(tables), ignore_index=True)
+        with ThreadPoolExecutor(threads) as pool:
+            tables += pool.map(
+                lambda job: _rows_of_model(*job, options, found.classes, wanted), jobs
+            )
+        del resamples, jobs
+    table = pd.concat(tables, ignore_index=True)
     order = {model: place for place, model in enumerate(found.models)}
     return table.sort_values("model", key=lambda names: names.map(order), kind="stable")
 

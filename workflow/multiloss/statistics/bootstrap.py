@@ -20,6 +20,8 @@ INTERVALS = {
 }
 # So many patients are left out one by one for the BCa interval; of more, some at a time.
 MOST_LEFT_OUT = 1000
+# Numbers that are drawn or copied at a time: 16 MB.
+BLOCK_ELEMENTS = 2**21
 # That of the published study, which takes MCC for a proportion.
 PUBLISHED = "binomial"
 
@@ -100,11 +102,22 @@ def patient_weights(
     lies in two strata.
     """
     codes, count = patient_codes(patients)
-    drawn = np.zeros((resamples, count))
+    drawn = np.zeros((resamples, count), dtype=np.int32)
     for members in _members(codes, count, strata):
         size = len(members)
-        drawn[:, members] = rng.multinomial(size, np.full(size, 1 / size), size=resamples)
-    return drawn[:, codes]
+        share = np.full(size, 1 / size)
+        for part in _blocks(resamples, size):
+            drawn[part, members] = rng.multinomial(size, share, size=part.stop - part.start)
+    weights = np.empty((resamples, len(codes)))
+    for part in _blocks(resamples, len(codes)):
+        weights[part] = drawn[part].take(codes, axis=1)
+    return weights
+
+
+def _blocks(rows: int, width: int) -> list[slice]:
+    """Some rows at a time of an array (rows, width), so that no copy of all is ever held."""
+    at_once = max(1, BLOCK_ELEMENTS // width)
+    return [slice(start, min(start + at_once, rows)) for start in range(0, rows, at_once)]
 
 
 def effective_patients(patients: npt.ArrayLike) -> float:

@@ -28,6 +28,8 @@ Array = npt.NDArray[np.float64]
 
 # Elements of the largest temporary array; small enough to stay in a core's cache.
 CHUNK_ELEMENTS = 2**18
+# But of so many resamples at least, whatever the number of images: fewer are not worth the calls.
+FEWEST_RESAMPLES = 8
 EQUAL_MASS_BINS = 15
 PRIMARY = "mcc"
 # The place of a class's name in the tables of curves where all classes count together.
@@ -36,12 +38,59 @@ ALL_CLASSES = "micro"
 
 @dataclass(frozen=True)
 class _Ranking:
-    """Images in the order of a score, with the places where a new value of it begins."""
+    """Images in the order of a score, with the places where a new value of it begins.
+
+    Positives and negatives also apart, each in that order: a running sum over one kind is as long
+    as the kind, and the places say how many of either kind are above a score.
+    """
 
     image: npt.NDArray[np.intp]
     positive: npt.NDArray[np.bool_]
     score: Array
     first_of_group: npt.NDArray[np.intp]
+
+    @cached_property
+    def positives(self) -> npt.NDArray[np.intp]:
+        """Images that are positive, (P,)."""
+        return self.image[self.positive]
+
+    @cached_property
+    def negatives(self) -> npt.NDArray[np.intp]:
+        """Images that are negative, (Q,)."""
+        return self.image[~self.positive]
+
+    @property
+    def tied(self) -> bool:
+        """Whether any two scores are equal."""
+        return len(self.first_of_group) < len(self.image)
+
+    @cached_property
+    def positives_upto(self) -> npt.NDArray[np.intp]:
+        """How many positives have the score of each group or a higher one, (G,)."""
+        return np.add.reduceat(self.positive, self.first_of_group, dtype=np.intp).cumsum()
+
+    @cached_property
+    def _groups_of_positives(self) -> npt.NDArray[np.intp]:
+        sizes = np.diff(self.first_of_group, append=len(self.image))
+        return np.repeat(np.arange(len(sizes)), sizes)[self.positive]
+
+    @cached_property
+    def true_upto(self) -> npt.NDArray[np.intp]:
+        """For each positive, how many positives have its score or a higher one, (P,)."""
+        return self.positives_upto[self._groups_of_positives]
+
+    @cached_property
+    def false_upto(self) -> npt.NDArray[np.intp]:
+        """For each positive, how many negatives have its score or a higher one, (P,)."""
+        ends = np.append(self.first_of_group[1:], len(self.image))
+        return ends[self._groups_of_positives] - self.true_upto
+
+    @cached_property
+    def false_above(self) -> npt.NDArray[np.intp]:
+        """For each positive, how many negatives have a higher score, (P,)."""
+        before = np.append(0, self.positives_upto)
+        start = self._groups_of_positives
+        return self.first_of_group[start] - before[start]
 
 
 def _rank(score: Array, positive: npt.NDArray[np.bool_], image: npt.NDArray[np.intp]) -> _Ranking:
@@ -49,6 +98,13 @@ def _rank(score: Array, positive: npt.NDArray[np.bool_], image: npt.NDArray[np.i
     ranked = score[order]
     first = np.flatnonzero(np.r_[True, ranked[1:] != ranked[:-1]])
     return _Ranking(image[order], positive[order], ranked, first)
+
+
+def _running(values: Array) -> Array:
+    """Sums of the first 0, 1, ... rows (M, R) -> (M + 1, R)."""
+    sums = np.zeros((len(values) + 1, values.shape[1]))
+    values.cumsum(axis=0, out=sums[1:])
+    return sums
 
 
 class Sample:
@@ -141,9 +197,14 @@ class Weighted:
     def __init__(self, sample: Sample, weights: Array) -> None:
         self.sample = sample
         self.weights = weights
-        self._grouped: dict[int | str, tuple[Array, Array]] = {}
-        self._curves: dict[int | str, tuple[Array, Array]] = {}
+        self._ranked: dict[int | str, tuple[Array, Array, Array]] = {}
         self._binned: dict[int | str, tuple[Array, Array, Array]] = {}
+
+    @cached_property
+    def by_image(self) -> Array:
+        """The weights image by image, (N, R): those of an image lie together, so that putting the
+        images of a large sample in another order is quick."""
+        return np.ascontiguousarray(self.weights.T)
 
     @cached_property
     def total(self) -> Array:
@@ -171,25 +232,26 @@ class Weighted:
         """Weight of each predicted class, (R, K)."""
         return self.confusion.sum(axis=1)
 
-    def grouped(self, which: int | str) -> tuple[Array, Array]:
-        """Weight of the positives and of the negatives at each distinct score, falling."""
-        if which not in self._grouped:
+    def ranked(self, which: int | str) -> tuple[Array, Array, Array]:
+        """Weight of each positive by falling score (P, R), and running sums from 0 on of the
+        positives (P + 1, R) and of the negatives (Q + 1, R)."""
+        if which not in self._ranked:
             ranking = self.sample.ranking(which)
-            weights = self.weights[:, ranking.image]
-            positive = weights * ranking.positive
-            negative = weights - positive
-            if len(ranking.first_of_group) < len(ranking.image):
-                positive = np.add.reduceat(positive, ranking.first_of_group, axis=1)
-                negative = np.add.reduceat(negative, ranking.first_of_group, axis=1)
-            self._grouped[which] = (positive, negative)
-        return self._grouped[which]
+            positive = self.by_image.take(ranking.positives, axis=0)
+            negative = self.by_image.take(ranking.negatives, axis=0)
+            self._ranked[which] = (positive, _running(positive), _running(negative))
+        return self._ranked[which]
 
     def curve(self, which: int | str) -> tuple[Array, Array]:
         """True and false positives (weights) at each distinct threshold, falling, (R, G)."""
-        if which not in self._curves:
-            positive, negative = self.grouped(which)
-            self._curves[which] = (positive.cumsum(axis=1), negative.cumsum(axis=1))
-        return self._curves[which]
+        ranking = self.sample.ranking(which)
+        _, true, false = self.ranked(which)
+        ends = np.append(ranking.first_of_group[1:], len(ranking.image))
+        count = ranking.positives_upto
+        return tuple(
+            np.ascontiguousarray(sums.take(upto, axis=0).T)
+            for sums, upto in ((true, count), (false, ends - count))
+        )
 
     def binned(self, which: int | str) -> tuple[Array, Array, Array]:
         """Weight, sum of scores and sum of positives in equal-mass bins, each (R, bins).
@@ -199,11 +261,18 @@ class Weighted:
         """
         if which not in self._binned:
             bins, ranking = self.sample.bins, self.sample.ranking(which)
-            positive, negative = self.grouped(which)
-            true, false = self.curve(which)
-            mass, upto = positive + negative, true + false
-            middle = mass * -0.5
-            middle += upto
+            _, true, _ = self.ranked(which)
+            mass = self.by_image.take(ranking.image, axis=0)
+            if ranking.tied:
+                mass = np.add.reduceat(mass, ranking.first_of_group, axis=0)
+            # Two running sums for the time of one: of the weight, and of the weighted scores.
+            both = np.empty(mass.shape, dtype=np.complex128)
+            both.real = mass
+            np.multiply(mass, ranking.score[ranking.first_of_group, None], out=both.imag)
+            both.cumsum(axis=0, out=both)
+            mass *= -0.5
+            mass += both.real
+            middle = np.ascontiguousarray(mass.T)
             middle *= bins / self.total[:, None]
             # Bins follow each other along the ranking, so their sums are differences of the
             # running sums at their ends, and their ends are found by bisection.
@@ -211,12 +280,13 @@ class Weighted:
             inner = np.arange(1.0, bins)
             for row, found in zip(middle, ends, strict=True):
                 found[:-1] = row.searchsorted(inner)
-            mass *= ranking.score[ranking.first_of_group]
-            score = mass.cumsum(axis=1)
             last, empty = np.maximum(ends - 1, 0), ends == 0
+            resample = np.arange(len(ends))[:, None]
+            at_end = both[last, resample]
+            positive = true[ranking.positives_upto[last], resample]
             self._binned[which] = tuple(
-                np.diff(np.where(empty, 0.0, np.take_along_axis(sums, last, axis=1)), prepend=0)
-                for sums in (upto, score, true)
+                np.diff(np.where(empty, 0.0, sums), prepend=0)
+                for sums in (at_end.real, at_end.imag, positive)
             )
         return self._binned[which]
 
@@ -509,24 +579,27 @@ def _class_f1(r: Weighted, k: int) -> Array:
 
 
 def _area_under_roc(r: Weighted, which: int | str) -> Array:
-    positive, negative = r.grouped(which)
-    true, false = r.curve(which)
-    area = np.einsum("rg,rg->r", negative, true)
-    if positive.shape[1] < len(r.sample.ranking(which).image):
+    ranking = r.sample.ranking(which)
+    positive, true, false = r.ranked(which)
+    above = false.take(ranking.false_upto, axis=0)
+    if ranking.tied:
         # Within a group of equal scores a positive and a negative count half.
-        area -= np.einsum("rg,rg->r", negative, positive) / 2
-    return _divide(area, true[:, -1] * false[:, -1])
+        above += false.take(ranking.false_above, axis=0)
+        above /= 2
+    every = true[-1] * false[-1]
+    return _divide(every - np.einsum("pr,pr->r", positive, above), every)
 
 
 def _average_precision(r: Weighted, which: int | str) -> Array:
-    positive, _ = r.grouped(which)
-    true, false = r.curve(which)
+    ranking = r.sample.ranking(which)
+    positive, true, false = r.ranked(which)
+    found = true.take(ranking.true_upto, axis=0) if ranking.tied else true[1:]
     # Where nothing counts above a threshold, nothing is found there either: 0 / 1 for 0 / 0.
-    precision = true + false
+    precision = false.take(ranking.false_upto, axis=0)
+    precision += found
     np.maximum(precision, 1e-300, out=precision)
-    np.divide(true, precision, out=precision)
-    found = np.einsum("rg,rg->r", positive, precision)
-    return _divide(found, true[:, -1])
+    np.divide(found, precision, out=precision)
+    return _divide(np.einsum("pr,pr->r", positive, precision), true[-1])
 
 
 def _over_classes(r: Weighted, kernel: Callable[[Weighted, int], Array]) -> Array:
@@ -760,7 +833,7 @@ def shown(place: str) -> list[str]:
 
 def chunks(sample: Sample, weights: Array) -> Iterator[tuple[slice, Weighted]]:
     """The sample under the weightings (R, N), some rows at a time, and which rows they are."""
-    rows = max(1, CHUNK_ELEMENTS // (sample.n * sample.n_classes))
+    rows = max(FEWEST_RESAMPLES, CHUNK_ELEMENTS // (sample.n * sample.n_classes))
     for start in range(0, len(weights), rows):
         part = slice(start, start + rows)
         yield part, Weighted(sample, weights[part])
