@@ -270,6 +270,16 @@ def test_layer_without_influence_on_the_first_output():
         gradcam.explainer(model, "aside")(np.ones((1, 4, 4, 1), np.float32), np.array([0]))
 
 
+def test_the_graph_of_maps_gives_the_outputs_of_the_model():
+    model = network(1, channels=3)
+    images = np.random.default_rng(1).integers(0, 256, (5, 8, 8), np.uint8)
+    expected = model.predict(gradcam.network_input(model, images), verbose=0)
+    outputs = gradcam.outputs_of(gradcam.explainer(model, "dcl"), model, 5)
+    np.testing.assert_allclose(outputs(images), expected, atol=1e-6)
+    # A short batch is filled up and cut again.
+    np.testing.assert_array_equal(outputs(images[:2]), outputs(images)[:2])
+
+
 def test_nan_weights_give_flat_maps():
     model = network(0)
     model.get_layer("dcl").bias.assign(np.full(6, np.nan))

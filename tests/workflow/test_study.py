@@ -119,6 +119,12 @@ def test_every_output_of_the_contract_is_there(straight):
     assert not list(straight.rglob(".*.tmp*")), "temporary files left behind"
 
 
+def test_few_arrays_are_kept_beside_the_crops(straight):
+    crops = (straight / "crops/images.npy").stat().st_size
+    assert sum(path.stat().st_size for path in straight.rglob("*.npy")) <= 3 * crops
+    assert not (straight / "ensembles/r0/features").exists()
+
+
 def test_one_image_has_one_patient_in_one_split(straight):
     manifest = pd.read_csv(straight / "data/manifest.csv", dtype=str)
     assert manifest.groupby("patient_id")["split"].nunique().max() == 1

@@ -41,7 +41,7 @@ def main(snakemake) -> None:
     # A flat map has no order of pixels and nothing to correlate.
     faithful = np.array([place for place in subset("faithfulness") if not found.flat[place]], int)
     curves = gradcam.faithfulness(
-        prediction.forward(model, size),
+        gradcam.outputs_of(explain, model, size),
         np.asarray(images[rows[faithful]]),
         found.maps[faithful],
         found.class_index[faithful],

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from scipy.stats import norm
 
 from multiloss.evaluation.resamples import CHOICE_SPLIT, Models, Options, failed, resample
 from multiloss.methods import ensemble_methods
@@ -40,9 +39,11 @@ def prediction_set_tables(
     once, as its guarantee does; sizes and errors count images. Errors at abstention: of the images
     whose largest probability reaches a limit that a share `asked` of `ensemble` reaches.
     """
+    from scipy.special import ndtri
+
     test = found.only("test")
     resamples = resample(test, options, seed, "test")
-    z = float(norm.ppf((1 + options["confidence"]) / 2))
+    z = float(ndtri((1 + options["confidence"]) / 2))
     sets: list[dict[str, Any]] = []
     answers: list[dict[str, Any]] = []
     for model in dict.fromkeys(close.values()):

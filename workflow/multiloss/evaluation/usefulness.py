@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from scipy.stats import norm
 
 from multiloss.evaluation.resamples import (
     CHOICE_SPLIT,
@@ -164,7 +163,9 @@ class _Split:
 
     @property
     def z(self) -> float:
-        return float(norm.ppf((1 + self.options["confidence"]) / 2))
+        from scipy.special import ndtri
+
+        return float(ndtri((1 + self.options["confidence"]) / 2))
 
     @property
     def sizes(self) -> list[dict[str, Any]]:

@@ -15,6 +15,8 @@ import numpy as np
 matplotlib.use("agg")
 import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_pdf import FigureCanvasPdf
+from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure, SubFigure
 from matplotlib.font_manager import FontProperties, fontManager
@@ -275,7 +277,7 @@ def freeze(figure: Figure) -> None:
     The solver's last digits depend on where objects lie in memory, and ids in the SVG are
     made of all digits.
     """
-    figure.draw_without_rendering()
+    figure.get_layout_engine().execute(figure)
     figure.set_layout_engine("none")
     for part in figure.findobj(SubFigure):
         part.bbox_relative.set_points(np.round(part.bbox_relative.get_points(), 6))
@@ -301,7 +303,7 @@ def save(figure: Figure, *paths: str | Path, thinnest: float = 0.0) -> None:
                 look = {"compression": "tiff_lzw"} if path.suffix == ".tif" else {}
                 pixels.save(temporary, dpi=(figure.dpi, figure.dpi), **look)
             else:
-                figure.savefig(temporary, metadata=_UNDATED[path.suffix])
+                _write_vectors(figure, path.suffix, temporary)
                 photographs.pack(temporary)
     plt.close(figure)
 
@@ -310,6 +312,19 @@ _UNDATED = {
     ".svg": {"Date": None, "Creator": None},
     ".pdf": {"CreationDate": None, "Creator": None, "Producer": None},
 }
+
+
+def _write_vectors(figure: Figure, ending: str, path: Path) -> None:
+    """As `Figure.savefig`, which first draws all for a layout that is already there."""
+    canvas, dpi = figure.canvas, figure.dpi
+    try:
+        if ending == ".svg":
+            FigureCanvasSVG(figure).print_svg(path, metadata=_UNDATED[ending])
+        else:
+            FigureCanvasPdf(figure).print_pdf(path, metadata=_UNDATED[ending])
+    finally:
+        figure.dpi = dpi  # of both formats it is 72
+        figure.set_canvas(canvas)
 
 
 def _pixels(figure: Figure) -> Image.Image:

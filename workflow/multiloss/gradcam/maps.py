@@ -40,8 +40,8 @@ CONVOLUTIONS = (
 )
 
 
-# From images (B, H, W, C) and classes (B,) to maps, classes and flat: see `explainer`.
-Explainer = Callable[[np.ndarray, np.ndarray], tuple[tf.Tensor, tf.Tensor, tf.Tensor]]
+# From images (B, H, W, C) and classes (B,) to maps, classes, flat and output: see `explainer`.
+Explainer = Callable[[np.ndarray, np.ndarray], tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]]
 
 
 class Heatmaps(NamedTuple):
@@ -153,7 +153,7 @@ def _in_batches(
         outputs = explain(
             np.pad(batch, [(0, missing)] + [(0, 0)] * 3), np.pad(chosen, (0, missing))
         )
-        parts.append([output.numpy()[: len(batch)] for output in outputs])
+        parts.append([output.numpy()[: len(batch)] for output in outputs[:3]])
     return Heatmaps(*(np.concatenate(column) for column in zip(*parts, strict=True)))
 
 
@@ -179,8 +179,8 @@ def network_input(model: keras.Model, images: np.ndarray) -> np.ndarray:
 
 
 def explainer(model: keras.Model, layer: str) -> Explainer:
-    """A graph-mode function (images float32 (B, H, W, C), classes int64 (B,)) -> maps,
-    classes, flat; a class of -1 stands for the predicted one.
+    """A graph-mode function (images float32 (B, H, W, C), classes int64 (B,)) -> maps, classes,
+    flat, and the model's output; a class of -1 stands for the predicted one.
 
     Weights are read at each call, so that they may be changed in between.
     """
@@ -189,7 +189,7 @@ def explainer(model: keras.Model, layer: str) -> Explainer:
     probe = keras.Model(graph.inputs, [activations, before_softmax, graph.outputs[0]])
 
     @tf.function(autograph=False)
-    def explain(images: tf.Tensor, classes: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    def explain(images: tf.Tensor, classes: tf.Tensor) -> tuple[tf.Tensor, ...]:
         features, hidden, output = probe(images, training=False)
         classes = tf.where(classes < 0, tf.argmax(output, axis=-1), classes)
         chosen = tf.one_hot(classes, output.shape[-1], on_value=True, off_value=False, dtype=bool)
@@ -217,9 +217,26 @@ def explainer(model: keras.Model, layer: str) -> Explainer:
         )
         seen = tf.math.is_finite(top) & (top > noise)
         maps = tf.where(seen, evidence / tf.where(seen, top, 1.0), 0.0)
-        return maps, classes, ~seen[:, 0, 0]
+        return maps, classes, ~seen[:, 0, 0], output
 
     return explain
+
+
+def outputs_of(
+    explain: Explainer, model: keras.Model, batch_size: int
+) -> Callable[[np.ndarray], np.ndarray]:
+    """A function from at most `batch_size` images, as `heatmaps` takes them, to model outputs.
+
+    It uses the graph of the maps: the gradient behind the layer costs far less than to trace the
+    network once more.
+    """
+
+    def call(images: np.ndarray) -> np.ndarray:
+        batch = network_input(model, images)
+        padded = np.pad(batch, [(0, batch_size - len(batch))] + [(0, 0)] * 3)
+        return explain(padded, np.zeros(batch_size, np.int64))[3].numpy()[: len(batch)]
+
+    return call
 
 
 def _tensors(

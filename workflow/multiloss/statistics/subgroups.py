@@ -13,7 +13,6 @@ from math import nan
 
 import numpy as np
 import numpy.typing as npt
-from scipy.stats import norm
 
 from multiloss.statistics.bootstrap import patient_codes
 
@@ -315,11 +314,13 @@ def _judge(found: _Differences, largest: Array, confidence: float) -> tuple[Arra
 
     `largest` (B,): of the largest statistic under each permutation.
     """
+    from scipy.special import ndtr, ndtri
+
     value, se, t = (each[0] for each in (found.value, found.se, found.statistic))
-    factor = np.maximum(_critical(largest, confidence), norm.ppf((1 + confidence) / 2))
+    factor = np.maximum(_critical(largest, confidence), ndtri((1 + confidence) / 2))
     adjusted = _share(largest[:, None] >= t - TIE)
     ends = (np.clip(value - factor * se, -1.0, 1.0), np.clip(value + factor * se, -1.0, 1.0))
-    return *ends, np.maximum(adjusted, 2 * norm.sf(t))
+    return *ends, np.maximum(adjusted, 2 * ndtr(-t))
 
 
 def _share(hits: npt.NDArray[np.bool_]) -> Array:
@@ -335,6 +336,8 @@ def _gap(
     confidence: float,
 ) -> Gap:
     """The observed values beside those of the permutations: (B,) of pairs, (B, G) of groups."""
+    from scipy.special import ndtr
+
     each, pairs, of_rest = observed
     value = each.value[0]
     low, high, p_values = _judge(pairs, largest, confidence)
@@ -355,7 +358,7 @@ def _gap(
         against_low=rest_low,
         against_high=rest_high,
         against_statistic=of_rest.value[0] / of_rest.se[0],
-        against_p=np.maximum(_share(against >= t - TIE), 2 * norm.sf(t)),
+        against_p=np.maximum(_share(against >= t - TIE), 2 * ndtr(-t)),
         against_adjusted=adjusted,
         movable=movable,
     )
