@@ -1,5 +1,7 @@
 """Tables as tables.yaml describes them: values with intervals, several models, further metrics."""
 
+import re
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -96,3 +98,19 @@ def test_metrics_that_are_not_listed_are_further_columns(monkeypatch: pytest.Mon
 )
 def test_items_with_commas_are_told_apart(items: list[str], said: str) -> None:
     assert blocks.listed(items) == said
+
+
+def test_a_caption_stands_once() -> None:
+    """What Snakemake's own report says of a file are its columns, not the page's captions."""
+
+    def runs_of_words(path: Path, length: int = 8) -> set[tuple[str, ...]]:
+        text = re.sub(r"{%.*?%}|{{.*?}}", " ", path.read_text(encoding="utf-8"), flags=re.DOTALL)
+        words = re.findall(r"[a-z0-9]+", text.lower())
+        return {tuple(words[at : at + length]) for at in range(len(words) - length + 1)}
+
+    report = Path(tables.__file__).parent
+    page = runs_of_words(report / "tables.yaml")
+    files = sorted((report.parents[1] / "report").glob("*.rst"))
+    assert len(files) > 20
+    for file in files:
+        assert not page & runs_of_words(file), file.name
