@@ -141,7 +141,7 @@ def page(stored: Mapping[str, Mapping[str, Any]]) -> str:
     text = [HEAD]
     for name, result in sorted(stored.items()):
         on = result["machine"]
-        versions = ", ".join(f"{package} {v}" for package, v in on["versions"].items())
+        versions = ", ".join(f"{package} {v}" for package, v in sorted(on["versions"].items()))
         text += [
             f"## {name.replace('_', ' ').capitalize()}\n\n{result['what']}\n\n{_table(result)}\n",
             f"`{result['command']}` on {result['date']}: {on['cpu']}, {on['cores']} cores, "

@@ -25,7 +25,14 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def forget() -> None:
-    for cached in (code.digest, code.imports, code._content, code._tree):
+    for cached in (
+        code.digest,
+        code.imports,
+        code._file,
+        code._beside,
+        code._content,
+        code._tree,
+    ):
         cached.cache_clear()
 
 

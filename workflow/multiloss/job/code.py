@@ -83,6 +83,7 @@ def _statements(nodes: list) -> Iterator[ast.AST]:
             yield from _statements(getattr(node, part, []))
 
 
+@functools.cache
 def _file(module: str) -> Path | None:
     parts = module.split(".")
     path = (PACKAGE.parent if parts[0] == PHANTOM else PACKAGE).joinpath(*parts)
@@ -102,21 +103,25 @@ def _behind(modules: set[str]) -> set[Path]:
         seen.add(name)
         found.add(path)
         modules |= imports(path)
-        found |= set(_beside(path))
+        found |= _beside(path)
     return found
 
 
-def _beside(module: Path) -> Iterator[Path]:
+@functools.cache
+def _beside(module: Path) -> frozenset[Path]:
     """Text files of a module: catalog.yaml of catalog.py, and of a package those of no module.
 
     Templates and styles, for example; not what an editor or a system leaves behind.
     """
     package = module.name == "__init__.py"
-    for path in module.parent.rglob("*") if package else module.parent.glob(f"{module.stem}.*"):
+
+    def counts(path: Path) -> bool:
         litter = path.name.startswith(".") or path.name.endswith("~")
         of_another = package and path.with_suffix(".py").is_file()
-        if path.is_file() and not (path.suffix.startswith(".py") or litter or of_another):
-            yield path
+        return path.is_file() and not (path.suffix.startswith(".py") or litter or of_another)
+
+    found = module.parent.rglob("*") if package else module.parent.glob(f"{module.stem}.*")
+    return frozenset(filter(counts, found))
 
 
 @functools.cache
@@ -130,16 +135,20 @@ def _content(path: Path) -> str:
 def _shape(node: object) -> str:
     """A syntax tree as text, without what has no effect and what differs between Pythons."""
     if isinstance(node, list):
-        return f"[{','.join(map(_shape, node))}]"
+        return f"[{','.join([_shape(part) for part in node])}]"
     if not isinstance(node, ast.AST):
         return ascii(node)
     text = type(node).__name__
-    for field, value in ast.iter_fields(node):
+    for field in node._fields:
+        # A newer Python knows further fields, which are empty where its new syntax is not used.
+        value = None if field in ("ctx", "kind") else getattr(node, field, None)
+        if value is None:
+            continue
         if isinstance(value, list):
             value = [part for part in value if not _is_idle(part, node)]
-        # A newer Python knows further fields, which are empty where its new syntax is not used.
-        if value is not None and value != [] and field not in ("ctx", "kind"):
-            text += f" {field}={_shape(value)}"
+            if not value:
+                continue
+        text += f" {field}={_shape(value)}"
     return f"({text})"
 
 

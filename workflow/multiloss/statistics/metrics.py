@@ -102,7 +102,8 @@ def _rank(score: Array, positive: npt.NDArray[np.bool_], image: npt.NDArray[np.i
 
 def _running(values: Array) -> Array:
     """Sums of the first 0, 1, ... rows (M, R) -> (M + 1, R)."""
-    sums = np.zeros((len(values) + 1, values.shape[1]))
+    sums = np.empty((len(values) + 1, values.shape[1]))
+    sums[0] = 0
     values.cumsum(axis=0, out=sums[1:])
     return sums
 
