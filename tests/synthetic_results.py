@@ -918,7 +918,7 @@ class _Maker:
         segmenters = [entry["name"] for entry in self.config["segmentation"]["losses"]]
         names += [f"train_segmenter/{loss}" for loss in segmenters]
         arms = list(itertools.product(self.losses, self.replicates))
-        for rule in ("train", "gradcam"):
+        for rule in ("train", "predict", "gradcam"):
             names += [f"{rule}/{loss}-r{replicate}" for loss, replicate in arms]
         header = [
             "s",

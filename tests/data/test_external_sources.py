@@ -12,9 +12,9 @@ from jobs import Named
 from multiloss.data import layouts, leakage, manifest, tables
 from multiloss.data.images import write_png
 from multiloss.data.layouts import Found, ImageRecord
+from multiloss.data.tables import prediction_rows
 from multiloss.job.errors import UserError
 from multiloss.job.files import write_csv
-from multiloss.networks.prediction import prediction_rows
 
 CLASSES = ["x", "y"]
 

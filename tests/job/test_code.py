@@ -304,7 +304,7 @@ def test_networks_are_trained_again_for_no_table_and_no_interval(root: Path) -> 
     """What trains, and what the images come from, runs no code of what judges afterwards."""
     judging = {"metrics.py", "localisation.py", "leakage.py", "segmentation_scores.py"}
     scripts = ["manifest", "lungs", "train_segmenter", "score_segmenters", "mask", "crop", "train"]
-    for name in [*scripts, "gradcam"]:
+    for name in [*scripts, "predict", "gradcam"]:
         behind = code._behind(set(code.imports(root / f"workflow/scripts/{name}.py")))
         assert not {path.name for path in behind} & judging, name
         rooms = {path.parent.name for path in behind if path.name not in ("__init__.py", "mcc.py")}

@@ -13,6 +13,7 @@ import pytest
 import simulated
 import tensorflow as tf
 from keras.src.legacy.saving import legacy_h5_format
+from multiloss.data.tables import prediction_rows, prediction_table
 from multiloss.job.errors import UserError
 from multiloss.losses import classification_loss
 from multiloss.networks import (
@@ -158,10 +159,10 @@ def test_prediction_table_has_val_ensemble_and_test_only():
             "label": ["n"] * 5,
         }
     )
-    rows = prediction.prediction_rows(manifest)
+    rows = prediction_rows(manifest)
     assert list(rows) == [2, 3, 1, 4]
     p = np.array([[0.3, 0.7]] * 4, np.float32)
-    table = prediction.prediction_table(manifest, rows, p, ["n", "b c"])
+    table = prediction_table(manifest, rows, p, ["n", "b c"])
     assert list(table["image_id"]) == list("cdbe")
     assert list(table.columns) == ["image_id", "patient_id", "split", "label", "p_n", "p_b c"]
     np.testing.assert_allclose(table[["p_n", "p_b c"]].sum(axis=1), 1, atol=1e-15)

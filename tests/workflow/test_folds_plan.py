@@ -20,7 +20,7 @@ def test_each_run_has_its_division_and_all_else_is_of_the_first(plan: tuple[Path
     jobs = planned(folder, "--configfile", path)
     assert (jobs["splits"], jobs["redraw"], jobs["folds"]) == (1, 3, 1)
     # Four runs of three losses, and no further seeds; their ensembles, run by run.
-    assert (jobs["train"], jobs["rank"], jobs["ensemble"]) == (12, 4, 4)
+    assert (jobs["train"], jobs["predict"], jobs["rank"], jobs["ensemble"]) == (12, 12, 4, 4)
     assert "seed_ensemble" not in jobs
     # Heat maps of three models and the model-level ensemble of the first run.
     assert jobs["gradcam"] == 4

@@ -50,7 +50,7 @@ def test_nothing_of_lungs_is_planned(tmp_path, name):
     rows = [row.split("\t") for row in done.stdout.splitlines()[1:]]
     rules = {row[2] for row in rows}
     assert not OF_LUNGS & rules and "encoder_weights" not in rules
-    assert {"pack", "train", "features", "gradcam", "report"} <= rules
+    assert {"pack", "train", "predict", "features", "gradcam", "report"} <= rules
     files = {row[0] for row in rows}
     assert f"results/{name}/data/images.npy" in files
     assert not [file for file in files if re.search("lung|mask|crop|segment|boxes", file)]

@@ -95,7 +95,7 @@ def test_default_study_trains_each_loss_once_and_builds_all_ensembles(tmp_path: 
     assert (jobs["download"], jobs["splits"], jobs["mask"], jobs["crop"]) == (3, 1, 1, 1)
     assert jobs["train_segmenter"] == 5
     # The baseline four times more, for the ensembles of 3 and 5 seeds.
-    assert jobs["train"] == 12 + 4
+    assert jobs["train"] == jobs["predict"] == 12 + 4
     assert jobs["seed_ensemble"] == 2
     # The prediction-level ensembles of a replicate are one job, the model-level ones one each.
     assert (jobs["ensemble"], jobs["model_level"]) == (1, 2)
@@ -153,7 +153,8 @@ def test_replicates_multiply_what_depends_on_them_alone(tmp_path: Path) -> None:
     for rule in ("rank", "ensemble", "model_level"):
         assert thrice[rule] == 3 * once[rule], rule
     # Once, the baseline has a second seed, for an average as large as the ensembles.
-    assert (once["train"], thrice["train"]) == (3 + 1, 3 * 3)
+    for rule in ("train", "predict"):
+        assert (once[rule], thrice[rule]) == (3 + 1, 3 * 3), rule
     for rule in ("download", "splits", "train_segmenter", "mask", "crop", "evaluate", "report"):
         assert thrice[rule] == once[rule], rule
     assert once["seed_ensemble"] == thrice["seed_ensemble"] == 1
@@ -174,7 +175,7 @@ def test_changed_loss_parameter_trains_that_loss_alone(complete: Path) -> None:
     content["classification"]["losses"] = ["cce", {"name": "focal", "gamma": 3}, "calibrated_cce"]
     changed.write_text(yaml.safe_dump(content, sort_keys=False))
     jobs = planned(complete, "--configfile", changed)
-    assert jobs["train"] == 1
+    assert (jobs["train"], jobs["predict"]) == (1, 1)
     # The ranking may change by it, so ensembles and tables are made anew, and their maps.
     assert jobs["rank"] == jobs["ensemble"] == jobs["model_level"] == jobs["evaluate"] == 1
     assert not {"download", "splits", "lungs", "train_segmenter", "mask", "crop"} & set(jobs)
@@ -250,6 +251,7 @@ def test_added_replicate_runs_nothing_of_the_earlier_one(complete: Path) -> None
         assert jobs[rule] == before[rule], rule
     # The second seed of the baseline was there, for the average of two.
     assert (before["train"], jobs["train"]) == (4, 2)
+    assert (before["predict"], jobs["predict"]) == (4, 2)
     assert not {"download", "splits", "train_segmenter", "mask", "crop"} & set(jobs)
 
 
@@ -257,20 +259,21 @@ def test_divisions_of_their_own_train_further_runs_alone_again(complete: Path) -
     redrawn = study(complete, splits={"redraw": True})
     jobs = planned(complete, "--configfile", redrawn)
     # The second seed of the baseline, for the average of two, has now other training images.
-    assert (jobs["redraw"], jobs["train"], jobs["seed_ensemble"]) == (1, 1, 1)
+    assert (jobs["redraw"], jobs["train"], jobs["predict"], jobs["seed_ensemble"]) == (1, 1, 1, 1)
     kept = {"download", "manifest", "splits", "train_segmenter", "mask", "crop", "leakage", "rank"}
     assert not (kept | {"features", "model_level", "ensemble", "gradcam", "localisation"}) & set(
         jobs
     )
     done = snakemake(complete, "--dry-run", "--configfile", redrawn)
     reasons = dict(re.findall(r": (\w+) .*replicate 1\nReason: (.*)", done.stdout))
-    assert f"{RESULTS}/data/manifests/1.csv" in reasons["Training"]
+    for job in ("Training", "Listing"):
+        assert f"{RESULTS}/data/manifests/1.csv" in reasons[job]
 
 
-def test_deleted_prediction_is_made_anew_by_its_own_training_alone(complete: Path) -> None:
+def test_deleted_prediction_is_made_without_a_training(complete: Path) -> None:
     target = f"{RESULTS}/predictions/focal-r0.csv"
     (complete / target).unlink()
-    assert planned(complete, target, "--configfile", SMALLEST) == {"train": 1}
+    assert planned(complete, target, "--configfile", SMALLEST) == {"predict": 1}
 
 
 def test_more_memory_or_cores_compute_nothing_again(complete: Path) -> None:
@@ -378,6 +381,7 @@ def test_slurm_gets_short_jobs_together(tmp_path: Path) -> None:
     jobs = {name: int(n) for name, n in re.findall(r"^(\w+) +(\d+)$", table, re.MULTILINE)}
     for rule in (
         "figure",
+        "predict",
         "gradcam",
         "all",
         "models",

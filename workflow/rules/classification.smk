@@ -1,5 +1,5 @@
 # One classifier for each variant and replicate. It predicts while it is in memory: another job would
-# start TensorFlow and load it for a second's work.
+# start TensorFlow and load it for a second's work. The table of its predictions is made apart.
 
 
 rule models:
@@ -34,7 +34,7 @@ rule train:
         model=RESULTS / "models/{variant}/{replicate}.keras",
         history=RESULTS / "models/{variant}/{replicate}.history.csv",
         versions=RESULTS / "models/{variant}/{replicate}.versions.json",
-        predictions=RESULTS / f"predictions/{study.OF_VARIANT}.csv",
+        probabilities=RESULTS / "models/{variant}/{replicate}.probabilities.npy",
     log:
         LOGS / f"train/{study.OF_VARIANT}.log",
     benchmark:
@@ -64,3 +64,29 @@ rule train:
         "Training classifier {wildcards.variant}, replicate {wildcards.replicate}"
     script:
         "../scripts/train.py"
+
+
+rule predict:
+    input:
+        manifest=manifest_of_run,
+        probabilities=rules.train.output.probabilities,
+    output:
+        predictions=RESULTS / f"predictions/{study.OF_VARIANT}.csv",
+    log:
+        LOGS / f"predict/{study.OF_VARIANT}.log",
+    benchmark:
+        BENCHMARKS / f"predict/{study.OF_VARIANT}.tsv"
+    localrule: True
+    conda:
+        "../../envs/analysis.yaml"
+    threads: threads_of("analysis")
+    resources:
+        mem_mb=memory_of("analysis"),
+        runtime=runtime_of("analysis"),
+    params:
+        classes=config["classes"],
+        code=code_of("predict.py"),
+    message:
+        "Listing the predictions of {wildcards.variant}, replicate {wildcards.replicate}"
+    script:
+        "../scripts/predict.py"

@@ -5,7 +5,12 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from multiloss.data.tables import read_array, read_manifest
+from multiloss.data.tables import (
+    prediction_rows,
+    prediction_table,
+    read_array,
+    read_manifest,
+)
 from multiloss.ensembles import selection
 from multiloss.job import records, versions
 from multiloss.job.files import write_csv
@@ -67,12 +72,12 @@ def main(snakemake) -> None:
     write_csv(history, snakemake.output.history)
     versions.write(snakemake.output.versions)
 
-    rows = prediction.prediction_rows(manifest)
+    rows = prediction_rows(manifest)
     probabilities = model_level.predictor(head, features, options["batch_size"])(rows)
     if training.diverged(history):
         probabilities[:] = np.nan  # a gap that tables and figures show
     write_csv(
-        prediction.prediction_table(manifest, rows, probabilities, params.classes),
+        prediction_table(manifest, rows, probabilities, params.classes),
         snakemake.output.predictions,
     )
     networks = [prediction.load_model(snakemake.input[member]) for member in members]

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import numpy as np
 from multiloss.backend import keras
-from multiloss.data.tables import read_array, read_manifest
+from multiloss.data.tables import prediction_rows, read_array, read_manifest
 from multiloss.job import versions
-from multiloss.job.files import write_csv
+from multiloss.job.files import atomic, write_csv
 from multiloss.job.script import run
 from multiloss.job.seeds import derive
 from multiloss.networks import backbones, checkpoints, classifier, prediction, training
@@ -55,12 +55,11 @@ def main(snakemake) -> None:
         checkpoint,
         params.name,
     )
-    rows = prediction.prediction_rows(manifest)
-    probabilities = predict(rows)
+    probabilities = predict(prediction_rows(manifest))
     if training.diverged(history):
         probabilities[:] = np.nan  # a gap that tables and figures show
-    table = prediction.prediction_table(manifest, rows, probabilities, params.classes)
-    write_csv(table, snakemake.output.predictions)
+    with atomic(snakemake.output.probabilities) as path, open(path, "wb") as file:
+        np.save(file, probabilities)
     write_csv(history, snakemake.output.history)
     versions.write(snakemake.output.versions)
     # Last: where a model is, its checkpoint is no longer needed (`checkpoints.forget`).

@@ -101,6 +101,25 @@ def packed_shape(count: int, size: int, rgb: bool) -> tuple[int, ...]:
     return (count, size, size, 3) if rgb else (count, size, size)
 
 
+def prediction_rows(manifest: pd.DataFrame) -> np.ndarray:
+    """Rows of val, ensemble, test and the external tests, by split, in manifest order within."""
+    return np.concatenate(
+        [np.flatnonzero(manifest["split"] == split) for split in predicted_splits(manifest)]
+    )
+
+
+def prediction_table(
+    manifest: pd.DataFrame, rows: np.ndarray, probabilities: np.ndarray, classes: Sequence[str]
+) -> pd.DataFrame:
+    """The predictions of one model as they are stored, one row per image."""
+    table = manifest.loc[rows, ["image_id", "patient_id", "split", "label"]].reset_index(drop=True)
+    columns = [f"p_{name}" for name in classes]
+    # As doubles that sum to 1 to the last digits written.
+    values = probabilities.astype(np.float64)
+    values /= values.sum(axis=1, keepdims=True)
+    return table.join(pd.DataFrame(values, columns=columns))
+
+
 def _read(
     path: str | Path, columns: Sequence[str], splits: Sequence[str], external: bool = False
 ) -> pd.DataFrame:

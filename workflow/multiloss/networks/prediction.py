@@ -1,13 +1,11 @@
 """Running trained networks over stored image arrays."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 
 from multiloss.backend import keras, tf
-from multiloss.data.tables import predicted_splits
 from multiloss.job.files import atomic
 from multiloss.networks.backbones import load_model as load_model
 
@@ -66,25 +64,6 @@ def predictor(
         return np.concatenate(outputs).astype(np.float32)
 
     return predict
-
-
-def prediction_rows(manifest: pd.DataFrame) -> np.ndarray:
-    """Rows of val, ensemble, test and the external tests, by split, in manifest order within."""
-    return np.concatenate(
-        [np.flatnonzero(manifest["split"] == split) for split in predicted_splits(manifest)]
-    )
-
-
-def prediction_table(
-    manifest: pd.DataFrame, rows: np.ndarray, probabilities: np.ndarray, classes: Sequence[str]
-) -> pd.DataFrame:
-    """The predictions of one model as they are stored, one row per image."""
-    table = manifest.loc[rows, ["image_id", "patient_id", "split", "label"]].reset_index(drop=True)
-    columns = [f"p_{name}" for name in classes]
-    # As doubles that sum to 1 to the last digits written.
-    values = probabilities.astype(np.float64)
-    values /= values.sum(axis=1, keepdims=True)
-    return table.join(pd.DataFrame(values, columns=columns))
 
 
 def save_model(model: keras.Model, path: str | Path) -> None:
