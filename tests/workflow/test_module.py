@@ -131,7 +131,7 @@ def test_host_plans_the_whole_study_and_keeps_what_is_its_own(
     added = {str(ROOT / "workflow"), str(ROOT / "workflow/rules")}
     assert set(told.pop("path")) <= added
     local = ("all", "attributes", "models", "redraw", "rank", "ensemble_tables", "seed_ensemble")
-    local += ("segmentation_scores",)
+    local += ("segmentation_scores", "predict")
     ours = sorted(map(name.format, local))
     assert told == {
         "same": True, "default": "first", "params": ["answer"], "local": ours,
