@@ -58,7 +58,7 @@ def job(root: Path, results: Path, out: Path) -> SimpleNamespace:
         rule="train",
         wildcards=Named(variant="cce", replicate="0"),
         log=[],
-        resources=SimpleNamespace(gpu=0),
+        resources={"gpu": 0},
         input=Named(
             manifest=results / "data/manifest.csv",
             images=results / "crops/images.npy",
@@ -68,7 +68,7 @@ def job(root: Path, results: Path, out: Path) -> SimpleNamespace:
             model=out / "0.keras",
             history=out / "0.history.csv",
             versions=out / "0.versions.json",
-            predictions=out / "cce-r0.csv",
+            probabilities=out / "0.probabilities.npy",
         ),
         params=Named(
             name="cce-r0", loss=variant.loss, class_weights=variant.class_weights,
