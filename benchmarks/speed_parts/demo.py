@@ -2,9 +2,9 @@
 from the start of the first training to the end of the last, and where the CPU goes, by rule and
 within one training.
 
-The CPU of a job is what Snakemake's benchmark of it says, spread evenly over the job. Snakemake looks
-at a job at times up to half a minute apart: what it did after the last look is missing, so that the
-CPU by rule and the busy cores are lower bounds, and what is missing is among the rest.
+The CPU of a job is what Snakemake's benchmark of it says, spread evenly over the job. Snakemake
+looks at a job at times up to half a minute apart: what it did after the last look is missing, so
+that the CPU by rule and the busy cores are lower bounds, and what is missing is among the rest.
 """
 
 import csv
