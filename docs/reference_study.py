@@ -48,6 +48,8 @@ FOLDER = ROOT / "docs" / "reference-study"
 # What README says until the reference study is there.
 EXAMPLE = ROOT / "docs" / "example"
 PAPER = Path(__file__).with_name("rajaraman2021.yaml")
+# The settings that were tried with the first run of the baseline loss before the study ran.
+TRIED = Path(__file__).with_name("reference_study_settings.csv")
 TEXT, BLOCK = "reference_study.md.j2", "reference_study_block.md.j2"
 MARKS = ("<!-- study: written by docs/reference_study.py -->", "<!-- /study -->")
 BROWSERS = ("chromium", "google-chrome", "chromium-browser")
@@ -317,7 +319,13 @@ def paper() -> dict[str, Any]:
     return known | {"cited": references.cited(known["source"])}
 
 
-def numbers(facts: Facts) -> dict[str, dict[str, Any]]:
+def tried(run: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The settings that were tried for a config, and the MCC of each on val and ensemble."""
+    table = pd.read_csv(TRIED)
+    return table[table["config"] == run["config"]].to_dict("records")
+
+
+def numbers(facts: Facts, run: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     """Every number of the text by name: its `value`, and the `table` that has it."""
     found: dict[str, dict[str, Any]] = {}
 
@@ -441,6 +449,7 @@ def numbers(facts: Facts) -> dict[str, dict[str, Any]]:
         take(f"degenerate.{model}", told, "tables/degenerate.csv")
     take("degenerate", {"collapsed": len(facts.collapsed_singles), "singles": len(facts.singles)},
          "tables/degenerate.csv")  # fmt: skip
+    take("tried", tried(run), f"../{TRIED.name}")
     take("seeds.enough", facts.enough_seeds, "config.yaml")
     take("missing", len(facts.missing_models), "tables/metrics.csv")
     known = paper()
@@ -510,6 +519,7 @@ def text(facts: Facts, run: Mapping[str, Any]) -> str:
         "claims": claims_of(facts),
         "mask": mask_of(facts),
         "paper": paper(),
+        "tried": tried(run),
         "pictures": main_figures(facts.config),
         "counterpart": counterpart(facts),
         "verdicts": verdicts_of(facts),
@@ -576,7 +586,7 @@ def write_texts() -> None:
     if (FOLDER / "facts.json").is_file():
         run = known_run(FOLDER)
         facts = Published(FOLDER)
-        write_text(dumped(run, numbers(facts)), FOLDER / "facts.json")
+        write_text(dumped(run, numbers(facts, run)), FOLDER / "facts.json")
         write_text(text(facts, run), FOLDER / "README.md")
     write_readme(readme_block())
 
@@ -624,7 +634,7 @@ def publish(results: Path, configs: Sequence[Path], folder: Path) -> None:
     run, told = run_of(facts, configs), Published(made)
     if told.patients() != facts.patients():
         raise UserError(f"{results}/data/manifest.csv: a patient is in two splits")
-    write_text(dumped(run, numbers(told)), made / "facts.json")
+    write_text(dumped(run, numbers(told, run)), made / "facts.json")
     write_text(text(told, run), made / "README.md")
     take_pictures(results, settings, made)
     shutil.rmtree(folder, ignore_errors=True)
