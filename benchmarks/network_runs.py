@@ -2,7 +2,8 @@
 """One timed run of a network, in a process of its own: `network_runs.py NAME '{"size": 96, ...}'`.
 
 Prints one JSON object. What is compared runs in processes of its own, one after the other in turn,
-on one thread each, so that neither side has the settings or the warm memory of the other.
+on one thread each, so that neither side has the settings or the warm memory of the other. Runs with
+`gpu` in their names take a GPU as jobs of the workflow do, and leave threads to TensorFlow.
 """
 
 import json
@@ -11,7 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ sys.path.insert(0, str(ROOT / "workflow"))
 CLASSES = 3
 BACKBONE = "efficientnetb0"
 SEED = 7
+GPU_THREADS = 4
 STILL = dict.fromkeys(
     ("rotation_degrees", "shift", "shear", "zoom", "horizontal_flip", "contrast", "brightness",
      "gamma"), 0,
@@ -39,13 +41,28 @@ OPTIONS = {
 
 def run(name: str, **settings: Any) -> dict[str, Any]:
     """The result of a run of that name in a process of its own."""
-    done = subprocess.run(
-        [sys.executable, __file__, name, json.dumps(settings)],
-        capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"},
-    )  # fmt: skip
-    if done.returncode:
-        raise RuntimeError(f"{name} {settings}: {done.stderr[-2000:]}")
-    return json.loads(done.stdout.splitlines()[-1])
+    return run_together(name, [settings])[0]
+
+
+def run_together(name: str, settings: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """The results of runs of that name at the same time, each in a process of its own."""
+    started = [
+        subprocess.Popen(
+            [sys.executable, __file__, name, json.dumps(own)],
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+            env=os.environ | {"OMP_NUM_THREADS": "1"},
+        )
+        for own in settings
+    ]  # fmt: skip
+    results = []
+    for process, own in zip(started, settings, strict=True):
+        out, error = process.communicate()
+        if process.returncode:
+            for other in started:
+                other.kill()
+            raise RuntimeError(f"{name} {own}: {error[-2000:]}")
+        results.append(json.loads(out.splitlines()[-1]))
+    return results
 
 
 def _one_thread() -> None:
@@ -53,6 +70,16 @@ def _one_thread() -> None:
 
     tf.config.threading.set_intra_op_parallelism_threads(1)
     tf.config.threading.set_inter_op_parallelism_threads(1)
+
+
+def _gpu() -> Any:
+    """The first GPU that TensorFlow finds. Raises RuntimeError, with what it says, without one."""
+    from multiloss import backend
+
+    present = backend.tf.config.list_physical_devices("GPU")
+    if not present:
+        raise RuntimeError(f"TensorFlow finds no GPU:\n{backend.native_lines}")
+    return present[0]
 
 
 def _classifier(size: int) -> Any:
@@ -86,13 +113,16 @@ def _unet(size: int) -> Any:
     return backbones.unet(BACKBONE, size, None, (256, 128, 64, 32, 16))
 
 
-def bare_fit(size: int, batch: int, steps: int) -> dict[str, float]:
+def bare_fit(size: int, batch: int, steps: int, gpu: bool = False) -> dict[str, float]:
     """Keras' own `fit` of the classifier on float arrays in memory, after one epoch to warm up."""
     import numpy as np
-    from multiloss.backend import keras
+    from multiloss.backend import keras, tf
     from multiloss.networks import classifier
 
-    _one_thread()
+    if gpu:
+        tf.config.experimental.set_memory_growth(_gpu(), True)
+    else:
+        _one_thread()
     keras.utils.set_random_seed(SEED)
     images, labels = _made_up(batch * steps, size)
     model = _classifier(size)
@@ -162,35 +192,115 @@ def loop_segmenter(size: int, batch: int, steps: int, augmented: bool = False) -
     return _timed_loop(_unet(size), segmentation_loss("bce_dice"), data, batch)
 
 
-class _Clock:
-    """In the place of a checkpoint: when each epoch began and ended."""
+def gpu_loop(
+    size: int, batch: int, steps: int, xla: bool = False, mixed_precision: bool = False
+) -> dict[str, float]:
+    """The workflow's training loop on a GPU: images as they are, images moved, and one batch that
+    lies on the GPU already, whose steps wait for nothing of the host's but being started.
+    """
+    import numpy as np
+    from multiloss.backend import tf
+    from multiloss.networks import training
 
-    def __init__(self) -> None:
-        self.begin = [time.perf_counter()]
+    model, loss, still, moved = _gpu_training(size, batch, steps, 1, mixed_precision)
+    with tf.device("/GPU:0"):
+        lying = tuple(tf.identity(array) for array in still.gather(np.arange(batch)))
+    on_device = training.TrainingSet(still.rows, lambda _: lying, still.prepare)
+    found: dict[str, float] = {}
+    for name, data in (("still", still), ("moved", moved), ("on_device", on_device)):
+        timed = _timed_loop(model, loss, data, batch, xla=xla)
+        found[name] = timed["images_per_second"]
+        # What the first epoch takes longer than the second: graphs, and choosing of algorithms.
+        found.setdefault("start_up", timed["first_epoch"] - timed["second_epoch"])
+    return found
+
+
+def gpu_share(size: int, batch: int, steps: int, jobs: int, meeting: str) -> dict[str, float]:
+    """The loop, augmented, as one of so many `jobs` on one GPU: when it began and ended.
+
+    Each leaves a file in the folder `meeting` after its first epoch, and goes on when all have.
+    """
+    model, loss, _, data = _gpu_training(size, batch, steps, jobs, mixed_precision=False)
+
+    def meet() -> None:
+        Path(meeting, str(os.getpid())).touch()
+        while len(os.listdir(meeting)) < jobs:
+            time.sleep(0.01)
+
+    # Clocks that processes share.
+    clock = _Clock(meet, time.time)
+    _fitted(model, loss, data, batch, clock)
+    return {
+        "images": len(data.rows) // batch * batch, "begin": clock.begin[1], "end": clock.end[1],
+    }  # fmt: skip
+
+
+def _gpu_training(
+    size: int, batch: int, steps: int, jobs: int, mixed_precision: bool
+) -> tuple[Any, Any, Any, Any]:
+    """Classifier, loss, and the images as they are and moved, as rule `train` sets them up.
+
+    Four batches of images, taken again and again: as many different ones take up much memory.
+    """
+    import numpy as np
+    from multiloss.backend import keras
+    from multiloss.networks import classifier, training
+
+    _gpu()
+    resources = {"gpu": 1, "jobs_per_gpu": jobs}
+    training.configure_tensorflow(GPU_THREADS, resources, mixed_precision)
+    keras.utils.set_random_seed(SEED)
+    images, labels = _made_up(4 * batch, size)
+    rows = np.resize(np.arange(len(images)), steps * batch)
+    model = _classifier(size)
+    loss = classifier.training_loss({"name": "cce"}, labels[rows], CLASSES)
+    weights = np.ones(CLASSES, np.float32)
+    still, moved = (
+        classifier.training_set(images, labels, rows, weights, setting)
+        for setting in (STILL, MOVED)
+    )
+    return model, loss, still, moved
+
+
+class _Clock:
+    """In the place of a checkpoint: when each epoch began and ended. `between` runs between."""
+
+    def __init__(
+        self,
+        between: Callable[[], None] = lambda: None,
+        now: Callable[[], float] = time.perf_counter,
+    ) -> None:
+        self.between, self.now = between, now
+        self.begin = [now()]
         self.end: list[float] = []
 
     def load(self) -> None:
         return None
 
     def save(self, *_: Any) -> None:
-        self.begin.append(time.perf_counter())
+        self.between()
+        self.begin.append(self.now())
 
     def validate(self) -> dict[str, float]:
-        self.end.append(time.perf_counter())
+        self.end.append(self.now())
         return {"val_loss": 1.0}
 
 
-def _timed_loop(model: Any, loss: Any, data: Any, batch: int) -> dict[str, float]:
+def _fitted(model: Any, loss: Any, data: Any, batch: int, clock: _Clock, **options: Any) -> None:
     from multiloss.networks import training
 
+    asked = OPTIONS | {"epochs": 2, "batch_size": batch} | options
+    training.fit(model, loss, data, clock.validate, asked, SEED, clock, "benchmark")  # type: ignore[arg-type]
+
+
+def _timed_loop(model: Any, loss: Any, data: Any, batch: int, **options: Any) -> dict[str, float]:
     clock = _Clock()
-    options = OPTIONS | {"epochs": 2, "batch_size": batch}
-    training.fit(model, loss, data, clock.validate, options, SEED, clock, "benchmark")  # type: ignore[arg-type]
+    _fitted(model, loss, data, batch, clock, **options)
     images = len(data.rows) // batch * batch
+    first, second = (clock.end[epoch] - clock.begin[epoch] for epoch in range(2))
     return {
-        "images_per_second": images / (clock.end[1] - clock.begin[1]),
-        "first_epoch": clock.end[0] - clock.begin[0],
-    }
+        "images_per_second": images / second, "first_epoch": first, "second_epoch": second,
+    }  # fmt: skip
 
 
 def _batches(rows: int, batch: int, epochs: int) -> list[Any]:
@@ -356,7 +466,7 @@ RUNS = {
     function.__name__: function
     for function in (
         *(bare_fit, loop, bare_fit_segmenter, loop_segmenter),
-        *(published_way, loop_calibrated, heads),
+        *(published_way, loop_calibrated, heads, gpu_loop, gpu_share),
     )
 }
 

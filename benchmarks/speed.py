@@ -6,8 +6,10 @@
 
 A part is a module of `speed_parts`, found by being there: its docstring says what is measured and
 its `measure() -> list[Measurement]` does so, in a process of its own, so that one part's libraries
-and memory are no other's. Results are kept in docs/benchmarks.json, with the machine that each part
-was measured on; the page is written from it alone. Exits with 1 where a limit is not kept.
+and memory are no other's. A part that needs what not every machine has tells by `lacks() -> str |
+None` what this one lacks: it is then left out. Results are kept in docs/benchmarks.json, with the
+machine that each part was measured on; the page is written from it alone. Exits with 1 where a
+limit is not kept, or a part that was asked for is left out.
 """
 
 import argparse
@@ -53,6 +55,10 @@ class Measurement:
     passed: bool | None = None
 
 
+class NotHere(Exception):
+    """What this machine lacks for a part, in words."""
+
+
 def at_most(name: str, value: float, unit: str, limit: float) -> Measurement:
     """A number that should not be above a limit."""
     return Measurement(name, value, unit, limit, value <= limit)
@@ -66,6 +72,29 @@ def at_least(name: str, value: float, unit: str, limit: float) -> Measurement:
 def parts() -> list[str]:
     """The names of all parts."""
     return sorted(path.stem for path in PARTS.glob("[!_]*.py"))
+
+
+def gpu() -> str | None:
+    """The first GPU's name, driver and memory as nvidia-smi tells; None where it tells none."""
+    command = [
+        "nvidia-smi",
+        "--query-gpu=name,driver_version,memory.total",
+        "--format=csv,noheader",
+    ]
+    try:
+        told = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return gpu_in_words(told.stdout)
+
+
+def gpu_in_words(told: str) -> str | None:
+    """`NVIDIA T4, 15360 MiB, driver 580.1` from nvidia-smi's lines; None where there are none."""
+    lines = [line for line in told.splitlines() if line.count(",") == 2]
+    if not lines:
+        return None
+    name, driver, memory = (fact.strip() for fact in lines[0].split(","))
+    return f"{name}, {memory}, driver {driver}"
 
 
 def machine() -> dict[str, Any]:
@@ -84,23 +113,35 @@ def machine() -> dict[str, Any]:
         except importlib.metadata.PackageNotFoundError:
             continue
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return {"cpu": cpu, "cores": cores, "memory_gb": round(memory), "versions": versions}
+    found = {"cpu": cpu, "cores": cores, "memory_gb": round(memory), "versions": versions}
+    card = gpu()
+    return found | {"gpu": card} if card else found
 
 
 def run(name: str) -> dict[str, Any]:
-    """What a part measures, from a process of its own. Raises RuntimeError where it fails."""
+    """What a part measures, from a process of its own.
+
+    Raises NotHere where the machine lacks something for it, RuntimeError where it fails.
+    """
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder, "measured.json")
         done = subprocess.run([sys.executable, __file__, name, "--into", str(out)], check=False)
         if not out.is_file():
             raise RuntimeError(f"part {name} ended with status {done.returncode} and no result")
-        return json.loads(out.read_text(encoding="utf-8"))
+        result = json.loads(out.read_text(encoding="utf-8"))
+    if "lacks" in result:
+        raise NotHere(result["lacks"])
+    return result
 
 
 def _measure(name: str, out: Path) -> None:
     """Run a part in this process."""
     sys.path[:0] = [str(ROOT / "workflow"), str(ROOT / "benchmarks")]
     part = importlib.import_module(f"speed_parts.{name}")
+    lacks = part.lacks() if hasattr(part, "lacks") else None
+    if lacks:
+        out.write_text(json.dumps({"lacks": lacks}), encoding="utf-8")
+        return
     result = {
         "what": inspect.cleandoc(part.__doc__),
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
@@ -145,7 +186,7 @@ def page(stored: Mapping[str, Mapping[str, Any]]) -> str:
         text += [
             f"## {name.replace('_', ' ').capitalize()}\n\n{result['what']}\n\n{_table(result)}\n",
             f"`{result['command']}` on {result['date']}: {on['cpu']}, {on['cores']} cores, "
-            f"{on['memory_gb']} GB; {versions}.\n",
+            f"{on['memory_gb']} GB{on.get('gpu', '') and ', ' + on['gpu']}; {versions}.\n",
         ]
     return "\n".join(text)
 
@@ -169,6 +210,10 @@ def main() -> int:
     for name in options.parts or parts():
         try:
             stored[name] = run(name)
+        except NotHere as lacks:
+            print(f"{name}: left out, {lacks}\n", flush=True)
+            broken |= name in options.parts
+            continue
         except RuntimeError:
             traceback.print_exc()
             broken = True
