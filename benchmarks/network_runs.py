@@ -12,7 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -41,28 +41,28 @@ OPTIONS = {
 
 def run(name: str, **settings: Any) -> dict[str, Any]:
     """The result of a run of that name in a process of its own."""
-    return run_together(name, [settings])[0]
+    return result(start(name, **settings))
 
 
-def run_together(name: str, settings: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """The results of runs of that name at the same time, each in a process of its own."""
-    started = [
-        subprocess.Popen(
-            [sys.executable, __file__, name, json.dumps(own)],
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-            env=os.environ | {"OMP_NUM_THREADS": "1"},
-        )
-        for own in settings
-    ]  # fmt: skip
-    results = []
-    for process, own in zip(started, settings, strict=True):
-        out, error = process.communicate()
-        if process.returncode:
-            for other in started:
-                other.kill()
-            raise RuntimeError(f"{name} {own}: {error[-2000:]}")
-        results.append(json.loads(out.splitlines()[-1]))
-    return results
+def start(name: str, **settings: Any) -> subprocess.Popen:
+    """A run of that name, started in a process of its own; see `result`."""
+    # Messages of TensorFlow fill the pipe of a process that nobody reads yet.
+    own = {"OMP_NUM_THREADS": "1", "TF_CPP_MIN_LOG_LEVEL": "2"}
+    if "meeting" in settings:
+        own["TMPDIR"] = settings["meeting"]  # the lock of a GPU: one run waits for no other's
+    return subprocess.Popen(
+        [sys.executable, __file__, name, json.dumps(settings)],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        env=os.environ | own,
+    )  # fmt: skip
+
+
+def result(started: subprocess.Popen) -> dict[str, Any]:
+    """The result of a started run, once it has ended. Raises RuntimeError where it failed."""
+    out, error = started.communicate()
+    if started.returncode:
+        raise RuntimeError(f"{' '.join(started.args[2:])}: {error[-2000:]}")
+    return json.loads(out.splitlines()[-1])
 
 
 def _one_thread() -> None:
@@ -113,16 +113,13 @@ def _unet(size: int) -> Any:
     return backbones.unet(BACKBONE, size, None, (256, 128, 64, 32, 16))
 
 
-def bare_fit(size: int, batch: int, steps: int, gpu: bool = False) -> dict[str, float]:
+def bare_fit(size: int, batch: int, steps: int) -> dict[str, float]:
     """Keras' own `fit` of the classifier on float arrays in memory, after one epoch to warm up."""
     import numpy as np
-    from multiloss.backend import keras, tf
+    from multiloss.backend import keras
     from multiloss.networks import classifier
 
-    if gpu:
-        tf.config.experimental.set_memory_growth(_gpu(), True)
-    else:
-        _one_thread()
+    _one_thread()
     keras.utils.set_random_seed(SEED)
     images, labels = _made_up(batch * steps, size)
     model = _classifier(size)
@@ -192,74 +189,73 @@ def loop_segmenter(size: int, batch: int, steps: int, augmented: bool = False) -
     return _timed_loop(_unet(size), segmentation_loss("bce_dice"), data, batch)
 
 
+def gpu_fit(size: int, batch: int, steps: int, meeting: str) -> dict[str, float]:
+    """Keras' own `fit` of the classifier on a GPU, compiled and with whatever kernels it takes."""
+    import numpy as np
+    from multiloss.backend import keras, tf
+    from multiloss.networks import classifier
+
+    tf.config.experimental.set_memory_growth(_gpu(), True)
+    keras.utils.set_random_seed(SEED)
+    images, labels = _made_up(batch * steps, size)
+    model = _classifier(size)
+    loss = classifier.training_loss({"name": "cce"}, labels, CLASSES)
+    x = np.repeat(images[..., None].astype(np.float32) / 255, 3, axis=-1)
+    y = np.eye(CLASSES, dtype=np.float32)[labels]
+    model.compile(optimizer=keras.optimizers.Adam(0.001), loss=loss)
+    begin = time.time()
+    model.fit(x[:batch], y[:batch], batch_size=batch, verbose=0)
+    first = time.time() - begin
+    model.fit(x[: 4 * batch], y[: 4 * batch], batch_size=batch, verbose=0)
+    _meet(meeting)
+    begin = time.time()
+    model.fit(x, y, batch_size=batch, verbose=0)
+    return {"images": len(x), "begin": begin, "end": time.time(), "start_up": first}
+
+
 def gpu_loop(
-    size: int, batch: int, steps: int, xla: bool = False, mixed_precision: bool = False
-) -> dict[str, float]:
-    """The workflow's training loop on a GPU: images as they are, images moved, and one batch that
-    lies on the GPU already, whose steps wait for nothing of the host's but being started.
+    size: int, batch: int, steps: int, meeting: str, data: str = "moved", jobs: int = 1,
+    xla: bool = False, mixed_precision: bool = False,
+) -> dict[str, float]:  # fmt: skip
+    """The workflow's training loop on a GPU, or as one of so many `jobs` on it.
+
+    `data`: images `moved` by the augmentation or `still`; `lying`: one batch that lies on the GPU
+    already, whose steps wait for nothing of the host's but being started.
     """
     import numpy as np
-    from multiloss.backend import tf
-    from multiloss.networks import training
-
-    model, loss, still, moved = _gpu_training(size, batch, steps, 1, mixed_precision)
-    with tf.device("/GPU:0"):
-        lying = tuple(tf.identity(array) for array in still.gather(np.arange(batch)))
-    on_device = training.TrainingSet(still.rows, lambda _: lying, still.prepare)
-    found: dict[str, float] = {}
-    for name, data in (("still", still), ("moved", moved), ("on_device", on_device)):
-        timed = _timed_loop(model, loss, data, batch, xla=xla)
-        found[name] = timed["images_per_second"]
-        # What the first epoch takes longer than the second: graphs, and choosing of algorithms.
-        found.setdefault("start_up", timed["first_epoch"] - timed["second_epoch"])
-    return found
-
-
-def gpu_share(size: int, batch: int, steps: int, jobs: int, meeting: str) -> dict[str, float]:
-    """The loop, augmented, as one of so many `jobs` on one GPU: when it began and ended.
-
-    Each leaves a file in the folder `meeting` after its first epoch, and goes on when all have.
-    """
-    model, loss, _, data = _gpu_training(size, batch, steps, jobs, mixed_precision=False)
-
-    def meet() -> None:
-        Path(meeting, str(os.getpid())).touch()
-        while len(os.listdir(meeting)) < jobs:
-            time.sleep(0.01)
-
-    # Clocks that processes share.
-    clock = _Clock(meet, time.time)
-    _fitted(model, loss, data, batch, clock)
-    return {
-        "images": len(data.rows) // batch * batch, "begin": clock.begin[1], "end": clock.end[1],
-    }  # fmt: skip
-
-
-def _gpu_training(
-    size: int, batch: int, steps: int, jobs: int, mixed_precision: bool
-) -> tuple[Any, Any, Any, Any]:
-    """Classifier, loss, and the images as they are and moved, as rule `train` sets them up.
-
-    Four batches of images, taken again and again: as many different ones take up much memory.
-    """
-    import numpy as np
-    from multiloss.backend import keras
+    from multiloss.backend import keras, tf
     from multiloss.networks import classifier, training
 
     _gpu()
-    resources = {"gpu": 1, "jobs_per_gpu": jobs}
-    training.configure_tensorflow(GPU_THREADS, resources, mixed_precision)
+    training.configure_tensorflow(GPU_THREADS, {"gpu": 1, "jobs_per_gpu": jobs}, mixed_precision)
     keras.utils.set_random_seed(SEED)
+    # A few batches again and again: as many different ones take up much memory.
     images, labels = _made_up(4 * batch, size)
     rows = np.resize(np.arange(len(images)), steps * batch)
     model = _classifier(size)
     loss = classifier.training_loss({"name": "cce"}, labels[rows], CLASSES)
+    settings = MOVED if data == "moved" else STILL
     weights = np.ones(CLASSES, np.float32)
-    still, moved = (
-        classifier.training_set(images, labels, rows, weights, setting)
-        for setting in (STILL, MOVED)
-    )
-    return model, loss, still, moved
+    given = classifier.training_set(images, labels, rows, weights, settings)
+    if data == "lying":
+        with tf.device("/GPU:0"):
+            one = tuple(tf.identity(array) for array in given.gather(np.arange(batch)))
+        given = training.TrainingSet(rows, lambda _: one, given.prepare)
+    clock = _Clock(lambda: _meet(meeting), time.time)
+    _fitted(model, loss, given, batch, clock, xla=xla)
+    first, second = (clock.end[epoch] - clock.begin[epoch] for epoch in range(2))
+    # What the first epoch takes longer than the second: graphs, and choosing of algorithms.
+    return {
+        "images": len(rows), "begin": clock.begin[1], "end": clock.end[1],
+        "start_up": first - second,
+    }  # fmt: skip
+
+
+def _meet(meeting: str) -> None:
+    """Say in the folder `meeting` that this run is warm, and go on when the file `go` is there."""
+    Path(meeting, f"{os.getpid()}.warm").touch()
+    while not Path(meeting, "go").exists():
+        time.sleep(0.005)
 
 
 class _Clock:
@@ -466,7 +462,7 @@ RUNS = {
     function.__name__: function
     for function in (
         *(bare_fit, loop, bare_fit_segmenter, loop_segmenter),
-        *(published_way, loop_calibrated, heads, gpu_loop, gpu_share),
+        *(published_way, loop_calibrated, heads, gpu_fit, gpu_loop),
     )
 }
 

@@ -103,25 +103,65 @@ def test_a_gpu_is_told_on_the_page() -> None:
 
 
 def test_runs_on_a_gpu_that_were_ended_are_taken_up(tmp_path: Path) -> None:
-    runs = (("gpu_loop", {"size": 8}), ("gpu_loop", {"size": 9}), ("bare_fit", {"size": 8}))
-    path, asked = tmp_path / "lines", []
+    path = tmp_path / "lines"
+    assert gpus.kept(None) == gpus.kept(path) == {}
+    path.write_text('["a", {"start_up": 1.5}]\n["b", {"sta', encoding="utf-8")
+    assert gpus.kept(path) == {"a": {"start_up": 1.5}}
+    assert path.read_text(encoding="utf-8") == '["a", {"start_up": 1.5}]\n'
 
-    def measured(kind: str, settings: dict) -> dict[str, float]:
-        if len(asked) == 2:
-            raise KeyboardInterrupt
-        asked.append((kind, settings))
-        return {"still": float(len(asked))}
 
-    with pytest.raises(KeyboardInterrupt):
-        gpus.collected(runs, path, measured)
-    path.write_text(path.read_text(encoding="utf-8") + '["bare_fit", {"si', encoding="utf-8")
-    asked.clear()
-    expected = [(*runs[0], {"still": 1.0}), (*runs[1], {"still": 2.0}), (*runs[2], {"still": 1.0})]
-    assert gpus.collected(runs, path, measured) == expected
-    assert asked == [runs[2]]
-    asked.clear()
-    assert gpus.collected(runs, path, measured) == expected
-    assert not asked
+WORKER = """
+import json, pathlib, sys, time
+settings = json.loads(sys.argv[1])
+folder, size = pathlib.Path(settings["meeting"]), settings["size"]
+if size == 13:
+    sys.exit("it broke")
+if size == 99:
+    time.sleep(1)
+(folder / f"{time.time_ns()}.warm").touch()
+while not (folder / "go").exists():
+    time.sleep(0.005)
+begin = time.time()
+time.sleep(0.1)
+print(json.dumps({"images": 10, "begin": begin, "end": time.time(), "start_up": 2.0}))
+"""
+
+
+@pytest.mark.parametrize("patience", [60.0, 0.0])
+def test_runs_on_a_gpu_are_timed_one_after_another(
+    monkeypatch: pytest.MonkeyPatch, patience: float
+) -> None:
+    started, order = [], []
+
+    def start(name: str, **settings: object) -> subprocess.Popen:
+        command = [sys.executable, "-c", WORKER, json.dumps(settings)]
+        process = subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+        started.append(process)
+        return process
+
+    spans = []
+
+    def together(results: list[dict[str, float]]) -> float:
+        spans.append((min(r["begin"] for r in results), max(r["end"] for r in results)))
+        return sum(r["images"] for r in results)
+
+    monkeypatch.setattr(gpus, "start", start)
+    monkeypatch.setattr(gpus, "together", together)
+    monkeypatch.setattr(gpus, "PATIENCE", patience)
+    runs = [gpus.Run("gpu_loop", size, 8, jobs=1 + (size == 2)) for size in (99, 1, 2, 13)]
+    found = {}
+    for run, own in gpus.timed(runs):
+        order.append(run.size)
+        found[run.size] = own
+    assert len(started) == 5
+    assert "it broke" in str(found.pop(13))
+    assert found[1] == found[99] == {"images_per_second": 10, "start_up": 2.0}
+    assert found[2]["images_per_second"] == 20
+    # The slow one is waited for where there is patience, and no two are timed at once.
+    assert (order[-1] == 99) == (patience == 0.0)
+    assert all(a[1] <= b[0] for a, b in zip(sorted(spans), sorted(spans)[1:], strict=False))
 
 
 def test_trainings_on_one_gpu_together() -> None:
@@ -134,13 +174,13 @@ def test_trainings_on_one_gpu_together() -> None:
 
 
 def test_every_run_on_a_gpu_is_told_in_words_of_its_own() -> None:
-    result = dict.fromkeys(
-        ("still", "moved", "on_device", "start_up", "images_per_second", "together"), 1.0
-    )
-    names = [row.name for kind, own in gpus.RUNS for row in gpus.told(kind, own, result)]
-    assert len(set(names)) == len(names)
+    runs = [run for group in gpus.GROUPS for run in group]
+    result = {"images_per_second": 1.0, "start_up": 2.0}
+    names = [row.name for row in gpus.told({run.name: result for run in runs})]
+    assert len(set(names)) == len(names) > len(runs)
     assert "224 px, batches of 64, mixed precision: the loop" in names
     assert "64 px, batches of 8: 4 trainings on one GPU, together" in names
+    assert "224 px, batches of 16, XLA: the loop: starting up" in names
 
 
 def test_stored_page_is_that_of_the_stored_numbers(root: Path) -> None:

@@ -1,61 +1,92 @@
 """The training loop on a GPU.
 
-EfficientNet-B0 as rule `train` sets it up, on images in memory, with the kernels that give the same
-numbers each time; images per second of the second epoch. Beside it Keras' own `fit` on float arrays
-in memory, with whatever kernels; the same steps on a batch that lies on the GPU already, which tell
-whether the loop waits for the host; and several trainings on one GPU at once, augmented, together.
-Starting up is what the first epoch takes longer than the second: graphs are made and compiled.
+EfficientNet-B0 as rule `train` sets it up, on images in memory, augmented, with the kernels that
+give the same numbers each time; images per second of the second epoch. Beside it Keras' own `fit`
+on float images in memory, compiled as it comes and with whatever kernels; the loop on images that
+are not moved, and on one batch that lies on the GPU already, which tell whether it waits for the
+host; and several trainings on one GPU, together. Runs start at once, and each is timed while the
+others wait. Starting up is what the first epoch takes longer than the second, while the others
+start, too: graphs are made and compiled.
 """
 
 import json
 import os
+import subprocess
 import tempfile
-from collections.abc import Callable
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from network_runs import run, run_together
+from network_runs import result, start
 from speed import Measurement, gpu
 
 # A file to which each result is added as it comes, one JSON object a line. What it holds is not
 # measured again: where time on a GPU is short, a part that was ended is taken up where it was.
 KEPT_IN = "MULTILOSS_BENCHMARK_LINES"
-STEPS = 60
-SHARE_STEPS = 150
-Settings = dict[str, Any]
+# Seconds for which a warm run waits for those that still compile, before it is timed.
+PATIENCE = 60.0
+STEPS = 40
 
 
-def _loop(size: int, batch: int, **settings: bool) -> tuple[str, Settings]:
-    steps = STEPS if size * size * batch < 4e6 else STEPS // 2
-    return "gpu_loop", {"size": size, "batch": batch, "steps": steps, **settings}
+@dataclass(frozen=True)
+class Run:
+    """`function` of network_runs with these settings, `jobs` of it at once."""
+
+    function: str
+    size: int
+    batch: int
+    data: str = "moved"
+    jobs: int = 1
+    xla: bool = False
+    mixed_precision: bool = False
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What its function takes."""
+        own: dict[str, Any] = {"size": self.size, "batch": self.batch, "steps": STEPS}
+        if self.function == "gpu_loop":
+            own |= {key: getattr(self, key) for key in ("data", "jobs", "xla", "mixed_precision")}
+        return own
+
+    @property
+    def name(self) -> str:
+        """What is measured, in words."""
+        words = [f"{self.size} px, batches of {self.batch}"]
+        words += ["mixed precision"] * self.mixed_precision + ["XLA"] * self.xla
+        what = "the loop" if self.function == "gpu_loop" else "Keras' `fit`, XLA"
+        told = {"still": ", no augmentation", "lying": " on a batch that lies on the GPU"}
+        what += told.get(self.data, "")
+        if self.jobs > 1:
+            what = f"{self.jobs} trainings on one GPU, together"
+        return f"{', '.join(words)}: {what}"
 
 
-def _bare(size: int, batch: int) -> tuple[str, Settings]:
-    return "bare_fit", {"size": size, "batch": batch, "steps": STEPS, "gpu": True}
+def loops(**settings: Any) -> list[Run]:
+    """The loop at each size, with few and with many images a step."""
+    return [Run("gpu_loop", size, batch, **settings) for size in (224, 512) for batch in (16, 64)]
 
 
-def _share(size: int, batch: int, jobs: int) -> tuple[str, Settings]:
-    return "gpu_share", {"size": size, "batch": batch, "steps": SHARE_STEPS, "jobs": jobs}
-
-
-# What tells most comes first.
-RUNS = (
-    _loop(224, 16),
-    _loop(224, 64),
-    *(_bare(224, batch) for batch in (16, 64)),
-    _loop(512, 16),
-    *(_share(64, 8, jobs) for jobs in (1, 2, 4)),
-    *(_share(224, 16, jobs) for jobs in (1, 2, 4)),
-    _loop(224, 64, mixed_precision=True),
-    _loop(512, 64),
-    _loop(224, 64, xla=True),
-    _loop(512, 64, mixed_precision=True),
-    _loop(224, 16, mixed_precision=True),
-    _loop(512, 16, mixed_precision=True),
-    _loop(224, 16, xla=True),
-    _loop(224, 64, xla=True, mixed_precision=True),
-    _loop(512, 16, xla=True),
-    _loop(512, 64, xla=True),
+# What starts at once: together they find room on 80 GB.
+GROUPS = (
+    [
+        *loops(),
+        *loops(mixed_precision=True)[:3],
+        *(Run("gpu_loop", 224, batch, data="still") for batch in (16, 64)),
+        *(Run("gpu_loop", 224, batch, data="lying") for batch in (16, 64)),
+        Run("gpu_loop", 64, 8),
+        *(Run("gpu_loop", 224, batch, xla=True) for batch in (16, 64)),
+    ],
+    [Run("gpu_loop", 64, 8, jobs=4)],
+    [Run("gpu_loop", 64, 8, jobs=2)],
+    [
+        *loops(mixed_precision=True)[3:],
+        *loops(xla=True)[2:],
+        Run("gpu_loop", 224, 64, xla=True, mixed_precision=True),
+        *(Run("gpu_fit", 224, batch) for batch in (16, 64)),
+    ],
+    [Run("gpu_loop", 224, 16, jobs=4)],
 )
 
 
@@ -64,39 +95,89 @@ def lacks() -> str | None:
 
 
 def measure() -> list[Measurement]:
-    path = os.environ.get(KEPT_IN)
-    found = collected(RUNS, Path(path) if path else None, _measured)
-    return [row for kind, settings, result in found for row in told(kind, settings, result)]
+    path = Path(os.environ[KEPT_IN]) if KEPT_IN in os.environ else None
+    known, failed = kept(path), []
+    for group in GROUPS:
+        for run, found in timed([run for run in group if run.name not in known]):
+            if isinstance(found, Exception):
+                failed.append(f"{run.name}: {found}")
+                continue
+            known[run.name] = found
+            if path:
+                with open(path, "a", encoding="utf-8") as file:
+                    file.write(json.dumps([run.name, found]) + "\n")
+    if failed:
+        raise RuntimeError("\n".join(failed))
+    return told(known)
 
 
-def collected(
-    runs: tuple[tuple[str, Settings], ...],
-    path: Path | None,
-    measured: Callable[[str, Settings], dict[str, float]],
-) -> list[tuple[str, Settings, dict[str, float]]]:
-    """The result of each run, from the lines of `path` where it is there, else measured."""
+def kept(path: Path | None) -> dict[str, dict[str, float]]:
+    """Results that were measured before, by the names of their runs."""
     text = path.read_text(encoding="utf-8") if path and path.is_file() else ""
     # A line that was being written when the part was ended is none.
     lines = [json.loads(line) for line in text.splitlines(keepends=True) if line.endswith("\n")]
     if path and not text.endswith("\n"):
         path.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
-    found = []
-    for kind, settings in runs:
-        known = [own[2] for own in lines if own[:2] == [kind, settings]]
-        result = known[0] if known else measured(kind, settings)
-        if path and not known:
-            with open(path, "a", encoding="utf-8") as file:
-                file.write(json.dumps([kind, settings, result]) + "\n")
-        found.append((kind, settings, result))
-    return found
+    return dict(lines)
 
 
-def _measured(kind: str, settings: Settings) -> dict[str, float]:
-    if kind != "gpu_share":
-        return run(kind, **settings)
-    with tempfile.TemporaryDirectory() as meeting:
-        each = [settings | {"meeting": meeting}] * settings["jobs"]
-        return {"together": together(run_together(kind, each))}
+@dataclass
+class _Started:
+    run: Run
+    folder: Path
+    processes: list[subprocess.Popen]
+    since: float = field(default=0.0)
+
+    @property
+    def warm(self) -> bool:
+        return len(list(self.folder.glob("*.warm"))) == len(self.processes)
+
+    @property
+    def over(self) -> bool:
+        """Whether all have ended, or one failed."""
+        states = [process.poll() for process in self.processes]
+        return None not in states or any(states)
+
+
+def timed(runs: Iterable[Run]) -> Iterator[tuple[Run, dict[str, float] | Exception]]:
+    """The result of each run, or why it has none. All start at once; one after another is timed,
+    when all are warm or one that is has waited long enough."""
+    with tempfile.TemporaryDirectory() as name:
+        waiting = [_begun(run, Path(name, str(number))) for number, run in enumerate(runs)]
+        now: _Started | None = None
+        while waiting or now:
+            for one in [one for one in waiting if one.over]:
+                waiting.remove(one)
+                yield one.run, _found(one)
+            if now and now.over:
+                yield now.run, _found(now)
+                now = None
+            ready = [one for one in waiting if one.warm]
+            for one in ready:
+                one.since = one.since or time.monotonic()
+            patient = all(time.monotonic() - one.since < PATIENCE for one in ready)
+            if not now and ready and (len(ready) == len(waiting) or not patient):
+                now = ready[0]
+                waiting.remove(now)
+                (now.folder / "go").touch()
+            time.sleep(0.02)
+
+
+def _begun(run: Run, folder: Path) -> _Started:
+    folder.mkdir()
+    settings = run.settings | {"meeting": str(folder)}
+    return _Started(run, folder, [start(run.function, **settings) for _ in range(run.jobs)])
+
+
+def _found(ended: _Started) -> dict[str, float] | Exception:
+    for process in ended.processes:
+        if any(other.poll() for other in ended.processes):
+            process.kill()
+    try:
+        results = [result(process) for process in ended.processes]
+    except RuntimeError as error:
+        return error
+    return {"images_per_second": together(results), "start_up": max(r["start_up"] for r in results)}
 
 
 def together(results: list[dict[str, float]]) -> float:
@@ -105,20 +186,15 @@ def together(results: list[dict[str, float]]) -> float:
     return sum(own["images"] for own in results) / (end - begin)
 
 
-def told(kind: str, settings: Settings, result: dict[str, float]) -> list[Measurement]:
-    """A run's numbers, in words."""
-    label = f"{settings['size']} px, batches of {settings['batch']}"
-    if kind == "bare_fit":
-        return [Measurement(f"{label}: Keras' `fit`", result["images_per_second"], "images/s")]
-    if kind == "gpu_share":
-        jobs = settings["jobs"]
-        name = "one training" if jobs == 1 else f"{jobs} trainings on one GPU, together"
-        return [Measurement(f"{label}: {name}", result["together"], "images/s")]
-    for key, words in (("mixed_precision", "mixed precision"), ("xla", "XLA")):
-        label += f", {words}" if settings.get(key) else ""
-    return [
-        Measurement(f"{label}: the loop", result["still"], "images/s"),
-        Measurement(f"{label}: with augmentation", result["moved"], "images/s"),
-        Measurement(f"{label}: on a batch that lies on the GPU", result["on_device"], "images/s"),
-        Measurement(f"{label}: starting up", result["start_up"], "s"),
+def told(known: dict[str, dict[str, float]]) -> list[Measurement]:
+    """The numbers of runs, in words: speeds, then how long some of them took to start."""
+    runs = [run for group in GROUPS for run in group if run.name in known]
+    speeds = [
+        Measurement(run.name, known[run.name]["images_per_second"], "images/s") for run in runs
     ]
+    starts = [
+        Measurement(f"{run.name}: starting up", known[run.name]["start_up"], "s")
+        for run in runs
+        if (run.size, run.batch, run.data, run.jobs) == (224, 16, "moved", 1)
+    ]
+    return speeds + starts
