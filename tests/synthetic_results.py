@@ -14,7 +14,7 @@ import functools
 import itertools
 import json
 import shutil
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -159,13 +159,15 @@ def make(
     unknown: float = 0.0,
     lesions: bool = True,
     with_tables: bool = True,
+    counts: Mapping[str, int] | None = None,
     **options: Any,
 ) -> Study:
     """Write a results folder for `configuration(**options)` below `folder` and describe it.
 
     `collapsed`: losses whose models name the first class for every image; `unknown`: share of
     the images whose patient is not known; `lesions`: whether masks of lesions are. `with_tables`:
-    whether to compute the tables of what is predicted, which else `tables` does later.
+    whether to compute the tables of what is predicted, which else `tables` does later. `counts`:
+    images by split, where they are others than `test_images` implies.
     """
     config = configuration(**options)
     planned = study.Study(config)
@@ -173,6 +175,7 @@ def make(
     shown, rng = planned.shown.config, np.random.default_rng(seed)
     maker = _Maker(Path(folder), results, shown, rng, test_images)
     maker.collapsed, maker.unknown, maker.lesions = collapsed, unknown, lesions
+    maker.counts |= counts or {}
     maker.data(save_images)
     if planned.segmented:
         maker.segmentation()

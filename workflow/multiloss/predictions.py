@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -82,7 +83,7 @@ class Predictions:
             raise UserError(f"no predictions of model '{unknown[0]}' are at hand")
         return self.p[[self.models.index(model) for model in models]]
 
-    @property
+    @cached_property
     def y(self) -> np.ndarray:
         """Class indices (N,) of the labels. Raises UserError for a label not in `classes`."""
         index = {name: k for k, name in enumerate(self.classes)}
@@ -94,7 +95,7 @@ class Predictions:
             )
         return self.rows["label"].map(index).to_numpy(dtype=int)
 
-    @property
+    @cached_property
     def patients(self) -> np.ndarray:
         return self.rows["patient_id"].to_numpy()
 

@@ -30,7 +30,7 @@ from multiloss.predictions import Predictions
 from multiloss.statistics import calibration, calibration_slope, metrics, paired
 from multiloss.statistics import calibration_measures as measures
 from multiloss.statistics.calibration_error import debiased_error, expected_errors
-from multiloss.statistics.calibration_slope import Estimate
+from multiloss.statistics.calibration_slope import Estimate, Fitted
 from multiloss.statistics.crossed import SeedVariance, crossed_comparison, seed_variance
 from multiloss.study import TRAINED
 from multiloss.study import scaled as scaled_name
@@ -143,9 +143,24 @@ class _Part:
     resamples: Resamples
     options: Options
     seed: int
+    # For labels that agree between models as far as their probabilities do, where they are kept.
+    uniform: Array | None = None
 
     def sample(self, place: int) -> metrics.Sample:
         return metrics.Sample(self.found.y, self.found.p[place], bins=self.options["ece_bins"])
+
+    @property
+    def labels(self) -> np.random.Generator | Array:
+        """What draws labels from probabilities: the same for every model."""
+        return self.uniform if self.uniform is not None else _labels(self.seed)
+
+
+# Uniform numbers that are kept for all models, if there are no more: 128 MB.
+MOST_KEPT = 2**24
+
+
+def _labels(seed: int) -> np.random.Generator:
+    return np.random.default_rng(derive(seed, "perfect calibration", "test"))
 
 
 class _Score(NamedTuple):
@@ -182,14 +197,14 @@ def _with_interval(found: Estimate, part: _Part, method: str) -> _Score:
     return _Score(found.value, found.value - margin, found.value + margin, method, found.reason)
 
 
-def _measured(part: _Part, place: int) -> dict[str, _Score]:
+def _measured(part: _Part, place: int, fitted: Fitted) -> dict[str, _Score]:
     """What is measured of one model beside the metrics, by name."""
     y, p = part.found.y, part.found.p[place]
     patients, options = part.found.patients, part.options
     top, right = p.max(axis=1), (p.argmax(axis=1) == y).astype(float)
     size = len(part.found.classes)
-    slope = calibration_slope.calibration_slope(y, p, patients)
-    saved, reason = calibration_slope.recalibrated(y, p)
+    slope = calibration_slope.calibration_slope(y, p, patients, fitted)
+    saved, reason = calibration_slope.recalibrated(y, p, fitted=fitted)
     expected = calibration_slope.expected_miscalibration(len(y), len(set(y.tolist())))
     over = calibration_slope.mean_with_error(top - right, patients)
     found = {
@@ -231,7 +246,9 @@ def _measured(part: _Part, place: int) -> dict[str, _Score]:
     return found
 
 
-def _scores(part: _Part, place: int, values: Array, drawn: Array) -> dict[str, _Score]:
+def _scores(
+    part: _Part, place: int, values: Array, drawn: Array, fitted: Fitted
+) -> dict[str, _Score]:
     """All scores of one model by name: the metrics, `values` (M,) and `drawn` (R, M), and more."""
     found = part.found
     low, high, methods, reasons = intervals(
@@ -243,10 +260,8 @@ def _scores(part: _Part, place: int, values: Array, drawn: Array) -> dict[str, _
         part.options,
         found.classes,
     )
-    # The same labels for all models, as far as their probabilities agree.
-    rng = np.random.default_rng(derive(part.seed, "perfect calibration", "test"))
     draws = part.options["resamples"]
-    null = expected_errors(found.p[place], part.options["ece_bins"], draws, rng)
+    null = expected_errors(found.p[place], part.options["ece_bins"], draws, part.labels)
     scores = {}
     for column, metric in enumerate(CALIBRATION_METRICS):
         errors = getattr(null, metric, None)
@@ -255,7 +270,7 @@ def _scores(part: _Part, place: int, values: Array, drawn: Array) -> dict[str, _
         scores[metric] = _Score(
             float(values[column]), *ends, methods[column], reasons[column], *known
         )
-    return scores | _measured(part, place)
+    return scores | _measured(part, place, fitted)
 
 
 def _duplicates(losses: Iterable[str], same: Mapping[str, str]) -> dict[str, str]:
@@ -296,22 +311,24 @@ class _Comparer:
             for loss, plain in plain_of.items()
         }
         self.duplicate_of = _duplicates([loss for loss, p in self.pairs.items() if p], same)
-        self._recalibrated: dict[int, tuple[dict[str, tuple[float, Array]], str]] = {}
+        repeated = [runs for runs in self.runs.values() if len(runs) > 1 and self.pairs]
+        paired_runs = [pair[1:] for pairs in self.pairs.values() for pair in pairs]
+        # The models that any comparison is about.
+        self.compared = {place for places in (*repeated, *paired_runs) for place in places}
+        self.recalibrated: dict[int, tuple[dict[str, tuple[float, Array]], str]] = {}
 
-    def recalibrated(self, place: int) -> tuple[dict[str, tuple[float, Array]], str]:
-        """What recalibration gives of a model, (value, resampled values) by measure."""
-        if place not in self._recalibrated:
-            y, p = self.part.found.y, self.part.found.p[place]
-            whole, reason = calibration_slope.recalibrated(y, p)
-            drawn, _ = calibration_slope.recalibrated(y, p, self.part.resamples.weights)
-            self._recalibrated[place] = (
-                {
-                    measures.DISTANCE.name: (float(whole.distance[0]), drawn.distance),
-                    measures.ROOT.name: (float(whole.root[0]), drawn.root),
-                },
-                reason,
-            )
-        return self._recalibrated[place]
+    def recalibrate(self, place: int, fitted: Fitted) -> None:
+        """Note what recalibration gives of a model, (value, resampled values) by measure."""
+        y, p = self.part.found.y, self.part.found.p[place]
+        whole, reason = calibration_slope.recalibrated(y, p, fitted=fitted)
+        drawn, _ = calibration_slope.recalibrated(y, p, self.part.resamples.weights, fitted)
+        self.recalibrated[place] = (
+            {
+                measures.DISTANCE.name: (float(whole.distance[0]), drawn.distance),
+                measures.ROOT.name: (float(whole.root[0]), drawn.root),
+            },
+            reason,
+        )
 
     def rows(self, version: str, values: Array, drawn: Array) -> list[dict[str, Any]]:
         """`values` (models, M) and `drawn` (models, R, M) of the metrics."""
@@ -365,7 +382,7 @@ class _Comparer:
         if metric in CALIBRATION_METRICS:
             column = CALIBRATION_METRICS.index(metric)
             return values[places, column], drawn[places, :, column], ""
-        found = [self.recalibrated(place) for place in places]
+        found = [self.recalibrated[place] for place in places]
         return (
             np.array([known[metric][0] for known, _ in found]),
             np.stack([known[metric][1] for known, _ in found]),
@@ -454,15 +471,23 @@ def calibration_tables(
     test = versions[RAW]
     resamples = resample(test, options, seed, "test")
     rows, compared = [], []
+    shape = options["resamples"], len(test.rows)
+    uniform = _labels(seed).random(shape) if np.prod(shape) <= MOST_KEPT else None
     for version, predicted in versions.items():
-        part = _Part(predicted, resamples, options, seed)
+        part = _Part(predicted, resamples, options, seed, uniform)
+        comparer = _Comparer(part, models, plain_of, dict(same))
         values, drawn = resampled_values(
-            predicted, resamples, CALIBRATION_METRICS, options, threads
+            predicted, resamples, CALIBRATION_METRICS, options, threads, biased=False
         )
         present = [place for place, p in enumerate(predicted.p) if not failed(p)]
 
-        def scored(place: int, part: _Part = part, values=values, drawn=drawn) -> Any:
-            return _scores(part, place, values[place], drawn[place])
+        def scored(
+            place: int, part: _Part = part, comparer=comparer, values=values, drawn=drawn
+        ) -> Any:
+            fitted = calibration_slope.fitted_slope(part.found.y, part.found.p[place])
+            if place in comparer.compared:
+                comparer.recalibrate(place, fitted)
+            return _scores(part, place, values[place], drawn[place], fitted)
 
         with ThreadPoolExecutor(threads) as pool:
             scores = list(pool.map(scored, present))
@@ -504,7 +529,7 @@ def calibration_tables(
             if failed(predicted.p[place]) and not failed(test.p[place])
             for metric in CALIBRATION_METRICS
         ]
-        compared += _Comparer(part, models, plain_of, dict(same)).rows(version, values, drawn)
+        compared += comparer.rows(version, values, drawn)
     columns = "model kind version split metric value ci_low ci_high ci_method temperature"
     columns += " n n_patients reason expected expected_p95 range"
     return pd.DataFrame(rows, columns=columns.split()), _answered(compared, alpha)

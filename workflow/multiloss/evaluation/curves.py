@@ -15,6 +15,8 @@ from multiloss.statistics import bootstrap, metrics
 Array = npt.NDArray[np.float64]
 
 CURVE_GRID = np.linspace(0.0, 1.0, 101)
+# Resamples whose curves are read off together: few enough to stay in a core's cache.
+AT_ONCE = 128
 
 
 def curve_on_grid(true: Array, false: Array, curve: str) -> Array:
@@ -25,41 +27,35 @@ def curve_on_grid(true: Array, false: Array, curve: str) -> Array:
     where that recall is first reached, as in the average precision. NaN without positives (or
     negatives, for ROC).
     """
-    rows = len(true)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        recall = np.pad(true / true[:, -1:], ((0, 0), (1, 0)))
-        fall_out = np.pad(false / false[:, -1:], ((0, 0), (1, 0)))
-        precision = np.pad(true / (true + false), ((0, 0), (1, 0)), constant_values=np.nan)
-    defined = np.isfinite(recall).all(axis=1)
+    result = np.full((len(true), len(CURVE_GRID)), nan)
+    defined = true[:, -1] > 0
     if curve == "roc":
-        defined &= np.isfinite(fall_out).all(axis=1)
-    result = np.full((rows, len(CURVE_GRID)), nan)
-    width = recall.shape[1]
-    # One search for all rows: each is shifted beyond the one before.
+        defined &= false[:, -1] > 0
     keep = np.flatnonzero(defined)
     if not len(keep):
         return result
-    shift = 2.0 * np.arange(len(keep))[:, None]
-    start = width * np.arange(len(keep))[:, None]
+    true, false = (np.pad(counts[keep], ((0, 0), (1, 0))) for counts in (true, false))
+    x = false / false[:, -1:] if curve == "roc" else true / true[:, -1:]
+    width = x.shape[1]
+    # One search for all rows: each is shifted beyond the one before.
+    at = np.arange(len(keep))[:, None]
+    shift, start = 2.0 * at, width * at
     if curve == "roc":
-        x = fall_out[keep]
         where = np.searchsorted((x + shift).ravel(), (CURVE_GRID + shift + 1e-9).ravel(), "right")
         left = np.clip(where.reshape(len(keep), -1) - 1 - start, 0, width - 1)
         right = np.minimum(left + 1, width - 1)
-        at = np.arange(len(keep))[:, None]
-        y = recall[keep]
         gap = x[at, right] - x[at, left]
         share = np.divide(CURVE_GRID - x[at, left], gap, out=np.zeros(gap.shape), where=gap > 1e-12)
         share = np.clip(share, 0, 1)
-        result[keep] = y[at, left] + share * (y[at, right] - y[at, left])
+        low, high = (true[at, place] / true[:, -1:] for place in (left, right))
+        result[keep] = low + share * (high - low)
     else:
-        x = recall[keep]
         where = np.searchsorted((x + shift).ravel(), (CURVE_GRID + shift - 1e-9).ravel(), "left")
         place = np.clip(where.reshape(len(keep), -1) - start, 1, width - 1)
-        values = precision[keep]
         # Thresholds that nothing in this resample reaches have no precision: take the next.
-        filled = pd.DataFrame(values).bfill(axis=1).to_numpy()
-        result[keep] = filled[np.arange(len(keep))[:, None], place]
+        place = np.maximum(place, (true + false == 0).sum(axis=1, keepdims=True))
+        found = true[at, place]
+        result[keep] = found / (found + false[at, place])
     return result
 
 
@@ -75,10 +71,12 @@ def _curves_of_model(
     tail = (1 - confidence) / 2
     for which, label in [(metrics.ALL_CLASSES, metrics.ALL_CLASSES), *enumerate(classes)]:
         drawn: dict[str, list[Array]] = {"roc": [], "pr": []}
-        for _, weighted in metrics.chunks(sample, resamples.weights):
+        for _, weighted in metrics.chunks(sample, resamples.weightings):
             true, false = weighted.curve(which)
-            for curve, values in drawn.items():
-                values.append(curve_on_grid(true, false, curve))
+            for start in range(0, len(true), AT_ONCE):
+                rows = slice(start, start + AT_ONCE)
+                for curve, values in drawn.items():
+                    values.append(curve_on_grid(true[rows], false[rows], curve))
         once = metrics.Weighted(sample, np.ones((1, sample.n))).curve(which)
         for curve, values in drawn.items():
             line = curve_on_grid(*once, curve)[0]

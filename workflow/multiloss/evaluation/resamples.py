@@ -47,6 +47,12 @@ class Resamples:
     patients: npt.NDArray[Any]
     strata: npt.NDArray[np.intp]
     weights: Array
+    classes: int = 0
+
+    @cached_property
+    def weightings(self) -> metrics.Weightings:
+        """The weights as metrics of this many classes take them, made once for all models."""
+        return metrics.Weightings(self.weights, self.classes)
 
     @cached_property
     def n_patients(self) -> int:
@@ -67,7 +73,7 @@ def resample(found: Predictions, options: Options, seed: int, split: str) -> Res
     strata = bootstrap.label_strata(found.patients, found.y)
     rng = np.random.default_rng(derive(seed, "bootstrap", split))
     weights = bootstrap.patient_weights(found.patients, strata, options["resamples"], rng)
-    return Resamples(found.patients, strata, weights)
+    return Resamples(found.patients, strata, weights, len(found.classes))
 
 
 def failed(p: Array) -> bool:
@@ -82,16 +88,35 @@ def missing(entry: Mapping[str, Any]) -> str:
     return UNMADE if entry["kind"] == "ensemble" else FAILED
 
 
+def drawn_values(
+    wanted: Sequence[str],
+    sample: metrics.Sample,
+    resamples: Resamples,
+    classes: Sequence[str],
+    biased: bool = True,
+) -> Array:
+    """Resampled values (R, M) of some metrics; without `biased` those of such metrics are NaN."""
+    if biased:
+        return metrics.compute_many(wanted, sample, resamples.weightings, classes)
+    used = [k for k, name in enumerate(wanted) if not metrics.lookup(name, classes).metric.biased]
+    drawn = np.full((len(resamples.weights), len(wanted)), nan)
+    names = [wanted[place] for place in used]
+    drawn[:, used] = metrics.compute_many(names, sample, resamples.weightings, classes)
+    return drawn
+
+
 def resampled_values(
     found: Predictions,
     resamples: Resamples,
     wanted: Sequence[str],
     options: Options,
     threads: int = 1,
+    biased: bool = True,
 ) -> tuple[Array, Array]:
     """Values (models, M) and resampled values (models, R, M) of some metrics on one split.
 
-    NaN for failed models.
+    NaN for failed models; without `biased` also the resampled values of biased metrics, where no
+    more than intervals are made of them, which those have not.
     """
     y = found.y
     values = np.full((len(found.models), len(wanted)), nan)
@@ -100,7 +125,7 @@ def resampled_values(
     def fill(place: int) -> None:
         sample = metrics.Sample(y, found.p[place], bins=options["ece_bins"])
         values[place] = metrics.compute_many(wanted, sample, None, found.classes)[0]
-        drawn[place] = metrics.compute_many(wanted, sample, resamples.weights, found.classes)
+        drawn[place] = drawn_values(wanted, sample, resamples, found.classes, biased)
 
     with ThreadPoolExecutor(threads) as pool:
         list(pool.map(fill, [place for place, p in enumerate(found.p) if not failed(p)]))

@@ -17,6 +17,7 @@ from multiloss.evaluation.resamples import (
     Models,
     Options,
     Resamples,
+    drawn_values,
     failed,
     missing,
     parts_of,
@@ -115,7 +116,8 @@ def _rows_of_model(
         return pd.DataFrame([described | {"metric": name} | empty for name in wanted])
     sample = metrics.Sample(y, p, bins=options["ece_bins"], thresholds=thresholds)
     values = metrics.compute_many(wanted, sample, None, classes)[0]
-    resampled = metrics.compute_many(wanted, sample, resamples.weights, classes)
+    # Biased metrics have no interval.
+    resampled = drawn_values(wanted, sample, resamples, classes, biased=False)
     low, high, methods, reasons = intervals(
         wanted, sample, values, resampled, resamples, options, classes
     )

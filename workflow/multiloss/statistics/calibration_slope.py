@@ -15,6 +15,8 @@ Probabilities below 1e-12 count as 1e-12. Classes without an image have no part 
 the limit that the likelihood goes to. Where no finite slope exists the value is NaN with a reason.
 """
 
+import functools
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from math import nan
@@ -52,8 +54,16 @@ class Estimate:
 
 def normalised(scores: Array) -> Array:
     """Scores (..., K) less the logarithm of the sum of their exponentials."""
-    scores = scores - scores.max(axis=-1, keepdims=True)
-    return scores - np.log(np.exp(scores).sum(axis=-1, keepdims=True))
+    top, rest = _logarithms(np.moveaxis(scores, -1, 0))
+    return scores - top[..., None] - rest[..., None]
+
+
+def _logarithms(scores: Iterable[Array]) -> tuple[Array, Array]:
+    """The largest of K scores, each an array, and the logarithm of the sum of the exponentials of
+    what they are less that: quicker class by class than along a last axis of few."""
+    scores = list(scores)
+    top = functools.reduce(np.maximum, scores)
+    return top, np.log(functools.reduce(np.add, (np.exp(one - top) for one in scores)))
 
 
 def solve(matrices: Array, vectors: Array) -> Array:
@@ -189,6 +199,10 @@ class _Problem:
         return (None, SEPARATED) if fit.vague else (fit, "")
 
 
+# With the reason where there is none.
+Fitted = tuple[Fit | None, str]
+
+
 def _patients(patients: npt.ArrayLike | None, y: npt.ArrayLike) -> npt.NDArray:
     return np.arange(len(np.asarray(y))) if patients is None else np.asarray(patients)
 
@@ -199,14 +213,23 @@ def _estimate(value: float, variance: float) -> Estimate:
     )
 
 
+def fitted_slope(y: npt.ArrayLike, p: npt.ArrayLike) -> Fitted:
+    """The recalibration behind `calibration_slope` and `recalibrated`, for callers of both."""
+    return _Problem.of(y, p).slope()
+
+
 def calibration_slope(
-    y: npt.ArrayLike, p: npt.ArrayLike, patients: npt.ArrayLike | None = None
+    y: npt.ArrayLike,
+    p: npt.ArrayLike,
+    patients: npt.ArrayLike | None = None,
+    fitted: Fitted | None = None,
 ) -> Estimate:
     """The slope b that all classes have in common: below 1 overconfident, above 1 too timid.
 
-    `y` (N,) class indices, `p` (N, K) probabilities, `patients` (N,), each image alone if None.
+    `y` (N,) class indices, `p` (N, K) probabilities, `patients` (N,), each image alone if None;
+    `fitted`: as from `fitted_slope`, where it is known.
     """
-    fit, reason = _Problem.of(y, p).slope()
+    fit, reason = fitted or fitted_slope(y, p)
     if fit is None:
         return Estimate(nan, nan, reason)
     return _estimate(fit.theta[0], fit.covariance(_patients(patients, y))[0, 0])
@@ -262,7 +285,10 @@ class Resampled:
 
 
 def recalibrated(
-    y: npt.ArrayLike, p: npt.ArrayLike, weights: npt.ArrayLike | None = None
+    y: npt.ArrayLike,
+    p: npt.ArrayLike,
+    weights: npt.ArrayLike | None = None,
+    fitted: Fitted | None = None,
 ) -> tuple[Resampled, str]:
     """Slope and miscalibration part of the log loss under weightings (R, N), and what is wrong.
 
@@ -271,11 +297,11 @@ def recalibrated(
     (by `Fit.resampled`). For calibrated models it is about chi-squared with K degrees of freedom
     / (2 N) *whatever their sharpness*, so that its expectation cancels in a difference of two
     models, which that of the ECE does not. All NaN, with a reason, where the images as they are
-    give no slope of at least 1 / MOST.
+    give no slope of at least 1 / MOST. `fitted`: as from `fitted_slope`, where it is known.
     """
     y, p = np.asarray(y), np.asarray(p, dtype=np.float64)
     rows = np.ones((1, len(y))) if weights is None else np.asarray(weights, dtype=np.float64)
-    fit, reason = _Problem.of(y, p).slope()
+    fit, reason = fitted or fitted_slope(y, p)
     if fit is not None and fit.theta[0] < 1 / MOST:
         fit, reason = None, FLAT
     if fit is None:
@@ -285,11 +311,12 @@ def recalibrated(
     theta = fit.theta[None] if weights is None else fit.resampled(rows)
     theta = np.concatenate([np.clip(theta[:, :1], 1 / MOST, MOST), theta[:, 1:]], axis=1)
     parts = np.empty(len(rows))
-    n, k, q = fit.x.shape
-    flat = fit.x.reshape(n * k, q).T
+    n, k, _ = fit.x.shape
+    own = fit.x[images, fit.y].T
     for start in range(0, len(rows), step := max(1, CHUNK_ELEMENTS // (n * k))):
         part = slice(start, start + step)
-        log_p = normalised((theta[part] @ flat).reshape(-1, n, k))[:, images, fit.y]
+        top, rest = _logarithms(theta[part] @ fit.x[:, of_class].T for of_class in range(k))
+        log_p = theta[part] @ own - top - rest
         parts[part] = (rows[part] * (log_p - before)).sum(axis=1) / rows[part].sum(axis=1)
     return Resampled(theta[:, 0], np.maximum(parts, 0.0)), ""
 

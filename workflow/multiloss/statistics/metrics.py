@@ -14,7 +14,7 @@ Undefined values (0/0) are NaN, never 0; `undefined_reason` says why in words.
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cache, cached_property, wraps
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -25,11 +25,15 @@ from multiloss.registry import first_sentence
 from multiloss.statistics.mcc import mcc_of_confusion
 
 Array = npt.NDArray[np.float64]
+# Weights and their sums: whole numbers where they are.
+Counts = npt.NDArray[Any]
 
-# Elements of the largest temporary array; small enough to stay in a core's cache.
-CHUNK_ELEMENTS = 2**18
+# Elements of the largest temporary array, most of them of two bytes.
+CHUNK_ELEMENTS = 2**20
 # But of so many resamples at least, whatever the number of images: fewer are not worth the calls.
 FEWEST_RESAMPLES = 8
+# Rows of so many numbers are quicker added one to the other than down the columns.
+WIDE = 200
 EQUAL_MASS_BINS = 15
 PRIMARY = "mcc"
 # The place of a class's name in the tables of curves where all classes count together.
@@ -100,12 +104,39 @@ def _rank(score: Array, positive: npt.NDArray[np.bool_], image: npt.NDArray[np.i
     return _Ranking(image[order], positive[order], ranked, first)
 
 
-def _running(values: Array) -> Array:
-    """Sums of the first 0, 1, ... rows (M, R) -> (M + 1, R)."""
-    sums = np.empty((len(values) + 1, values.shape[1]))
-    sums[0] = 0
-    values.cumsum(axis=0, out=sums[1:])
+def _running(values: Counts, factors: Array | None = None) -> Counts:
+    """Sums of the first 0, 1, ... rows (M, R) -> (M + 1, R), added one after the other; of the
+    rows times `factors` (M,) if given."""
+    sums = np.empty(
+        (len(values) + 1, values.shape[1]), values.dtype if factors is None else np.float64
+    )
+    sums[0], sums[1:] = 0, values
+    if factors is not None:
+        sums[1:] *= factors[:, None]
+    if values.shape[1] < WIDE:
+        np.cumsum(sums, axis=0, dtype=sums.dtype, out=sums)
+        return sums
+    rows = list(sums)
+    for before, row in zip(rows, rows[1:], strict=False):
+        np.add(before, row, out=row)
     return sums
+
+
+def _by_image(weights: Array, classes: int) -> Counts:
+    """Weightings (R, N) image by image, (N, R): those of an image lie together, so that putting
+    images in another order is quick.
+
+    As short whole numbers where they are some and all their sums fit, in which an image counts
+    once for each of the `classes`, and twice: less memory to move is less time.
+    """
+    most = 2 * classes * weights.sum(axis=1).max()
+    for kind in (np.int16, np.int32):
+        if most <= np.iinfo(kind).max:
+            counts = np.ascontiguousarray(weights.T).astype(kind)
+            if np.array_equal(counts.T, weights):
+                return counts
+            break
+    return np.ascontiguousarray(weights.T)
 
 
 class Sample:
@@ -195,17 +226,25 @@ class Weighted:
     `weights`: (R, N), non-negative, each row with a positive sum.
     """
 
-    def __init__(self, sample: Sample, weights: Array) -> None:
+    def __init__(self, sample: Sample, weights: Array, by_image: Counts | None = None) -> None:
         self.sample = sample
         self.weights = weights
-        self._ranked: dict[int | str, tuple[Array, Array, Array]] = {}
-        self._binned: dict[int | str, tuple[Array, Array, Array]] = {}
+        # (N, R), as from `_by_image`.
+        self.by_image = _by_image(weights, sample.n_classes) if by_image is None else by_image
+        self._ranked: dict[int | str, tuple[Counts, Counts, Counts]] = {}
+        self._kept: dict[tuple[Any, int | str], Any] = {}
+
+    def counted(self, columns: Array) -> Array:
+        """Weight of the images that M columns (N, M) mark with 1, (R, M)."""
+        if self._floating is None:
+            return self.weights @ columns
+        marks = np.ascontiguousarray(columns.T, np.float32)
+        return np.ascontiguousarray((marks @ self._floating).T, np.float64)
 
     @cached_property
-    def by_image(self) -> Array:
-        """The weights image by image, (N, R): those of an image lie together, so that putting the
-        images of a large sample in another order is quick."""
-        return np.ascontiguousarray(self.weights.T)
+    def _floating(self) -> npt.NDArray[np.float32] | None:
+        """Whole numbers as single precision, which holds their sums exactly if they are short."""
+        return self.by_image.astype(np.float32) if self.by_image.dtype == np.int16 else None
 
     @cached_property
     def total(self) -> Array:
@@ -216,7 +255,7 @@ class Weighted:
     def confusion(self) -> Array:
         """Confusion matrices, (R, K, K), true class first."""
         k = self.sample.n_classes
-        return (self.weights @ self.sample.cells).reshape(-1, k, k)
+        return self.counted(self.sample.cells).reshape(-1, k, k)
 
     @cached_property
     def true_positives(self) -> Array:
@@ -233,9 +272,16 @@ class Weighted:
         """Weight of each predicted class, (R, K)."""
         return self.confusion.sum(axis=1)
 
-    def ranked(self, which: int | str) -> tuple[Array, Array, Array]:
+    @cached_property
+    def called(self) -> tuple[Array, Array]:
+        """Weight of those of each class that its operating point finds, and of those not of it
+        that it spares, each (R, K)."""
+        positive, truth = self.sample.predicted_positive, self.sample.truth
+        return self.counted(positive * truth), self.counted((1 - positive) * (1 - truth))
+
+    def ranked(self, which: int | str) -> tuple[Counts, Counts, Counts]:
         """Weight of each positive by falling score (P, R), and running sums from 0 on of the
-        positives (P + 1, R) and of the negatives (Q + 1, R)."""
+        positives (P + 1, R) and of the negatives (Q + 1, R), of the type of `by_image`."""
         if which not in self._ranked:
             ranking = self.sample.ranking(which)
             positive = self.by_image.take(ranking.positives, axis=0)
@@ -250,7 +296,7 @@ class Weighted:
         ends = np.append(ranking.first_of_group[1:], len(ranking.image))
         count = ranking.positives_upto
         return tuple(
-            np.ascontiguousarray(sums.take(upto, axis=0).T)
+            np.ascontiguousarray(sums.take(upto, axis=0).T, np.float64)
             for sums, upto in ((true, count), (false, ends - count))
         )
 
@@ -260,36 +306,43 @@ class Weighted:
         A value's bin is that of the middle of its share of the total weight, so equal
         scores stay together and a repeated image is the same as a doubled weight.
         """
-        if which not in self._binned:
-            bins, ranking = self.sample.bins, self.sample.ranking(which)
-            _, true, _ = self.ranked(which)
-            mass = self.by_image.take(ranking.image, axis=0)
-            if ranking.tied:
-                mass = np.add.reduceat(mass, ranking.first_of_group, axis=0)
-            # Two running sums for the time of one: of the weight, and of the weighted scores.
-            both = np.empty(mass.shape, dtype=np.complex128)
-            both.real = mass
-            np.multiply(mass, ranking.score[ranking.first_of_group, None], out=both.imag)
-            both.cumsum(axis=0, out=both)
-            mass *= -0.5
-            mass += both.real
-            middle = np.ascontiguousarray(mass.T)
-            middle *= bins / self.total[:, None]
-            # Bins follow each other along the ranking, so their sums are differences of the
-            # running sums at their ends, and their ends are found by bisection.
-            ends = np.full((len(middle), bins), middle.shape[1])
-            inner = np.arange(1.0, bins)
-            for row, found in zip(middle, ends, strict=True):
-                found[:-1] = row.searchsorted(inner)
-            last, empty = np.maximum(ends - 1, 0), ends == 0
-            resample = np.arange(len(ends))[:, None]
-            at_end = both[last, resample]
-            positive = true[ranking.positives_upto[last], resample]
-            self._binned[which] = tuple(
-                np.diff(np.where(empty, 0.0, sums), prepend=0)
-                for sums in (at_end.real, at_end.imag, positive)
-            )
-        return self._binned[which]
+        bins, ranking = self.sample.bins, self.sample.ranking(which)
+        _, true, _ = self.ranked(which)
+        mass = self.by_image.take(ranking.image, axis=0)
+        if ranking.tied:
+            mass = np.add.reduceat(mass, ranking.first_of_group, axis=0)
+        scores = _running(mass, ranking.score[ranking.first_of_group])
+        mass = _running(mass)
+        # Bins follow each other along the ranking, so that their sums are differences of the
+        # running sums at their ends.
+        groups, width = len(mass) - 1, mass.shape[1]
+        column = np.arange(width)
+        at = np.empty((bins + 1, width), np.intp)
+        at[0], at[1:-1], at[-1] = column, self._ends(mass), groups * width + column
+        positives = np.append(0, ranking.positives_upto * width)[at // width] + column
+        at_ends = mass.take(at), scores.take(at), true.take(positives)
+        return tuple(
+            np.subtract(sums[1:], sums[:-1], dtype=np.float64).T.copy() for sums in at_ends
+        )
+
+    def _ends(self, mass: Counts) -> npt.NDArray[np.intp]:
+        """Where the running sums of the groups' weights (G + 1, R) are, in the flat array, at the
+        beginning of each equal-mass bin but the first, (bins - 1, R): by bisection."""
+        groups, width = len(mass) - 1, mass.shape[1]
+        flat, inner = mass.ravel(), np.arange(1.0, self.sample.bins)[:, None]
+        half = self.sample.bins / self.total / 2
+        place = np.tile(np.arange(width), (len(inner), 1))
+
+        def before(at: npt.NDArray[np.intp]) -> npt.NDArray[np.bool_]:
+            """Whether the middle of a group lies in a bin before."""
+            return (flat.take(at) + flat.take(at + width)) * half < inner
+
+        while groups > 1:
+            step = groups // 2
+            place += before(place + (step - 1) * width) * (step * width)
+            groups -= step
+        place += before(place) * width
+        return place
 
 
 Kernel = Callable[[Weighted], Array]
@@ -579,27 +632,40 @@ def _class_f1(r: Weighted, k: int) -> Array:
 # -- from the ranking of probabilities ---------------------------------------------------
 
 
+def _once(of: Callable[[Weighted, int | str], Any]) -> Callable[[Weighted, int | str], Any]:
+    """What several metrics need of one ranking is computed once for each weighted sample."""
+
+    @wraps(of)
+    def kept(r: Weighted, which: int | str) -> Any:
+        if (of, which) not in r._kept:
+            r._kept[of, which] = of(r, which)
+        return r._kept[of, which]
+
+    return kept
+
+
+@_once
 def _area_under_roc(r: Weighted, which: int | str) -> Array:
     ranking = r.sample.ranking(which)
     positive, true, false = r.ranked(which)
+    # Within a group of equal scores a positive and a negative count half.
     above = false.take(ranking.false_upto, axis=0)
-    if ranking.tied:
-        # Within a group of equal scores a positive and a negative count half.
-        above += false.take(ranking.false_above, axis=0)
-        above /= 2
-    every = true[-1] * false[-1]
-    return _divide(every - np.einsum("pr,pr->r", positive, above), every)
+    above += false.take(ranking.false_above, axis=0) if ranking.tied else above
+    every = true[-1].astype(np.float64) * false[-1]
+    twice = np.einsum("pr,pr->r", positive, above, dtype=np.float64)
+    return _divide(every - twice / 2, every)
 
 
+@_once
 def _average_precision(r: Weighted, which: int | str) -> Array:
     ranking = r.sample.ranking(which)
     positive, true, false = r.ranked(which)
     found = true.take(ranking.true_upto, axis=0) if ranking.tied else true[1:]
     # Where nothing counts above a threshold, nothing is found there either: 0 / 1 for 0 / 0.
-    precision = false.take(ranking.false_upto, axis=0)
-    precision += found
-    np.maximum(precision, 1e-300, out=precision)
-    np.divide(found, precision, out=precision)
+    reached = false.take(ranking.false_upto, axis=0)
+    reached += found
+    np.maximum(reached, 1 if reached.dtype.kind == "i" else 1e-300, out=reached)
+    precision = np.divide(found, reached, dtype=np.float64)
     return _divide(np.einsum("pr,pr->r", positive, precision), true[-1])
 
 
@@ -646,16 +712,14 @@ def _auprc_macro(r: Weighted) -> Array:
 @metric("sensitivity", "Sensitivity", per_class=True, at_threshold=True, proportion=_found)
 def _class_sensitivity(r: Weighted, k: int) -> Array:
     """At the operating point chosen on the ensemble split, the class against the rest."""
-    positive, truth = r.sample.predicted_positive[:, k], r.sample.truth[:, k]
-    value = _divide(r.weights @ (positive * truth), r.support[:, k])
+    value = _divide(r.called[0][:, k], r.support[:, k])
     return value if np.isfinite(r.sample.thresholds[k]) else np.full(len(value), np.nan)
 
 
 @metric("specificity", "Specificity", per_class=True, at_threshold=True, proportion=_spared)
 def _class_specificity(r: Weighted, k: int) -> Array:
     """At the operating point chosen on the ensemble split, the class against the rest."""
-    positive, truth = r.sample.predicted_positive[:, k], r.sample.truth[:, k]
-    value = _divide(r.weights @ ((1 - positive) * (1 - truth)), r.total - r.support[:, k])
+    value = _divide(r.called[1][:, k], r.total - r.support[:, k])
     return value if np.isfinite(r.sample.thresholds[k]) else np.full(len(value), np.nan)
 
 
@@ -682,6 +746,7 @@ def _brier(r: Weighted) -> Array:
     return r.weights @ error / r.total
 
 
+@_once
 def _bin_rates(r: Weighted, which: int | str) -> tuple[Array, Array, Array]:
     """Share of the weight, mean score and rate of positives in each bin; 0 in empty bins."""
     mass, score, positive = r.binned(which)
@@ -832,18 +897,39 @@ def shown(place: str) -> list[str]:
     return sorted(found, key=lambda name: name != PRIMARY)
 
 
-def chunks(sample: Sample, weights: Array) -> Iterator[tuple[slice, Weighted]]:
+class Weightings:
+    """R weightings (R, N) of the same images in the form that metrics take, made once for many
+    samples of as many classes."""
+
+    def __init__(self, weights: Array, classes: int) -> None:
+        self.weights, self.classes = weights, classes
+        self.parts = [
+            (part, _by_image(weights[part], classes))
+            for part in _parts(len(weights), weights.shape[1] * classes)
+        ]
+
+
+def _parts(resamples: int, width: int) -> Iterator[slice]:
+    rows = max(FEWEST_RESAMPLES, CHUNK_ELEMENTS // width)
+    return (slice(start, start + rows) for start in range(0, resamples, rows))
+
+
+def chunks(sample: Sample, weights: Array | Weightings) -> Iterator[tuple[slice, Weighted]]:
     """The sample under the weightings (R, N), some rows at a time, and which rows they are."""
-    rows = max(FEWEST_RESAMPLES, CHUNK_ELEMENTS // (sample.n * sample.n_classes))
-    for start in range(0, len(weights), rows):
-        part = slice(start, start + rows)
+    if isinstance(weights, Weightings):
+        if weights.classes != sample.n_classes:
+            raise ValueError(f"weightings for {weights.classes} classes, not {sample.n_classes}")
+        for part, by_image in weights.parts:
+            yield part, Weighted(sample, weights.weights[part], by_image)
+        return
+    for part in _parts(len(weights), sample.n * sample.n_classes):
         yield part, Weighted(sample, weights[part])
 
 
 def compute_many(
     wanted: Sequence[str],
     sample: Sample,
-    sample_weight: npt.ArrayLike | None = None,
+    sample_weight: npt.ArrayLike | Weightings | None = None,
     classes: Sequence[str] | None = None,
 ) -> Array:
     """Values (R, M) of M named metrics under the weightings (R, N); unit weights if None.
@@ -852,11 +938,17 @@ def compute_many(
     """
     classes = [str(k) for k in range(sample.n_classes)] if classes is None else classes
     found = [lookup(name, classes) for name in wanted]
-    weights = np.ones((1, sample.n)) if sample_weight is None else np.asarray(sample_weight, float)
+    given = sample_weight if isinstance(sample_weight, Weightings) else None
+    if given:
+        weights = given.weights
+    elif sample_weight is None:
+        weights = np.ones((1, sample.n))
+    else:
+        weights = np.asarray(sample_weight, float)
     if weights.ndim != 2 or weights.shape[1] != sample.n:
         raise ValueError(f"expected sample_weight of shape (R, {sample.n}), got {weights.shape}")
     values = np.empty((len(weights), len(wanted)))
-    for part, weighted in chunks(sample, weights):
+    for part, weighted in chunks(sample, given or weights):
         for column, row in enumerate(found):
             which = () if row.index is None else (row.index,)
             values[part, column] = row.metric.kernel(weighted, *which)
