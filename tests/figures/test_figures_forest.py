@@ -12,6 +12,7 @@ import synthetic_results
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.markers import CARETLEFT, CARETRIGHT
 from multiloss.config.models import Significance
 from multiloss.figures import catalog, drawing, flow, forest, style
 from multiloss.job.errors import UserError
@@ -78,7 +79,7 @@ def table(study, name: str) -> pd.DataFrame:
 
 def rows_of(axes: Axes) -> list[tuple[str, float]]:
     """Labels without their signs, and places, from above."""
-    labels = [label.get_text() for label in axes.get_yticklabels()]
+    labels = [label.get_text().replace("\n", " ") for label in axes.get_yticklabels()]
     places = axes.get_yticks()
     found = [(re.split(SIGNS, text)[0], place) for text, place in zip(labels, places, strict=True)]
     return sorted(found, key=lambda pair: pair[1])
@@ -248,6 +249,25 @@ def test_failed_and_undefined_models_say_so(one, monkeypatch, tmp_path):
     )
 
 
+def test_one_interval_that_is_far_wider_leaves_its_panel(one, monkeypatch, tmp_path):
+    """The others stay readable, and the column has the ends."""
+    rows = table(one, "tables/against_baseline.csv").set_index("family")
+    rows.loc["focal", ["difference_low", "difference_high"]] = -1.4, 0.9
+    path = tmp_path / "beside.csv"
+    rows.reset_index().to_csv(path, index=False)
+    canvas = paint(one, "forest_mcc", monkeypatch, beside=str(path)).canvas
+    right, place = canvas.axes[1], dict(rows_of(canvas.axes[0]))["focal loss"]
+    others = rows.drop("focal").filter(["difference", "difference_low", "difference_high"])
+    low, high = right.get_xlim()
+    assert -1 < low < others.min().min() and others.max().max() < high < 0.9
+    assert low < rows.loc["focal", "difference"] < high
+    tips = [line for line in right.lines if line.get_marker() in (CARETLEFT, CARETRIGHT)]
+    assert [line.get_xydata().tolist() for line in tips] == [[[low, place]], [[high, place]]]
+    assert f"({MINUS}1.40 to +0.90)" in " ".join(column(canvas))
+    assert "Arrows: the interval goes on beyond the panel." in note(canvas)
+    assert "Arrows" not in note(paint(one, "forest_mcc", monkeypatch).canvas)
+
+
 def test_a_study_of_one_loss_has_nothing_to_compare(one, monkeypatch, tmp_path):
     path = tmp_path / "beside.csv"
     table(one, "tables/against_baseline.csv").iloc[:1].to_csv(path, index=False)
@@ -354,7 +374,7 @@ def test_every_gain_is_its_row(study, monkeypatch):
     assert len(primary) == 11
     number = "None" if not found else str(found)
     assert f"{number} of the 11 primary differences from the best member" in note(canvas)
-    labels = [tick.get_text() for tick in axes.get_yticklabels()]
+    labels = [tick.get_text().replace("\n", " ") for tick in axes.get_yticklabels()]
     assert any(text.endswith("5 trainings, 1 head") for text in labels)
     assert any(text.endswith("5 trainings, 2 heads") for text in labels)
     if Study(study.config).select(["seed_ensemble"]):

@@ -106,6 +106,11 @@ def faults(name, result, journal) -> list[str]:
     if name in OPAQUE and any(artist.get_alpha() not in (None, 1) for artist in drawn):
         found.append("seen through")
     for axes in canvas.findobj(Axes):
+        lines = [
+            tick.gridline for axis in (axes.xaxis, axes.yaxis) for tick in axis.get_major_ticks()
+        ]
+        if not preset.grid and any(line.get_visible() for line in lines):
+            found.append("grid lines")
         if any(tick % 1 > 0 for tick in axes.get_xticks()) and axes.get_xlabel() == "epoch":
             found.append("parts of epochs")
     return [f"{name}: {text}" for text in found]
@@ -206,6 +211,7 @@ def test_files_are_opaque_dated_nowhere_and_hold_their_fonts(
             assert height <= preset.max_height_mm
             assert ending == "png" or image.info["compression"] == "tiff_lzw"
             corner = image.getpixel((0, 0))
+        assert paths[ending].stat().st_size < 10e6
         assert corner == (255, 255, 255)
     page = paths["pdf"].read_bytes()
     assert b"/FontFile2" in page and b"/CIDFontType2" in page and b"/Type3" not in page
@@ -231,8 +237,10 @@ def test_files_are_opaque_dated_nowhere_and_hold_their_fonts(
     ("key", "value", "message"),
     [
         ("dpi", 200, "plos takes at least 300, not 200"),
+        ("dpi", 700, "plos takes at most 600, not 700"),
         ("font_size", 7, "plos takes at least 8, not 7"),
         ("font_size", 13, "plos takes at most 12, not 13"),
+        ("single_column_mm", 60, "plos takes at least 66.8, not 60"),
         ("double_column_mm", 195, "plos takes at most 190.5, not 195"),
     ],
 )
@@ -253,7 +261,10 @@ def test_presets_agree_with_themselves():
         assert look == style.Style.of({"journal": name, "dpi": None, "font_size": None})
         assert preset.smallest <= look.small <= look.font_size <= look.large <= preset.largest
         assert preset.single_column_mm < preset.double_column_mm <= preset.max_width_mm
+        assert preset.min_width_mm < preset.single_column_mm
+        assert preset.dpi < preset.max_dpi
         assert preset.fonts[-1] == "DejaVu Sans"
+        assert bool(preset.sources) == (name != "none")
     # An own size below the house's smallest moves that along.
     assert style.Style.of({"font_size": 6}).small == 6
 

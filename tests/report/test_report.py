@@ -711,8 +711,8 @@ def test_daggers_stand_in_every_table_that_names_such_a_model(tmp_path: Path) ->
         assert set(named) <= {'<a class="'}, id_
         marked += bool(cells or named)
     assert marked >= 6
-    assert "on the test split it called all images 'normal'" in words_of(page, "training")
-    assert "hinge loss† called all images 'normal'" in words_of(page, "singles")
+    assert "on the test split it called all images ‘normal’" in words_of(page, "training")
+    assert "hinge loss† called all images ‘normal’" in words_of(page, "singles")
     # Sorting by name is not disturbed by the mark.
     assert 'data-v="hinge loss"' in page
 

@@ -94,7 +94,7 @@ def test_ranks_are_said_as_intervals(study: Study) -> None:
     tests = "By tests of all 3 pairs (patients resampled, Holm-adjusted),"
     assert (
         f"{tests} {facts.label(chosen)} may rank anywhere from 1 to 2 of 3 single models by MCC. "
-        "This is said of these training runs."
+        "This holds for these training runs only."
     ) in told(1, 2)
     assert "by MCC: the test split does not tell its rank." in told(1, 3)
     assert f"{facts.label(chosen)} ranks 2 of 3 single models" in told(2, 2)

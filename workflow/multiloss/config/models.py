@@ -731,10 +731,10 @@ class Figures(Section):
     def _as_the_journal_asks(self) -> "Figures":
         journal = JOURNALS[self.journal]
         bounds = {
-            "dpi": (journal.dpi, math.inf),
+            "dpi": (journal.dpi, journal.max_dpi),
             "font_size": (journal.smallest, journal.largest),
-            "single_column_mm": (0, journal.max_width_mm),
-            "double_column_mm": (0, journal.max_width_mm),
+            "single_column_mm": (journal.min_width_mm, journal.max_width_mm),
+            "double_column_mm": (journal.min_width_mm, journal.max_width_mm),
         }
         for key, (low, high) in bounds.items() if self.journal != "none" else ():
             value = getattr(self, key)

@@ -132,7 +132,7 @@ def _widths(table: pd.DataFrame, params: Mapping[str, Any]) -> str:
             parts.append(f"{text} {half:.2f}")
     if not parts:
         return ""
-    return f"{params['percent']} intervals reach to either side by about: {', '.join(parts)}."
+    return f"Half-width of the {params['percent']} intervals, median: {', '.join(parts)}."
 
 
 def optimism(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Drawing:

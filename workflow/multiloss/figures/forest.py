@@ -9,6 +9,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Canvas
 from matplotlib.lines import Line2D
+from matplotlib.markers import CARETLEFT, CARETRIGHT
 from matplotlib.patches import Patch
 
 from multiloss.evaluation import against_baseline as beside
@@ -36,6 +37,10 @@ SAME, SIGNIFICANT = "\N{DOUBLE DAGGER}", "*"
 MINUS, DELTA = "\N{MINUS SIGN}", "\N{GREEK CAPITAL LETTER DELTA}"
 NOT_COMPARED = "not compared"
 NOT_DEFINED = "not defined"
+# An interval so many times as wide as usual leaves the panel, so that the others can be read.
+FAR = 6
+# Share of a figure's width that labels of rows may take; longer ones have two lines.
+LABELS = 0.37
 _TESTED = ("p_adjusted", "hypotheses")
 _ENDS = ("difference", "difference_low", "difference_high")
 
@@ -99,6 +104,8 @@ class Rows:
 
     def row(self, label: str, model: str, bold: bool = False, tall: float = 1.0) -> float:
         """The place of a row, `tall` rows high, of this model (or of a family's runs)."""
+        label = fold(label, LABELS * self.style.double_column_mm, self.style.small, bold)
+        tall = max(tall, 1 + 0.85 * label.count("\n"))
         self.places.append(self.next + (tall - 1.0) / 2)
         self.labels.append(label)
         self.models.append(model)
@@ -117,24 +124,28 @@ class Rows:
         for tick, model, bold in labels:
             tick.set_fontweight("bold" if bold else "normal")
             of_model(model, tick)
-        size = self.style.font_size
-        widths = [
-            text_mm(line, self.style.small, bold)
-            for label, bold in zip(self.labels, self.bold, strict=True)
-            for line in label.split("\n")
-        ]
-        widths += [text_mm(text, size, True) for _, text in self.headings]
         for place, text in self.headings:
             axes.annotate(
                 text,
                 (0, place),
                 xycoords=("axes fraction", "data"),
-                xytext=(-max(widths) * 72 / 25.4 - 4, 0),
+                xytext=(-self.width_mm * 72 / 25.4 - 4, 0),
                 textcoords="offset points",
                 va="center",
                 fontweight="bold",
             )
         axes.tick_params(axis="y", length=0)
+
+    @property
+    def width_mm(self) -> float:
+        """Width of the labels and headings."""
+        widths = [
+            text_mm(line, self.style.small, bold)
+            for label, bold in zip(self.labels, self.bold, strict=True)
+            for line in label.split("\n")
+        ]
+        size = self.style.font_size
+        return max(widths + [text_mm(text, size, True) for _, text in self.headings])
 
     def limits(self, axes: Axes) -> None:
         """All rows in view, the first above; lines across would cut through labels."""
@@ -187,6 +198,32 @@ def mark(
     look["ms"] -= 1.6 * small
     if value == value:
         of_model(model, *axes.plot([value], [place], **look))
+
+
+def narrowed(table: pd.DataFrame, ends: Sequence[str], *more: float) -> tuple[float, float] | None:
+    """The limits of a panel that some intervals leave; None where all have room.
+
+    `ends`: the columns of value, low and high; `more`: what else must be in view. Intervals are
+    compared with those of the `row`s of their kind, of which the widest kind counts.
+    """
+    found = table[table[ends[0]].notna()]
+    wide = found[ends[2]] - found[ends[1]]
+    usual = wide.groupby(found["row"]).median().max()
+    near = found[~(wide > FAR * usual)]
+    if not usual > 0 or len(near) == len(found):
+        return None
+    seen = [*found[ends[0]], *near[ends[1]], *near[ends[2]], *more]
+    low, high = np.nanmin(seen), np.nanmax(seen)
+    pad = 0.05 * (high - low)
+    return low - pad, high + pad
+
+
+def leaves(axes: Axes, place: float, at: Sequence[float], colour: str, model: str) -> None:
+    """Arrows where an interval (value, low, high) goes on beyond the panel's limits."""
+    for end, limit, sign in zip(at[1:], axes.get_xlim(), (-1, 1), strict=True):
+        if sign * (end - limit) > 0:
+            tip = CARETRIGHT if sign > 0 else CARETLEFT
+            of_model(model, *axes.plot([limit], [place], marker=tip, color=colour, ms=3.0, mew=0))
 
 
 def chosen_handle() -> Line2D:
@@ -260,7 +297,11 @@ def forest(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Drawing:
             place = rows.row(label, models.name_of(row["family"]), bold)
             drawn.append((place, row, colours[group], is_chosen))
             numbers.append(_number(row, group))
-    notes = foot_text(style, _notes(inputs, table, title, reference, weak, params["replicates"]))
+    in_view = (0.0, base["band_low"], base["band_high"])
+    far = any((narrowed(table, ("value", "ci_low", "ci_high")), narrowed(table, _ENDS, *in_view)))
+    lines = _notes(inputs, table, title, reference, weak, params["replicates"])
+    lines += ["Arrows: the interval goes on beyond the panel."] * far
+    notes = foot_text(style, lines)
     foot_mm = (notes.count("\n") + 1) * style.line_mm
     canvas = style.figure(rows.height_mm + 24 + foot_mm)
     left, right = canvas.subplots(1, 2, sharey=True, width_ratios=[1, 1.15])
@@ -292,15 +333,29 @@ def forest(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Drawing:
     handles += _band(right, base, reference, params["percent"])
     if (table["replicates"] > 1).any():
         handles.append(Line2D([], [], color=INK, marker="o", ms=2.0, lw=0, label="a training run"))
-    left.set_xlabel(f"{title} ({params['percent']} interval)")
-    right.set_xlabel(f"difference from {fold(reference, 45, style.font_size)}")
-    number_column(right, rows, numbers, f"{DELTA}{title} ({params['percent']} interval)")
+    of_numbers = f"{DELTA}{title} ({params['percent']} interval)"
+    column_mm = max(text_mm(text, style.font_size, True) for text in (*numbers, of_numbers))
+    panel_mm = (style.double_column_mm - rows.width_mm - column_mm - 8) / 2
+    for axes, text in ((left, f"{title} ({params['percent']} interval)"),
+                       (right, f"difference from {reference}")):  # fmt: skip
+        axes.set_xlabel(fold(text, panel_mm, style.font_size))
+    number_column(right, rows, numbers, of_numbers)
     for axes, values in ((left, table["value"]), (right, table["difference"])):
         axes.locator_params(axis="x", nbins=5)
         if values.isna().all():
             axes.set_xticks([])
         elif np.ptp(values.dropna()) < 1e-6 and axes is right:
             axes.set_xlim(-0.1, 0.1)
+    runs = [float(value) for text in table["runs"] for value in text.split(";") if value]
+    panels = ((left, ("value", "ci_low", "ci_high"), runs), (right, _ENDS, in_view))
+    for axes, ends, more in panels:
+        limits = narrowed(table, ends, *more)
+        if limits is None:
+            continue
+        axes.set_xlim(limits)
+        for place, row, colour, _ in drawn:
+            at = [row[name] for name in ends]
+            leaves(axes, place, at, colour, models.name_of(row["family"]))
     canvas.legend(handles=handles, loc="outside upper center", ncols=3)
     foot(canvas, style, notes)
     facts = f"Test split, {sizes(inputs, table)}. {_primary(table, reference)}"

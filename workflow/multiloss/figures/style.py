@@ -164,7 +164,7 @@ class Style:
                 "ytick.major.pad": 2.0,
                 "axes.spines.top": False,
                 "axes.spines.right": False,
-                "axes.grid": True,
+                "axes.grid": self.preset.grid,
                 "axes.axisbelow": True,
                 "grid.color": GRID,
                 "grid.linewidth": 0.5,

@@ -86,13 +86,10 @@ class Calibration:
 
     @cached_property
     def _scores(self) -> dict[tuple[str, str], dict[str, dict[str, Any]]]:
-        table = self._facts.results.table("tables/calibration_scores.csv")
-        if "version" not in table.columns:
-            return {}
-        return {
-            key: {row["metric"]: row for row in part.to_dict("records")}
-            for key, part in table.groupby(["model", "version"], sort=False)
-        }
+        found: dict[tuple[str, str], dict[str, dict[str, Any]]] = {}
+        for row in self._facts.results.table("tables/calibration_scores.csv").records():
+            found.setdefault((row["model"], row["version"]), {})[row["metric"]] = row
+        return found
 
     @property
     def key_models(self) -> list[str]:
@@ -109,7 +106,7 @@ class Calibration:
     def point(self, model: str) -> Mapping[str, Any] | None:
         """The point of the model's curve whose confidence is nearest to the example."""
         curves = self._facts.results.table("tables/calibration_curves.csv")
-        if not {"class", "p"} <= set(curves.columns):
+        if curves.empty:
             return None
         part = curves[(curves["model"] == model) & curves["class"].isna() & curves["p"].notna()]
         if part.empty or not part["p"].min() <= EXAMPLE <= part["p"].max():
@@ -119,7 +116,8 @@ class Calibration:
     @property
     def errors(self) -> dict[str, int]:
         """How many models have an ECE 'inside' and 'above' what perfect calibration shows."""
-        found = [self.scores(model).get("ece", {}).get("range") for model in self.all_models]
+        told = (self.scores(model).get("ece") for model in self.all_models)
+        found = [row["range"] for row in told if row is not None]
         return {word: found.count(word) for word in (INSIDE, ABOVE)}
 
     def not_probabilities(self, models: Iterable[str]) -> dict[str, str]:
@@ -162,7 +160,8 @@ class Calibration:
         for model in self.all_models:
             row = {"model": model} | _flat(self.scores(model), _OVERALL)
             for version in versions:
-                row[f"ece_{version}"] = self.scores(model, version).get("ece", {}).get("value")
+                told = self.scores(model, version).get("ece")
+                row[f"ece_{version}"] = told["value"] if told else None
             rows.append(row)
         return rows
 

@@ -133,7 +133,7 @@ class Methods:
     def tests(self) -> set[str]:
         """Names of the tests between runs."""
         table = self._facts.significance
-        return set(table["test"].dropna().astype(str)) if "test" in table else set()
+        return set() if table.empty else set(table["test"].dropna().astype(str))
 
     @property
     def corrections(self) -> set[str]:
@@ -144,7 +144,7 @@ class Methods:
         return {
             str(name)
             for table in tables
-            if "correction" in table
+            if not table.empty
             for name in table["correction"].dropna().unique()
         }
 
@@ -152,16 +152,16 @@ class Methods:
     def pooled(self) -> bool:
         """Whether the variance between runs was pooled over the losses."""
         table = self._facts.results.table("tables/replicate_comparisons.csv")
-        return "method" in table and bool((table["method"] == "pooled").any())
+        return not table.empty and bool((table["method"] == "pooled").any())
 
     @property
     def heat_metrics(self) -> list[str]:
         """Measures of the heat maps that have a value."""
         table = self._facts.results.table("tables/localisation.csv")
-        if not {"value", "metric"} <= set(table.columns):
+        if table.empty:
             return []
         # Of lesions that nobody knows the table has rows without a value.
-        return sorted(table.loc[table["value"].notna(), "metric"].astype(str).unique())
+        return sorted(table["metric"][table["value"].notna()].astype(str).unique())
 
 
 class Citation:

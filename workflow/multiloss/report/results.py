@@ -31,6 +31,10 @@ class Table(pd.DataFrame):
             raise UserError(f"{self.file} has no column '{key}': delete it and run again")
         return super().__getitem__(key)
 
+    def get(self, key: Any, default: Any = None) -> Any:
+        """The column; `default` only where the study has no such table."""
+        return default if self.file is None and key not in self.columns else self[key]
+
     def records(self) -> list["Record"]:
         """The rows by their columns; one that a row lacks is an error of the file."""
         return [Record(row, self.file) for row in self.to_dict("records")]

@@ -38,7 +38,17 @@ class ComparisonFacts(ScoreFacts):
 
     @cached_property
     def significance(self) -> pd.DataFrame:
-        return self.results.table("tables/significance.csv")
+        needed = (
+            "family",
+            "metric",
+            "test",
+            "model_a",
+            "model_b",
+            "p_value",
+            "p_adjusted",
+            "primary",
+        )
+        return self.results.table("tables/significance.csv", needed)
 
     @property
     def permutations(self) -> int:
@@ -60,7 +70,7 @@ class ComparisonFacts(ScoreFacts):
     def made(self) -> pd.DataFrame:
         """Rows of the paired tests that could be made."""
         table = self.significance
-        return table[table["p_value"].notna()] if "p_value" in table else table
+        return table if table.empty else table[table["p_value"].notna()]
 
     @cached_property
     def secondary(self) -> pd.DataFrame:
@@ -78,7 +88,7 @@ class ComparisonFacts(ScoreFacts):
             ("tables/fold_comparisons.csv", True),
             ("tables/significance.csv", False),
         ):
-            table = self.results.table(name)
+            table = self.results.table(name, ("family", "hypotheses", "reject", "correction"))
             if table.empty:
                 continue
             table = table[table["primary"].map(is_true) & table["p_value"].notna()]
@@ -113,8 +123,8 @@ class ComparisonFacts(ScoreFacts):
                     p_adjusted=row["p_adjusted"],
                     reject=is_true(row["reject"]),
                     family=str(row["family"]),
-                    hypotheses=count_of(row.get("hypotheses")),
-                    correction=str(row.get("correction")),
+                    hypotheses=count_of(row["hypotheses"]),
+                    correction=str(row["correction"]),
                 )
                 found.setdefault((kind, test.a, test.b), test)
         return found
@@ -172,12 +182,11 @@ class ComparisonFacts(ScoreFacts):
     def fold_tests(self, family: str) -> list[Comparison]:
         """Comparisons over folds of one family of fold_comparisons.csv that could be tested."""
         table = self.results.table("tables/fold_comparisons.csv")
-        if "a" not in table.columns:
+        if table.empty:
             return []
         table = table[(table["family"] == family) & table["p_value"].notna()]
         return [
-            self._over_seeds(row, row["a"], row["b"], "folds", "folds")
-            for row in table.to_dict("records")
+            self._over_seeds(row, row["a"], row["b"], "folds", "folds") for row in table.records()
         ]
 
     def _crossed(self, family: str) -> list[Comparison]:
@@ -262,8 +271,8 @@ class ComparisonFacts(ScoreFacts):
             ("tables/significance.csv", ["model_a", "model_b"]),
             ("tables/replicate_comparisons.csv", ["loss_a", "loss_b"]),
         ):
-            table = self.results.table(name)
-            if {"family", *columns} <= set(table.columns):
+            table = self.results.table(name, ("family", *columns))
+            if not table.empty:
                 kinds = table["family"].map(lambda name: families.of_column(str(name))[0])
                 rows = table.loc[kinds == NOISE_FLOOR, columns]
                 for a, b in rows.itertuples(index=False):

@@ -39,8 +39,8 @@ class FindingFacts(ComparisonFacts):
         table = self.results.table("tables/seed_spread.csv")
         if table.empty:
             return None
-        rows = table[table["metric"] == self.tested].set_index("row")
-        pooled, losses_row = rows.loc["pooled"], rows.loc["losses"]
+        rows = {row["row"]: row for row in table[table["metric"] == self.tested].records()}
+        pooled, losses_row = rows["pooled"], rows["losses"]
         if math.isnan(pooled["sd"]):
             return None
         return Spread(
@@ -75,8 +75,8 @@ class FindingFacts(ComparisonFacts):
         if table.empty:
             return None
         part = table[(table["metric"] == measure) & table["value"].notna()]
-        uniform = part.loc[part["model"] == UNIFORM, "value"]
-        shares = part.loc[part["model"] != UNIFORM, "value"]
+        uniform = part["value"][part["model"] == UNIFORM]
+        shares = part["value"][part["model"] != UNIFORM]
         if uniform.empty or shares.empty:
             return None
         gains = self._rejected(table, measure + GAIN)
@@ -98,7 +98,7 @@ class FindingFacts(ComparisonFacts):
     def _rejected(self, table: pd.DataFrame, metric: str) -> tuple[int, pd.Series]:
         """How many paired tests of a metric were made, and the differences that reject."""
         made = table[(table["metric"] == metric) & table["p_adjusted"].notna()]
-        return len(made), made.loc[made["p_adjusted"] <= self.alpha, "value"]
+        return len(made), made["value"][made["p_adjusted"] <= self.alpha]
 
     def ranking(self, model: str | None) -> Ranking | None:
         """The rank interval of a model; None where no pair was tested."""
@@ -117,7 +117,9 @@ class FindingFacts(ComparisonFacts):
         self, version: str = "raw", measure: str = calibration_measures.DISTANCE.name
     ) -> pd.DataFrame:
         """Calibrated losses against their plain forms by a measure; empty where there are none."""
-        table = self.results.table("tables/calibration_comparisons.csv")
+        needed = ("loss", "plain", "version", "metric", "reject", "primary", "hypotheses", "reason")
+        needed += ("replicate", "difference", "ci_low", "ci_high", "p_adjusted")
+        table = self.results.table("tables/calibration_comparisons.csv", needed)
         if table.empty:
             return pd.DataFrame()
         return selection.calibration_pairs(table, version, measure)
@@ -200,7 +202,7 @@ class FindingFacts(ComparisonFacts):
         rows = self.chosen_table
         if rows.empty:
             return ""
-        rules = rows.loc[rows["what"] == "overall", "rule"].dropna()
+        rules = rows["rule"][rows["what"] == "overall"].dropna()
         return str(rules.iloc[0]) if len(rules) else ""
 
     @cached_property
@@ -219,9 +221,10 @@ class FindingFacts(ComparisonFacts):
             ("tables/ensemble_comparisons.csv", "ensemble", "opponent"),
             ("tables/significance.csv", "model_a", "model_b"),
         ):
-            table = self.results.table(name, (a, b, *needed))
-            for row in table.to_dict("records"):
-                test = row.get("test", "")
+            between_runs = a == "model_a"
+            own = ("test", "statistic") if between_runs else ()
+            for row in self.results.table(name, (a, b, *needed, *own)).records():
+                test = row["test"] if between_runs else ""
                 if not test and pd.isna(row["p_value"]):
                     continue
                 found.append(
@@ -235,7 +238,7 @@ class FindingFacts(ComparisonFacts):
                         "metric": self.metric(row["metric"]).title,
                         "test": families.test_label(test) if test else "",
                         "difference": Estimate(row["difference"], row["ci_low"], row["ci_high"]),
-                        "statistic": row.get("statistic", math.nan),
+                        "statistic": row["statistic"] if between_runs else math.nan,
                         "p": row["p_value"],
                         "adjusted": row["p_adjusted"],
                         "hypotheses": row["hypotheses"],
@@ -261,7 +264,7 @@ class FindingFacts(ComparisonFacts):
         """By family of significance.csv: `label`, `comparisons` planned, tests `made`,
         `hypotheses`, `correction`, `significant` ones, and whether it is `primary`."""
         table = self.significance
-        if "family" not in table.columns:
+        if table.empty:
             return []
         return [
             {
@@ -279,17 +282,17 @@ class FindingFacts(ComparisonFacts):
     @cached_property
     def pairs(self) -> pd.DataFrame:
         """Rows of diversity.csv on the test split, most disagreement first."""
-        table = self.results.table("tables/diversity.csv", ("disagreement",))
+        table = self.results.table("tables/diversity.csv", ("split", "differs", "disagreement"))
         if table.empty:
             return table
-        table = table[table["split"] == "test"] if "split" in table else table
+        table = table[table["split"] == "test"]
         return table.sort_values("disagreement", ascending=False, kind="stable")
 
     @property
     def disagreement(self) -> dict[str, float]:
         """Mean disagreement of the pairs that differ in their losses, or in their seeds."""
         pairs = self.pairs
-        if "differs" not in pairs.columns:
+        if pairs.empty:
             return {}
         means = pairs.groupby("differs", sort=False)["disagreement"].mean()
         return {what: means[what] for what in ("losses", "seeds") if what in means}

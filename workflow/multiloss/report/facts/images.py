@@ -101,7 +101,7 @@ class ImageFacts(SettingsFacts):
             return {}
         splits = ["train", "val", "ensemble", "test", *self.external]
         return {
-            split: table.loc[table["split"] == split, "label"].value_counts().to_dict()
+            split: table["label"][table["split"] == split].value_counts().to_dict()
             for split in splits
         }
 

@@ -38,10 +38,12 @@ class ScoreFacts(ImageFacts):
 
     @cached_property
     def all_metrics(self) -> pd.DataFrame:
-        table = self.results.table("tables/metrics.csv")
-        for column in ("model", "kind", "split", "metric", "ci_method", "value"):
-            if column not in table.columns:
-                table[column] = pd.Series(dtype=float if column == "value" else str)
+        words = ("model", "kind", "split", "metric", "ci_method", "reason")
+        numbers = ("value", "ci_low", "ci_high")
+        table = self.results.table("tables/metrics.csv", (*words, *numbers))
+        if table.file is None:
+            for column in (*words, *numbers):
+                table[column] = pd.Series(dtype=float if column in numbers else str)
         return table
 
     @cached_property
@@ -56,10 +58,8 @@ class ScoreFacts(ImageFacts):
         table = self.metrics
         if table.empty:
             return {}
-        low = table.get("ci_low", pd.Series(math.nan, table.index))
-        high = table.get("ci_high", pd.Series(math.nan, table.index))
         keys = zip(table["model"], table["split"], table["metric"], strict=True)
-        values = zip(table["value"], low, high, strict=True)
+        values = zip(table["value"], table["ci_low"], table["ci_high"], strict=True)
         return {key: Estimate(*value) for key, value in zip(keys, values, strict=True)}
 
     def value(self, model: str, metric: str = PRIMARY, split: str = "test") -> Estimate:
@@ -92,7 +92,7 @@ class ScoreFacts(ImageFacts):
         keep = (table["ci_method"] == PUBLISHED) & (table["metric"] == PRIMARY)
         return {
             row["model"]: Estimate(row["value"], row["ci_low"], row["ci_high"])
-            for row in table[keep & (table["split"] == "test")].to_dict("records")
+            for row in table[keep & (table["split"] == "test")].records()
         }
 
     @cached_property
@@ -119,7 +119,7 @@ class ScoreFacts(ImageFacts):
         table = table[table["mean"].notna()].sort_values(
             ["mean", "family"], ascending=[False, True]
         )
-        return {str(row["family"]): row for row in table.to_dict("records")}
+        return {str(row["family"]): row for row in table.records()}
 
     def mean_scores(self, kind: str, family: str) -> dict[str, Estimate]:
         """By metric the mean over the runs of a family, with the lowest and the highest of them."""
@@ -139,8 +139,6 @@ class ScoreFacts(ImageFacts):
     def undefined(self, *kinds: str) -> list[dict[str, Any]]:
         """Test metrics without a value: titles of the `metrics` of each `model` and `reason`."""
         table = self.all_metrics
-        if "reason" not in table.columns:
-            return []
         keep = table["value"].isna() & table["reason"].notna() & (table["split"] == "test")
         table = table[keep & table["kind"].isin(kinds)].drop_duplicates(["model", "metric"])
         return [
@@ -161,15 +159,14 @@ class ScoreFacts(ImageFacts):
             if not model.trained:
                 continue
             history = self.results.table(f"models/{model.variant}/{model.replicate}.history.csv")
-            if history.empty or not {"epoch", "loss", "val_loss"} <= set(history.columns):
+            if history.empty:
                 continue
-            last = history.iloc[-1]
-            row = {"model": model.name, "epochs": len(history), "failed": pd.isna(last["loss"])}
-            row |= {"loss": last["loss"], "val_loss": last["val_loss"]}
-            scores = history.get("val_mcc", pd.Series(dtype=float))
+            loss, scores = history["loss"].iloc[-1], history["val_mcc"]
+            row = {"model": model.name, "epochs": len(history), "failed": pd.isna(loss)}
+            row |= {"loss": loss, "val_loss": history["val_loss"].iloc[-1]}
             if scores.notna().any():
                 best = scores.idxmax()
-                row |= {"best": history.at[best, "epoch"], "val_mcc": scores[best]}
+                row |= {"best": history["epoch"][best], "val_mcc": scores[best]}
             found.append(row)
         return found
 
@@ -215,7 +212,7 @@ class ScoreFacts(ImageFacts):
     def missing_models(self) -> list[str]:
         """Models that the config asks for and the tables do not have: failed trainings."""
         # A failed training has rows, all of them empty.
-        have = set(self.metrics.loc[self.metrics["value"].notna(), "model"])
+        have = set(self.metrics["model"][self.metrics["value"].notna()])
         return [name for name in self.planned if name not in have]
 
     def without_probabilities(self, models: Iterable[str]) -> list[Method]:
@@ -291,7 +288,7 @@ class ScoreFacts(ImageFacts):
     def interval_methods(self) -> list[str]:
         """How the intervals of MCC were made; several where models differ."""
         table = self.metrics[(self.metrics["metric"] == PRIMARY)]
-        used = table.loc[table["split"] == "test", "ci_method"].dropna().unique()
+        used = table["ci_method"][table["split"] == "test"].dropna().unique()
         return [INTERVALS.get(name, str(name)) for name in sorted(used)] or ["bootstrap"]
 
     @cached_property
@@ -302,14 +299,14 @@ class ScoreFacts(ImageFacts):
             return {}
         table = table[(table["split"] == "test") & table["kind"].isin(["single", "ensemble"])]
         told = table["reason"].astype(str).str.contains(NEAR_ONE, regex=False)
-        return table.loc[told, "metric"].value_counts(sort=False).to_dict()
+        return table["metric"][told].value_counts(sort=False).to_dict()
 
     def detectable(self, question: str) -> tuple[float, float] | None:
         """Least and largest difference that its tests would have found with 80% power."""
         table = self.results.table("tables/verdicts.csv")
         if table.empty:
             return None
-        found = table.loc[table["question"] == question, "detectable_corrected"].dropna()
+        found = table["detectable_corrected"][table["question"] == question].dropna()
         return None if found.empty else (float(found.min()), float(found.max()))
 
     def operating_points(self, model: str) -> list[dict[str, Any]]:
@@ -325,14 +322,14 @@ class ScoreFacts(ImageFacts):
         if table.empty:
             return []
         table = table[table["model"] == model]
-        patients = table[table["split"] == "test"].to_dict("records")
-        patients = {row["class"]: row for row in patients}
+        patients = {row["class"]: row for row in table[table["split"] == "test"].records()}
         found: list[dict[str, Any]] = []
-        for row in table[table["split"] != "test"].to_dict("records"):
+        for row in table[table["split"] != "test"].records():
             name, own = str(row["class"]), patients.get(row["class"], {})
 
             def by_patient(what: str, own: Mapping[str, Any] = own) -> Estimate:
-                return Estimate(*(own.get(key, math.nan) for key in (what, *ends_of(what))))
+                ends = (what, *ends_of(what))
+                return Estimate(*(own[key] if own else math.nan for key in ends))
 
             point = {
                 "class": name,
@@ -342,7 +339,7 @@ class ScoreFacts(ImageFacts):
                 "of_patients": by_patient("sensitivity"),
                 "spared_patients": by_patient("specificity"),
                 "images": int((self._part("test")["label"] == name).sum()),
-                "patients": own.get("n_positive"),
+                "patients": own["n_positive"] if own else None,
             }
             if name == self.study.negative_class and len(self.classes) > 2:
                 turned = {
@@ -365,12 +362,12 @@ class ScoreFacts(ImageFacts):
         table = self.chosen_table
         if table.empty:
             return None
-        names = table.loc[table["what"] == what, "model"]
+        names = table["model"][table["what"] == what]
         return str(names.iloc[0]) if len(names) else None
 
     @cached_property
     def members(self) -> pd.DataFrame:
-        return self.results.table("ensembles/members.csv")
+        return self.results.table("ensembles/members.csv", ("ensemble", "member", "rank"))
 
     def best_member(self, ensemble: str) -> str | None:
         """The first member by rank, that is by its score on the ensemble split."""
@@ -385,7 +382,7 @@ class ScoreFacts(ImageFacts):
         """Members of an ensemble, the best first; of an average of seeds its runs."""
         if ensemble in self.planned and self.planned[ensemble].members:
             return list(self.planned[ensemble].members)
-        if "ensemble" not in self.members.columns:
+        if self.members.empty:
             return []
         part = self.members[self.members["ensemble"] == ensemble]
         return list(part.sort_values("rank", kind="stable")["member"])
