@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import speed
-from speed_parts import gpus
+from speed_parts import demo, gpus
 
 
 def test_limits() -> None:
@@ -186,3 +186,30 @@ def test_every_run_on_a_gpu_is_told_in_words_of_its_own() -> None:
 def test_stored_page_is_that_of_the_stored_numbers(root: Path) -> None:
     stored = json.loads((root / "docs/benchmarks.json").read_text(encoding="utf-8"))
     assert (root / "docs/benchmarks.md").read_text(encoding="utf-8") == speed.page(stored)
+
+
+def test_processes_tell_their_cpu_as_they_end(root: Path, tmp_path: Path) -> None:
+    accounts = tmp_path / "accounts.jsonl"
+    scripts = tmp_path / ".snakemake/scripts"
+    scripts.mkdir(parents=True)
+    busy = "import os, time\nwhile time.process_time() < 0.3: pass\n"
+    (scripts / "tmp1.train.py").write_text(busy)
+    (scripts / "tmp2.figure.py").write_text(f"{busy}if os.fork() == 0: os._exit(0)\nos._exit(0)\n")
+    told = {"PYTHONPATH": str(root / "benchmarks/speed_parts/_accounts"), "ACCOUNTS": str(accounts)}
+    for script in sorted(scripts.iterdir()):
+        subprocess.run([sys.executable, script], env=told, check=True)
+    jobs = demo.jobs_of(accounts.read_text())
+    assert [job.script for job in jobs] == ["train", "figure"]
+    for job in jobs:
+        assert job.cpu >= 0.3 and job.end > job.start
+
+
+def test_busy_cores_by_hand() -> None:
+    jobs = [
+        demo.Job("download", 0, 10, 10),  # before: half of it counts
+        demo.Job("train_segmenter", 5, 15, 8),
+        demo.Job("train", 20, 25, 5),
+        demo.Job("snakemake", 0, 50, 5),
+        demo.Job("report", 30, 40, 10),  # after: nothing
+    ]
+    assert demo.busy(jobs) == pytest.approx((5 + 8 + 5 + 2) / 20)
