@@ -121,3 +121,28 @@ def test_script_started_without_snakemake_says_how_it_is_meant(root: Path) -> No
     )
     assert done.returncode == 1
     assert done.stderr == "this script is started by Snakemake: run `snakemake` on its output\n"
+
+
+def test_a_job_ends_its_process_with_all_that_it_said(root: Path, tmp_path: Path) -> None:
+    script = """\
+import atexit, logging, types
+from multiloss.job.script import run
+
+def main(snakemake):
+    print("made")
+    logging.getLogger("multiloss").info("as it was")
+
+atexit.register(print, "taken apart")
+snakemake = types.SimpleNamespace(rule="r", wildcards=[], log=["r.log"], input=[], output=[])
+run(main, snakemake)
+print("after")
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        env={"PYTHONPATH": str(root / "workflow")},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "made\n", "[r] as it was\n")
+    assert "INFO multiloss: as it was" in (tmp_path / "r.log").read_text()
