@@ -88,21 +88,21 @@ def watch() -> None:
     timed(training.Checkpoint, "save", "checkpoints")
     timed(prediction, "save_model", "writing")
     timed(training, "fit", "fit")
-    validation, batches = classifier.validation, training.epoch_batches
+    validation, batches = classifier.validation, training.ahead
 
     def watched(*args: Any) -> Callable[[], dict[str, float]]:
         holder = SimpleNamespace(validate=validation(*args))
         timed(holder, "validate", "validation")
         return holder.validate
 
-    def first_apart(*args: Any):
-        for step, batch in enumerate(batches(*args)):
+    def first_apart(given: Any):
+        for step, batch in enumerate(batches(given)):
             begun = time.process_time()
             yield batch
             if step == 0 and "trace and first step" not in SPENT:
                 SPENT["trace and first step"] = time.process_time() - begun
 
-    classifier.validation, training.epoch_batches = watched, first_apart
+    classifier.validation, training.ahead = watched, first_apart
 
 
 def main(root: Path, results: Path) -> None:

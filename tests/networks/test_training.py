@@ -1,6 +1,8 @@
 """The training loop: resuming bit for bit, schedules, counters, and a loss that explodes."""
 
 import json
+import threading
+import time
 
 import keras
 import numpy as np
@@ -305,6 +307,37 @@ def test_every_epoch_sees_other_images_in_whole_batches():
     assert {frozenset(batch[0]) for batch in epochs[0]} != {frozenset(b[0]) for b in epochs[1]}
     again = list(training.epoch_batches(data, 4, seed=7, epoch=0))
     np.testing.assert_array_equal(epochs[0][1][0], again[1][0])
+
+
+def test_batches_are_made_on_another_thread_while_one_is_in_use():
+    made = []
+
+    def batches():
+        for number in range(4):
+            made.append((number, threading.get_ident()))
+            yield np.array([number]), np.array([-number])
+
+    seen = []
+    for first, second in training.ahead(batches()):
+        seen.append((int(first[0]), int(second[0])))
+        assert tf.is_tensor(first)
+        end = time.monotonic() + 10
+        while len(made) < min(len(seen) + 1, 4) and time.monotonic() < end:
+            time.sleep(0.001)
+        assert len(made) == min(len(seen) + 1, 4)
+    assert seen == [(0, 0), (1, -1), (2, -2), (3, -3)]
+    assert threading.get_ident() not in {thread for _, thread in made}
+
+
+def test_a_batch_that_cannot_be_read_ends_the_training():
+    def batches():
+        yield (np.zeros(1),)
+        raise OSError("gone")
+
+    given = training.ahead(batches())
+    next(given)
+    with pytest.raises(OSError, match="gone"):
+        next(given)
 
 
 def schedule_options(**changes):

@@ -12,6 +12,7 @@ import math
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -227,6 +228,21 @@ def epoch_batches(data: TrainingSet, batch_size: int, seed: int, epoch: int) -> 
         yield data.gather(np.sort(order[start : start + batch_size]))
 
 
+def ahead(batches: Iterator[tuple]) -> Iterator[tuple[tf.Tensor, ...]]:
+    """The batches as tensors, each gathered and brought to the device on another thread while the
+    step before it runs."""
+
+    def following() -> tuple[tf.Tensor, ...] | None:
+        raw = next(batches, None)
+        return None if raw is None else tuple(tf.constant(array) for array in raw)
+
+    with ThreadPoolExecutor(1) as pool:
+        coming = pool.submit(following)
+        while (batch := coming.result()) is not None:
+            coming = pool.submit(following)
+            yield batch
+
+
 def _improved(value: float, best: float, monitor: str, min_delta: float) -> bool:
     if math.isnan(best):
         return not math.isnan(value)
@@ -333,11 +349,10 @@ def fit(
         losses: list[float] = []
         unread: list[tf.Tensor] = []
         rate = 0.0
-        for step, raw in enumerate(epoch_batches(data, batch_size, seed, progress.epoch)):
+        batches = ahead(epoch_batches(data, batch_size, seed, progress.epoch))
+        for step, batch in enumerate(batches):
             rate = learning_rate(options, progress.step, steps, progress.plateau_scale)
             optimizer.learning_rate = rate
-            # A device of its own works while the host goes on to the next batch.
-            batch = tuple(tf.constant(array) for array in raw)
             unread.append(train_step(batch, tf.constant([augment_seed, step], tf.int32)))
             progress.step += 1
             if len(unread) == STEPS_BETWEEN_READINGS or step + 1 == steps_per_epoch:
