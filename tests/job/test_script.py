@@ -137,8 +137,10 @@ snakemake = types.SimpleNamespace(rule="r", wildcards=[], log=["r.log"], input=[
 run(main, snakemake)
 print("after")
 """
+    path = tmp_path / "job.py"
+    path.write_text(script)
     done = subprocess.run(
-        [sys.executable, "-c", script],
+        [sys.executable, path],
         env={"PYTHONPATH": str(root / "workflow")},
         cwd=tmp_path,
         capture_output=True,
@@ -146,3 +148,13 @@ print("after")
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, "made\n", "[r] as it was\n")
     assert "INFO multiloss: as it was" in (tmp_path / "r.log").read_text()
+    # Whoever runs a script within a process of their own keeps it.
+    within = f"import runpy; runpy.run_path({str(path)!r}, run_name='__main__'); print('kept')"
+    done = subprocess.run(
+        [sys.executable, "-c", within],
+        env={"PYTHONPATH": str(root / "workflow")},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+    )
+    assert done.stdout == "made\nafter\nkept\ntaken apart\n"

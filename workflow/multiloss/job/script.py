@@ -83,7 +83,7 @@ def run(main: Callable[[Any], None], snakemake: Any) -> None:
     finally:
         if held:
             held.close()
-    if getattr(sys.modules["__main__"], "snakemake", None) is snakemake:
+    if sys.orig_argv[1:] == sys.argv:  # this script is all that the process was started for
         _end()
 
 
