@@ -84,9 +84,11 @@ def test_a_value_that_is_not_defined_says_why(
     table.loc[own, "reason"] = "one class only is predicted"
     given = facts.results.table
     stub = Read(table)
-    monkeypatch.setattr(
-        facts.results, "table", lambda name: stub if name == "tables/external.csv" else given(name)
-    )
+
+    def table(name: str, needed: tuple[str, ...] = ()) -> Read:
+        return stub if name == "tables/external.csv" else given(name, needed)
+
+    monkeypatch.setattr(facts.results, "table", table)
     text = words(section(facts).finding) + words(section(facts).blocks[0].text)
     assert "is not defined on hospital-b (one class only is predicted)" in text
     assert "nan" not in text

@@ -72,7 +72,7 @@ def study(ranks: pd.DataFrame = RANKS, **options: Any) -> Facts:
     results = Results(Path("nowhere"), [])
     read = Read(ranks)
     read.file = Path("tables/rank.csv")
-    results.table = lambda name: read if name == "tables/rank.csv" else Read()
+    results.table = lambda name, needed=(): read if name == "tables/rank.csv" else Read()
     return Facts(results, config)
 
 
