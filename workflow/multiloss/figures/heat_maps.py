@@ -255,30 +255,32 @@ def model(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Drawing:
     if (predictions["said"] == NO_ANSWER).all():
         return message(style, "The training of this model failed: there is nothing to explain.")
     here = page_of(classes, params)
-    per_outcome = min(params["images_per_outcome"], max(1, ROWS_PER_FIGURE // len(here)))
-    chosen = {}
-    for name in here:
-        part = predictions[predictions["label"] == name]
-        chosen[name] = [
-            choose(part[part["right"] == right], per_outcome) for right in (True, False)
-        ]
     # Beside `- predicted` and the probability, over the three panels of a case.
     names = style.class_names(classes, style.double_column_mm / 2 - 36, 1)
+    parts = {name: predictions[predictions["label"] == name] for name in here}
     headings = {}
-    for name in here:
-        part = predictions[predictions["label"] == name]
+    for name, part in parts.items():
         text = f"true class {names.full(name)}: {part['right'].sum():,} of {len(part):,} correct"
         headings[name] = _wide(text, style)
     title = f"{params['label']}: heat of the predicted class, "
     title += grid_of(maps.maps)
     signs = "left to right: original, heat map, overlay;  + correct, \N{MINUS SIGN} incorrect"
-    shapes = {name: _shapes(chosen[name], images, per_outcome) for name in here}
     head_mm, text_mm = 1.6 * style.line_mm, style.line_mm + 2.5
     more = {name: (lines_of(headings[name]) - 1) * style.line_mm for name in here}
     foot_mm = FOOT_LINES * style.line_mm
-    letters = head_mm + foot_mm + sum(more.values())
-    letters += sum((len(rows) + 1) * text_mm for rows in shapes.values())
-    tallest = (style.preset.max_height_mm - letters) / sum(map(sum, shapes.values()))
+    most = min(params["images_per_outcome"], max(1, ROWS_PER_FIGURE // len(here)))
+    # As many images as fit on a page of the journal.
+    for per_outcome in range(most, 0, -1):
+        chosen = {
+            name: [choose(part[part["right"] == right], per_outcome) for right in (True, False)]
+            for name, part in parts.items()
+        }
+        shapes = {name: _shapes(chosen[name], images, per_outcome) for name in here}
+        letters = head_mm + foot_mm + sum(more.values())
+        letters += sum((len(rows) + 1) * text_mm for rows in shapes.values())
+        tallest = (style.preset.max_height_mm - letters) / sum(map(sum, shapes.values()))
+        if tallest >= SMALLEST_MM:
+            break
     side = min(style.double_column_mm / 6 - 2.5, max(tallest, SMALLEST_MM))
     heights = [
         side * sum(rows) + (len(rows) + 1) * text_mm + more[name] for name, rows in shapes.items()
