@@ -259,6 +259,19 @@ def test_steps_compiled_by_xla_learn_the_same(problem, tmp_path, monkeypatch, ca
     np.testing.assert_allclose(compiled[1]["val_loss"], without[1]["val_loss"], rtol=1e-4)
 
 
+@pytest.mark.parametrize(
+    ("xla", "gpus", "steps", "compiled"),
+    [("auto", ["GPU:0"], training.COMPILED_FROM, True),
+     ("auto", ["GPU:0"], training.COMPILED_FROM - 1, False),
+     ("auto", [], training.COMPILED_FROM, False),
+     (True, [], 1, True),
+     (False, ["GPU:0"], training.COMPILED_FROM, False)],
+)  # fmt: skip
+def test_long_trainings_on_a_gpu_are_compiled(monkeypatch, xla, gpus, steps, compiled):
+    monkeypatch.setattr(tf.config, "get_visible_devices", lambda kind: gpus)
+    assert training._compiled({"xla": xla}, steps) is compiled
+
+
 @pytest.mark.parametrize("keep", ["best", "last"])
 def test_weights_spoilt_by_the_last_step_are_not_kept(problem, tmp_path, caplog, keep):
     """An infinite step at the end of an epoch: no loss of a batch shows it, validation does."""

@@ -117,8 +117,9 @@ class Training(Section):
     """Momentum of the moving statistics; null leaves the backbone's 0.99."""
     mixed_precision: bool = False
     """Half precision where the hardware gains from it."""
-    xla: bool = False
-    """Steps compiled by XLA, for GPUs: the first takes a minute, the others less; slow on CPUs."""
+    xla: bool | Literal["auto"] = False
+    """Steps compiled by XLA: the first takes a minute, the others on a GPU a quarter of their time,
+    on a CPU more than before; `auto` compiles on a GPU where the steps are many enough to gain."""
 
 
 class Augmentation(Section):

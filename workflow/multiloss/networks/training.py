@@ -32,6 +32,9 @@ logger = logging.getLogger(__name__)
 ROWS_AT_ONCE = 64
 # Losses are read back from the device after so many steps, since each reading waits for it.
 STEPS_BETWEEN_READINGS = 100
+# With `xla: auto`, so many steps make up for compiling: on an H100 it takes 42 s and a step of 16
+# images saves 42 ms at 224 x 224 and 70 ms at 512 x 512 (docs/benchmarks.md).
+COMPILED_FROM = 2000
 
 # Which way each monitored value is better.
 LARGER_IS_BETTER = {"val_loss": False, "val_accuracy": True, "val_mcc": True, "val_dice": True}
@@ -274,6 +277,13 @@ def _update_counters(progress: Progress, value: float, options: Mapping[str, Any
     return is_best
 
 
+def _compiled(options: Mapping[str, Any], steps: int) -> bool:
+    """Whether the steps of a training of so many are compiled by XLA."""
+    if options["xla"] == "auto":
+        return steps >= COMPILED_FROM and bool(tf.config.get_visible_devices("GPU"))
+    return options["xla"]
+
+
 def fit(
     model: keras.Model,
     loss: keras.losses.Loss,
@@ -314,7 +324,7 @@ def fit(
         optimizer.apply(tape.gradient(scaled, variables), variables)
         return value
 
-    if options["xla"]:
+    if _compiled(options, steps):
         logger.info("%s: steps are compiled by XLA", name)
         learn = tf.function(learn, autograph=False, jit_compile=True)
 
