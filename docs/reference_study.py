@@ -4,11 +4,15 @@
 
 takes the tables, figures and first screen of a finished study (further configs lie over the first,
 as for Snakemake) and writes docs/reference-study/: the text from reference_study.md.j2, every
-number in it as facts.json, the tables behind it. Without arguments only the texts are written, from
-the tables that are there. Nothing of single images or patients is copied.
+number in it as facts.json, the tables behind it. With `--pictures FOLDER` figures and first screen
+are those of the same results in a clone of later code, which is told beside the code that trained.
+Without arguments only the texts are written, from the tables that are there. Nothing of single
+images or patients is copied.
 """
 
+import argparse
 import dataclasses
+import filecmp
 import hashlib
 import json
 import math
@@ -619,38 +623,56 @@ def write_readme(words: str) -> None:
     path.write_text(between.sub(lambda _: f"{words}\n", known), encoding="utf-8")
 
 
-def publish(results: Path, configs: Sequence[Path], folder: Path) -> None:
+def publish(
+    results: Path, configs: Sequence[Path], folder: Path, pictured: Path | None = None
+) -> None:
     """Fill the folder from a finished study; what was there stays until that has worked.
 
-    Raises UserError where the study has no report, or its first screen cannot be taken.
+    `pictured`: the same results elsewhere, which figures and first screen are taken from. Raises
+    UserError where the study has no report, its first screen cannot be taken, or a table of
+    `pictured` is another one.
     """
-    if not (results / "report.html").is_file():
-        raise UserError(f"{results} has no report.html: finish the study first")
+    pictures = pictured or results
+    if not (pictures / "report.html").is_file():
+        raise UserError(f"{pictures} has no report.html: finish the study first")
+    for path in sorted(results.rglob("*.csv")):
+        other = pictures / path.relative_to(results)
+        if not other.is_file() or not filecmp.cmp(path, other, shallow=False):
+            raise UserError(f"{other} is not {path}: give the same results with other figures")
     settings = settings_of(configs)
     facts = Facts(Results(results), settings)
     made = folder.with_name(f".{folder.name}.new")
     shutil.rmtree(made, ignore_errors=True)
     copy_tables(facts, made)
     run, told = run_of(facts, configs), Published(made)
+    run["pictures"] = code_of(pictured) if pictured else None
     if told.patients() != facts.patients():
         raise UserError(f"{results}/data/manifest.csv: a patient is in two splits")
     write_text(dumped(run, numbers(told, run)), made / "facts.json")
     write_text(text(told, run), made / "README.md")
-    take_pictures(results, settings, made)
+    take_pictures(pictures, settings, made)
     shutil.rmtree(folder, ignore_errors=True)
     made.rename(folder)
 
 
-def main(arguments: list[str]) -> None:
-    if arguments:
-        results, *configs = map(Path, arguments)
-        publish(results, configs, FOLDER)
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("results", type=Path, nargs="?", help="folder of the finished study")
+    parser.add_argument("configs", type=Path, nargs="*", help="its configuration files")
+    parser.add_argument(
+        "--pictures", type=Path, metavar="FOLDER", help="the same results, drawn by later code"
+    )
+    options = parser.parse_args()
+    if options.results:
+        publish(options.results, options.configs, FOLDER, options.pictures)
         shutil.rmtree(EXAMPLE, ignore_errors=True)  # what README shows until then
     write_texts()
 
 
 if __name__ == "__main__":
     try:
-        main(sys.argv[1:])
+        main()
     except UserError as error:
         sys.exit(str(error))

@@ -278,6 +278,21 @@ def test_one_run_each_is_held_against_the_seeds_of_the_baseline(tmp_path: Path) 
     assert found in said
 
 
+def test_losses_beyond_the_band_of_further_runs_are_named(free: tuple[Path, Config]) -> None:
+    def spread(table: pd.DataFrame) -> None:
+        rows = (table["row"] == "loss") & (table["metric"] == "mcc")
+        table.loc[rows, ["low", "high"]] = 0.5, 0.7
+        table.loc[rows, "mean"] = 0.6
+        table.loc[rows & (table["variant"] == "focal"), "mean"] = 0.41
+        table.loc[rows & (table["variant"] == "hinge"), "mean"] = 0.72
+
+    rewrite(free[0], "tables/seed_spread.csv", spread)
+    assert (
+        "Outside of where the mean of 3 further runs of cross-entropy would lie (95% prediction "
+        "interval, 0.50 to 0.70; each loss taken alone): focal loss (0.41), hinge loss (0.72)."
+    ) in words(free)
+
+
 def test_the_same_objective_is_noise_not_a_finding(free: tuple[Path, Config]) -> None:
     def chosen(table: pd.DataFrame) -> None:
         table.loc[table["what"] == "single", "model"] = "kl_divergence-r1"

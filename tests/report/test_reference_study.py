@@ -386,6 +386,31 @@ def test_pictures_are_narrowed_and_the_screen_is_taken(
     assert f"--screenshot={folder / 'first-screen.png'}" in asked[0]
 
 
+def test_pictures_of_later_code_are_of_the_same_tables(
+    free: Study, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    published(free, monkeypatch)
+    later, config = tmp_path / "later", free.folder / "own.yaml"
+    shutil.copytree(free.results, later)
+    taken = []
+    monkeypatch.setattr(reference_study, "take_pictures", lambda *given: taken.append(given[0]))
+    commits = {free.results: "11aa", later: "33cc"}
+    monkeypatch.setattr(
+        reference_study,
+        "code_of",
+        lambda results: {"commit": commits[results], "tag": "", "code": "22bb", "changed": False},
+    )
+    folder = free.folder / "published"
+    reference_study.publish(free.results, [config], folder, later)
+    assert taken == [later]
+    assert "commit `11aa`" in words(folder)
+    assert "| drawn from the same tables by commit `33cc` |" in words(folder)
+    (later / "tables/metrics.csv").write_text("model\n")
+    with pytest.raises(UserError, match=r"later/tables/metrics.csv is not .*same results"):
+        reference_study.publish(free.results, [config], folder, later)
+    assert (folder / "README.md").is_file() and len(taken) == 1
+
+
 def test_what_was_there_stays_where_publishing_fails(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -39,10 +39,13 @@ class FindingFacts(ComparisonFacts):
         table = self.results.table("tables/seed_spread.csv")
         if table.empty:
             return None
-        rows = {row["row"]: row for row in table[table["metric"] == self.tested].records()}
+        table = table[table["metric"] == self.tested]
+        rows = {row["row"]: row for row in table.records()}
         pooled, losses_row = rows["pooled"], rows["losses"]
         if math.isnan(pooled["sd"]):
             return None
+        means = table[table["row"] == "loss"]
+        beyond = means[(means["mean"] < means["low"]) | (means["mean"] > means["high"])]
         return Spread(
             seeds=pooled["sd"],
             df=count_of(pooled["df_seeds"]),
@@ -51,6 +54,8 @@ class FindingFacts(ComparisonFacts):
             statistic=losses_row["statistic"],
             p_value=losses_row["p_value"],
             remark="" if pd.isna(losses_row["reason"]) else str(losses_row["reason"]),
+            outside=dict(zip(beyond["variant"], beyond["mean"], strict=True)),
+            expected=(means["low"].min(), means["high"].max()),
         )
 
     @cached_property

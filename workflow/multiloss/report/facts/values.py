@@ -131,7 +131,8 @@ class Degenerate:
 class Spread:
     """Standard deviation between the runs of one loss (`seeds`, on `df` degrees of freedom) and
     between the means of `count` losses of different objectives, with the F test of whether these
-    differ by more than seeds make them."""
+    differ by more than seeds make them. `outside`: losses whose mean lies outside of `expected`,
+    where the mean of as many further runs of the baseline would, in 95 of 100 cases each."""
 
     seeds: float
     df: int
@@ -140,6 +141,8 @@ class Spread:
     statistic: float
     p_value: float
     remark: str
+    outside: dict[str, float]
+    expected: tuple[float, float]
 
 
 @dataclass(frozen=True)
