@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from multiloss.evaluation import segmentation_scores
+from multiloss.losses import segmentation_loss
 from multiloss.networks import segmenter
 
 
@@ -103,3 +104,28 @@ def test_cases_are_the_best_the_median_and_the_worst_of_the_test_images():
     }
     one = segmenter.cases(table[table["image_id"] == "b"], "and_top2", 2)
     assert one["case"].tolist() == ["best", "median", "worst"]
+
+
+def test_validation_traces_the_network_once_and_counts_each_image_once() -> None:
+    traced = []
+
+    def network(images, training):
+        """An image's own values as probabilities."""
+        traced.append(images.shape)
+        return images[..., :1]
+
+    rng = np.random.default_rng(2)
+    images = rng.integers(0, 256, (5, 8, 8), np.uint8)
+    masks = rng.integers(0, 2, (5, 8, 8), np.uint8)
+    rows = np.array([0, 1, 3])
+    loss = segmentation_loss("bce")
+    validate = segmenter.validation(network, loss, images, masks, rows, batch_size=2)
+    found = validate()
+    assert validate() == found and traced == [(2, 8, 8, 3)]
+    p, t = images[rows] / 255, masks[rows]
+    p = np.clip(p, 1e-7, 1 - 1e-7)
+    assert found["val_loss"] == pytest.approx(
+        -np.mean(t * np.log(p) + (1 - t) * np.log(1 - p)), rel=1e-4
+    )
+    by_hand = [segmenter.dice(a, b) for a, b in zip(p >= 0.5, t > 0, strict=True)]
+    assert found["val_dice"] == pytest.approx(np.mean(by_hand))

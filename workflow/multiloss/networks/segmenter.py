@@ -11,7 +11,7 @@ from multiloss.backend import keras, tf
 from multiloss.data.images import read_grey, read_mask_for
 from multiloss.job.progress import progress
 from multiloss.networks.augmentation import augment_pairs
-from multiloss.networks.prediction import network_input
+from multiloss.networks.prediction import forward, network_input
 from multiloss.networks.training import TrainingSet
 
 # A pixel is lung from this probability on.
@@ -45,20 +45,17 @@ def validation(
 ) -> Callable[[], dict[str, float]]:
     """A function that returns val_loss and val_dice (at network size) of the model as it is."""
 
-    @tf.function(autograph=False)
-    def step(grey: tf.Tensor, lung: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        probability = model(network_input(grey), training=False)
-        target = tf.cast(lung, tf.float32)[..., None]
-        return loss(target, probability), probability
+    # One graph for whole batches and the short last one: to trace a U-Net takes a second.
+    run = forward(model, batch_size)
 
     def validate() -> dict[str, float]:
         values, scores, counts = [], [], []
         for start in range(0, len(rows), batch_size):
             batch = rows[start : start + batch_size]
             truth = np.asarray(masks[batch])
-            value, probability = step(tf.constant(images[batch]), tf.constant(truth))
-            predicted = probability.numpy()[..., 0] >= LUNG_THRESHOLD
-            values.append(float(value))
+            probability = run(np.asarray(images[batch]))
+            values.append(float(loss(truth[..., None].astype(np.float32), probability)))
+            predicted = probability[..., 0] >= LUNG_THRESHOLD
             counts.append(len(batch))
             scores += [dice(p, t) for p, t in zip(predicted, truth > 0, strict=True)]
         return {
