@@ -8,6 +8,7 @@ from importlib import metadata
 from pathlib import Path
 
 from markupsafe import Markup
+from multiloss import __version__
 from multiloss.job import versions
 from multiloss.report import templates
 from multiloss.report.blocks import Note, Section, Table
@@ -27,18 +28,24 @@ LOCKED = {
 ANALYSIS = {"python": "3.11.7", "numpy": "2.4.6", "scipy": "1.17.1"}
 RAN = {"python": "3.11.7", "tensorflow": "2.21.0", "keras": "3.15.1", "numpy": "2.4.6"}
 
+HERE = {
+    "multiloss": __version__,
+    "python": platform.python_version(),
+    "numpy": metadata.version("numpy"),
+}
+
 
 def test_what_is_loaded_is_noted_and_nothing_else(root, tmp_path):
     code = "import sys, numpy; from multiloss.job import versions; versions.write(sys.argv[1])"
     path = tmp_path / "0.versions.json"
     subprocess.run([sys.executable, "-c", code, path], cwd=root / "workflow", check=True)
     found = json.loads(path.read_text())
-    assert found == {"python": platform.python_version(), "numpy": metadata.version("numpy")}
+    assert found == HERE
 
 
 def test_installed_packages_only():
     found = versions.installed(["numpy", "no such package"])
-    assert found == {"python": platform.python_version(), "numpy": metadata.version("numpy")}
+    assert found == HERE
 
 
 def whole(folder: Path, *trainings: dict[str, str], **changes: list[str]) -> Section:
@@ -64,6 +71,14 @@ def section(
 def cells(table: Table) -> dict[str, list[str]]:
     rows = [[Markup(cell.text).striptags() for cell in row] for row in table.rows]
     return {row[0]: row[1:] for row in rows}
+
+
+def test_trainings_by_two_versions_of_the_workflow_are_told_apart(tmp_path):
+    notes, table = section(tmp_path, RAN | {"multiloss": "0.7.0"}, RAN | {"multiloss": "0.9.0"})
+    assert notes == [
+        "Not all trainings ran with the same versions: multiloss 0.7.0 (1 training), 0.9.0 "
+        "(1 training). Their models may differ for that reason alone."
+    ]
 
 
 def test_one_set_of_versions_is_listed_without_a_warning(tmp_path):

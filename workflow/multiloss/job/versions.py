@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from importlib import metadata
 from pathlib import Path
 
+from multiloss import __version__
 from multiloss.job.files import write_text
 
 # Packages that the numbers of a training depend on, and the modules that they are imported as.
@@ -20,8 +21,8 @@ MODULES = {
 
 
 def installed(packages: Iterable[str]) -> dict[str, str]:
-    """Versions of Python and of those of the packages that are installed here."""
-    found = {"python": platform.python_version()}
+    """Versions of this workflow, of Python and of those of the packages that are installed."""
+    found = {"multiloss": __version__, "python": platform.python_version()}
     for package in packages:
         try:
             found[package] = metadata.version(package)
@@ -31,7 +32,8 @@ def installed(packages: Iterable[str]) -> dict[str, str]:
 
 
 def write(path: str | Path) -> None:
-    """Write as JSON the versions of Python and of those `MODULES` that this process has loaded."""
+    """Write as JSON the versions of this workflow, of Python and of those `MODULES` that this
+    process has loaded."""
     loaded = {name: module for name, module in MODULES.items() if module in sys.modules}
     found = installed(loaded)
     for name, module in loaded.items():
