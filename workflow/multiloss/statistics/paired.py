@@ -315,12 +315,13 @@ def cochran_test(
     sums = np.stack([np.bincount(codes, right[:, k], minlength=count) for k in range(models)], 1)
     sums = sums[(sums != sums[:, :1]).any(axis=1)]
     observed = ((sums.sum(axis=0)) ** 2).sum() if len(sums) else 0.0
-    hits = 0
+    hits, first_of_patient = 0, models * np.arange(len(sums))[:, None]
     rows = max(1, CHUNK_ELEMENTS // max(sums.size, 1))
     for start in range(0, permutations, rows):
         number = min(rows, permutations - start)
         keys = rng.random((number, *sums.shape), dtype=np.float32).argsort(axis=-1)
-        totals = np.take_along_axis(sums[None], keys, axis=-1).sum(axis=1)
+        keys += first_of_patient
+        totals = sums.take(keys).sum(axis=1)
         hits += int(((totals**2).sum(axis=-1) >= observed - TIE * max(observed, 1.0)).sum())
     return Cochran(
         float(found.statistic),
