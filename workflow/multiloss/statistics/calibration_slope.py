@@ -315,9 +315,7 @@ def recalibrated(
     after = np.empty(len(rows))
     n, k, _ = fit.x.shape
     # -log p of the true class is log(1 + sum of exp(score - own score) over the others).
-    others = [
-        fit.x[images, (fit.y + step) % k].T - fit.x[images, fit.y].T for step in range(1, k)
-    ]
+    others = [fit.x[images, (fit.y + step) % k].T - fit.x[images, fit.y].T for step in range(1, k)]
     for start in range(0, len(rows), step := max(1, CHUNK_ELEMENTS // (n * k))):
         part = slice(start, start + step)
         total = np.ones((len(theta[part]), n))

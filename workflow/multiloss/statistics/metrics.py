@@ -296,7 +296,7 @@ class Weighted:
         if ranking.tied:
             mass = mass.take(np.append(ranking.first_of_group, len(ranking.image)), axis=0)
         scores = np.zeros(mass.shape)
-        np.subtract(mass[1:], mass[:-1], out=scores[1:])
+        scores[1:] = mass[1:] - mass[:-1]
         scores[1:] *= ranking.score[ranking.first_of_group, None]
         _add_up(scores)
         # Bins follow each other along the ranking, so that their sums are differences of the
@@ -651,13 +651,23 @@ def _once(of: Callable[[Weighted, int | str], Any]) -> Callable[[Weighted, int |
 
 
 @_once
+def _positives(r: Weighted, which: int | str) -> tuple[Counts, Counts]:
+    """Weight of each positive, and of all images with its score or a higher one, each (P, R)."""
+    ranking, every = r.sample.ranking(which), r.running(which, "image")
+    return (
+        r.by_image.take(ranking.positives, axis=0),
+        every.take(ranking.images_upto, axis=0),
+    )
+
+
+@_once
 def _area_under_roc(r: Weighted, which: int | str) -> Array:
     ranking, every = r.sample.ranking(which), r.running(which, "image")
-    positive = r.by_image.take(ranking.positives, axis=0)
+    positive, upto = _positives(r, which)
     # Within a group of equal scores a positive and a negative count half.
-    above = every.take(ranking.images_upto, axis=0)
-    above += every.take(ranking.images_above, axis=0)
-    true = positive.sum(axis=0, dtype=np.float64)
+    above = every.take(ranking.images_above, axis=0)
+    above += upto
+    true = positive.sum(axis=0, dtype=positive.dtype).astype(np.float64)
     pairs = true * (every[-1] - true)
     # Twice the pairs in the wrong order, with those of positives among themselves, true * true.
     twice = np.einsum("pr,pr->r", positive, above, dtype=np.float64) - true * true
@@ -667,11 +677,10 @@ def _area_under_roc(r: Weighted, which: int | str) -> Array:
 @_once
 def _average_precision(r: Weighted, which: int | str) -> Array:
     ranking, true = r.sample.ranking(which), r.running(which, "positives")
-    positive = r.by_image.take(ranking.positives, axis=0)
+    positive, reached = _positives(r, which)
     found = true.take(ranking.true_upto, axis=0) if ranking.tied else true[1:]
     # Where nothing counts above a threshold, nothing is found there either: 0 / 1 for 0 / 0.
-    reached = r.running(which, "image").take(ranking.images_upto, axis=0)
-    np.maximum(reached, 1 if reached.dtype.kind == "i" else 1e-300, out=reached)
+    reached = np.maximum(reached, 1 if reached.dtype.kind == "i" else 1e-300)
     precision = np.divide(found, reached, dtype=np.float64)
     return _divide(np.einsum("pr,pr->r", positive, precision), true[-1])
 
