@@ -136,8 +136,13 @@ def test_ranked_metrics_by_counting_pairs(which: int | str, ties: bool) -> None:
         thresholds = np.unique(score)[::-1]
         true = np.array([w[positive & (score >= t)].sum() for t in thresholds])
         false = np.array([w[~positive & (score >= t)].sum() for t in thresholds])
-        np.testing.assert_allclose(r.curve(which)[0][row], true, atol=1e-12)
-        np.testing.assert_allclose(r.curve(which)[1][row], false, atol=1e-12)
+        upto = r.sample.ranking(which).positives_upto
+        found = r.running(which, "positives")[upto, row]
+        np.testing.assert_allclose(found, true, atol=1e-12)
+        ends = np.searchsorted(np.sort(-score), -thresholds, "right")
+        np.testing.assert_allclose(
+            r.running(which, "negatives")[ends - upto, row], false, atol=1e-12
+        )
         steps = np.diff(true, prepend=0)
         precision = np.divide(true, true + false, out=np.zeros(len(true)), where=true > 0)
         average = (steps * precision).sum() / w[positive].sum()

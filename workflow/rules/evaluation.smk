@@ -23,6 +23,8 @@ rule evaluate:
         LOGS / "evaluate.log",
     benchmark:
         BENCHMARKS / "evaluate.tsv"
+    # It takes the longest by far, and others wait for it.
+    priority: 1
     conda:
         "../../envs/analysis.yaml"
     threads: threads_of("analysis")

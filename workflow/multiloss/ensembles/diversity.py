@@ -16,6 +16,9 @@ from multiloss.statistics.bootstrap import (
 )
 from multiloss.study import Model, Models
 
+# Pairs whose resampled errors are counted together.
+AT_ONCE = 32
+
 
 def model_pairs(models: Sequence[Model]) -> list[tuple[int, int, str]]:
     """Pairs of trained models that are worth comparing, by index, and what differs.
@@ -53,10 +56,16 @@ def table(
     right = part.p[usable].argmax(axis=2) == y
     pairs = model_pairs([models[name] for name in names])
     weights = patient_weights(part.patients, label_strata(part.patients, y), resamples, rng)
+    size = {"n": len(y), "n_patients": patient_codes(part.patients)[1]}
+    places = [(i, j) for i, j, _ in pairs]
+    found = pairwise_agreement(right, places)[:, 0]
+    intervals = (
+        percentile_interval(drawn, confidence)
+        for start in range(0, len(pairs), AT_ONCE)
+        for drawn in pairwise_agreement(right, places[start : start + AT_ONCE], weights)
+    )
     rows = []
-    for i, j, differs in pairs:
-        values = pairwise_agreement(right, [(i, j)])[0, 0]
-        low, high = percentile_interval(pairwise_agreement(right, [(i, j)], weights)[0], confidence)
+    for (i, j, differs), values, (low, high) in zip(pairs, found, intervals, strict=True):
         row = {"split": split, "model_a": names[i], "model_b": names[j], "differs": differs}
         for column, name in enumerate(MEASURES):
             row |= {
@@ -64,8 +73,7 @@ def table(
                 f"{name}_ci_low": low[column] if np.isfinite(values[column]) else np.nan,
                 f"{name}_ci_high": high[column] if np.isfinite(values[column]) else np.nan,
             }
-        row |= {"n": len(y), "n_patients": patient_codes(part.patients)[1]}
-        rows.append(row | {"reason": _reason(values)})
+        rows.append(row | size | {"reason": _reason(values)})
     columns = ["split", "model_a", "model_b", "differs"]
     columns += [f"{name}{end}" for name in MEASURES for end in ("", "_ci_low", "_ci_high")]
     return pd.DataFrame(rows, columns=[*columns, "n", "n_patients", "reason"])

@@ -13,50 +13,65 @@ from multiloss.predictions import Predictions
 from multiloss.statistics import bootstrap, metrics
 
 Array = npt.NDArray[np.float64]
+Indices = npt.NDArray[np.intp]
 
 CURVE_GRID = np.linspace(0.0, 1.0, 101)
-# Resamples whose curves are read off together: few enough to stay in a core's cache.
-AT_ONCE = 128
 
 
-def curve_on_grid(true: Array, false: Array, curve: str) -> Array:
+def curve_on_grid(weighted: metrics.Weighted, which: int | str, curve: str) -> Array:
     """A ROC or precision-recall curve at the 101 points of CURVE_GRID, (R, 101).
 
-    `true`, `false` (R, G): counts above each falling threshold. ROC: sensitivity at a false
-    positive rate, linear between thresholds and the upper end of vertical steps. PR: precision
-    where that recall is first reached, as in the average precision. NaN without positives (or
-    negatives, for ROC).
+    `which`: as for `Sample.ranking`. ROC: sensitivity at a false positive rate, linear between
+    thresholds and the upper end of vertical steps. PR: precision where that recall is first
+    reached, as in the average precision. NaN without positives (or negatives, for ROC).
     """
-    result = np.full((len(true), len(CURVE_GRID)), nan)
-    defined = true[:, -1] > 0
+    ranking = weighted.sample.ranking(which)
+    true, false = (weighted.running(which, of) for of in ("positives", "negatives"))
+    # How many positives and negatives lie above each falling threshold, the first above all.
+    positives = np.append(0, ranking.positives_upto)
+    negatives = np.append(ranking.first_of_group, len(ranking.image)) - positives
+    all_true, all_false = (sums[-1].astype(np.float64) for sums in (true, false))
+    grid, defined = CURVE_GRID[:, None], all_true > 0
     if curve == "roc":
-        defined &= false[:, -1] > 0
-    keep = np.flatnonzero(defined)
-    if not len(keep):
-        return result
-    true, false = (np.pad(counts[keep], ((0, 0), (1, 0))) for counts in (true, false))
-    x = false / false[:, -1:] if curve == "roc" else true / true[:, -1:]
-    width = x.shape[1]
-    # One search for all rows: each is shifted beyond the one before.
-    at = np.arange(len(keep))[:, None]
-    shift, start = 2.0 * at, width * at
-    if curve == "roc":
-        where = np.searchsorted((x + shift).ravel(), (CURVE_GRID + shift + 1e-9).ravel(), "right")
-        left = np.clip(where.reshape(len(keep), -1) - 1 - start, 0, width - 1)
-        right = np.minimum(left + 1, width - 1)
-        gap = x[at, right] - x[at, left]
-        share = np.divide(CURVE_GRID - x[at, left], gap, out=np.zeros(gap.shape), where=gap > 1e-12)
-        share = np.clip(share, 0, 1)
-        low, high = (true[at, place] / true[:, -1:] for place in (left, right))
-        result[keep] = low + share * (high - low)
+        defined &= all_false > 0
+        # The last threshold with no more than that rate above it, and the next one.
+        right = _thresholds(negatives, false, (grid + 1e-9) * all_false)
+        left, right = right - 1, np.minimum(right, len(negatives) - 1)
+        x, following = (_divide(_at(false, negatives, k), all_false) for k in (left, right))
+        low, high = (_divide(_at(true, positives, k), all_true) for k in (left, right))
+        gap = following - x
+        share = np.divide(grid - x, gap, out=np.zeros(gap.shape), where=gap > 1e-12)
+        result = low + np.clip(share, 0, 1) * (high - low)
     else:
-        where = np.searchsorted((x + shift).ravel(), (CURVE_GRID + shift - 1e-9).ravel(), "left")
-        place = np.clip(where.reshape(len(keep), -1) - start, 1, width - 1)
-        # Thresholds that nothing in this resample reaches have no precision: take the next.
-        place = np.maximum(place, (true + false == 0).sum(axis=1, keepdims=True))
-        found = true[at, place]
-        result[keep] = found / (found + false[at, place])
-    return result
+        place = _thresholds(positives, true, (grid - 1e-9) * all_true)
+        # A recall of 0 is reached by the first threshold that has any weight above it.
+        any_weight = np.full((1, len(all_true)), 1e-9)
+        place[0] = np.minimum(
+            _thresholds(positives, true, any_weight), _thresholds(negatives, false, any_weight)
+        )
+        found, wrong = _at(true, positives, place), _at(false, negatives, place)
+        result = _divide(found, found + wrong)
+    result[:, ~defined] = nan
+    return result.T
+
+
+def _thresholds(above: Indices, sums: metrics.Counts, least: Array) -> Indices:
+    """The first of the thresholds above which the running sums (M, R) are at least `least` (G, R),
+    beyond the last where none is. `above`: how many of what is summed lie above each."""
+    return np.searchsorted(above, np.arange(len(sums) + 1)).take(
+        metrics.first_reaching(sums, least)
+    )
+
+
+def _at(sums: metrics.Counts, above: Indices, thresholds: Indices) -> Array:
+    """The running sums (M, R) above each of the thresholds (G, R)."""
+    width = sums.shape[1]
+    return sums.take((above * width).take(thresholds) + np.arange(width)).astype(np.float64)
+
+
+def _divide(part: Array, whole: Array) -> Array:
+    """Quotient, 0 where the whole is 0."""
+    return np.divide(part, whole, out=np.zeros(part.shape), where=whole > 0)
 
 
 def _curves_of_model(
@@ -72,14 +87,11 @@ def _curves_of_model(
     for which, label in [(metrics.ALL_CLASSES, metrics.ALL_CLASSES), *enumerate(classes)]:
         drawn: dict[str, list[Array]] = {"roc": [], "pr": []}
         for _, weighted in metrics.chunks(sample, resamples.weightings):
-            true, false = weighted.curve(which)
-            for start in range(0, len(true), AT_ONCE):
-                rows = slice(start, start + AT_ONCE)
-                for curve, values in drawn.items():
-                    values.append(curve_on_grid(true[rows], false[rows], curve))
-        once = metrics.Weighted(sample, np.ones((1, sample.n))).curve(which)
+            for curve, values in drawn.items():
+                values.append(curve_on_grid(weighted, which, curve))
+        once = metrics.Weighted(sample, np.ones((1, sample.n)))
         for curve, values in drawn.items():
-            line = curve_on_grid(*once, curve)[0]
+            line = curve_on_grid(once, which, curve)[0]
             if np.isnan(line).all():
                 continue
             band = np.concatenate(values)

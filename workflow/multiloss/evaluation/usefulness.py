@@ -7,6 +7,7 @@ states, or were chosen on `ensemble`. Intervals hold for the class shares of the
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import cached_property
 from math import nan
 from typing import Any
 
@@ -150,11 +151,11 @@ class _Split:
     def names(self) -> list[str]:
         return self.outcomes.names
 
-    @property
+    @cached_property
     def positive(self) -> npt.NDArray[np.bool_]:
         return self.outcomes.positive(self.y)
 
-    @property
+    @cached_property
     def patients(self) -> npt.NDArray[np.intp]:
         """How many patients have images without and with each outcome, (O, 2)."""
         found = pd.DataFrame(self.positive).assign(patient=self.resamples.patients)
@@ -167,12 +168,12 @@ class _Split:
 
         return float(ndtri((1 + self.options["confidence"]) / 2))
 
-    @property
+    @cached_property
     def sizes(self) -> list[dict[str, Any]]:
         size = {"n": len(self.y), "n_patients": self.resamples.n_patients}
         return [size | {"n_positive": int(count)} for count in self.positive.sum(axis=0)]
 
-    @property
+    @cached_property
     def faults(self) -> list[str]:
         """Why nothing is defined of an outcome, or an empty text."""
         shares = self.positive.mean(axis=0)

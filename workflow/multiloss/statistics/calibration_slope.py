@@ -33,6 +33,8 @@ SMALLEST = 1e-12
 # Slopes outside [1 / MOST, MOST] are not told from those of separated classes.
 MOST = 20.0
 CHUNK_ELEMENTS = 2**18
+# Log odds beyond this count as this, so that their exponentials are finite.
+MOST_LOG = 700.0
 NEWTON_STEPS, HALVINGS = 60, 30
 
 ONE_CLASS = "all images are of one class"
@@ -310,14 +312,17 @@ def recalibrated(
     before = normalised(np.log(np.maximum(p, SMALLEST)))[images, y]
     theta = fit.theta[None] if weights is None else fit.resampled(rows)
     theta = np.concatenate([np.clip(theta[:, :1], 1 / MOST, MOST), theta[:, 1:]], axis=1)
-    parts = np.empty(len(rows))
+    after = np.empty(len(rows))
     n, k, _ = fit.x.shape
-    own = fit.x[images, fit.y].T
+    # -log p of the true class is log(1 + sum of exp(score - own score) over the others).
+    others = [fit.x[images, (fit.y + step) % k].T - fit.x[images, fit.y].T for step in range(1, k)]
     for start in range(0, len(rows), step := max(1, CHUNK_ELEMENTS // (n * k))):
         part = slice(start, start + step)
-        top, rest = _logarithms(theta[part] @ fit.x[:, of_class].T for of_class in range(k))
-        log_p = theta[part] @ own - top - rest
-        parts[part] = (rows[part] * (log_p - before)).sum(axis=1) / rows[part].sum(axis=1)
+        total = np.ones((len(theta[part]), n))
+        for other in others:
+            total += np.exp(np.minimum(theta[part] @ other, MOST_LOG))
+        after[part] = -np.einsum("rn,rn->r", rows[part], np.log(total))
+    parts = (after - rows @ before) / rows.sum(axis=1)
     return Resampled(theta[:, 0], np.maximum(parts, 0.0)), ""
 
 

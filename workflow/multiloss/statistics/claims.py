@@ -9,7 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from multiloss.statistics.bootstrap import patient_codes
-from multiloss.statistics.paired import CHUNK_ELEMENTS, STATISTICS
+from multiloss.statistics.paired import STATISTICS
+from multiloss.statistics.permutation import CHUNK_ELEMENTS
 
 Array = npt.NDArray[np.float64]
 

@@ -29,7 +29,7 @@ Array = npt.NDArray[np.float64]
 Counts = npt.NDArray[Any]
 
 # Elements of the largest temporary array, most of them of two bytes.
-CHUNK_ELEMENTS = 2**20
+CHUNK_ELEMENTS = 2**21
 # But of so many resamples at least, whatever the number of images: fewer are not worth the calls.
 FEWEST_RESAMPLES = 8
 # Rows of so many numbers are quicker added one to the other than down the columns.
@@ -45,7 +45,7 @@ class _Ranking:
     """Images in the order of a score, with the places where a new value of it begins.
 
     Positives and negatives also apart, each in that order: a running sum over one kind is as long
-    as the kind, and the places say how many of either kind are above a score.
+    as the kind.
     """
 
     image: npt.NDArray[np.intp]
@@ -84,17 +84,15 @@ class _Ranking:
         return self.positives_upto[self._groups_of_positives]
 
     @cached_property
-    def false_upto(self) -> npt.NDArray[np.intp]:
-        """For each positive, how many negatives have its score or a higher one, (P,)."""
+    def images_upto(self) -> npt.NDArray[np.intp]:
+        """For each positive, how many images have its score or a higher one, (P,)."""
         ends = np.append(self.first_of_group[1:], len(self.image))
-        return ends[self._groups_of_positives] - self.true_upto
+        return ends[self._groups_of_positives]
 
-    @cached_property
-    def false_above(self) -> npt.NDArray[np.intp]:
-        """For each positive, how many negatives have a higher score, (P,)."""
-        before = np.append(0, self.positives_upto)
-        start = self._groups_of_positives
-        return self.first_of_group[start] - before[start]
+    @property
+    def images_above(self) -> npt.NDArray[np.intp]:
+        """For each positive, how many images have a higher score, (P,)."""
+        return self.first_of_group[self._groups_of_positives]
 
 
 def _rank(score: Array, positive: npt.NDArray[np.bool_], image: npt.NDArray[np.intp]) -> _Ranking:
@@ -104,22 +102,14 @@ def _rank(score: Array, positive: npt.NDArray[np.bool_], image: npt.NDArray[np.i
     return _Ranking(image[order], positive[order], ranked, first)
 
 
-def _running(values: Counts, factors: Array | None = None) -> Counts:
-    """Sums of the first 0, 1, ... rows (M, R) -> (M + 1, R), added one after the other; of the
-    rows times `factors` (M,) if given."""
-    sums = np.empty(
-        (len(values) + 1, values.shape[1]), values.dtype if factors is None else np.float64
-    )
-    sums[0], sums[1:] = 0, values
-    if factors is not None:
-        sums[1:] *= factors[:, None]
-    if values.shape[1] < WIDE:
+def _add_up(sums: Counts) -> None:
+    """Make rows (M, R) the sums of the first 1, 2, ... of them, added one after the other."""
+    if sums.shape[1] < WIDE:
         np.cumsum(sums, axis=0, dtype=sums.dtype, out=sums)
-        return sums
+        return
     rows = list(sums)
     for before, row in zip(rows, rows[1:], strict=False):
         np.add(before, row, out=row)
-    return sums
 
 
 def _by_image(weights: Array, classes: int) -> Counts:
@@ -197,6 +187,11 @@ class Sample:
         return -np.log(np.clip(chosen, smallest, 1 - smallest))
 
     @cached_property
+    def squared_error(self) -> Array:
+        """Squared error of the probabilities, summed over the classes, (N,)."""
+        return ((self.p - self.truth) ** 2).sum(axis=1)
+
+    @cached_property
     def predicted_positive(self) -> Array:
         """1 where class k is predicted at its operating point, (N, K)."""
         return (self.p >= self.thresholds).astype(np.float64)
@@ -231,7 +226,7 @@ class Weighted:
         self.weights = weights
         # (N, R), as from `_by_image`.
         self.by_image = _by_image(weights, sample.n_classes) if by_image is None else by_image
-        self._ranked: dict[int | str, tuple[Counts, Counts, Counts]] = {}
+        self._running: dict[tuple[int | str, str], Counts] = {}
         self._kept: dict[tuple[Any, int | str], Any] = {}
 
     def counted(self, columns: Array) -> Array:
@@ -279,26 +274,16 @@ class Weighted:
         positive, truth = self.sample.predicted_positive, self.sample.truth
         return self.counted(positive * truth), self.counted((1 - positive) * (1 - truth))
 
-    def ranked(self, which: int | str) -> tuple[Counts, Counts, Counts]:
-        """Weight of each positive by falling score (P, R), and running sums from 0 on of the
-        positives (P + 1, R) and of the negatives (Q + 1, R), of the type of `by_image`."""
-        if which not in self._ranked:
-            ranking = self.sample.ranking(which)
-            positive = self.by_image.take(ranking.positives, axis=0)
-            negative = self.by_image.take(ranking.negatives, axis=0)
-            self._ranked[which] = (positive, _running(positive), _running(negative))
-        return self._ranked[which]
-
-    def curve(self, which: int | str) -> tuple[Array, Array]:
-        """True and false positives (weights) at each distinct threshold, falling, (R, G)."""
-        ranking = self.sample.ranking(which)
-        _, true, false = self.ranked(which)
-        ends = np.append(ranking.first_of_group[1:], len(ranking.image))
-        count = ranking.positives_upto
-        return tuple(
-            np.ascontiguousarray(sums.take(upto, axis=0).T, np.float64)
-            for sums, upto in ((true, count), (false, ends - count))
-        )
+    def running(self, which: int | str, of: str) -> Counts:
+        """Running sums from 0 on (M + 1, R) of the weights by falling score, of the type of
+        `by_image`; `of`: every `image` of the ranking, its `positives` or its `negatives`."""
+        if (which, of) not in self._running:
+            images = getattr(self.sample.ranking(which), of)
+            sums = np.zeros((len(images) + 1, self.by_image.shape[1]), self.by_image.dtype)
+            self.by_image.take(images, axis=0, out=sums[1:], mode="clip")
+            _add_up(sums)
+            self._running[which, of] = sums
+        return self._running[which, of]
 
     def binned(self, which: int | str) -> tuple[Array, Array, Array]:
         """Weight, sum of scores and sum of positives in equal-mass bins, each (R, bins).
@@ -307,12 +292,13 @@ class Weighted:
         scores stay together and a repeated image is the same as a doubled weight.
         """
         bins, ranking = self.sample.bins, self.sample.ranking(which)
-        _, true, _ = self.ranked(which)
-        mass = self.by_image.take(ranking.image, axis=0)
+        true, mass = self.running(which, "positives"), self.running(which, "image")
         if ranking.tied:
-            mass = np.add.reduceat(mass, ranking.first_of_group, axis=0)
-        scores = _running(mass, ranking.score[ranking.first_of_group])
-        mass = _running(mass)
+            mass = mass.take(np.append(ranking.first_of_group, len(ranking.image)), axis=0)
+        scores = np.zeros(mass.shape)
+        scores[1:] = mass[1:] - mass[:-1]
+        scores[1:] *= ranking.score[ranking.first_of_group, None]
+        _add_up(scores)
         # Bins follow each other along the ranking, so that their sums are differences of the
         # running sums at their ends.
         groups, width = len(mass) - 1, mass.shape[1]
@@ -327,22 +313,42 @@ class Weighted:
 
     def _ends(self, mass: Counts) -> npt.NDArray[np.intp]:
         """Where the running sums of the groups' weights (G + 1, R) are, in the flat array, at the
-        beginning of each equal-mass bin but the first, (bins - 1, R): by bisection."""
-        groups, width = len(mass) - 1, mass.shape[1]
+        beginning of each equal-mass bin but the first, (bins - 1, R)."""
+        width = mass.shape[1]
         flat, inner = mass.ravel(), np.arange(1.0, self.sample.bins)[:, None]
         half = self.sample.bins / self.total / 2
-        place = np.tile(np.arange(width), (len(inner), 1))
+        # Whether the middle of a group lies in a bin before.
+        return _bisected(
+            lambda at: (flat.take(at) + flat.take(at + width)) * half < inner,
+            len(mass) - 1,
+            (len(inner), width),
+        )
 
-        def before(at: npt.NDArray[np.intp]) -> npt.NDArray[np.bool_]:
-            """Whether the middle of a group lies in a bin before."""
-            return (flat.take(at) + flat.take(at + width)) * half < inner
 
-        while groups > 1:
-            step = groups // 2
-            place += before(place + (step - 1) * width) * (step * width)
-            groups -= step
-        place += before(place) * width
-        return place
+def _bisected(
+    before: Callable[[npt.NDArray[np.intp]], npt.NDArray[np.bool_]],
+    rows: int,
+    shape: tuple[int, int],
+) -> npt.NDArray[np.intp]:
+    """Places (L, R), in the flat array of `rows` rows of R numbers, of the first of each column
+    that is not `before` something; beyond the last row where all are. By bisection."""
+    width = shape[1]
+    place = np.tile(np.arange(width), (shape[0], 1))
+    while rows > 1:
+        step = rows // 2
+        place += before(place + (step - 1) * width) * (step * width)
+        rows -= step
+    place += before(place) * width
+    return place
+
+
+def first_reaching(sums: Counts, least: Array) -> npt.NDArray[np.intp]:
+    """The first row of running sums (M, R) that is not below each of `least` (L, R), (L, R); M
+    where all are."""
+    if sums.dtype.kind == "i":
+        least = np.ceil(least).astype(sums.dtype)
+    flat, width = sums.ravel(), sums.shape[1]
+    return _bisected(lambda at: flat.take(at) < least, len(sums), least.shape) // width
 
 
 Kernel = Callable[[Weighted], Array]
@@ -645,26 +651,36 @@ def _once(of: Callable[[Weighted, int | str], Any]) -> Callable[[Weighted, int |
 
 
 @_once
+def _positives(r: Weighted, which: int | str) -> tuple[Counts, Counts]:
+    """Weight of each positive, and of all images with its score or a higher one, each (P, R)."""
+    ranking, every = r.sample.ranking(which), r.running(which, "image")
+    return (
+        r.by_image.take(ranking.positives, axis=0),
+        every.take(ranking.images_upto, axis=0),
+    )
+
+
+@_once
 def _area_under_roc(r: Weighted, which: int | str) -> Array:
-    ranking = r.sample.ranking(which)
-    positive, true, false = r.ranked(which)
+    ranking, every = r.sample.ranking(which), r.running(which, "image")
+    positive, upto = _positives(r, which)
     # Within a group of equal scores a positive and a negative count half.
-    above = false.take(ranking.false_upto, axis=0)
-    above += false.take(ranking.false_above, axis=0) if ranking.tied else above
-    every = true[-1].astype(np.float64) * false[-1]
-    twice = np.einsum("pr,pr->r", positive, above, dtype=np.float64)
-    return _divide(every - twice / 2, every)
+    above = every.take(ranking.images_above, axis=0)
+    above += upto
+    true = positive.sum(axis=0, dtype=positive.dtype).astype(np.float64)
+    pairs = true * (every[-1] - true)
+    # Twice the pairs in the wrong order, with those of positives among themselves, true * true.
+    twice = np.einsum("pr,pr->r", positive, above, dtype=np.float64) - true * true
+    return _divide(pairs - twice / 2, pairs)
 
 
 @_once
 def _average_precision(r: Weighted, which: int | str) -> Array:
-    ranking = r.sample.ranking(which)
-    positive, true, false = r.ranked(which)
+    ranking, true = r.sample.ranking(which), r.running(which, "positives")
+    positive, reached = _positives(r, which)
     found = true.take(ranking.true_upto, axis=0) if ranking.tied else true[1:]
     # Where nothing counts above a threshold, nothing is found there either: 0 / 1 for 0 / 0.
-    reached = false.take(ranking.false_upto, axis=0)
-    reached += found
-    np.maximum(reached, 1 if reached.dtype.kind == "i" else 1e-300, out=reached)
+    reached = np.maximum(reached, 1 if reached.dtype.kind == "i" else 1e-300)
     precision = np.divide(found, reached, dtype=np.float64)
     return _divide(np.einsum("pr,pr->r", positive, precision), true[-1])
 
@@ -742,8 +758,7 @@ def _log_loss(r: Weighted) -> Array:
 )
 def _brier(r: Weighted) -> Array:
     """Squared error of the probabilities, summed over the classes, so 0 to 2 (Brier 1950)."""
-    error = ((r.sample.p - r.sample.truth) ** 2).sum(axis=1)
-    return r.weights @ error / r.total
+    return r.weights @ r.sample.squared_error / r.total
 
 
 @_once

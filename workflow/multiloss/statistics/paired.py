@@ -14,7 +14,6 @@ import numpy.typing as npt
 from multiloss.statistics.bootstrap import patient_codes, percentile_interval
 from multiloss.statistics.metrics import OF_CONFUSION, of_confusion
 from multiloss.statistics.permutation import (
-    CHUNK_ELEMENTS,
     EXACT_UP_TO,
     TIE,
     exchange,
@@ -24,6 +23,9 @@ from multiloss.statistics.permutation import (
 __all__ = ["EXACT_UP_TO", "TIE", "permutations_needed"]
 
 Array = npt.NDArray[np.float64]
+
+# Numbers that are shuffled at a time: few enough to stay in a core's cache.
+SHUFFLED_ELEMENTS = 2**18
 
 # What models are tested by, as functions of confusion matrices (..., K, K).
 STATISTICS = {name: partial(of_confusion, name) for name in OF_CONFUSION}
@@ -315,12 +317,13 @@ def cochran_test(
     sums = np.stack([np.bincount(codes, right[:, k], minlength=count) for k in range(models)], 1)
     sums = sums[(sums != sums[:, :1]).any(axis=1)]
     observed = ((sums.sum(axis=0)) ** 2).sum() if len(sums) else 0.0
-    hits = 0
-    rows = max(1, CHUNK_ELEMENTS // max(sums.size, 1))
+    hits, first_of_patient = 0, models * np.arange(len(sums))[:, None]
+    rows = max(1, SHUFFLED_ELEMENTS // max(sums.size, 1))
     for start in range(0, permutations, rows):
         number = min(rows, permutations - start)
         keys = rng.random((number, *sums.shape), dtype=np.float32).argsort(axis=-1)
-        totals = np.take_along_axis(sums[None], keys, axis=-1).sum(axis=1)
+        keys += first_of_patient
+        totals = sums.take(keys).sum(axis=1)
         hits += int(((totals**2).sum(axis=-1) >= observed - TIE * max(observed, 1.0)).sum())
     return Cochran(
         float(found.statistic),
