@@ -9,6 +9,7 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from multiloss import report
 from multiloss.job.errors import UserError
@@ -130,3 +131,20 @@ def bare(path: Path) -> bytes:
     whole = path.read_bytes()
     path.write_bytes(whole.split(b"\n")[0] + b"\n")
     return whole
+
+
+@pytest.mark.usefixtures("kept")
+@pytest.mark.parametrize(
+    ("name", "column", "section"),
+    [
+        ("tables/optimism.csv", "ours", "44_optimism.html.j2"),  # one of several at once
+        ("tables/calibration_curves.csv", "observed", "16_calibration.html.j2"),  # of one row
+    ],
+)
+def test_a_column_that_is_missed_is_named(
+    study: Study, name: str, column: str, section: str
+) -> None:
+    path = study.results / name
+    pd.read_csv(path).drop(columns=column).to_csv(path, index=False)
+    with pytest.raises(UserError, match=f"{name} has no column '{column}': delete it and run"):
+        told(study, section)

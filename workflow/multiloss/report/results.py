@@ -39,8 +39,10 @@ class Table(pd.DataFrame):
         return Table
 
     def __getitem__(self, key: Any) -> Any:
-        if isinstance(key, str) and key not in self.columns and self.file is not None:
-            raise UserError(f"{self.file} has no column '{key}': delete it and run again")
+        if self.file is not None:
+            for name in key if isinstance(key, list) else [key]:
+                if isinstance(name, str) and name not in self.columns:
+                    raise UserError(f"{self.file} has no column '{name}': delete it and run again")
         return super().__getitem__(key)
 
     def get(self, key: Any, default: Any = None) -> Any:
