@@ -13,6 +13,7 @@ import dataclasses
 import functools
 import itertools
 import json
+import os
 import shutil
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
@@ -35,8 +36,11 @@ from multiloss.evaluation import (
     usefulness,
 )
 from multiloss.evaluation.runs import Runs
-from multiloss.job.files import write_csv
+from multiloss.job.files import digest_of, write_csv
 
+# Grey levels of the structure in pictures as large as real ones: small copies of these take as many
+# bytes a pixel as `multiloss.cases` expects of radiographs.
+GRAIN = 9.0
 LOSSES = [
     "cce",
     "cce_entropy",
@@ -160,6 +164,8 @@ def make(
     lesions: bool = True,
     with_tables: bool = True,
     counts: Mapping[str, int] | None = None,
+    shape: tuple[int, int] | None = None,
+    grid: int = 8,
     **options: Any,
 ) -> Study:
     """Write a results folder for `configuration(**options)` below `folder` and describe it.
@@ -167,7 +173,9 @@ def make(
     `collapsed`: losses whose models name the first class for every image; `unknown`: share of
     the images whose patient is not known; `lesions`: whether masks of lesions are. `with_tables`:
     whether to compute the tables of what is predicted, which else `tables` does later. `counts`:
-    images by split, where they are others than `test_images` implies.
+    images by split, where they are others than `test_images` implies. `shape`: rows and columns of
+    pictures as large as real ones, few that all images share; `grid`: cells of a heat map along a
+    side.
     """
     config = configuration(**options)
     planned = study.Study(config)
@@ -176,6 +184,7 @@ def make(
     maker = _Maker(Path(folder), results, shown, rng, test_images)
     maker.collapsed, maker.unknown, maker.lesions = collapsed, unknown, lesions
     maker.counts |= counts or {}
+    maker.shape, maker.grid = shape, grid
     maker.data(save_images)
     if planned.segmented:
         maker.segmentation()
@@ -421,6 +430,8 @@ class _Maker:
         self.collapsed: tuple[str, ...] = ()
         self.unknown = 0.0
         self.lesions = True
+        self.shape: tuple[int, int] | None = None
+        self.grid = 8
         self.counts = {
             "train": min(2 * test_images, 300),
             "val": min(test_images // 2, 150),
@@ -481,32 +492,51 @@ class _Maker:
             (self.results / name).mkdir(parents=True, exist_ok=True)
         own_source = self.config["data"]["sources"][0]["name"]
         boxes, extra, checks = [], [], []
+        shared: dict[Any, Any] = {}
+        written: dict[Any, Path] = {}
+        digest = functools.cache(digest_of)
+
+        def write(path: Path, key: Any, pixels: np.ndarray) -> None:
+            """A picture that there is already is the same file under another name."""
+            if key in written:
+                os.link(written[key], path)
+            else:
+                cv2.imwrite(str(path), pixels)
+                written[key] = path
+
         for index, row in table.iterrows():
-            height, width = (96, 112) if index % 3 else (120, 96)
+            height, width = self.shape or ((96, 112) if index % 3 else (120, 96))
             label = self.classes.index(row["label"])
             fallback = index % 41 == 40
-            image, mask, lesion = self.picture(height, width, label)
-            if fallback:
-                mask[:] = 0
+            key = (label, index % 4, fallback) if self.shape else index
+            if key not in shared:
+                image, mask, lesion = self.picture(height, width, label)
+                if fallback:
+                    mask[:] = 0
+                found = dataclasses.asdict(mask_checks.shape(mask > 0))
+                shared = shared if self.shape else {}
+                shared[key] = image, mask, lesion, found
+            image, mask, lesion, found = shared[key]
             box = self.box(mask)
             path = base / f"{row['image_id']}.png"
             lesion_path = base / "lesions" / f"{row['image_id']}.png"
             with_lesion = bool(self.lesions and lesion.any())
             if save_images:
-                cv2.imwrite(str(self.folder / path), image)
-                cv2.imwrite(str(self.results / "masks" / f"{row['image_id']}.png"), mask)
+                file = f"{row['image_id']}.png"
+                write(self.folder / path, ("image", key), image)
+                write(self.results / "masks" / file, ("mask", key), mask)
                 x, y, w, h = box
                 crop = cv2.resize(image[y : y + h, x : x + w], (64, 64))
-                cv2.imwrite(str(self.results / "crops" / f"{row['image_id']}.png"), crop)
+                write(self.results / "crops" / file, ("crop", key), crop)
                 if with_lesion:
-                    cv2.imwrite(str(self.folder / lesion_path), lesion)
+                    write(self.folder / lesion_path, ("lesion", key), lesion)
             boxes.append((row["image_id"], *box, float((mask > 0).mean()), fallback))
             inside = (box[0], box[1], box[2] - 10 * (index % 13 == 12), box[3])
             checks.append(
                 {
                     "image_id": row["image_id"],
                     "split": row["split"],
-                    **dataclasses.asdict(mask_checks.shape(mask > 0)),
+                    **found,
                     "reference_dice": np.nan,
                     "reference_kept": np.nan,
                     "lesion_kept": mask_checks.kept(lesion > 0, inside) if with_lesion else np.nan,
@@ -518,7 +548,7 @@ class _Maker:
                     "width": width,
                     "height": height,
                     "bits": 8,
-                    "sha256": f"{index:064x}",
+                    "sha256": digest(written["image", key]) if self.shape else f"{index:064x}",
                     "source": self.external.get(row["split"], own_source),
                     "shipped_split": "test" if row["split"] == "test" else "train",
                     "group": row["patient_id"],
@@ -535,8 +565,8 @@ class _Maker:
         self.attributes(table)
         columns = ["image_id", "xmin", "ymin", "width", "height", "lung_fraction", "fallback"]
         self.boxes = self.csv("crops/boxes.csv", boxes, columns)
-        found = self.csv("tables/mask_checks.csv", mask_checks.judged(pd.DataFrame(checks)))
-        self.csv("tables/crops.csv", mask_checks.summarise(found))
+        checked = self.csv("tables/mask_checks.csv", mask_checks.judged(pd.DataFrame(checks)))
+        self.csv("tables/crops.csv", mask_checks.summarise(checked))
         self.csv(
             "data/rejected.csv",
             [("broken-1", f"{base.as_posix()}/broken-1.png", "phantom-cxr", "not readable")],
@@ -599,11 +629,16 @@ class _Maker:
             spots = np.argwhere(mask > 0)
             for _ in range(1 + label % 3):
                 y, x = spots[self.rng.integers(len(spots))]
-                cv2.circle(lesion, (int(x), int(y)), 9, 255, -1)
+                cv2.circle(lesion, (int(x), int(y)), max(9, height // 14), 255, -1)
             lesion &= mask
             image[lesion > 0] += 55
         image = cv2.GaussianBlur(image, (5, 5), 0)
         image += self.rng.normal(0, 6, image.shape).astype(np.float32)
+        if self.shape:
+            # What ribs and vessels are in radiographs: structure that small copies keep.
+            for cell in (8, 16, 32, 64):
+                grain = self.rng.normal(0, GRAIN, (height // cell, width // cell))
+                image += cv2.resize(grain.astype(np.float32), (width, height))
         return np.clip(image, 0, 255).astype(np.uint8), mask, lesion
 
     @staticmethod
@@ -837,7 +872,7 @@ class _Maker:
         names += ablated
         folder = self.results / "gradcam"
         folder.mkdir(parents=True, exist_ok=True)
-        size, rows = 8, []
+        size, rows = self.grid, []
         grid = f"{size} x {size}"
         yy, xx = np.mgrid[0:size, 0:size]
         centres = self.lesion_centres(test, size)

@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
+from matplotlib.markers import CARETLEFT, CARETRIGHT
 from multiloss import study as study_models
 from multiloss.evaluation import planning as plan
 from multiloss.figures import drawing, style, verdicts
@@ -103,6 +104,49 @@ def test_eleven_losses_and_eleven_ensembles_are_readable(tmp_path: Path) -> None
         "have found a difference of 0.06."
     )
     assert first.get_title(loc="left") == "losses against cce (these runs; alpha over 11)"
+
+
+def arrows(canvas: Figure) -> list[list[list[float]]]:
+    """Where the tips of intervals that leave their panel are, in each panel."""
+    tips = (CARETLEFT, CARETRIGHT)
+    return [
+        [line.get_xydata().ravel().tolist() for line in axes.lines if line.get_marker() in tips]
+        for axes in canvas.axes
+    ]
+
+
+def test_one_interval_that_is_far_wider_leaves_its_panel(tmp_path: Path) -> None:
+    """The others keep their room, in both panels; a difference is always in view."""
+    rows = [comparison("loss", f"{name}-r0") for name in LOSSES[:4]]
+    rows += [comparison("ensemble", f"vote-top{k}-r0", detectable_corrected=0.3) for k in range(3)]
+    # Far is more than six times as wide as usual, which is 0.08 here.
+    rows[1] |= {"ci_low": -0.24, "ci_high": 0.239}
+    canvas, facts = drawn(verdicts.verdicts, inputs(tmp_path, verdicts=pd.DataFrame(rows)))
+    assert arrows(canvas) == [[], []] and "Arrows" not in facts
+    rows[1] |= {"difference": -0.4, "ci_low": -1.2, "ci_high": 0.4, "detectable_corrected": 1.9}
+    canvas, facts = drawn(verdicts.verdicts, inputs(tmp_path, verdicts=pd.DataFrame(rows)))
+    first, second = canvas.axes
+    # The difference is further out than what the others could have found.
+    low = -1.06 * 0.4
+    assert first.get_xlim()[0] == second.get_xlim()[0] == pytest.approx(low)
+    assert arrows(canvas) == [[pytest.approx([low, 1])], []]
+    assert facts.endswith("0.06 to more than 1. Arrows: the interval goes on beyond the panel.")
+    rows[1] |= {"difference": 0.1, "ci_low": -1.2, "ci_high": 1.4}
+    canvas, _ = drawn(verdicts.verdicts, inputs(tmp_path, verdicts=pd.DataFrame(rows)))
+    ends = pytest.approx([-1.06 * 0.3, 1]), pytest.approx([1.06 * 0.3, 1])
+    assert arrows(canvas) == [list(ends), []]
+    # No line runs into the words at the right.
+    reach = max(max(line.get_xdata()) for line in canvas.axes[0].lines if len(line.get_xdata()) > 1)
+    assert reach == pytest.approx(1.06 * 0.3)
+    assert not unreadable(canvas)
+
+
+def test_an_interval_wider_than_any_difference_ends_in_arrows(tmp_path: Path) -> None:
+    """Alone, nothing is squeezed; but panels end where nothing is left to be found."""
+    rows = [comparison("loss", "loss_0-r0", ci_low=-1.5, ci_high=0.2)]
+    canvas, facts = drawn(verdicts.verdicts, inputs(tmp_path, verdicts=pd.DataFrame(rows)))
+    assert arrows(canvas) == [[pytest.approx([-1.06, 0])]]
+    assert "Arrows" in facts
 
 
 def test_no_margin_no_band(tmp_path: Path) -> None:

@@ -102,10 +102,36 @@ def test_boxes_outlines_and_heat_are_in_the_coordinates_of_the_image(
     assert max(first["mask"][0][::2]) == round(47.5 / 60 * 255)
     assert "mask" not in second and len(second["lesion"]) == 1 and "lesion" not in first
     assert found["heat"]["a-r0"]["grid"] == [2, 3]
-    drawn = unpacked(found["heat"]["a-r0"]["maps"], 5, 2, 3)
-    assert drawn[0, 1, 2] == 255 and drawn.sum() == 255
+    pairs = unpacked(found["heat"]["a-r0"]["maps"], 15)  # 30 cells, two a byte
+    assert pairs[2] == 15 and pairs.sum() == 15
+    maps[0, 1, 1:] = 0.5, 0.2
+    # Of an odd number of cells the last byte is half empty.
+    odd = {"a-r0": Heat(images["image_id"].tolist()[:1], maps[:1, 1:])}
+    found = made(images.iloc[:1], heat=odd)["heat"]["a-r0"]
+    assert (found["grid"], unpacked(found["maps"], 2).tolist()) == ([1, 3], [0x08, 0x30])
     with pytest.raises(UserError, match="gradcam/a-r0.npz has no map of image 'secret-name-0'"):
         made(images, heat={"a-r0": Heat(images["image_id"].tolist()[1:], maps[1:])})
+
+
+def test_heat_maps_decide_how_many_images_have_room(
+    images: pd.DataFrame, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Two models of 2 x 3 cells: six bytes an image."""
+    heat = Heat(images["image_id"].tolist(), np.zeros((5, 2, 3)))
+    both = {"a-r0": heat, "b-r0": heat}
+    monkeypatch.setattr(cases, "MAPS_BUDGET", 30)
+    assert len(made(images, heat=both)["images"]) == 5 and not caplog.messages
+    monkeypatch.setattr(cases, "MAPS_BUDGET", 29)
+    found = made(images, heat=both)
+    assert found["all"] == 5 and len(found["images"]) == 4
+    assert [len(unpacked(one["maps"], -1)) for one in found["heat"].values()] == [12, 12]
+    assert caplog.messages == [
+        "the page shows 4 test images, not 5: heat maps of more would make it too large"
+    ]
+    assert len(made(images)["images"]) == 5
+    # 400 images of the published size, with as many models as it has: none is left out.
+    monkeypatch.undo()
+    assert cases._room([Heat([], np.zeros((0, 32, 32)))] * 14) >= 400
 
 
 def test_of_many_images_some_are_drawn_with_the_seed(images: pd.DataFrame) -> None:

@@ -395,6 +395,56 @@ def test_files_that_name_people_are_not_carried(browser: Browser, url: str, save
     assert len(rows) == ROWS + 1 and rows[4] == ["loss03", "0.21", "0.200 to 0.220", "0.003", "3"]
 
 
+# Cells as a user may name classes and patients, and as they are saved.
+FORMULAS = {
+    "=cmd()|x": "'=cmd()|x",
+    "+1+cmd|' /C calc'!A0": "'+1+cmd|' /C calc'!A0",
+    "-2+A1": "'-2+A1",
+    '@SUM("a,=b")': '\'@SUM("a,=b")',
+    "\t=1": "'\t=1",
+    "\r=1": "'\r=1",
+    "-": "'-",
+    "a=b": "a=b",
+    "'=1": "'=1",
+    "-0.12": "-0.12",
+    "+1e-05": "+1e-05",
+    "-0.1;0.2;-3E5": "-0.1;0.2;-3E5",
+    "-0.10 to -0.03": "-0.10 to -0.03",
+    "-inf": "-inf",
+}
+
+
+def test_no_saved_cell_is_run_as_a_formula(
+    browser: Browser, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, saved: Any
+) -> None:
+    """Of carried files, of tables as they stand and of those that are copied."""
+    (tmp_path / "tables").mkdir()
+    frame = pd.DataFrame({"=class": list(FORMULAS), "mcc": [-0.5] * len(FORMULAS)})
+    with (tmp_path / "tables/odd.csv").open("w", encoding="utf-8", newline="") as file:
+        csv.writer(file).writerows([frame.columns, *frame.values.tolist()])
+    columns = [blocks.Column("=class", "=Class"), blocks.Column("mcc", "MCC", blocks.number)]
+    made = [
+        Section("answer", "Odd", [
+            blocks.table("odd", "Odd", "", frame, columns, source="tables/odd.csv"),
+            blocks.table("own", "Own", "", frame, columns),
+        ], finding="Found.", level="result"),
+    ]  # fmt: skip
+    monkeypatch.setattr(report, "sections", lambda *args, **options: made)
+    page = tmp_path / "report.html"
+    page.write_text(report.build(tmp_path, configuration("odd")), encoding="utf-8")
+    browser.open(page.as_uri())
+    text = saved(within("table-odd", "CSV"), "odd.csv").decode()
+    rows = list(csv.reader(io.StringIO(text, newline="")))
+    assert rows == [["'=class", "mcc"], *([cell, "-0.5"] for cell in FORMULAS.values())]
+    # A table of the page has its spaces as the browser shows them.
+    shown = [["'=Class", "MCC"]]
+    shown += [[re.sub(r"\s=", "=", cell), "-0.5"] for cell in FORMULAS.values()]
+    text = saved(within("table-own", "CSV"), "own.csv").decode()
+    assert list(csv.reader(io.StringIO(text, newline=""))) == shown
+    copied = browser.value(COPIED % within("table-own", "Copy"))
+    assert [line.split("\t") for line in copied.split("\n")] == shown
+
+
 COPIED = """(async () => {
   let text = null;
   const clipboard = {writeText: async written => { text = written; }};

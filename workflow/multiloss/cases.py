@@ -6,6 +6,8 @@ of the lung mask and of a known lesion, the probabilities of each model and its 
 
 import base64
 import logging
+import math
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +27,9 @@ logger = logging.getLogger(__name__)
 # Pictures have the largest of these sizes (pixels of the longer side) at which all of them take
 # about so many bytes; WebP takes about so many bytes a pixel.
 SIZES, BUDGET, BYTES_PER_PIXEL, QUALITY = (224, 160, 112, 80, 56), 1_000_000, 0.11, 60
+# Heat maps of all images and models take at most so many bytes, each two cells of 0 to `LEVELS`:
+# finer tints cannot be told apart. Where they would take more, fewer images are shown.
+MAPS_BUDGET, LEVELS = 3_000_000, 15
 # Outlines are rounded to so many steps across the image.
 STEPS = 255
 # Corners closer to a straight line than this share of the longer side are left out.
@@ -69,10 +74,16 @@ def cases(
 
     `images`: the manifest's rows of the test split; `predictions` of all models to choose from,
     `labels` their names in words; `heat` by model, where there are maps; `boxes` (crops/boxes.csv)
-    and the folder `masks` where lungs were segmented. At most `most` images are drawn.
+    and the folder `masks` where lungs were segmented. At most `most` images are drawn, and no more
+    than have room for their heat maps.
     Raises UserError for an image that has changed, and for maps that lack one of the images.
     """
-    chosen = draw(images, most, seed)
+    chosen = draw(images, min(most, _room(heat.values())), seed)
+    if len(chosen) < min(most, len(images)):
+        logger.warning(
+            "the page shows %d test images, not %d: heat maps of more would make it too large",
+            *(len(chosen), min(most, len(images))),
+        )
     own = predictions.only("test")
     classes = list(own.classes)
     place = {name: row for row, name in enumerate(own.rows["image_id"])}
@@ -101,6 +112,12 @@ def cases(
 def _size(images: int) -> int:
     fits = [side for side in SIZES if images * side**2 * BYTES_PER_PIXEL <= BUDGET]
     return fits[0] if fits else SIZES[-1]
+
+
+def _room(heat: Iterable[Heat]) -> int:
+    """Of how many images the heat maps of all models fit into their budget."""
+    cells = sum(math.prod(one.maps.shape[1:]) for one in heat)
+    return 2 * MAPS_BUDGET // cells if cells else sys.maxsize
 
 
 def _case(
@@ -172,4 +189,11 @@ def _heat(found: Heat, image_ids: Iterable[str], name: str) -> dict[str, Any]:
         raise UserError(
             f"gradcam/{name}.npz has no map of image {error}; delete it and run again"
         ) from None
-    return {"grid": list(maps.shape[1:]), "maps": _packed(maps.astype(np.float32) * 255)}
+    return {"grid": list(maps.shape[1:]), "maps": _halves(maps.astype(np.float32) * LEVELS)}
+
+
+def _halves(values: np.ndarray) -> str:
+    """Numbers from 0 to 15 as half bytes, the first of each two higher, in base64."""
+    whole = np.rint(values).astype(np.uint8).ravel()
+    whole = np.append(whole, np.zeros(whole.size % 2, np.uint8))
+    return base64.b64encode((whole[::2] << 4 | whole[1::2]).tobytes()).decode("ascii")

@@ -700,6 +700,7 @@ class Report(Section):
 
     cases: Annotated[int, Field(ge=0, le=2000)] = 400
     """Test images that the page shows one by one, drawn at random where there are more; 0 for none.
+    Fewer where many models' heat maps of fine grids would make the page too large.
     """
 
 

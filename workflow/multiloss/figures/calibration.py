@@ -10,7 +10,7 @@ from matplotlib.patches import Patch
 
 from multiloss.figures.degenerate import Degenerate
 from multiloss.figures.drawing import Drawing, Inputs, message, page_of, parts
-from multiloss.figures.forest import Rows
+from multiloss.figures.forest import Rows, difference
 from multiloss.figures.performance import COLOURS, PER_RUN, SPREAD, chosen_models, no_mark
 from multiloss.figures.selection import calibration_pairs
 from multiloss.figures.sizes import sizes
@@ -385,7 +385,7 @@ def pairs(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Drawing:
                 elif version == _RAW and measure is DISTANCE:
                     facts.append(
                         f"{models.label_of(loss)} "
-                        f"{interval(row['difference'], row['ci_low'], row['ci_high'])}"
+                        f"{difference(row['difference'], row['ci_low'], row['ci_high'])}"
                         f"{_p_text(row['p_adjusted'], row['hypotheses'])}"
                     )
         axes.set_xlabel(f"difference in {label}")

@@ -39,9 +39,11 @@ NOT_COMPARED = "not compared"
 NOT_DEFINED = "not defined"
 # An interval so many times as wide as usual leaves the panel, so that the others can be read.
 FAR = 6
+ARROWS = "Arrows: the interval goes on beyond the panel."
 # Share of a figure's width that labels of rows may take; longer ones have two lines.
 LABELS = 0.37
 _TESTED = ("p_adjusted", "hypotheses")
+_VALUES = ("value", "ci_low", "ci_high")
 _ENDS = ("difference", "difference_low", "difference_high")
 
 
@@ -200,30 +202,42 @@ def mark(
         of_model(model, *axes.plot([value], [place], **look))
 
 
+def far(table: pd.DataFrame, ends: Sequence[str], kind: str) -> pd.Series:
+    """Which rows have an interval so much wider than usual that it would squeeze the others.
+
+    `ends`: the columns of value, low and high. Intervals are compared with those of the rows of
+    the same `kind` (a column), of which the widest kind counts.
+    """
+    wide = (table[ends[2]] - table[ends[1]]).where(table[ends[0]].notna())
+    usual = wide.groupby(table[kind]).median().max()
+    return (wide > FAR * usual) & (usual > 0)
+
+
 def narrowed(table: pd.DataFrame, ends: Sequence[str], *more: float) -> tuple[float, float] | None:
     """The limits of a panel that some intervals leave; None where all have room.
 
-    `ends`: the columns of value, low and high; `more`: what else must be in view. Intervals are
-    compared with those of the `row`s of their kind, of which the widest kind counts.
+    `ends`: the columns of value, low and high; `more`: what else must be in view.
     """
-    found = table[table[ends[0]].notna()]
-    wide = found[ends[2]] - found[ends[1]]
-    usual = wide.groupby(found["row"]).median().max()
-    near = found[~(wide > FAR * usual)]
-    if not usual > 0 or len(near) == len(found):
+    leaving = far(table, ends, "row")
+    if not leaving.any():
         return None
-    seen = [*found[ends[0]], *near[ends[1]], *near[ends[2]], *more]
+    near = table[~leaving]
+    seen = [*table[ends[0]], *near[ends[1]], *near[ends[2]], *more]
     low, high = np.nanmin(seen), np.nanmax(seen)
     pad = 0.05 * (high - low)
     return low - pad, high + pad
 
 
-def leaves(axes: Axes, place: float, at: Sequence[float], colour: str, model: str) -> None:
-    """Arrows where an interval (value, low, high) goes on beyond the panel's limits."""
-    for end, limit, sign in zip(at[1:], axes.get_xlim(), (-1, 1), strict=True):
+def leaves(
+    axes: Axes, limits: tuple[float, float], place: float, at: Sequence[float], colour: str
+) -> list[Line2D]:
+    """Arrows where an interval (value, low, high) goes on beyond the limits of its panel."""
+    drawn = []
+    for end, limit, sign in zip(at[1:], limits, (-1, 1), strict=True):
         if sign * (end - limit) > 0:
             tip = CARETRIGHT if sign > 0 else CARETLEFT
-            of_model(model, *axes.plot([limit], [place], marker=tip, color=colour, ms=3.0, mew=0))
+            drawn += axes.plot([limit], [place], marker=tip, color=colour, ms=3.0, mew=0, zorder=3)
+    return drawn
 
 
 def chosen_handle() -> Line2D:
@@ -298,9 +312,9 @@ def forest(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Drawing:
             drawn.append((place, row, colours[group], is_chosen))
             numbers.append(_number(row, group))
     in_view = (0.0, base["band_low"], base["band_high"])
-    far = any((narrowed(table, ("value", "ci_low", "ci_high")), narrowed(table, _ENDS, *in_view)))
+    leaving = any(far(table, ends, "row").any() for ends in (_VALUES, _ENDS))
     lines = _notes(inputs, table, title, reference, weak, params["replicates"])
-    lines += ["Arrows: the interval goes on beyond the panel."] * far
+    lines += [ARROWS] * leaving
     notes = foot_text(style, lines)
     foot_mm = (notes.count("\n") + 1) * style.line_mm
     canvas = style.figure(rows.height_mm + 24 + foot_mm)
@@ -347,7 +361,7 @@ def forest(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Drawing:
         elif np.ptp(values.dropna()) < 1e-6 and axes is right:
             axes.set_xlim(-0.1, 0.1)
     runs = [float(value) for text in table["runs"] for value in text.split(";") if value]
-    panels = ((left, ("value", "ci_low", "ci_high"), runs), (right, _ENDS, in_view))
+    panels = ((left, _VALUES, runs), (right, _ENDS, in_view))
     for axes, ends, more in panels:
         limits = narrowed(table, ends, *more)
         if limits is None:
@@ -355,7 +369,7 @@ def forest(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Drawing:
         axes.set_xlim(limits)
         for place, row, colour, _ in drawn:
             at = [row[name] for name in ends]
-            leaves(axes, place, at, colour, models.name_of(row["family"]))
+            of_model(models.name_of(row["family"]), *leaves(axes, limits, place, at, colour))
     canvas.legend(handles=handles, loc="outside upper center", ncols=3)
     foot(canvas, style, notes)
     facts = f"Test split, {sizes(inputs, table)}. {_primary(table, reference)}"

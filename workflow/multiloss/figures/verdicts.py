@@ -13,6 +13,7 @@ from multiloss.evaluation import planning as plan
 from multiloss.evaluation import verdicts as judged
 from multiloss.figures.degenerate import Degenerate
 from multiloss.figures.drawing import Drawing, Inputs, message, page_of
+from multiloss.figures.forest import ARROWS, far, leaves
 from multiloss.figures.performance import no_mark
 from multiloss.figures.sizes import all_sizes, sizes
 from multiloss.figures.style import INK, MUTED, Style, count, gap, text_mm
@@ -22,6 +23,7 @@ from multiloss.study import ModelTable
 
 # Behind the rows, in colours that letters and lines stand out on.
 BAND, REACH = "#cfe3d6", "#d9d9d9"
+_ENDS = ("difference", "ci_low", "ci_high")
 STEPS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1)
 TITLES = {
     judged.LOSS: "losses against {baseline}",
@@ -47,9 +49,8 @@ def verdicts(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Drawing
     axes = canvas.subplots(
         len(blocks), 1, squeeze=False, sharex=True, height_ratios=[len(p) + 0.4 for _, p in blocks]
     ).ravel()
-    ends = table[["ci_low", "ci_high", "detectable_corrected"]].abs().to_numpy().ravel()
-    # Beyond 1 nothing is left to be found.
-    widest = min(1.0, np.nanmax([0.01, *ends]))
+    widest = _widest(table)
+    limits = (-1.06 * widest, 1.06 * widest)
     margin = table["margin"].iloc[0]
     for place, (question, part) in zip(axes, blocks, strict=True):
         title = TITLES[question].format(baseline=models.label_of(params["baseline"]))
@@ -61,7 +62,7 @@ def verdicts(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Drawing
             place.axvspan(-margin, margin, color=BAND, linewidth=0, zorder=0)
         place.axvline(0, color=INK, linewidth=0.8, zorder=1)
         for row_place, row in enumerate(part.itertuples()):
-            _row(place, row_place, row, widest, style)
+            _row(place, row_place, row, limits, style)
         labels = [_label(row, weak, models, params["replicates"]) for row in part.itertuples()]
         place.set_yticks(range(len(part)), labels)
         place.set_ylim(len(part) - 0.4, -0.6)
@@ -69,8 +70,8 @@ def verdicts(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Drawing
         place.grid(axis="y", visible=False)
     # Room at the right for what is written there.
     share = (text_mm(effects.INCONCLUSIVE, style.font_size) + 16) / 110
-    axes[0].set_xlim(-1.06 * widest, 1.06 * widest * (1 + 2 * share / (1 - share)))
-    ticks = [tick for tick in axes[0].get_xticks() if abs(tick) <= 1.06 * widest]
+    axes[0].set_xlim(limits[0], limits[1] * (1 + 2 * share / (1 - share)))
+    ticks = [tick for tick in axes[0].get_xticks() if abs(tick) <= limits[1]]
     axes[0].set_xticks(ticks)
     for place in axes[:-1]:
         place.tick_params(labelbottom=False)
@@ -91,33 +92,46 @@ def verdicts(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Drawing
         handles.append(Patch(color=BAND, linewidth=0, label=label))
     handles += [no_mark()] * weak.any
     canvas.legend(handles=handles, loc="outside lower center", ncols=2 if weak.any else 3)
-    facts = f"{_counted(planned)} {_found(planned)}{weak.note()}".strip()
-    return Drawing(canvas, facts, table)
+    said = [_counted(planned), _found(planned)]
+    beyond = (table["ci_low"] < limits[0]) | (table["ci_high"] > limits[1])
+    said += [ARROWS] * bool(beyond.any())
+    return Drawing(canvas, " ".join(filter(None, said)) + weak.note(), table)
 
 
-def _row(axes: Axes, place: int, row: Any, widest: float, style: Style) -> None:
+def _widest(table: pd.DataFrame) -> float:
+    """How far panels reach to either side of 0; an interval far wider than usual does not count."""
+    near = table[~far(table, _ENDS, "question")]
+    ends = near[["ci_low", "ci_high", "detectable_corrected"]].abs().to_numpy().ravel()
+    # Beyond 1 nothing is left to be found.
+    return max(min(1.0, np.nanmax([0.01, *ends])), *table["difference"].abs().fillna(0))
+
+
+def _row(axes: Axes, place: int, row: Any, limits: tuple[float, float], style: Style) -> None:
     """One comparison, what it could have found, and its verdict at the right."""
     if pd.isna(row.difference):
         gap(axes, place)
         return
-    reach = min(row.detectable_corrected, widest)
+    reach = min(row.detectable_corrected, limits[1])
     if reach == reach:
         axes.plot([-reach, reach], [place] * 2, color=REACH, linewidth=6, solid_capstyle="butt")
     look = {"color": style.colours[0]}
-    axes.plot([row.ci_low, row.ci_high], [place] * 2, linewidth=1.3, zorder=3, **look)
+    at = (row.difference, row.ci_low, row.ci_high)
+    # What is written at the right is no part of the panel.
+    axes.plot(np.clip(at[1:], *limits), [place] * 2, linewidth=1.3, zorder=3, **look)
+    leaves(axes, limits, place, at, style.colours[0])
     shown = row.verdict != effects.INCONCLUSIVE
     fill = look["color"] if shown else "white"
     axes.plot(row.difference, place, "o", ms=4.0, mfc=fill, mew=0.9, zorder=4, **look)
-    at = {"xycoords": ("axes fraction", "data"), "va": "center", "ha": "right"}
+    beside = {"xycoords": ("axes fraction", "data"), "va": "center", "ha": "right"}
     probability = "" if pd.isna(row.p_positive) else f"{row.p_positive:.2f}"
-    axes.annotate(probability, (0.995, place), color=MUTED, **at)
+    axes.annotate(probability, (0.995, place), color=MUTED, **beside)
     axes.annotate(
         row.verdict,
         (0.995, place),
         xytext=(-26, 0),
         textcoords="offset points",
         fontweight="bold" if shown else "normal",
-        **at,
+        **beside,
     )
 
 

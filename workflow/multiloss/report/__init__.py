@@ -10,7 +10,7 @@ from markupsafe import Markup
 from multiloss import __version__
 from multiloss.data.sources import addresses
 from multiloss.report import frame, references_to, templates
-from multiloss.report.blocks import Section
+from multiloss.report.blocks import Note, Section
 from multiloss.report.facts import Facts
 from multiloss.report.figures import Figures
 from multiloss.report.methods import Citation
@@ -31,12 +31,15 @@ def sections(
 ) -> list[Section]:
     """The parts of the page in the order of the study; arguments as for `build`."""
     facts = Facts(Results(results, files), addresses.without_secrets(config))
+    facts.results.need_rows(facts.decisive)
     figures = Figures(facts)
     given = {
         "software": Software(facts.results, versions or {}, locked or {}),
         "citation": Citation(citation),
     }
     parts = templates.sections(facts, figures, given)
+    if facts.results.bare:
+        parts[0].blocks.append(Note(templates.words("study.html.j2", "bare", facts)))
     figures.show_rest(parts)
     references_to.enumerate_blocks(parts)
     return parts
@@ -80,9 +83,10 @@ def write(
     in the folder are ignored, None takes all. `versions` are those of the packages that the
     analysis and this page are computed with, `locked` those of the lock file, both by package;
     the trainings' own lie beside their models. `citation` is the text of CITATION.cff.
-    What is not there is said to be missing.
+    What the study does not make, and a table without rows, is said to be missing.
     The same inputs give the same text, but for the section on run times.
-    Raises UserError for a damaged table or image.
+    Raises UserError for a damaged table or image, one of `files` that is not there, and a table
+    without the rows that the answer rests on.
     """
     parts = sections(
         Path(results),

@@ -11,6 +11,7 @@ from multiloss.evaluation.calibration_tables import ABOVE, CORRECTED, INSIDE, RA
 from multiloss.methods import ensemble_methods
 from multiloss.report.blocks import is_true
 from multiloss.report.facts import Facts, count_of
+from multiloss.report.results import Record
 from multiloss.statistics import calibration_measures as measures
 from multiloss.statistics.metrics import BRIER, shown
 
@@ -111,7 +112,8 @@ class Calibration:
         part = curves[(curves["model"] == model) & curves["class"].isna() & curves["p"].notna()]
         if part.empty or not part["p"].min() <= EXAMPLE <= part["p"].max():
             return None
-        return part.loc[(part["p"] - EXAMPLE).abs().idxmin()].to_dict()
+        nearest = part.loc[(part["p"] - EXAMPLE).abs().idxmin()]
+        return Record(nearest.to_dict(), curves.file)
 
     @property
     def errors(self) -> dict[str, int]:

@@ -15,6 +15,18 @@ NAMES = (
     *("shipped_split", "sha256", "phash"),
 )
 
+# Tables of which to have no row says something: nothing was dropped, no model is degenerate; or
+# there was nothing to compare, as of one loss (`need_rows` where there was).
+MAY_BE_BARE = frozenset(
+    {
+        *("data/rejected.csv", "data/dropped.csv", "tables/degenerate.csv"),
+        *("ensembles/members.csv", "ensembles/weights.csv", "tables/ensemble_comparisons.csv"),
+        *("tables/significance.csv", "tables/replicate_comparisons.csv", "tables/verdicts.csv"),
+        *("tables/calibration_comparisons.csv", "tables/net_benefit_differences.csv"),
+        *("tables/diversity.csv", "tables/patient_readings.csv"),
+    }
+)
+
 
 class Table(pd.DataFrame):
     """A table that names its file where it lacks a column."""
@@ -27,8 +39,10 @@ class Table(pd.DataFrame):
         return Table
 
     def __getitem__(self, key: Any) -> Any:
-        if isinstance(key, str) and key not in self.columns and self.file is not None:
-            raise UserError(f"{self.file} has no column '{key}': delete it and run again")
+        if self.file is not None:
+            for name in key if isinstance(key, list) else [key]:
+                if isinstance(name, str) and name not in self.columns:
+                    raise UserError(f"{self.file} has no column '{name}': delete it and run again")
         return super().__getitem__(key)
 
     def get(self, key: Any, default: Any = None) -> Any:
@@ -55,28 +69,38 @@ class Results:
     """Tables and figures of one study.
 
     With `declared`, files outside that list do not exist for the report: what an earlier
-    config left in the folder must not slip into the page.
+    config left in the folder must not slip into the page. What the list has must be there.
     """
 
     def __init__(self, root: Path, declared: Iterable[str | Path] | None = None) -> None:
         self.root = Path(root)
+        # Tables that were read and have a head alone, beside `MAY_BE_BARE`.
+        self.bare: set[str] = set()
+        self._due = {Path(path) for path in declared or ()}
         self._declared: set[Path] | None = None
         if declared is not None:
-            self._declared = {Path(path) for path in declared}
             # What is written with a figure.
-            self._declared |= {
+            self._declared = self._due | {
                 path.with_suffix(ending)
-                for path in self._declared
+                for path in self._due
                 if path.suffix == ".png"
                 for ending in (".json", ".svg", ".pdf", ".csv")
             }
 
     def path(self, name: str) -> Path | None:
-        """The file's path, or None when the study does not make it or it is not there."""
+        """The file's path, or None when the study does not make it.
+
+        Raises UserError if the study makes it and it is not there.
+        """
         path = self.root / name
         if self._declared is not None and path not in self._declared:
             return None
-        return path if path.is_file() else None
+        return path if self._is_there(path) else None
+
+    def _is_there(self, path: Path) -> bool:
+        if path in self._due and not path.is_file():
+            raise UserError(f"{path} is not there: run again")
+        return path.is_file()
 
     def names(self, pattern: str) -> list[str]:
         """Names below the folder that match the pattern, sorted."""
@@ -89,19 +113,22 @@ class Results:
                 if path.is_relative_to(self.root)
                 and path.relative_to(self.root).match(pattern)
                 and len(path.relative_to(self.root).parts) == len(Path(pattern).parts)
-                and path.is_file()
+                and self._is_there(path)
             ]
         return sorted(path.relative_to(self.root).as_posix() for path in paths)
 
     def table(self, name: str, needed: Iterable[str] = ()) -> Table:
-        """The table, or an empty one without columns; text as it stands in columns of `NAMES`.
+        """The table, or one without columns where the study does not make it.
 
-        Asking it for a column that it lacks is a UserError that names the file. Raises UserError if
-        it is damaged, or is there without a column that is `needed`.
+        Text stands as it is in columns of `NAMES`. Asking it for a column that it lacks is a
+        UserError that names the file. Raises UserError if it is damaged, empty, or is there
+        without a column that is `needed`.
         """
         path = self.path(name)
-        if path is None or path.stat().st_size == 0:
+        if path is None:
             return Table()
+        if path.stat().st_size == 0:
+            raise UserError(f"{path} is empty, without even a head: delete it and run again")
         try:
             table = Table(
                 pd.read_csv(
@@ -120,7 +147,16 @@ class Results:
         for column in needed:
             if column not in table.columns:
                 raise UserError(f"{path} has no column '{column}': delete it and run again")
+        if table.empty and name not in MAY_BE_BARE:
+            self.bare.add(name)
         return table
+
+    def need_rows(self, names: Iterable[str]) -> None:
+        """Raises UserError for one of these tables that the study makes and that has no rows."""
+        for name in names:
+            table = self.table(name)
+            if table.file is not None and table.empty:
+                raise UserError(f"{table.file} has no rows: delete it and run again")
 
     def json(self, name: str) -> dict[str, Any]:
         """The JSON object, or an empty one. Raises UserError if it is damaged."""

@@ -123,6 +123,13 @@ def make(
     )
 
 
+def needed(name: str) -> list[str]:
+    """The columns that a file must have whose rows the table `name` shows as they are."""
+    given = described()[name]["columns"] if name in described() else {}
+    columns = [_column(key, column, Markup) for key, column in given.items()]
+    return [key for column in columns for key in _needed(column) if not key.endswith("*")]
+
+
 def _column(key: str, given: str | Mapping[str, Any], said: Callable[[str], Markup]) -> Shown:
     given = {"label": given} if isinstance(given, str) else dict(given)
     kind = given.pop("as", "auto")

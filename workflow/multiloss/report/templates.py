@@ -239,6 +239,10 @@ class _Taken:
 
     def table(self, name: str, shown: list[dict[str, Any]] | None = None, **words: Any) -> Markup:
         frame = None if shown is None else pd.DataFrame(shown)
+        # Rows as they stand in a file have every column that the table shows.
+        for row in [row for row in shown or () if isinstance(row, Record)][:1]:
+            for key in tables.needed(name):
+                row[key]
         read = self._facts.results.table
         known = {**self.known, **words}
         return self._put(tables.make(name, frame, read, self._names, self._environment, known))

@@ -110,6 +110,16 @@ class SettingsFacts:
         return self.planned[name].family if name in self.planned else name
 
     @property
+    def decisive(self) -> list[str]:
+        """Tables with a row for whatever was planned: without any, the answer would be another."""
+        compared = len(self.losses) > 1
+        return [
+            "tables/metrics.csv",
+            *["tables/significance.csv"] * compared,
+            *["tables/replicate_comparisons.csv"] * (compared and self.replicates > 1),
+        ]
+
+    @property
     def replicates(self) -> int:
         return len(self.study.replicates)
 

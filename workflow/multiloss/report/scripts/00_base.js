@@ -67,6 +67,22 @@ function save(name, content, type) {
   setTimeout(() => URL.revokeObjectURL(link.href), 60000);
 }
 
+// Text from the study (classes, labels, patients) that a spreadsheet program would run as a
+// formula gets an apostrophe in front, as OWASP advises; numbers and lists of them stay.
+const formula = /^[=+\-@\t\r\n\uff0b\uff0d\uff1d\uff20]/;
+const digits = "[+-]?(?:\\d+\\.?\\d*|\\.\\d+)(?:e[+-]?\\d+)?";
+const numbers = new RegExp(`^(?:${digits}(?:(?:;|, | to )${digits})*|-inf)$`, "i");
+const guarded = (text) => (formula.test(text) && !numbers.test(text) ? `'${text}` : text);
+
+// Every CSV file that the page saves, from its text or bytes.
+function saveTable(name, content) {
+  const text = typeof content === "string" ? content : new TextDecoder().decode(content);
+  const cells = /(?:"((?:[^"]|"")*)"|([^",\r\n]*))(,|\r?\n|$)/g;
+  const harmless = text.replace(cells, (_, inside, bare, end) =>
+    (inside === undefined ? guarded(bare) : `"${guarded(inside)}"`) + end);
+  save(name, harmless, "text/csv");
+}
+
 async function copy(text, one) {
   try {
     await navigator.clipboard.writeText(text);

@@ -42,7 +42,7 @@ function sortable(table) {
 }
 
 // A field that looks CSV the way spreadsheets read it.
-const quoted = (text) => (/[",\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text);
+const quoted = (text) => (/[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text);
 
 // The rows of the table as it stands, values in full; intervals in a column of their own.
 function cells(table) {
@@ -75,8 +75,8 @@ function saving(table, name) {
     ? `All of ${file}`
     : `The rows and columns of this table${file ? `; ${file} is in the study's folder` : ""}`;
   return button("CSV", async () => {
-    if (whole) save(shortName(file), await unpacked(file), "text/csv");
-    else save(`${name}.csv`, csv(table), "text/csv");
+    if (whole) saveTable(shortName(file), await unpacked(file));
+    else saveTable(`${name}.csv`, csv(table));
   }, { title });
 }
 
@@ -150,7 +150,8 @@ function equip(table) {
   if (more) buttons.push(columns);
   if (total > 7) buttons.push(filter);
   buttons.push(saving(table, name));
-  buttons.push(button("Copy", (one) => copy(cells(table).map((row) => row.join("\t")).join("\n"), one), {
+  buttons.push(button("Copy", (one) =>
+    copy(cells(table).map((row) => row.map(guarded).join("\t")).join("\n"), one), {
     title: "Copy the table, to paste it into a spreadsheet",
   }));
   const bar = toolbar(`Table ${name}`, buttons);

@@ -180,7 +180,7 @@ for (const figure of all("main figure[data-file]")) {
       { title: "Letters in the fonts of this computer" }),
   ];
   if (carried.has(`${stem}.csv`)) {
-    buttons.push(button("CSV", async () => save(`${name}.csv`, await unpacked(`${stem}.csv`), "text/csv"),
+    buttons.push(button("CSV", async () => saveTable(`${name}.csv`, await unpacked(`${stem}.csv`)),
       { title: "The numbers drawn" }));
   } else {
     buttons.push(button("CSV", () => {}, {

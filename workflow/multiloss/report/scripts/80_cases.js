@@ -12,9 +12,21 @@
   const STEPS = 255;
   const bytes = (text) => Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
   const p = Object.fromEntries(Object.entries(cases.p).map(([name, text]) => [name, bytes(text)]));
-  const heat = Object.fromEntries(
-    Object.entries(cases.heat).map(([name, one]) => [name, { grid: one.grid, maps: bytes(one.maps) }]),
-  );
+  // Cells of heat maps come two a byte, in steps from 0 to this.
+  const LEVELS = 15;
+  const halves = (text) => {
+    const pairs = bytes(text);
+    return Uint8Array.from({ length: 2 * pairs.length }, (_, place) =>
+      place % 2 ? pairs[place >> 1] & LEVELS : pairs[place >> 1] >> 4);
+  };
+  const heat = {}; // by model, unpacked when it is asked for
+  function mapOf(model, index) {
+    if (!(model in cases.heat)) return null;
+    heat[model] ??= halves(cases.heat[model].maps);
+    const [rows, columns] = cases.heat[model].grid;
+    const size = rows * columns;
+    return { rows, columns, cells: heat[model].subarray(index * size, (index + 1) * size) };
+  }
   const failed = new Set(cases.failed);
   let shown = PAGE;
   let order = []; // of the images in the grid; the enlarged one keeps that which it was opened with
@@ -68,18 +80,18 @@
     shape(svg, "image", { href, width, height, preserveAspectRatio: "none" });
     const line = Math.max(width, height) / 110;
     const box = one.box || [0, 0, width, height];
-    const map = heat[fields.model.value];
-    if (fields.heat?.checked && map) {
-      const [rows, columns] = map.grid;
-      const cells = map.maps.subarray(index * rows * columns, (index + 1) * rows * columns);
-      cells.forEach((value, cell) => {
+    const map = fields.heat?.checked && mapOf(fields.model.value, index);
+    if (map) {
+      const { rows, columns } = map;
+      map.cells.forEach((value, cell) => {
+        if (!value) return; // nothing to see
         shape(svg, "rect", {
           class: "heat",
           x: box[0] + ((cell % columns) * box[2]) / columns,
           y: box[1] + (Math.floor(cell / columns) * box[3]) / rows,
           width: box[2] / columns,
           height: box[3] / rows,
-          "fill-opacity": ((0.65 * value) / STEPS).toFixed(3),
+          "fill-opacity": ((0.65 * value) / LEVELS).toFixed(3),
         });
       });
     }
@@ -174,8 +186,8 @@
   function draw() {
     const model = fields.model.value;
     if (fields.heat) {
-      fields.heat.disabled = !(model in heat);
-      fields.heat.closest("label").title = model in heat ? "" : "This model has no heat maps";
+      fields.heat.disabled = !(model in cases.heat);
+      fields.heat.closest("label").title = model in cases.heat ? "" : "This model has no heat maps";
     }
     order = selected();
     const buttons = order.slice(0, shown).map((index) => {
