@@ -359,7 +359,7 @@ def test_crops_open_with_what_they_keep(changed: tuple[Path, dict[str, Any]]) ->
     assert whole["empty"] > 0 and whole["n_lesions"] > 0 and whole["lesions_cut"] > 1
     own = section(*changed, "crops")
     assert plain(own.finding) == (
-        f"{whole['empty']:.0f} images of {whole['n']:.0f} fell back to the whole image; "
+        f"{whole['empty']:.0f} of {whole['n']:.0f} images fell back to the whole image; "
         f"{whole['lesions_cut']:.0f} of {whole['n_lesions']:.0f} lesions lose more than a tenth. "
         f"{whole['flagged']:.0f} masks look implausible, most of all {checks['image_id'].iloc[0]}."
     )
@@ -377,13 +377,13 @@ def test_crops_are_told_as_they_are(changed: tuple[Path, dict[str, Any]]) -> Non
     known = {"n_reference": 9, "kept_median": 0.976, "kept_worst": 0.894}
     own = cropped(changed, empty=0, flagged=0, n_lesions=69, lesions_cut=1, **known)
     assert plain(own.finding) == (
-        "No image of 480 fell back to the whole image; crops keep a median 97.6% of the "
-        "reference lungs (worst 89%, 9 images); 1 of 69 lesions loses more than a tenth. No masks "
-        "look implausible."
+        "None of 480 images fell back to the whole image; crops keep a median 97.6% of "
+        "the reference lungs (worst 89%, 9 images); 1 of 69 lesions loses more than a tenth. "
+        "No masks look implausible."
     )
     own = cropped(changed, n_lesions=0, n_reference=0, flagged=1, empty=1)
     assert plain(own.finding) == (
-        "1 image of 480 fell back to the whole image. 1 mask looks implausible."
+        "1 of 480 images fell back to the whole image. 1 mask looks implausible."
     )
     assert "what the crops lose was not measured" in words(own)
 

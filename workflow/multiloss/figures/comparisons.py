@@ -103,7 +103,7 @@ def significance(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Dra
         for spine in place.spines.values():
             spine.set_visible(False)
         place.tick_params(length=0)
-        place.set_title(title, loc="left", fontweight="bold")
+        place.set_title(title[:1].upper() + title[1:], loc="left", fontweight="bold")
         place.set_yticks(range(len(rows)), [_row_label(name, part, weak, models) for name in rows])
         place.set_xticks([])
         cells = part.groupby(["family_a", "metric", "test"])
