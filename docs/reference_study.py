@@ -49,8 +49,6 @@ from multiloss.report.software import Software  # noqa: E402
 from multiloss.study import BEST_SINGLE  # noqa: E402
 
 FOLDER = ROOT / "docs" / "reference-study"
-# What README says until the reference study is there.
-EXAMPLE = ROOT / "docs" / "example"
 PAPER = Path(__file__).with_name("rajaraman2021.yaml")
 # The settings that were tried with the first run of the baseline loss before the study ran.
 TRIED = Path(__file__).with_name("reference_study_settings.csv")
@@ -118,7 +116,7 @@ def copy_tables(facts: Facts, folder: Path) -> None:
         if path.stem in POINTS or NAMING & set(table.columns):
             continue
         if path.stem == "leakage":  # its remarks give examples by name
-            table = table.drop(columns="detail")
+            table["detail"] = ""
         elif path.stem in ("metrics", "calibration_scores"):
             table = table[~table["split"].isin(BESIDE)]
         write_csv(table, folder / "tables" / path.name)
@@ -557,8 +555,7 @@ def summary(facts: Facts, run: Mapping[str, Any]) -> dict[str, Any]:
 def block(told: Mapping[str, Any], folder: str) -> str:
     """README's paragraph of a study, whose pictures lie in `folder`; see `summary`."""
     made = templates.environment(Path(__file__).parent, escape=False)
-    published = folder != EXAMPLE.relative_to(ROOT).as_posix()
-    words = made.get_template(BLOCK).render(told, folder=folder, published=published)
+    words = made.get_template(BLOCK).render(told, folder=folder)
     return reflowed(words).rstrip()
 
 
@@ -587,21 +584,16 @@ def _filled(words: str) -> str:
 
 def write_texts() -> None:
     """The pages of the study that is there, its facts, and README's paragraph."""
-    if (FOLDER / "facts.json").is_file():
-        run = known_run(FOLDER)
-        facts = Published(FOLDER)
-        write_text(dumped(run, numbers(facts, run)), FOLDER / "facts.json")
-        write_text(text(facts, run), FOLDER / "README.md")
+    run, facts = known_run(FOLDER), Published(FOLDER)
+    write_text(dumped(run, numbers(facts, run)), FOLDER / "facts.json")
+    write_text(text(facts, run), FOLDER / "README.md")
     write_readme(readme_block())
 
 
 def readme_block() -> str:
-    """README's paragraph of the reference study, or of the example until that is there."""
-    if (FOLDER / "facts.json").is_file():
-        told = summary(Published(FOLDER), known_run(FOLDER))
-        return block(told, FOLDER.relative_to(ROOT).as_posix())
-    told = json.loads((EXAMPLE / "facts.json").read_text(encoding="utf-8"))
-    return block(told, EXAMPLE.relative_to(ROOT).as_posix())
+    """README's paragraph of the reference study."""
+    told = summary(Published(FOLDER), known_run(FOLDER))
+    return block(told, FOLDER.relative_to(ROOT).as_posix())
 
 
 def known_run(folder: Path) -> dict[str, Any]:
@@ -667,7 +659,6 @@ def main() -> None:
     options = parser.parse_args()
     if options.results:
         publish(options.results, options.configs, FOLDER, options.pictures)
-        shutil.rmtree(EXAMPLE, ignore_errors=True)  # what README shows until then
     write_texts()
 
 
