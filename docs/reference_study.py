@@ -4,8 +4,8 @@
 
 takes the tables, figures and first screen of a finished study (further configs lie over the first,
 as for Snakemake) and writes docs/reference-study/: the text from reference_study.md.j2, every
-number in it as facts.json, the tables behind it. With `--pictures FOLDER` figures and first screen
-are those of the same results in a clone of later code, which is told beside the code that trained.
+number in it as facts.json, the tables behind it. With `--evaluated FOLDER` they are those of the
+same trainings in a clone of later code, which is told beside the code that trained.
 Without arguments only the texts are written, from the tables that are there. Nothing of single
 images or patients is copied.
 """
@@ -156,9 +156,9 @@ def _place(url: str) -> str:
     return url if addresses.is_remote(url) else Path(url).name
 
 
-def run_of(facts: Facts, configs: Sequence[Path]) -> dict[str, Any]:
+def run_of(facts: Facts, trained: Path, configs: Sequence[Path]) -> dict[str, Any]:
     """What was run, which no table has: versions, digests, sources, files left out."""
-    results = facts.results.root.resolve()
+    results = trained.resolve()
     main = configs[0].resolve()
     clone = _git(results, "rev-parse", "--show-toplevel")
     told = {package.name: package for package in Software(facts.results, {}, {}).packages}
@@ -616,33 +616,33 @@ def write_readme(words: str) -> None:
 
 
 def publish(
-    results: Path, configs: Sequence[Path], folder: Path, pictured: Path | None = None
+    trained: Path, configs: Sequence[Path], folder: Path, evaluated: Path | None = None
 ) -> None:
     """Fill the folder from a finished study; what was there stays until that has worked.
 
-    `pictured`: the same results elsewhere, which figures and first screen are taken from. Raises
-    UserError where the study has no report, its first screen cannot be taken, or a table of
-    `pictured` is another one.
+    `evaluated`: the study `trained` in another clone, whose tables and figures are taken. Raises
+    UserError where the study has no report, its first screen cannot be taken, or something is
+    predicted otherwise in `evaluated`.
     """
-    pictures = pictured or results
-    if not (pictures / "report.html").is_file():
-        raise UserError(f"{pictures} has no report.html: finish the study first")
-    for path in sorted(results.rglob("*.csv")):
-        other = pictures / path.relative_to(results)
+    results = evaluated or trained
+    if not (results / "report.html").is_file():
+        raise UserError(f"{results} has no report.html: finish the study first")
+    for path in [trained / "data/manifest.csv", *sorted((trained / "predictions").glob("*.csv"))]:
+        other = results / path.relative_to(trained)
         if not other.is_file() or not filecmp.cmp(path, other, shallow=False):
-            raise UserError(f"{other} is not {path}: give the same results with other figures")
+            raise UserError(f"{other} is not {path}: give the same trainings, evaluated otherwise")
     settings = settings_of(configs)
     facts = Facts(Results(results), settings)
     made = folder.with_name(f".{folder.name}.new")
     shutil.rmtree(made, ignore_errors=True)
     copy_tables(facts, made)
-    run, told = run_of(facts, configs), Published(made)
-    run["pictures"] = code_of(pictured) if pictured else None
+    run, told = run_of(facts, trained, configs), Published(made)
+    run["evaluated"] = code_of(evaluated) if evaluated else None
     if told.patients() != facts.patients():
         raise UserError(f"{results}/data/manifest.csv: a patient is in two splits")
     write_text(dumped(run, numbers(told, run)), made / "facts.json")
     write_text(text(told, run), made / "README.md")
-    take_pictures(pictures, settings, made)
+    take_pictures(results, settings, made)
     shutil.rmtree(folder, ignore_errors=True)
     made.rename(folder)
 
@@ -654,11 +654,11 @@ def main() -> None:
     parser.add_argument("results", type=Path, nargs="?", help="folder of the finished study")
     parser.add_argument("configs", type=Path, nargs="*", help="its configuration files")
     parser.add_argument(
-        "--pictures", type=Path, metavar="FOLDER", help="the same results, drawn by later code"
+        "--evaluated", type=Path, metavar="FOLDER", help="the same trainings, by later code"
     )
     options = parser.parse_args()
     if options.results:
-        publish(options.results, options.configs, FOLDER, options.pictures)
+        publish(options.results, options.configs, FOLDER, options.evaluated)
     write_texts()
 
 

@@ -385,12 +385,13 @@ def test_pictures_are_narrowed_and_the_screen_is_taken(
     assert f"--screenshot={folder / 'first-screen.png'}" in asked[0]
 
 
-def test_pictures_of_later_code_are_of_the_same_tables(
+def test_later_code_evaluates_the_same_predictions(
     free: Study, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     published(free, monkeypatch)
     later, config = tmp_path / "later", free.folder / "own.yaml"
     shutil.copytree(free.results, later)
+    (later / "tables/newer.csv").write_text("model\ncce\n")  # which the older code does not make
     taken = []
     monkeypatch.setattr(reference_study, "take_pictures", lambda *given: taken.append(given[0]))
     commits = {free.results: "11aa", later: "33cc"}
@@ -402,10 +403,12 @@ def test_pictures_of_later_code_are_of_the_same_tables(
     folder = free.folder / "published"
     reference_study.publish(free.results, [config], folder, later)
     assert taken == [later]
+    assert (folder / "tables/newer.csv").is_file()
     assert "commit `11aa`" in words(folder)
-    assert "| drawn from the same tables by commit `33cc` |" in words(folder)
-    (later / "tables/metrics.csv").write_text("model\n")
-    with pytest.raises(UserError, match=r"later/tables/metrics.csv is not .*same results"):
+    assert "| computed from the predictions of these trainings by commit `33cc` |" in words(folder)
+    predicted = later / "predictions" / f"{free.singles[0]}.csv"
+    predicted.write_text("image_id\n")
+    with pytest.raises(UserError, match=rf"later/predictions/{free.singles[0]}.csv is not .*same"):
         reference_study.publish(free.results, [config], folder, later)
     assert (folder / "README.md").is_file() and len(taken) == 1
 
