@@ -262,6 +262,21 @@ def test_one_run_beside_five_and_a_failed_one_borrow_the_others_seeds() -> None:
     )
 
 
+def test_images_of_a_patient_do_not_widen_what_patients_vary_by() -> None:
+    """The variance of the resamples is corrected for their strata, N / (N - strata) patients, and
+    for nothing else: one patient with half of the images is in the degrees of freedom alone."""
+    found, models = study(("cce", "focal"), 3)
+    found.rows["patient_id"] = ["heavy"] * 40 + [f"p{k}" for k in range(40)]
+    _, compared = replicate_tables(found, models)
+    row = compared[compared["metric"] == "accuracy"].iloc[0]
+    # Strata: the heavy patient, of both classes, joins one of the two others.
+    runs = runs_on_test(found, models, SIGNIFICANCE, EVALUATION, 1)
+    assert runs.inflation == pytest.approx(41 / 39) and runs.resamples.df < 3
+    _, drawn = runs.tested("accuracy")
+    means = drawn[runs.ran["focal"]].mean(axis=0) - drawn[runs.ran["cce"]].mean(axis=0)
+    assert row["se_patient"] == pytest.approx(np.sqrt(means.var(ddof=1) * 41 / 39))
+
+
 def test_primary_family_is_adjusted_by_step_down() -> None:
     losses = ("cce", "focal", "hinge", "calibrated_cce", "calibrated_kl_divergence")
     found, models = study(losses, 3)
