@@ -440,7 +440,7 @@ def test_what_a_faulty_model_did_is_told_by_its_rows(free: tuple[Path, Config]) 
 def test_remarks_follow_from_the_study(free: tuple[Path, Config]) -> None:
     assert banner(free) == "Demonstration on generated images."
     said = words(free)
-    assert "with only 3 seeds; fewer than 5 estimate the run-to-run spread poorly" in said
+    assert "only 3 times; fewer than 5 runs estimate the run-to-run spread poorly" in said
     assert "Nothing was tested on images from another hospital or device" in said
     results, config = free
     mixed = copy.deepcopy(config)

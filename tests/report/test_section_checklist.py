@@ -153,7 +153,9 @@ def test_answers_follow_the_config(config: dict[str, Any]) -> None:
     found = checklist_of(study(config))
     assert found["Class imbalance"].answer.startswith("No class weights")
     assert found["Data sources"].status == "in part"
-    assert found["Robustness and sensitivity analyses"].answer.endswith("3 seeds for each loss.")
+    assert found["Robustness and sensitivity analyses"].answer.endswith(
+        "3 training runs for each loss."
+    )
     assert found["Performance measures"].answer.startswith("Balanced accuracy (primary), MCC,")
     config["evaluation"]["subgroups"] = [{"column": "sex", "bands": None}]
     own = checklist_of(study(config, layout="table"))
