@@ -140,6 +140,12 @@ def test_runs_of_folds_are_never_called_seeds(made: Any) -> None:
         assert not found, (name, found)
 
 
+def test_the_runs_of_a_loss_are_not_told_as_one_training(made: Any) -> None:
+    text = sections(facts_of(*made))["replicates"]
+    assert "trained once" not in text and "Set replicates" not in text
+    assert "tested on different folds" in text
+
+
 def test_what_could_have_been_seen_is_of_all_folds(made: Any) -> None:
     facts = facts_of(*made)
     text = sections(facts)["verdicts"]

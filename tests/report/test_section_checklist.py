@@ -144,7 +144,9 @@ def test_answers_follow_the_config(config: dict[str, Any]) -> None:
     assert found["Class imbalance"].answer.startswith("Class weights: balanced.")
     assert found["Aims and hypotheses"].status == "answered"
     assert found["Data sources"].status == "answered"
-    assert found["Robustness and sensitivity analyses"].answer.endswith("1 seed for each loss.")
+    assert found["Robustness and sensitivity analyses"].answer.endswith(
+        "1 training run for each loss."
+    )
     assert found["Performance measures"].answer.startswith("MCC (primary), accuracy")
     config["classification"]["class_weights"] = "none"
     config["significance"]["metric"] = "balanced_accuracy"
