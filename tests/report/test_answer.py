@@ -437,6 +437,39 @@ def test_what_a_faulty_model_did_is_told_by_its_rows(free: tuple[Path, Config]) 
     assert facts_of(free).faulty >= {"focal-r1", "focal", "stacking-top3-r0"}
 
 
+def test_few_or_heavy_patients_are_told_where_intervals_rest_on_them(
+    free: tuple[Path, Config],
+) -> None:
+    results, _ = free
+    patients = facts_of(free).patients("test")
+
+    def told(number: float) -> str:
+        def change(table: pd.DataFrame) -> None:
+            table.loc[table["split"] == "test", "n_effective"] = number
+
+        rewrite(results, "tables/metrics.csv", change)
+        return words(free)
+
+    assert "rest on few" not in told(30.0)
+    assert (
+        f"Some test patients have many more images than others: all {patients:,} tell as much as "
+        "10 of equal size, so that intervals and tests rest on few."
+    ) in told(10.4)
+
+
+def test_a_family_of_one_is_no_family(free: tuple[Path, Config]) -> None:
+    results, _ = free
+    table = pd.read_csv(results / "tables/replicate_comparisons.csv", keep_default_na=False,
+                        na_values=[""])  # fmt: skip
+    one = table["primary"] & (table.index == table.index[table["primary"]][0])
+    table.loc[one, "hypotheses"] = 1
+    table[~table["primary"] | one].to_csv(results / "tables/replicate_comparisons.csv", index=False)
+    said = words(free)
+    assert "none of 1 (one hypothesis, so no adjustment)" in said
+    assert "none of 1 comparison" not in said
+    assert card(free, "loss")[0].startswith("Not shown: the one comparison with ")
+
+
 def test_remarks_follow_from_the_study(free: tuple[Path, Config]) -> None:
     assert banner(free) == "Demonstration on generated images."
     said = words(free)
