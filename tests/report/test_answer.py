@@ -437,6 +437,21 @@ def test_what_a_faulty_model_did_is_told_by_its_rows(free: tuple[Path, Config]) 
     assert facts_of(free).faulty >= {"focal-r1", "focal", "stacking-top3-r0"}
 
 
+def test_a_loss_with_one_run_left_stands_for_this_run_alone(free: tuple[Path, Config]) -> None:
+    results, _ = free
+    decide(free, focal=0.2, hinge=0.2)
+
+    def lost(table: pd.DataFrame) -> None:
+        table.loc[table["loss_a"] == "focal", "replicates_a"] = 1
+
+    rewrite(results, "tables/replicate_comparisons.csv", lost)
+    assert headline(free).startswith("Hinge loss and a run of focal loss beat cross-entropy")
+    verdict, below = card(free, "loss")
+    assert verdict == "Better than cross-entropy: hinge loss and a run of focal loss."
+    assert "One run alone is left of focal loss, and says little of the loss." in below
+    assert "Each other loss was trained once" not in below
+
+
 def test_few_or_heavy_patients_are_told_where_intervals_rest_on_them(
     free: tuple[Path, Config],
 ) -> None:
