@@ -146,8 +146,14 @@ def test_set_of_one_class() -> None:
     assert "no_better_than_chance" not in set(weak.loc[weak["split"] == B, "problem"])
 
 
-@pytest.mark.parametrize(("metric", "why"), [("accuracy", ""), ("kappa", "Cohen's kappa is undefined"),
-                                             ("f1_macro", "F1 (macro) is undefined")])  # fmt: skip
+@pytest.mark.parametrize(
+    ("metric", "why"),
+    [
+        ("accuracy", ""),
+        ("kappa", "Cohen's kappa is undefined"),
+        ("f1_macro", "F1 (macro) is undefined"),
+    ],
+)
 def test_one_class_leaves_the_accuracy_alone(metric: str, why: str) -> None:
     found, models = predictions(SETS | {B: [0, 12, 0]}, {})
     roles = evaluation.external_roles(CHOSEN, models, "cce")
