@@ -244,11 +244,11 @@ def report(found: Found, count: int, failures: Sequence[str], quick: bool) -> st
             "All hold: where all are alike, or some collapse, what the study does calls a loss "
             "that is no different so in at most 5% plus two Monte Carlo standard errors. To take "
             "the noisy losses out and to pool the others errs no less anywhere, within two such "
-            "errors, and more where some losses are noisy: one whose few runs lie close by luck is then judged by the "
-            "small variance of the others. It makes the intervals of the others hardly narrower, "
-            "since most of their width is of patients. Not claimed: that any of this is at its "
-            "level where losses are noisy and two or three runs do not show it; only more runs "
-            "help."
+            "errors, and more where some losses are noisy: one whose few runs lie close by luck is "
+            "then judged by the small variance of the others. It makes the intervals of the others "
+            "hardly narrower, since most of their width is of patients. Not claimed: that any of "
+            "this is at its level where losses are noisy and two or three runs do not show it; "
+            "only more runs help."
         ]
     )
     return "\n".join(lines) + "\n"
