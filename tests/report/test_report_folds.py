@@ -1,6 +1,7 @@
 """Folds on the page: one section in numbers, the answer from them, and nothing without folds."""
 
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -98,6 +99,20 @@ def test_where_nothing_is_shown_it_says_so(made: Any, tmp_path: Path) -> None:
     assert "patients, no loss could be compared with the baseline. " in sections(one)["folds"]
     one = rewritten(made, tmp_path / "no", lambda table: table.iloc[:0])
     assert "patients, there is nothing to compare. " in sections(one)["folds"]
+
+
+def test_a_failed_run_is_named(made: Any, tmp_path: Path) -> None:
+    results, config = made
+    copied = tmp_path / "results" / results.name
+    shutil.copytree(results, copied)
+    table = pd.read_csv(copied / "tables/folds.csv", keep_default_na=False, na_values=[""])
+    lost = table["model"] == "focal-r1"
+    table["reason"] = table["reason"].astype(object)
+    table.loc[lost, ["value", "reason"]] = [float("nan"), "no probabilities: its training failed"]
+    assert lost.any() and "Without results" not in sections(facts_of(*made))["folds"]
+    table.to_csv(copied / "tables/folds.csv", index=False)
+    text = sections(facts_of(copied, config))["folds"]
+    assert "Without results, and left out of what is compared: focal loss in run 1." in text
 
 
 def test_a_single_loss_with_two_folds_has_tables_and_a_section(tmp_path: Path) -> None:
