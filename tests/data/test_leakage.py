@@ -218,6 +218,38 @@ def test_recurrence_between_the_shipped_folders_both_ways(tables):
     assert by_number["verdict"] == "note" and "2 images of theirs" in by_number["detail"]
 
 
+def test_divisions_of_further_runs(tables):
+    """i0 and i4 look alike: together in train first, and once apart."""
+    original = radiograph(4)
+    change(tables, "i0", np.clip(original.astype(int) + 1, 0, 255).astype(np.uint8), "copy")
+    first = audit(tables)
+    assert not first.index.str.startswith("further_runs").any()
+    assert (first.filter(like="across", axis=0)["verdict"] == "pass").all()
+    alike, apart = tables.manifest.copy(), tables.manifest.copy()
+    apart.loc[[0, 1], "split"] = ["val", "train"]
+    found = leakage.audit(tables.manifest, tables.lungs, tables.dropped, [alike, apart])
+    told = found.set_index("check")
+    pd.testing.assert_frame_equal(told.loc[first.index], first)
+    near = told.loc["further_runs_near_identical_images_across_splits"]
+    assert (near["count"], near["n"], near["verdict"]) == (2, 12, "leak")
+    assert "i0 in val and i4 in train" in near["detail"]
+    assert near["detail"].endswith("; this is run 2, 1 of 2 further runs have any")
+    assert told.loc["further_runs_patients_across_splits", "verdict"] == "pass"
+    # The same test images are not held against the segmenter's twice, those of a fold are.
+    assert "further_runs_test_images_seen_by_the_segmenter" not in told.index
+    with pytest.raises(
+        UserError, match="further_runs_near_identical_images_across_splits: 2 of 12"
+    ):
+        leakage.refuse(found)
+    fold = tables.manifest.copy()
+    fold["split"] = fold["split"].replace({"test": "train", "train": "test"})
+    tables.lungs.loc[0, "sha256"] = "4"
+    told = leakage.audit(tables.manifest, tables.lungs, tables.dropped, [fold]).set_index("check")
+    assert told.loc["test_images_seen_by_the_segmenter", "count"] == 0
+    seen = told.loc["further_runs_test_images_seen_by_the_segmenter"]
+    assert (seen["count"], seen["n"], seen["verdict"]) == (1, 3, "leak")
+
+
 def test_refusal_names_the_first_leak(tables):
     tables.manifest.loc[0, "patient_id"] = "P3"
     table = leakage.audit(tables.manifest, tables.lungs, tables.dropped)
@@ -236,7 +268,11 @@ def test_script(tables, root, strict, capsys):
         rule="leakage",
         wildcards=[],
         log=["leakage.log"],
-        input=Named(checked="manifest.csv", **{name: f"{name}.csv" for name in vars(tables)}),
+        input=Named(
+            checked="manifest.csv",
+            redrawn=["manifest.csv"],
+            **{name: f"{name}.csv" for name in vars(tables)},
+        ),
         output=Named(table="leakage.csv", readings="readings.csv"),
         params=SimpleNamespace(strict=strict, sources=[]),
     )
@@ -250,6 +286,7 @@ def test_script(tables, root, strict, capsys):
         runpy.run_path(script, {"snakemake": snakemake})
         table = pd.read_csv("leakage.csv").set_index("check")
         assert table.loc["patients_across_splits", "count"] == 1
+        assert table.loc["further_runs_patients_across_splits", "count"] == 1
         assert table.loc["images_without_patient_id", "count"] == 0
 
 

@@ -5,8 +5,10 @@ import pandas as pd
 import pytest
 import simulated
 from multiloss.ensembles import diversity
-from multiloss.statistics import agreement
+from multiloss.predictions import Predictions
+from multiloss.statistics import agreement, bootstrap
 from multiloss.study import Model, models_text
+from scipy import special, stats
 from sklearn.metrics import matthews_corrcoef
 
 
@@ -111,6 +113,45 @@ def test_table():
         assert (found[name] <= found[f"{name}_ci_high"] + 1e-12).all()
     assert (found["reason"] == "").all()
     assert found.equals(table(data)) and not found.equals(table(data, seed=1))
+
+
+def test_intervals_are_on_a_scale_without_bounds():
+    """The logit of a share and Fisher's z of a correlation, with t of the effective patients."""
+    data = simulated.predictions(0, models=2)
+    part = data.only("test")
+    right = part.p.argmax(axis=2) == part.y
+    row = table(data, resamples=2000).iloc[0]
+    strata = bootstrap.label_strata(part.patients, part.y)
+    images = part.rows["patient_id"].value_counts()
+    df = images.sum() ** 2 / (images**2).sum() - len(set(strata.tolist()))
+    weights = bootstrap.patient_weights(part.patients, strata, 2000, np.random.default_rng(1))
+    found = agreement.pairwise_agreement(right, [(0, 1)], weights)[0]
+    for name, scale, back in (
+        ("disagreement", special.logit, special.expit),
+        ("error_correlation", np.arctanh, np.tanh),
+    ):
+        drawn = scale(found[:, agreement.MEASURES.index(name)])
+        margin = stats.t.ppf(0.975, df) * drawn.std(ddof=1)
+        ends = back(scale(row[name]) + np.array([-margin, margin]))
+        # Two sets of 2,000 resamples: the standard error of a standard deviation is 1.6%.
+        assert row[[f"{name}_ci_low", f"{name}_ci_high"]].to_numpy(float) == pytest.approx(
+            ends, abs=0.01
+        )
+
+
+def test_a_measure_at_the_end_of_its_range_has_no_interval():
+    data = simulated.predictions(0, models=1)
+    twice = Predictions(
+        data.rows, ["loss0-r0", "loss1-r0"], data.classes, np.concatenate([data.p, data.p])
+    )
+    (row,) = table(twice).to_dict("records")
+    assert row["disagreement"] == 0 and row["q_statistic"] == 1
+    assert np.isnan([row["disagreement_ci_low"], row["q_statistic_ci_high"]]).all()
+    assert 0 < row["double_fault_ci_low"] < row["double_fault"] < row["double_fault_ci_high"]
+    assert row["reason"] == (
+        "no interval of q_statistic and disagreement and error_correlation: at the end of the "
+        "range, or constant"
+    )
 
 
 def test_undefined_values_are_empty_with_a_reason_and_failed_models_absent():

@@ -619,7 +619,7 @@ def test_the_mean_calibration_over_seeds_counts_the_seeds() -> None:
     assert mean["difference"] == pytest.approx((one["difference"] + two["difference"]) / 2)
     width = {key: slope.at[key, "ci_high"] - slope.at[key, "ci_low"] for key in slope.index}
     assert width["mean"] > 2 * max(width[0], width[1])
-    assert "fewer than 5 seeds" in mean["reason"] and one["reason"] == ""
+    assert "fewer than 5 runs" in mean["reason"] and one["reason"] == ""
 
 
 @pytest.mark.parametrize("runs", [1, 2])

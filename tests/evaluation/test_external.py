@@ -146,6 +146,24 @@ def test_set_of_one_class() -> None:
     assert "no_better_than_chance" not in set(weak.loc[weak["split"] == B, "problem"])
 
 
+@pytest.mark.parametrize(
+    ("metric", "why"),
+    [
+        ("accuracy", ""),
+        ("kappa", "Cohen's kappa is undefined"),
+        ("f1_macro", "F1 (macro) is undefined"),
+    ],
+)
+def test_one_class_leaves_the_accuracy_alone(metric: str, why: str) -> None:
+    found, models = predictions(SETS | {B: [0, 12, 0]}, {})
+    roles = evaluation.external_roles(CHOSEN, models, "cce")
+    (row,) = evaluation.external_comparisons(
+        found, models, CHOSEN, roles, OPTIONS, SIGNIFICANCE | {"metric": metric}, 1
+    ).to_dict("records")
+    assert row["metric"] == metric and np.isnan(row["p_value"]) == bool(why)
+    assert row["reason"] == (f"all images are of one class: {why}" if why else "")
+
+
 def test_failed_and_collapsed_models_are_gaps() -> None:
     found, models = predictions(SETS | {B: [20, 20, 20]}, {})
     p = found.p.copy()

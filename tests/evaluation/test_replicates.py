@@ -51,8 +51,8 @@ def test_patients_alone_would_not_cover() -> None:
 def test_few_seeds_warn_and_one_seed_says_what_it_cannot_know() -> None:
     rng = np.random.default_rng(2)
     one = seeds.crossed_comparison(*crossed(rng, 1, 40), 39)
-    assert np.isnan(one.se_seed) and "one seed" in one.warning
-    assert np.isnan(one.p_value) and one.reason.startswith("seeds are unknown")
+    assert np.isnan(one.se_seed) and "one run" in one.warning
+    assert np.isnan(one.p_value) and one.reason.startswith("the spread between runs is unknown")
     assert one.ci_low < one.difference < one.ci_high
     assert "fewer than 5" in seeds.crossed_comparison(*crossed(rng, 4, 40), 39).warning
     assert seeds.crossed_comparison(*crossed(rng, 5, 40), 39).warning == ""
@@ -161,7 +161,7 @@ def test_tables() -> None:
     assert part["mean"] == pytest.approx(np.mean(right))
     assert part["sd"] == pytest.approx(np.std(right, ddof=1))
     assert [float(run) for run in part["runs"].split(";")] == pytest.approx(right, abs=1e-6)
-    assert "fewer than 5 seeds" in part["warning"] and part["replicates"] == 3
+    assert "fewer than 5 runs" in part["warning"] and part["replicates"] == 3
     families = compared[compared["metric"] == "mcc"].set_index(["family", "loss_a"])
     assert ("noise_floor", "kl_divergence") in families.index
     assert ("against_baseline", "focal") in families.index
@@ -177,7 +177,7 @@ def test_tables() -> None:
 def test_one_run_each_and_a_failed_run() -> None:
     found, models = study(("cce", "focal"), 1)
     summary, compared = replicate_tables(found, models)
-    assert summary["sd"].isna().all() and summary["warning"].str.startswith("one seed").all()
+    assert summary["sd"].isna().all() and summary["warning"].str.startswith("one run").all()
     assert summary[["seed_sd", "loss_sd", "seed_to_loss"]].isna().all().all()
     assert summary["means_sd"].notna().all()
     assert summary["reason"].str.startswith("loss_sd is unknown: it takes two runs").all()
@@ -236,7 +236,7 @@ def test_nothing_trained_twice_gives_no_p_value_and_says_why() -> None:
     found, models = study(("cce", "focal", "hinge"), 1)
     _, compared = replicate_tables(found, models)
     assert compared["p_value"].isna().all() and (compared["reject"] == "").all()
-    assert compared["reason"].str.startswith("seeds are unknown").all()
+    assert compared["reason"].str.startswith("the spread between runs is unknown").all()
     assert (compared["hypotheses"] == 0).all() and compared["ci_low"].notna().all()
     table = spread_table(found, models).set_index("row")
     assert table.loc[["seeds", "pooled"], "sd"].isna().all()
@@ -260,6 +260,21 @@ def test_one_run_beside_five_and_a_failed_one_borrow_the_others_seeds() -> None:
     assert rows["se_seed"].to_dict() == pytest.approx(
         {"focal": np.sqrt(1.2 * surplus), "hinge": np.sqrt(0.45 * surplus)}
     )
+
+
+def test_images_of_a_patient_do_not_widen_what_patients_vary_by() -> None:
+    """The variance of the resamples is corrected for their strata, N / (N - strata) patients, and
+    for nothing else: one patient with half of the images is in the degrees of freedom alone."""
+    found, models = study(("cce", "focal"), 3)
+    found.rows["patient_id"] = ["heavy"] * 40 + [f"p{k}" for k in range(40)]
+    _, compared = replicate_tables(found, models)
+    row = compared[compared["metric"] == "accuracy"].iloc[0]
+    # Strata: the heavy patient, of both classes, joins one of the two others.
+    runs = runs_on_test(found, models, SIGNIFICANCE, EVALUATION, 1)
+    assert runs.inflation == pytest.approx(41 / 39) and runs.resamples.df < 3
+    _, drawn = runs.tested("accuracy")
+    means = drawn[runs.ran["focal"]].mean(axis=0) - drawn[runs.ran["cce"]].mean(axis=0)
+    assert row["se_patient"] == pytest.approx(np.sqrt(means.var(ddof=1) * 41 / 39))
 
 
 def test_primary_family_is_adjusted_by_step_down() -> None:

@@ -309,7 +309,7 @@ def test_planning_uses_the_variances_of_the_comparisons() -> None:
             assert cells[seeds, difference] == pytest.approx(expected, nan_ok=True)
     assert np.isnan(cells[2, 0.01])
     few = part[part["patients"].isna()]
-    assert few["reason"].str.contains("so few seeds").all()
+    assert few["reason"].str.contains("so few runs").all()
     one = part[(part["seeds"] == 1) & part["patients"].notna()]
     assert one["reason"].str.contains("known from elsewhere").all()
     gains = judge(tables(ensembles=[of_ensembles()]), runs=3)[1]

@@ -437,10 +437,58 @@ def test_what_a_faulty_model_did_is_told_by_its_rows(free: tuple[Path, Config]) 
     assert facts_of(free).faulty >= {"focal-r1", "focal", "stacking-top3-r0"}
 
 
+def test_a_loss_with_one_run_left_stands_for_this_run_alone(free: tuple[Path, Config]) -> None:
+    results, _ = free
+    decide(free, focal=0.2, hinge=0.2)
+
+    def lost(table: pd.DataFrame) -> None:
+        table.loc[table["loss_a"] == "focal", "replicates_a"] = 1
+
+    rewrite(results, "tables/replicate_comparisons.csv", lost)
+    assert headline(free).startswith("Hinge loss and a run of focal loss beat cross-entropy")
+    verdict, below = card(free, "loss")
+    assert verdict == "Better than cross-entropy: hinge loss and a run of focal loss."
+    assert "One run alone is left of focal loss, and says little of the loss." in below
+    assert "Each other loss was trained once" not in below
+
+
+def test_few_or_heavy_patients_are_told_where_intervals_rest_on_them(
+    free: tuple[Path, Config],
+) -> None:
+    results, _ = free
+    patients = facts_of(free).patients("test")
+
+    def told(number: float) -> str:
+        def change(table: pd.DataFrame) -> None:
+            table.loc[table["split"] == "test", "n_effective"] = number
+
+        rewrite(results, "tables/metrics.csv", change)
+        return words(free)
+
+    assert "rest on few" not in told(30.0)
+    assert (
+        f"Some test patients have many more images than others: all {patients:,} tell as much as "
+        "10 of equal size, so that intervals and tests rest on few."
+    ) in told(10.4)
+
+
+def test_a_family_of_one_is_no_family(free: tuple[Path, Config]) -> None:
+    results, _ = free
+    table = pd.read_csv(results / "tables/replicate_comparisons.csv", keep_default_na=False,
+                        na_values=[""])  # fmt: skip
+    one = table["primary"] & (table.index == table.index[table["primary"]][0])
+    table.loc[one, "hypotheses"] = 1
+    table[~table["primary"] | one].to_csv(results / "tables/replicate_comparisons.csv", index=False)
+    said = words(free)
+    assert "none of 1 (one hypothesis, so no adjustment)" in said
+    assert "none of 1 comparison" not in said
+    assert card(free, "loss")[0].startswith("Not shown: the one comparison with ")
+
+
 def test_remarks_follow_from_the_study(free: tuple[Path, Config]) -> None:
     assert banner(free) == "Demonstration on generated images."
     said = words(free)
-    assert "with only 3 seeds; fewer than 5 estimate the run-to-run spread poorly" in said
+    assert "only 3 times; fewer than 5 runs estimate the run-to-run spread poorly" in said
     assert "Nothing was tested on images from another hospital or device" in said
     results, config = free
     mixed = copy.deepcopy(config)

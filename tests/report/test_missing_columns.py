@@ -19,7 +19,7 @@ from synthetic_results import Study, make, tables
 READERS: dict[str, Callable[[Facts], Any]] = {
     "tables/metrics.csv": lambda f: (
         *(f.models("single"), f.value("cce-r0"), f.published, f.undefined("single")),
-        *(f.interval_methods, f.near_one),
+        *(f.interval_methods, f.near_one, f.few_patients),
     ),
     "tables/significance.csv": lambda f: (
         *(f.all_tests, f.test_families, f.hits, f.same_objective, f.primary_families),

@@ -1,6 +1,7 @@
 """Folds on the page: one section in numbers, the answer from them, and nothing without folds."""
 
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -100,6 +101,20 @@ def test_where_nothing_is_shown_it_says_so(made: Any, tmp_path: Path) -> None:
     assert "patients, there is nothing to compare. " in sections(one)["folds"]
 
 
+def test_a_failed_run_is_named(made: Any, tmp_path: Path) -> None:
+    results, config = made
+    copied = tmp_path / "results" / results.name
+    shutil.copytree(results, copied)
+    table = pd.read_csv(copied / "tables/folds.csv", keep_default_na=False, na_values=[""])
+    lost = table["model"] == "focal-r1"
+    table["reason"] = table["reason"].astype(object)
+    table.loc[lost, ["value", "reason"]] = [float("nan"), "no probabilities: its training failed"]
+    assert lost.any() and "Without results" not in sections(facts_of(*made))["folds"]
+    table.to_csv(copied / "tables/folds.csv", index=False)
+    text = sections(facts_of(copied, config))["folds"]
+    assert "Without results, and left out of what is compared: focal loss in run 1." in text
+
+
 def test_a_single_loss_with_two_folds_has_tables_and_a_section(tmp_path: Path) -> None:
     study = make(
         tmp_path, losses=["cce"], folds=2, replicates=2, test_images=60, gradcam=False,
@@ -138,6 +153,12 @@ def test_runs_of_folds_are_never_called_seeds(made: Any) -> None:
         text = text.replace("is no further seed", "")
         found = re.findall(r"[^.]*\b(?:[0-9]+ seeds|new seeds|runs? of one loss)\b[^.]*", text)
         assert not found, (name, found)
+
+
+def test_the_runs_of_a_loss_are_not_told_as_one_training(made: Any) -> None:
+    text = sections(facts_of(*made))["replicates"]
+    assert "trained once" not in text and "Set replicates" not in text
+    assert "tested on different folds" in text
 
 
 def test_what_could_have_been_seen_is_of_all_folds(made: Any) -> None:

@@ -91,7 +91,7 @@ def test_a_gap_that_is_real_is_said_first(
     )
     assert "Against all others of its column" in text
     assert re.search(
-        r"By sex it is [^.]*(\.\d[^.]*)*, of the classes normal; viral alone\. By", text
+        r"By sex it is [^.]*(\.\d[^.]*)*, of the classes normal and viral alone\. By", text
     )
     assert re.search(r"“(AP|PA)” \(view\) is 0\.\d\d (lower|higher) \(p = 0\.001", text)
 

@@ -75,7 +75,7 @@ def test_the_finding_counts_what_the_adjusted_tests_reject(
     assert ("Holm-adjusted over 2 objectives" in str(found.finding)) == any(
         value == value for value in differences
     )
-    assert ("Another seed may differ as much." in text) == any(
+    assert ("Another run may differ as much." in text) == any(
         reject and value == value for value, reject in zip(differences, rejects, strict=True)
     )
     lacking = [value != value for value in differences]

@@ -144,7 +144,9 @@ def test_answers_follow_the_config(config: dict[str, Any]) -> None:
     assert found["Class imbalance"].answer.startswith("Class weights: balanced.")
     assert found["Aims and hypotheses"].status == "answered"
     assert found["Data sources"].status == "answered"
-    assert found["Robustness and sensitivity analyses"].answer.endswith("1 seed for each loss.")
+    assert found["Robustness and sensitivity analyses"].answer.endswith(
+        "1 training run for each loss."
+    )
     assert found["Performance measures"].answer.startswith("MCC (primary), accuracy")
     config["classification"]["class_weights"] = "none"
     config["significance"]["metric"] = "balanced_accuracy"
@@ -153,7 +155,9 @@ def test_answers_follow_the_config(config: dict[str, Any]) -> None:
     found = checklist_of(study(config))
     assert found["Class imbalance"].answer.startswith("No class weights")
     assert found["Data sources"].status == "in part"
-    assert found["Robustness and sensitivity analyses"].answer.endswith("3 seeds for each loss.")
+    assert found["Robustness and sensitivity analyses"].answer.endswith(
+        "3 training runs for each loss."
+    )
     assert found["Performance measures"].answer.startswith("Balanced accuracy (primary), MCC,")
     config["evaluation"]["subgroups"] = [{"column": "sex", "bands": None}]
     own = checklist_of(study(config, layout="table"))

@@ -158,6 +158,7 @@ rule leakage:
         dropped=rules.splits.output.dropped,
         lungs=rules.splits.output.lungs,
         checked=rules.manifest.output.images,
+        redrawn=expand(rules.redraw.output.manifest, replicate=REDRAWN_RUNS),
     output:
         readings=RESULTS / "tables/patient_readings.csv",
         table=report(

@@ -19,7 +19,8 @@ def main(snakemake) -> None:
     readings = patient_readings.compare(checked, snakemake.params.sources)
     patient_readings.tell(readings)
     write_csv(readings, snakemake.output.readings)
-    table = leakage.audit(manifest, lungs, dropped)
+    further = [read_manifest(path) for path in snakemake.input.redrawn]
+    table = leakage.audit(manifest, lungs, dropped, further)
     for row in table[table["verdict"] != "pass"].itertuples():
         logger.warning("%s: %s of %s: %s", row.verdict, row.count, row.n, row.detail)
     if snakemake.params.strict:

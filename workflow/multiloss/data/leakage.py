@@ -18,6 +18,9 @@ NEAR = 2
 # 0.95 (real and phantom ones, measured with this code).
 CONFIRMED = 0.97
 COLUMNS = ["check", "level", "count", "n", "detail", "verdict"]
+ACROSS = "across_splits"
+# From nothing to tell to the worst.
+VERDICTS = ("pass", "unknown", "note", "leak")
 _EXAMPLES = 5
 _ROWS_AT_ONCE = 512
 
@@ -35,13 +38,18 @@ def near_pairs(
 
 
 def audit(
-    manifest: pd.DataFrame, lungs: pd.DataFrame | None, dropped: pd.DataFrame
+    manifest: pd.DataFrame,
+    lungs: pd.DataFrame | None,
+    dropped: pd.DataFrame,
+    further: Sequence[pd.DataFrame] = (),
 ) -> pd.DataFrame:
     """One row a check: how many patients or images are where they should not be.
 
     Takes the manifest, the lungs of `splits.assign_lungs` (None without lungs) and what both left
-    out, and reads those images again whose hashes are near each other, to compare them. Images of
-    external tests have checks of their own; the others are of the study alone. Columns: `check`;
+    out, and reads those images again whose hashes are near each other, to compare them. `further`:
+    the manifests of further runs that divide the patients anew, whose splits are checked, too
+    (`further_runs_...`, the run that fares worst). Images of external tests have checks of their
+    own; the others are of the study alone. Columns: `check`;
     `level` (patient or image: what is counted); `count` of `n`; `detail` in words with up to five
     examples; `verdict`: `pass`, `leak` (results may flatter), `note` (to know, no leak by
     itself), or `unknown` (nothing found, but the patients of some images are not known). Checks of
@@ -56,6 +64,7 @@ def audit(
         _unknown_patients(manifest),
         *_labels_differ(manifest),
         *_recurrence(manifest, dropped),
+        *_further(manifest, further, lungs),
     ]
     if len(external):
         rows += _external(manifest, external)
@@ -163,6 +172,35 @@ def _sides(prefix: str, table: pd.DataFrame) -> list[dict]:
             "note",
         ),
     ]
+    return rows
+
+
+def _further(
+    manifest: pd.DataFrame, further: Sequence[pd.DataFrame], lungs: pd.DataFrame | None
+) -> list[dict]:
+    """The checks between splits in the divisions of further runs: of each the worst run's row.
+
+    Images that look alike under two patients may be in one split of the first division and in two
+    of another. Folds also test on other images than the first run.
+    """
+    found: dict[str, list[tuple[int, dict]]] = {}
+    tested = set(manifest.loc[manifest["split"] == "test", "image_id"])
+    for run, table in enumerate(further, start=1):
+        own = table[~is_external(table)]
+        rows = [row for row in _sides("", own) if row["check"].endswith(ACROSS)]
+        if lungs is not None and set(own.loc[own["split"] == "test", "image_id"]) != tested:
+            rows.append(_lungs_against("test", own, lungs))
+        for row in rows:
+            found.setdefault(row["check"], []).append((run, row))
+    rows = []
+    for check, of_runs in found.items():
+        run, row = max(
+            of_runs, key=lambda own: (VERDICTS.index(own[1]["verdict"]), own[1]["count"], -own[0])
+        )
+        if row["count"]:
+            hit = sum(own["count"] > 0 for _, own in of_runs)
+            row["detail"] += f"; this is run {run}, {hit} of {len(of_runs)} further runs have any"
+        rows.append(row | {"check": f"further_runs_{check}"})
     return rows
 
 

@@ -9,13 +9,16 @@ import pandas as pd
 from multiloss.predictions import Predictions
 from multiloss.statistics.agreement import MEASURES, pairwise_agreement
 from multiloss.statistics.bootstrap import (
+    degrees_of_freedom,
     label_strata,
     patient_codes,
     patient_weights,
-    percentile_interval,
+    transformed_interval,
 )
 from multiloss.study import Model, Models
 
+# Between which values each of MEASURES lies.
+LOWEST, HIGHEST = (-1.0, 0.0, 0.0, -1.0), (1.0, 1.0, 1.0, 1.0)
 # Pairs whose resampled errors are counted together.
 AT_ONCE = 32
 
@@ -45,6 +48,9 @@ def table(
 ) -> pd.DataFrame:
     """Measures of all pairs of single models on one split, with patient-bootstrap intervals.
 
+    Intervals as those of metrics, on a scale without bounds (`bootstrap.transformed_interval`):
+    percentiles of the resamples cover too seldom with few patients.
+
     Columns: split, model_a, model_b, differs (losses|seeds), each measure with its _ci_low and
     _ci_high, n, n_patients, reason (why a value is empty). Models without probabilities are
     left out.
@@ -55,14 +61,20 @@ def table(
     y = part.y
     right = part.p[usable].argmax(axis=2) == y
     pairs = model_pairs([models[name] for name in names])
-    weights = patient_weights(part.patients, label_strata(part.patients, y), resamples, rng)
+    strata = label_strata(part.patients, y)
+    weights = patient_weights(part.patients, strata, resamples, rng)
+    df = degrees_of_freedom(part.patients, strata)
     size = {"n": len(y), "n_patients": patient_codes(part.patients)[1]}
     places = [(i, j) for i, j, _ in pairs]
     found = pairwise_agreement(right, places)[:, 0]
     intervals = (
-        percentile_interval(drawn, confidence)
+        transformed_interval(drawn, values, LOWEST, HIGHEST, df, confidence)
         for start in range(0, len(pairs), AT_ONCE)
-        for drawn in pairwise_agreement(right, places[start : start + AT_ONCE], weights)
+        for drawn, values in zip(
+            pairwise_agreement(right, places[start : start + AT_ONCE], weights),
+            found[start : start + AT_ONCE],
+            strict=True,
+        )
     )
     rows = []
     for (i, j, differs), values, (low, high) in zip(pairs, found, intervals, strict=True):
@@ -73,14 +85,22 @@ def table(
                 f"{name}_ci_low": low[column] if np.isfinite(values[column]) else np.nan,
                 f"{name}_ci_high": high[column] if np.isfinite(values[column]) else np.nan,
             }
-        rows.append(row | size | {"reason": _reason(values)})
+        rows.append(row | size | {"reason": _reason(values, low)})
     columns = ["split", "model_a", "model_b", "differs"]
     columns += [f"{name}{end}" for name in MEASURES for end in ("", "_ci_low", "_ci_high")]
     return pd.DataFrame(rows, columns=[*columns, "n", "n_patients", "reason"])
 
 
-def _reason(values: np.ndarray) -> str:
+def _reason(values: np.ndarray, low: np.ndarray) -> str:
     undefined = [name for name, value in zip(MEASURES, values, strict=True) if np.isnan(value)]
-    if not undefined:
-        return ""
-    return f"{' and '.join(undefined)} undefined: the four cells leave 0/0"
+    bare = [
+        name
+        for name, value, end in zip(MEASURES, values, low, strict=True)
+        if np.isfinite(value) and np.isnan(end)
+    ]
+    told = []
+    if undefined:
+        told.append(f"{' and '.join(undefined)} undefined: the four cells leave 0/0")
+    if bare:
+        told.append(f"no interval of {' and '.join(bare)}: at the end of the range, or constant")
+    return "; ".join(told)

@@ -202,8 +202,10 @@ def _compare(
         if failed(p):
             why = f"{model} has {missing(models[model])}"
             return paired.Result(nan, nan, nan, reason=why)
-    if len(set(part.y.tolist())) == 1:
-        return paired.Result(nan, nan, nan, reason="all images are of one class: MCC is undefined")
+    # What is defined with one class alone: the accuracy, which is then that class's recall.
+    if metric != "accuracy" and len(set(part.y.tolist())) == 1:
+        why = f"all images are of one class: {metrics.title(metric, part.classes)} is undefined"
+        return paired.Result(nan, nan, nan, reason=why)
     a, b = part.p.argmax(axis=2)
     rng = np.random.default_rng(derive(seed, "permutation", split, first, second))
     tested = paired.permutation_test(

@@ -27,9 +27,9 @@ HALF_WIDTH = 0.05
 PATIENTS = (50, 100, 200, 500, 1000, 2000, 5000, 10000, 20000)
 DIFFERENCE, DETECTABLE, PRECISION = "difference", "detectable", "precision"
 TOO_MANY = f"no number of patients up to {planning.MOST_PATIENTS:,} will do"
-TOO_FEW_SEEDS = f"{TOO_MANY} with so few seeds"
-KNOWN_SPREAD = "takes the spread between seeds as known from elsewhere"
-UNKNOWN_SPREAD = "the spread between seeds is unknown: for fixed networks, not for losses"
+TOO_FEW_SEEDS = f"{TOO_MANY} with so few runs"
+KNOWN_SPREAD = "takes the spread between runs as known from elsewhere"
+UNKNOWN_SPREAD = "the spread between runs is unknown: for fixed networks, not for losses"
 COLUMNS = [
     *("kind", "question", "model", "metric", "target", "seeds", "hypotheses", "value"),
     *("design_effect", "images", "patients", "n", "n_patients", "reason"),

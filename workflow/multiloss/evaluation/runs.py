@@ -79,9 +79,14 @@ class Runs:
 
     @property
     def inflation(self) -> float:
-        """By how much resampling within strata makes the variance of the patients too small."""
-        df = self.resamples.df
-        return self.resamples.n_patients / df if df > 0 else 1.0
+        """By how much resampling within strata makes the variance of the patients too small.
+
+        N / (N - strata) of N patients, whatever their images: how much these make the variance
+        itself uncertain is in the degrees of freedom, `resamples.df`.
+        """
+        patients = self.resamples.n_patients
+        free = patients - len(set(self.resamples.strata.tolist()))
+        return patients / free if free > 0 else 1.0
 
     @property
     def size(self) -> dict[str, int]:

@@ -23,8 +23,8 @@ COLUMNS = " ".join(
     ]
 ).split()
 SEEDS, POOLED, LOSSES, LOSS = "seeds", "pooled", "losses", "loss"
-ONE = "the baseline was trained once: its spread between seeds is unknown"
-UNEQUAL = f"the losses' seeds vary by unequal amounts (Bartlett's test, p < {EQUAL_LEVEL:g})"
+ONE = "the baseline was trained once: its spread between runs is unknown"
+UNEQUAL = f"the losses' runs vary by unequal amounts (Bartlett's test, p < {EQUAL_LEVEL:g})"
 
 
 def repeated_of(runs: Runs, baseline: str) -> str:

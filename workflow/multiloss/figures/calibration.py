@@ -262,7 +262,7 @@ def every_model(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Draw
             listed.heading(KINDS[kind].many.capitalize())
             last = kind
         text = inputs.models.label_of(family)
-        text += f", {len(part)} seeds" if kind == "seed" else ""
+        text += f", {len(part)} runs" if kind == "seed" else ""
         model = part.index[0] if len(part) == 1 else family
         tall = 1.0 + PER_RUN * (len(part) - 1)
         listed.row(weak.mark(text, *part.index), model, family == params["baseline"], tall)

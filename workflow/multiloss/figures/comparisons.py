@@ -494,7 +494,7 @@ def seed_spread(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Draw
     if pd.notna(base["low"]):
         what = f"band: one further run of {name}, {params['percent']} prediction interval"
     else:
-        what = f"{name} was trained once: how far seeds lie apart is unknown"
+        what = f"{name} was trained once: how far its runs lie apart is unknown"
     axes.set_title(f"{what}; {sizes(inputs, table)}", loc="left")
     if weak.any:
         canvas.legend(handles=[no_mark()], loc="outside lower center")
@@ -509,7 +509,7 @@ def seed_spread(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Draw
     if len(losses) and pd.notna(losses["p_value"].iloc[0]):
         f = losses.iloc[0]
         facts += (
-            f" Standard deviation of the losses {f['sd']:.3f}; against that of seeds, F = "
+            f" Standard deviation of the losses {f['sd']:.3f}; against that of runs, F = "
             f"{f['statistic']:.2f} on {f['df']:.0f} and {f['df_seeds']:.0f} degrees of freedom, "
             f"p {'< 0.001' if f['p_value'] < 0.001 else '= {:.3f}'.format(f['p_value'])}."
         )

@@ -495,16 +495,16 @@ def _notes(
         }
         named = _listed([words[kind] for kind in dict.fromkeys(alone["row"])])
         notes.append(
-            f"Intervals of differences: other {units} and other seeds; of {named} other {units} "
+            f"Intervals of differences: other {units} and other runs; of {named} other {units} "
             "alone, with these training runs."
         )
     elif (bases["basis"] == beside.RUNS).any():
         notes.append(
-            f"Intervals of differences: other {units}, with these training runs; what other seeds "
+            f"Intervals of differences: other {units}, with these training runs; what other runs "
             "would change is not in them."
         )
     elif len(bases):
-        notes.append(f"Intervals of differences: other {units} and other seeds.")
+        notes.append(f"Intervals of differences: other {units} and other runs.")
     if _limited(table, base):
         known = lookup(base["metric"]).metric
         ends = (f"{end:g}".replace("-", MINUS) for end in (known.low, known.high))
@@ -649,7 +649,7 @@ def _notes_of_gains(
     if params["replicates"] > 1:
         notes.append(
             f"Means of up to {params['replicates']} replicates; intervals: other {units} and, but "
-            "for averages of seeds, other seeds."
+            "for averages of runs of one loss, other runs."
         )
     else:
         notes.append(f"Intervals: other {units}, with these training runs.")

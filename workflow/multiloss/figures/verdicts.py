@@ -184,7 +184,7 @@ def planning(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Drawing
         now = place.axvline(float(table["n_patients"].iloc[0]), **look)
         for seeds, rows in part.groupby("seeds", dropna=False):
             number = 6 if pd.isna(seeds) else plan.SEED_NUMBERS.index(int(seeds))
-            label = "fixed networks" if pd.isna(seeds) else count(int(seeds), "seed")
+            label = "fixed networks" if pd.isna(seeds) else count(int(seeds), "run")
             label += " (their spread known)" if seeds == 1 else ""
             look = {"color": style.colours[number], "marker": "osD^vo*"[number], "label": label}
             lines.setdefault(label, place.plot(rows["patients"], rows["value"], ms=3.0, **look)[0])

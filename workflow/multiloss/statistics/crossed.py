@@ -26,10 +26,13 @@ Array = npt.NDArray[np.float64]
 ENOUGH_SEEDS = 5
 # The level at which unequal variances of the losses' seeds are believed, and then not pooled.
 EQUAL_LEVEL = 0.05
-FEW = f"fewer than {ENOUGH_SEEDS} seeds: the spread between seeds is poorly known"
-ONE = "one seed: the spread between seeds is unknown, so the interval holds for these runs alone"
+FEW = f"fewer than {ENOUGH_SEEDS} runs: the spread between runs is poorly known"
+ONE = "one run: the spread between runs is unknown, so the interval holds for these runs alone"
 POOLED, OWN = "pooled", "own"
-UNKNOWN = "seeds are unknown: nothing was trained twice, so no p value can speak of a loss"
+UNKNOWN = (
+    "the spread between runs is unknown: nothing was trained twice, so no p value can speak of "
+    "a loss"
+)
 
 
 def warning_of(runs: int) -> str:
@@ -269,8 +272,8 @@ def crossed_comparison(
             parts = [Part(seeds.variance, seeds.interaction, share, seeds.df)]
     elif fewest < 2:
         reason = (
-            "the losses' seeds vary by unequal amounts, so those of others cannot stand in for "
-            "the seeds of a loss with one run"
+            "the losses' runs vary by unequal amounts, so those of others cannot stand in for "
+            "the runs of a loss that has one"
         )
     else:
         parts = [
@@ -304,7 +307,7 @@ def crossed_comparison(
 def _few_but_pooled(seeds: SeedVariance) -> str:
     variants = f"{seeds.variants} losses together" if seeds.variants > 1 else "one loss"
     return (
-        f"fewer than {ENOUGH_SEEDS} seeds: the spread between seeds is that of {variants}, "
+        f"fewer than {ENOUGH_SEEDS} runs: the spread between runs is that of {variants}, "
         f"{seeds.df} degree{'' if seeds.df == 1 else 's'} of freedom"
     )
 

@@ -20,7 +20,7 @@ from multiloss.statistics.crossed import (
 Array = npt.NDArray[np.float64]
 
 ONE = "one replicate: the interval holds for the ensemble of this run alone"
-ONE_RUN = "one replicate: the spread between seeds is unknown; this run is tested in significance"
+ONE_RUN = "one replicate: the spread between runs is unknown; this run is tested in significance"
 
 
 def _warned(found: Crossed, replicates: int) -> Crossed:

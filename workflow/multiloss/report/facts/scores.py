@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 
 from multiloss.evaluation import NEAR_ONE
+from multiloss.evaluation.scores import FEW_EFFECTIVE
 from multiloss.methods import Method, ensemble_methods
 from multiloss.report.facts.images import ImageFacts
 from multiloss.report.facts.values import (
@@ -39,7 +40,7 @@ class ScoreFacts(ImageFacts):
     @cached_property
     def all_metrics(self) -> pd.DataFrame:
         words = ("model", "kind", "split", "metric", "ci_method", "reason")
-        numbers = ("value", "ci_low", "ci_high")
+        numbers = ("value", "ci_low", "ci_high", "n_effective")
         table = self.results.table("tables/metrics.csv", (*words, *numbers))
         if table.file is None:
             for column in (*words, *numbers):
@@ -300,6 +301,15 @@ class ScoreFacts(ImageFacts):
         table = table[(table["split"] == "test") & table["kind"].isin(["single", "ensemble"])]
         told = table["reason"].astype(str).str.contains(NEAR_ONE, regex=False)
         return table["metric"][told].value_counts(sort=False).to_dict()
+
+    @cached_property
+    def few_patients(self) -> float | None:
+        """Of how many test patients of equal size intervals know, where these are few."""
+        table = self.metrics
+        if table.empty:
+            return None
+        known = table["n_effective"][table["split"] == "test"].dropna()
+        return None if known.empty or known.min() >= FEW_EFFECTIVE else float(known.min())
 
     def detectable(self, question: str) -> tuple[float, float] | None:
         """Least and largest difference that its tests would have found with 80% power."""
