@@ -7,6 +7,7 @@ from math import nan
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 
 Array = npt.NDArray[np.float64]
 
@@ -31,9 +32,8 @@ def patient_codes(patients: npt.ArrayLike) -> tuple[npt.NDArray[np.intp], int]:
 
     The order of appearance, not of the names, so that renaming patients changes nothing.
     """
-    seen: dict[object, int] = {}
-    codes = [seen.setdefault(patient, len(seen)) for patient in np.asarray(patients).tolist()]
-    return np.array(codes, dtype=np.intp), len(seen)
+    codes, seen = pd.factorize(np.asarray(patients), use_na_sentinel=False)
+    return codes.astype(np.intp, copy=False), len(seen)
 
 
 def label_strata(patients: npt.ArrayLike, y: npt.ArrayLike) -> npt.NDArray[np.intp]:

@@ -34,6 +34,8 @@ CHUNK_ELEMENTS = 2**21
 FEWEST_RESAMPLES = 8
 # Rows of so many numbers are quicker added one to the other than down the columns.
 WIDE = 200
+# Rows of floating point numbers that are summed at a time.
+FEW_ROWS = 64
 EQUAL_MASS_BINS = 15
 PRIMARY = "mcc"
 # The place of a class's name in the tables of curves where all classes count together.
@@ -295,10 +297,15 @@ class Weighted:
         true, mass = self.running(which, "positives"), self.running(which, "image")
         if ranking.tied:
             mass = mass.take(np.append(ranking.first_of_group, len(ranking.image)), axis=0)
-        scores = np.zeros(mass.shape)
-        scores[1:] = mass[1:] - mass[:-1]
-        scores[1:] *= ranking.score[ranking.first_of_group, None]
-        _add_up(scores)
+        score, scores = ranking.score[ranking.first_of_group, None], np.empty(mass.shape)
+        scores[0] = 0.0
+        # A few rows at a time, from the one before on, which stay in a core's cache.
+        for start in range(0, len(score), FEW_ROWS):
+            rows = slice(start, start + FEW_ROWS + 1)
+            upto, of_rows = mass[rows], scores[rows]
+            np.subtract(upto[1:], upto[:-1], out=of_rows[1:])
+            of_rows[1:] *= score[start : start + FEW_ROWS]
+            _add_up(of_rows)
         # Bins follow each other along the ranking, so that their sums are differences of the
         # running sums at their ends.
         groups, width = len(mass) - 1, mass.shape[1]
@@ -315,14 +322,18 @@ class Weighted:
         """Where the running sums of the groups' weights (G + 1, R) are, in the flat array, at the
         beginning of each equal-mass bin but the first, (bins - 1, R)."""
         width = mass.shape[1]
-        flat, inner = mass.ravel(), np.arange(1.0, self.sample.bins)[:, None]
+        twice, inner = (mass[1:] + mass[:-1]).ravel(), np.arange(1.0, self.sample.bins)[:, None]
         half = self.sample.bins / self.total / 2
-        # Whether the middle of a group lies in a bin before.
-        return _bisected(
-            lambda at: (flat.take(at) + flat.take(at + width)) * half < inner,
-            len(mass) - 1,
-            (len(inner), width),
-        )
+        shape = len(inner), width
+        if twice.dtype.kind != "i":
+            # Whether the middle of a group lies in a bin before.
+            return _bisected(lambda at: twice.take(at) * half < inner, len(mass) - 1, shape)
+        # The smallest whole number of which this, with its rounding, does not hold.
+        least = np.ceil(inner / half)
+        least -= (least - 1) * half >= inner
+        least += least * half < inner
+        least = least.astype(twice.dtype)
+        return _bisected(lambda at: twice.take(at) < least, len(mass) - 1, shape)
 
 
 def _bisected(
@@ -679,9 +690,12 @@ def _average_precision(r: Weighted, which: int | str) -> Array:
     ranking, true = r.sample.ranking(which), r.running(which, "positives")
     positive, reached = _positives(r, which)
     found = true.take(ranking.true_upto, axis=0) if ranking.tied else true[1:]
-    # Where nothing counts above a threshold, nothing is found there either: 0 / 1 for 0 / 0.
-    reached = np.maximum(reached, 1 if reached.dtype.kind == "i" else 1e-300)
-    precision = np.divide(found, reached, dtype=np.float64)
+    with np.errstate(invalid="ignore"):
+        precision = np.divide(found, reached, dtype=np.float64)
+    # Where nothing counts above a threshold, nothing is found there either: 0 for 0 / 0. Sums
+    # grow from positive to positive, so that this is of the first ones alone.
+    none = precision[: np.count_nonzero(reached.min(axis=1) <= 0)]
+    none[np.isnan(none)] = 0.0
     return _divide(np.einsum("pr,pr->r", positive, precision), true[-1])
 
 
