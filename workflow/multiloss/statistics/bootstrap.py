@@ -257,7 +257,7 @@ def transformed_interval(
     estimate's distance from it. NaN where the estimate lies on a bound (but for rounding) or
     does not vary.
     """
-    from scipy.stats import t
+    from scipy.special import stdtrit
 
     values = np.asarray(resampled, dtype=np.float64)
     observed, low, high = (np.asarray(array, float) for array in (estimate, low, high))
@@ -275,7 +275,7 @@ def transformed_interval(
     with np.errstate(divide="ignore", invalid="ignore"):
         middle = free(observed)
         spread = _sd(free(values))
-        margin = float(t.ppf((1 + confidence) / 2, max(df, 1.0))) * spread
+        margin = float(stdtrit(max(df, 1.0), (1 + confidence) / 2)) * spread
         bounds = []
         for end in (middle - margin, middle + margin):
             odds = np.exp(end)

@@ -34,8 +34,6 @@ CHUNK_ELEMENTS = 2**21
 FEWEST_RESAMPLES = 8
 # Rows of so many numbers are quicker added one to the other than down the columns.
 WIDE = 200
-# Rows of floating point numbers that are summed at a time.
-FEW_ROWS = 64
 EQUAL_MASS_BINS = 15
 PRIMARY = "mcc"
 # The place of a class's name in the tables of curves where all classes count together.
@@ -297,15 +295,11 @@ class Weighted:
         true, mass = self.running(which, "positives"), self.running(which, "image")
         if ranking.tied:
             mass = mass.take(np.append(ranking.first_of_group, len(ranking.image)), axis=0)
-        score, scores = ranking.score[ranking.first_of_group, None], np.empty(mass.shape)
+        scores = np.empty(mass.shape)
         scores[0] = 0.0
-        # A few rows at a time, from the one before on, which stay in a core's cache.
-        for start in range(0, len(score), FEW_ROWS):
-            rows = slice(start, start + FEW_ROWS + 1)
-            upto, of_rows = mass[rows], scores[rows]
-            np.subtract(upto[1:], upto[:-1], out=of_rows[1:])
-            of_rows[1:] *= score[start : start + FEW_ROWS]
-            _add_up(of_rows)
+        np.subtract(mass[1:], mass[:-1], out=scores[1:])
+        scores[1:] *= ranking.score[ranking.first_of_group, None]
+        _add_up(scores)
         # Bins follow each other along the ranking, so that their sums are differences of the
         # running sums at their ends.
         groups, width = len(mass) - 1, mass.shape[1]
@@ -322,18 +316,23 @@ class Weighted:
         """Where the running sums of the groups' weights (G + 1, R) are, in the flat array, at the
         beginning of each equal-mass bin but the first, (bins - 1, R)."""
         width = mass.shape[1]
-        twice, inner = (mass[1:] + mass[:-1]).ravel(), np.arange(1.0, self.sample.bins)[:, None]
-        half = self.sample.bins / self.total / 2
-        shape = len(inner), width
-        if twice.dtype.kind != "i":
-            # Whether the middle of a group lies in a bin before.
-            return _bisected(lambda at: twice.take(at) * half < inner, len(mass) - 1, shape)
-        # The smallest whole number of which this, with its rounding, does not hold.
-        least = np.ceil(inner / half)
+        # Whether the middle of a group lies in a bin before.
+        twice, least = (mass[1:] + mass[:-1]).ravel(), self._least
+        return _bisected(lambda at: twice.take(at) < least, len(mass) - 1, (len(least), width))
+
+    @cached_property
+    def _least(self) -> Counts:
+        """Twice the weight up to its middle that a group has at least in each equal-mass bin but
+        the first, (bins - 1, R), of the type of `by_image`."""
+        inner, half = np.arange(1.0, self.sample.bins)[:, None], self.sample.bins / self.total / 2
+        least = inner / half
+        if self.by_image.dtype.kind != "i":
+            return least
+        # The smallest whole number whose product with `half`, as it is rounded, reaches `inner`.
+        least = np.ceil(least)
         least -= (least - 1) * half >= inner
         least += least * half < inner
-        least = least.astype(twice.dtype)
-        return _bisected(lambda at: twice.take(at) < least, len(mass) - 1, shape)
+        return least.astype(self.by_image.dtype)
 
 
 def _bisected(
