@@ -227,7 +227,7 @@ class Weighted:
         # (N, R), as from `_by_image`.
         self.by_image = _by_image(weights, sample.n_classes) if by_image is None else by_image
         self._running: dict[tuple[int | str, str], Counts] = {}
-        self._kept: dict[tuple[Any, int | str], Any] = {}
+        self._kept: dict[tuple[Any, ...], Any] = {}
 
     def counted(self, columns: Array) -> Array:
         """Weight of the images that M columns (N, M) mark with 1, (R, M)."""
@@ -648,14 +648,15 @@ def _class_f1(r: Weighted, k: int) -> Array:
 # -- from the ranking of probabilities ---------------------------------------------------
 
 
-def _once(of: Callable[[Weighted, int | str], Any]) -> Callable[[Weighted, int | str], Any]:
-    """What several metrics need of one ranking is computed once for each weighted sample."""
+def _once(of: Callable[..., Any]) -> Callable[..., Any]:
+    """What several metrics need, such as of one ranking, is computed once for each weighted
+    sample."""
 
     @wraps(of)
-    def kept(r: Weighted, which: int | str) -> Any:
-        if (of, which) not in r._kept:
-            r._kept[of, which] = of(r, which)
-        return r._kept[of, which]
+    def kept(r: Weighted, *which: int | str) -> Any:
+        if (of, *which) not in r._kept:
+            r._kept[of, *which] = of(r, *which)
+        return r._kept[of, *which]
 
     return kept
 
@@ -769,6 +770,7 @@ def _log_loss(r: Weighted) -> Array:
     of_probabilities=True,
     cites=("brier1950",),
 )
+@_once
 def _brier(r: Weighted) -> Array:
     """Squared error of the probabilities, summed over the classes, so 0 to 2 (Brier 1950)."""
     return r.weights @ r.sample.squared_error / r.total
@@ -801,6 +803,7 @@ def _class_resolution(r: Weighted, k: int) -> Array:
     show=BRIER,
     biased=True,
 )
+@_once
 def _brier_reliability(r: Weighted) -> Array:
     """Miscalibration part of the Brier score (Murphy 1973).
 
@@ -810,12 +813,14 @@ def _brier_reliability(r: Weighted) -> Array:
 
 
 @metric("brier_resolution", "Resolution", of_probabilities=True, show=BRIER)
+@_once
 def _brier_resolution(r: Weighted) -> Array:
     """Part of the Brier score that tells how far cases are told apart."""
     return _over_classes(r, _class_resolution).sum(axis=1)
 
 
 @metric("brier_uncertainty", "Uncertainty", higher_is_better=False, show=BRIER)
+@_once
 def _brier_uncertainty(r: Weighted) -> Array:
     """Part of the Brier score that is of the classes themselves, the same for all models."""
     share = r.support / r.total[:, None]
