@@ -225,7 +225,7 @@ def test_resamples_repeat_the_choice():
     assert (images[0].weights == 1).all()
     assert len({tuple(part.order[:3]) for part in images}) > 3
     for part in images[:5]:
-        p, y = part.repeated()
+        p, y = part.repeated(np.arange(len(part.p)))
         assert p.shape[1] == len(y) == part.weights.sum()
         np.testing.assert_array_equal(part.order, selection.order(selection.scores(p, y)[:, 0]))
 

@@ -182,6 +182,18 @@ def test_expected_errors_are_those_of_labels_drawn_from_the_model() -> None:
     assert (mean, top) == pytest.approx((3 / 180, 7.8147 / 180), rel=1e-4)
 
 
+@pytest.mark.parametrize("classes", [2, 4])
+def test_expected_errors_of_each_draw_are_the_metrics_of_its_labels(classes: int) -> None:
+    rng = np.random.default_rng(3)
+    p, uniform = rng.dirichlet(np.ones(classes), 60), rng.random((7, 60))
+    found = error.expected_errors(p, 6, 7, uniform)
+    for draw, row in enumerate(uniform):
+        labels = (row[:, None] >= p.cumsum(axis=1)[:, :-1]).sum(axis=1)
+        for name in ("ece", "classwise_ece", "brier_reliability"):
+            value = metrics.compute(name, labels, p, bins=6)
+            assert getattr(found, name)[draw] == pytest.approx(value, abs=1e-12)
+
+
 def test_the_debiased_error_is_that_of_kumar_for_binned_scores() -> None:
     rng = np.random.default_rng(2)
     score = rng.choice([0.2, 0.5, 0.9], 150, p=[0.2, 0.5, 0.3])

@@ -174,6 +174,24 @@ def test_bins_agree_with_scikit_learn() -> None:
     assert metrics.compute("ece", y, p, bins=10) == pytest.approx(expected)
 
 
+@pytest.mark.parametrize("ties", [False, True])
+def test_bins_of_weighted_images_counted_one_by_one(ties: bool) -> None:
+    # 60 images in 15 bins: many middles lie exactly where a bin ends.
+    y, p, weights = draw(3, 60, ties)
+    sample = metrics.Sample(y, p, bins=15)
+    for kind in (slice(0, 4), slice(4, None)):  # whole numbers, fractions
+        found = metrics.Weighted(sample, weights[kind]).binned(1)
+        for row, w in enumerate(weights[kind]):
+            expected = np.zeros((3, 15))
+            for score in np.unique(p[:, 1]):
+                own = p[:, 1] == score
+                twice = w[p[:, 1] > score].sum() + w[p[:, 1] >= score].sum()
+                place = int((twice * (15 / w.sum() / 2) >= np.arange(1, 15)).sum())
+                expected[:, place] += [w[own].sum(), w[own].sum() * score, w[own & (y == 1)].sum()]
+            for kept, value in zip(found, expected, strict=True):
+                np.testing.assert_allclose(kept[row], value, atol=1e-9)
+
+
 def test_equal_confidences_share_a_bin() -> None:
     y = np.array([0, 1] * 10)
     p = np.tile([0.75, 0.25], (20, 1))

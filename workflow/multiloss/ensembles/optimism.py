@@ -80,10 +80,10 @@ class _Images:
     weights: np.ndarray
     order: np.ndarray
 
-    def repeated(self) -> tuple[np.ndarray, np.ndarray]:
-        """Each image as often as its weight says."""
+    def repeated(self, members: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Some models' probabilities and the labels, each image as often as its weight says."""
         rows = np.repeat(np.arange(len(self.y)), self.weights.astype(int))
-        return self.p[:, rows], self.y[rows]
+        return self.p[members][:, rows], self.y[rows]
 
 
 def tables(
@@ -248,16 +248,21 @@ def out_of_bag(
     found: dict[str, list[np.ndarray]] = {name: [] for name in ensembles}
     count = max((_divisions(entry["method"], settings) for entry in ensembles.values()), default=0)
     count = count if folds > 1 else 0
-    for number in progress(range(count), count, "optimism: patients left out"):
+    fold_of = np.empty((count, 1, patients), dtype=int)
+    for own in fold_of[:, 0]:
         # Dealt out like cards, stratum by stratum.
-        dealt = np.lexsort((rng.random(patients), stratum))
-        fold_of = np.empty(patients, dtype=int)
-        fold_of[dealt] = np.arange(patients) % folds
-        left_out = fold_of[codes] == np.arange(folds)[:, None]
-        weights = (~left_out).astype(float)
-        judged = selection.scores(p, y, weights)
+        own[np.lexsort((rng.random(patients), stratum))] = np.arange(patients) % folds
+    # Of each division and fold, (D, F, N).
+    all_left_out = fold_of[..., codes] == np.arange(folds)[:, None]
+    all_weights = (~all_left_out).astype(float)
+    # Of all at once: of few it takes as long.
+    judged = selection.scores(p, y, all_weights.reshape(-1, len(y)))
+    judged = judged.reshape(len(p), count, folds, 2)
+    for number in progress(range(count), count, "optimism: patients left out"):
+        left_out = all_left_out[number]
         others = [
-            _Images(p, y, row, selection.order(judged[:, fold])) for fold, row in enumerate(weights)
+            _Images(p, y, row, selection.order(judged[:, number, fold]))
+            for fold, row in enumerate(all_weights[number])
         ]
         for name, entry in ensembles.items():
             if number >= _divisions(entry["method"], settings):
@@ -395,8 +400,7 @@ def _combine(
     members = chosen_on.order[: entry["k"]]
     if entry["method"] == BEST_SINGLE:
         return p[members[0]]
-    fit_p, fit_y = chosen_on.repeated()
-    fit_p = fit_p[members]
+    fit_p, fit_y = chosen_on.repeated(members)
     if restarts and entry["method"] == combiners.WeightedAverage.name:
         search = make(name, entry["method"], seed, {entry["method"]: {"starts": restarts}})
         _, weights = search.solutions(fit_p, fit_y)

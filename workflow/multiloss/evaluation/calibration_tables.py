@@ -187,13 +187,13 @@ JACKKNIFE, CLUSTERS, INVERTED = "jackknife", "clusters", "noncentral chi-square"
 
 def _with_interval(found: Estimate, part: _Part, method: str) -> _Score:
     """An estimate with Student's t over patients."""
-    from scipy.stats import t
+    from scipy.special import stdtrit
 
     df = part.resamples.df
     if np.isnan(found.value) or np.isnan(found.error) or df < 1:
         few = "" if np.isnan(found.value) else "too few patients for an interval"
         return _Score(found.value, reason=found.reason or few)
-    margin = float(t.ppf((1 + part.options["confidence"]) / 2, df)) * found.error
+    margin = float(stdtrit(df, (1 + part.options["confidence"]) / 2)) * found.error
     return _Score(found.value, found.value - margin, found.value + margin, method, found.reason)
 
 

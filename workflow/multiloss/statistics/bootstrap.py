@@ -3,10 +3,12 @@
 `scipy.stats.bootstrap` draws single images, not all of a patient, and has no strata.
 """
 
+from collections.abc import Sequence
 from math import nan
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 
 Array = npt.NDArray[np.float64]
 
@@ -31,9 +33,8 @@ def patient_codes(patients: npt.ArrayLike) -> tuple[npt.NDArray[np.intp], int]:
 
     The order of appearance, not of the names, so that renaming patients changes nothing.
     """
-    seen: dict[object, int] = {}
-    codes = [seen.setdefault(patient, len(seen)) for patient in np.asarray(patients).tolist()]
-    return np.array(codes, dtype=np.intp), len(seen)
+    codes, seen = pd.factorize(np.asarray(patients), use_na_sentinel=False)
+    return codes.astype(np.intp, copy=False), len(seen)
 
 
 def label_strata(patients: npt.ArrayLike, y: npt.ArrayLike) -> npt.NDArray[np.intp]:
@@ -207,9 +208,8 @@ def percentile_interval(resampled: npt.ArrayLike, confidence: float = 0.95) -> t
     """Equal-tailed percentiles of resampled values (R, M) -> two (M,); NaNs are left out."""
     values = np.asarray(resampled, dtype=np.float64)
     tail = (1 - confidence) / 2
-    return _quantiles(values, np.full(values.shape[1], tail)), _quantiles(
-        values, np.full(values.shape[1], 1 - tail)
-    )
+    low, high = _quantiles(values, (tail, 1 - tail))
+    return low, high
 
 
 def bca_interval(
@@ -231,11 +231,12 @@ def bca_interval(
     below = _mean(np.where(unknown, np.nan, (values < observed) + 0.5 * (values == observed)))
     count = len(values)
     bias = norm.ppf(np.clip(below, 0.5 / count, 1 - 0.5 / count))
-    bounds = []
+    levels = []
     for tail in ((1 - confidence) / 2, (1 + confidence) / 2):
         shifted = bias + norm.ppf(tail)
-        bounds.append(_quantiles(values, norm.cdf(bias + shifted / (1 - accelerated * shifted))))
-    return bounds[0], bounds[1]
+        levels.append(norm.cdf(bias + shifted / (1 - accelerated * shifted)))
+    low, high = _quantiles(values, levels)
+    return low, high
 
 
 def transformed_interval(
@@ -256,7 +257,7 @@ def transformed_interval(
     estimate's distance from it. NaN where the estimate lies on a bound (but for rounding) or
     does not vary.
     """
-    from scipy.stats import t
+    from scipy.special import stdtrit
 
     values = np.asarray(resampled, dtype=np.float64)
     observed, low, high = (np.asarray(array, float) for array in (estimate, low, high))
@@ -274,7 +275,7 @@ def transformed_interval(
     with np.errstate(divide="ignore", invalid="ignore"):
         middle = free(observed)
         spread = _sd(free(values))
-        margin = float(t.ppf((1 + confidence) / 2, max(df, 1.0))) * spread
+        margin = float(stdtrit(max(df, 1.0), (1 + confidence) / 2)) * spread
         bounds = []
         for end in (middle - margin, middle + margin):
             odds = np.exp(end)
@@ -337,16 +338,19 @@ def _sd(values: Array) -> Array:
     return np.sqrt(variance)
 
 
-def _quantiles(values: Array, levels: Array) -> Array:
-    """The quantile of each column (R, M) at its own level (M,), NaNs left out."""
-    ordered = np.sort(values, axis=0)
-    defined = (~np.isnan(ordered)).sum(axis=0)
-    place = np.clip(np.nan_to_num(levels), 0, 1) * (defined - 1)
-    low = np.floor(np.maximum(place, 0)).astype(np.intp)
-    high = np.minimum(low + 1, np.maximum(defined - 1, 0))
-    columns = np.arange(values.shape[1])
-    # Interpolated as numpy's default does.
-    result = ordered[low, columns] + (place - low) * (
-        ordered[high, columns] - ordered[low, columns]
-    )
-    return np.where(defined > 0, result, np.nan)
+def _quantiles(values: Array, levels: Sequence[float | Array]) -> list[Array]:
+    """Quantiles of the columns (R, M), each level one for all or one for each, NaNs left out."""
+    # Sorted where the numbers of a column lie together, once for all levels.
+    ordered = np.sort(np.ascontiguousarray(values.T), axis=1)
+    defined = (~np.isnan(ordered)).sum(axis=1)
+    columns, found = np.arange(len(ordered)), []
+    for level in levels:
+        place = np.clip(np.nan_to_num(level), 0, 1) * (defined - 1)
+        low = np.floor(np.maximum(place, 0)).astype(np.intp)
+        high = np.minimum(low + 1, np.maximum(defined - 1, 0))
+        # Interpolated as numpy's default does.
+        result = ordered[columns, low] + (place - low) * (
+            ordered[columns, high] - ordered[columns, low]
+        )
+        found.append(np.where(defined > 0, result, np.nan))
+    return found

@@ -16,7 +16,7 @@ from multiloss.statistics.bootstrap import patient_codes
 
 Array = npt.NDArray[np.float64]
 
-CHUNK_ELEMENTS = 2**20
+CHUNK_ELEMENTS = 2**18
 TOO_FEW = "no bin with images of two patients"
 
 
@@ -60,28 +60,34 @@ def expected_errors(
     upper, top = p.cumsum(axis=1)[:, :-1], p.argmax(axis=1)
     # The last group is the predicted class.
     scores = [*p.T, p.max(axis=1)]
-    member = []
-    for score in scores:
-        held = np.zeros((n, bins), dtype=np.float32)
+    # Single precision counts fewer than 2^24 images exactly.
+    member = np.zeros((size + 1, n, bins), dtype=np.float32)
+    for held, score in zip(member, scores, strict=True):
         held[np.arange(n), bins_of(score, bins)] = 1.0
-        member.append(held)
-    sums = [score @ held for score, held in zip(scores, member, strict=True)]
-    masses = [np.maximum(held.sum(axis=0), 1.0) for held in member]
+    right = [member[-1] * (top == k)[:, None] for k in range(size)]
+    sums = np.stack([score @ held for score, held in zip(scores, member, strict=True)])
+    masses = np.maximum(member[:-1].sum(axis=1), 1.0)
+    # The hits of all groups if every label were the first class, and by how much a label beyond
+    # class k moves those of this class, of the next one and of the predicted class.
+    first = np.zeros((size + 1, bins), dtype=np.float32)
+    first[0], first[-1] = member[0].sum(axis=0), right[0].sum(axis=0)
+    moves = [
+        np.concatenate([-member[k], member[k + 1], right[k + 1] - right[k]], axis=1)
+        for k in range(size - 1)
+    ]
     errors, squares = np.empty((size + 1, draws)), np.empty((size, draws))
     step = max(1, CHUNK_ELEMENTS // n)
     for start in range(0, draws, step):
         part = slice(start, min(start + step, draws))
         uniform = rng[part] if isinstance(rng, np.ndarray) else rng.random((part.stop - start, n))
-        labels = np.zeros(uniform.shape, dtype=np.int16)
+        beyond = np.empty(uniform.shape, dtype=np.float32)
+        hits = np.tile(first, (len(uniform), 1, 1))
         for k in range(size - 1):
-            labels += uniform >= upper[:, k]
-        for group in range(size + 1):
-            hit = labels == (group if group < size else top)
-            # Of fewer than 2^24 images, which single precision counts exactly.
-            gap = hit.astype(np.float32) @ member[group] - sums[group]
-            errors[group, part] = np.abs(gap).sum(axis=1) / n
-            if group < size:
-                squares[group, part] = (gap**2 / masses[group]).sum(axis=1) / n
+            np.greater_equal(uniform, upper[:, k], out=beyond)
+            hits[:, [k, k + 1, size]] += (beyond @ moves[k]).reshape(-1, 3, bins)
+        gap = hits - sums
+        errors[:, part] = np.abs(gap).sum(axis=2).T / n
+        squares[:, part] = (gap[:, :-1] ** 2 / masses).sum(axis=2).T / n
     return Expected(errors[-1], errors[:-1].mean(axis=0), squares.sum(axis=0))
 
 

@@ -90,8 +90,15 @@ class Fit:
     decrement: float
 
     @cached_property
+    def _weighted(self) -> list[Array]:
+        """The design of each class, (N, Q), times its probability: class by class, since `einsum`
+        is slow over few."""
+        p = np.exp(self.log_p)
+        return [p[:, k, None] * self.x[:, k] for k in range(p.shape[1])]
+
+    @cached_property
     def _mean(self) -> Array:
-        return np.einsum("nk,nkq->nq", np.exp(self.log_p), self.x)
+        return functools.reduce(np.add, self._weighted)
 
     @cached_property
     def scores(self) -> Array:
@@ -101,7 +108,10 @@ class Fit:
     @cached_property
     def information(self) -> Array:
         """Each image's part of the information, (N, Q, Q)."""
-        squares = np.einsum("nk,nkq,nkr->nqr", np.exp(self.log_p), self.x, self.x)
+        squares = functools.reduce(
+            np.add,
+            (own[:, :, None] * self.x[:, k, None, :] for k, own in enumerate(self._weighted)),
+        )
         return squares - self._mean[:, :, None] * self._mean[:, None, :]
 
     def covariance(self, patients: npt.ArrayLike) -> Array:
@@ -320,8 +330,9 @@ def recalibrated(
         part = slice(start, start + step)
         total = np.ones((len(theta[part]), n))
         for other in others:
-            total += np.exp(np.minimum(theta[part] @ other, MOST_LOG))
-        after[part] = -np.einsum("rn,rn->r", rows[part], np.log(total))
+            odds = theta[part] @ other
+            total += np.exp(np.minimum(odds, MOST_LOG, out=odds), out=odds)
+        after[part] = -np.einsum("rn,rn->r", rows[part], np.log(total, out=total))
     parts = (after - rows @ before) / rows.sum(axis=1)
     return Resampled(theta[:, 0], np.maximum(parts, 0.0)), ""
 

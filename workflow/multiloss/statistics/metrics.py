@@ -227,7 +227,7 @@ class Weighted:
         # (N, R), as from `_by_image`.
         self.by_image = _by_image(weights, sample.n_classes) if by_image is None else by_image
         self._running: dict[tuple[int | str, str], Counts] = {}
-        self._kept: dict[tuple[Any, int | str], Any] = {}
+        self._kept: dict[tuple[Any, ...], Any] = {}
 
     def counted(self, columns: Array) -> Array:
         """Weight of the images that M columns (N, M) mark with 1, (R, M)."""
@@ -295,8 +295,9 @@ class Weighted:
         true, mass = self.running(which, "positives"), self.running(which, "image")
         if ranking.tied:
             mass = mass.take(np.append(ranking.first_of_group, len(ranking.image)), axis=0)
-        scores = np.zeros(mass.shape)
-        scores[1:] = mass[1:] - mass[:-1]
+        scores = np.empty(mass.shape)
+        scores[0] = 0.0
+        np.subtract(mass[1:], mass[:-1], out=scores[1:])
         scores[1:] *= ranking.score[ranking.first_of_group, None]
         _add_up(scores)
         # Bins follow each other along the ranking, so that their sums are differences of the
@@ -315,14 +316,23 @@ class Weighted:
         """Where the running sums of the groups' weights (G + 1, R) are, in the flat array, at the
         beginning of each equal-mass bin but the first, (bins - 1, R)."""
         width = mass.shape[1]
-        flat, inner = mass.ravel(), np.arange(1.0, self.sample.bins)[:, None]
-        half = self.sample.bins / self.total / 2
         # Whether the middle of a group lies in a bin before.
-        return _bisected(
-            lambda at: (flat.take(at) + flat.take(at + width)) * half < inner,
-            len(mass) - 1,
-            (len(inner), width),
-        )
+        twice, least = (mass[1:] + mass[:-1]).ravel(), self._least
+        return _bisected(lambda at: twice.take(at) < least, len(mass) - 1, (len(least), width))
+
+    @cached_property
+    def _least(self) -> Counts:
+        """Twice the weight up to its middle that a group has at least in each equal-mass bin but
+        the first, (bins - 1, R), of the type of `by_image`."""
+        inner, half = np.arange(1.0, self.sample.bins)[:, None], self.sample.bins / self.total / 2
+        least = inner / half
+        if self.by_image.dtype.kind != "i":
+            return least
+        # The smallest whole number whose product with `half`, as it is rounded, reaches `inner`.
+        least = np.ceil(least)
+        least -= (least - 1) * half >= inner
+        least += least * half < inner
+        return least.astype(self.by_image.dtype)
 
 
 def _bisected(
@@ -638,14 +648,15 @@ def _class_f1(r: Weighted, k: int) -> Array:
 # -- from the ranking of probabilities ---------------------------------------------------
 
 
-def _once(of: Callable[[Weighted, int | str], Any]) -> Callable[[Weighted, int | str], Any]:
-    """What several metrics need of one ranking is computed once for each weighted sample."""
+def _once(of: Callable[..., Any]) -> Callable[..., Any]:
+    """What several metrics need, such as of one ranking, is computed once for each weighted
+    sample."""
 
     @wraps(of)
-    def kept(r: Weighted, which: int | str) -> Any:
-        if (of, which) not in r._kept:
-            r._kept[of, which] = of(r, which)
-        return r._kept[of, which]
+    def kept(r: Weighted, *which: int | str) -> Any:
+        if (of, *which) not in r._kept:
+            r._kept[of, *which] = of(r, *which)
+        return r._kept[of, *which]
 
     return kept
 
@@ -679,9 +690,12 @@ def _average_precision(r: Weighted, which: int | str) -> Array:
     ranking, true = r.sample.ranking(which), r.running(which, "positives")
     positive, reached = _positives(r, which)
     found = true.take(ranking.true_upto, axis=0) if ranking.tied else true[1:]
-    # Where nothing counts above a threshold, nothing is found there either: 0 / 1 for 0 / 0.
-    reached = np.maximum(reached, 1 if reached.dtype.kind == "i" else 1e-300)
-    precision = np.divide(found, reached, dtype=np.float64)
+    with np.errstate(invalid="ignore"):
+        precision = np.divide(found, reached, dtype=np.float64)
+    # Where nothing counts above a threshold, nothing is found there either: 0 for 0 / 0. Sums
+    # grow from positive to positive, so that this is of the first ones alone.
+    none = precision[: np.count_nonzero(reached.min(axis=1) <= 0)]
+    none[np.isnan(none)] = 0.0
     return _divide(np.einsum("pr,pr->r", positive, precision), true[-1])
 
 
@@ -756,6 +770,7 @@ def _log_loss(r: Weighted) -> Array:
     of_probabilities=True,
     cites=("brier1950",),
 )
+@_once
 def _brier(r: Weighted) -> Array:
     """Squared error of the probabilities, summed over the classes, so 0 to 2 (Brier 1950)."""
     return r.weights @ r.sample.squared_error / r.total
@@ -788,6 +803,7 @@ def _class_resolution(r: Weighted, k: int) -> Array:
     show=BRIER,
     biased=True,
 )
+@_once
 def _brier_reliability(r: Weighted) -> Array:
     """Miscalibration part of the Brier score (Murphy 1973).
 
@@ -797,12 +813,14 @@ def _brier_reliability(r: Weighted) -> Array:
 
 
 @metric("brier_resolution", "Resolution", of_probabilities=True, show=BRIER)
+@_once
 def _brier_resolution(r: Weighted) -> Array:
     """Part of the Brier score that tells how far cases are told apart."""
     return _over_classes(r, _class_resolution).sum(axis=1)
 
 
 @metric("brier_uncertainty", "Uncertainty", higher_is_better=False, show=BRIER)
+@_once
 def _brier_uncertainty(r: Weighted) -> Array:
     """Part of the Brier score that is of the classes themselves, the same for all models."""
     share = r.support / r.total[:, None]

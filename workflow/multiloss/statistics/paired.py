@@ -168,11 +168,11 @@ def bootstrap_test(
         low, high = percentile_interval(drawn[:, None], confidence)
         p_value = bootstrap_p_value(drawn)
         return Result(estimate, estimate, p_value, float(low[0]), float(high[0]), se=spread, df=df)
-    from scipy.stats import t
+    from scipy.special import stdtr, stdtrit
 
     statistic = estimate / spread
-    margin = float(t.ppf((1 + confidence) / 2, df)) * spread
-    p_value = float(2 * t.sf(abs(statistic), df))
+    margin = float(stdtrit(df, (1 + confidence) / 2)) * spread
+    p_value = float(2 * stdtr(df, -abs(statistic)))
     return Result(
         estimate, statistic, p_value, estimate - margin, estimate + margin, se=spread, df=df
     )
@@ -239,7 +239,8 @@ def delong_test(
     Arrays are (N,); `positive` says which images have the class. Plain DeLong refers z to the
     normal distribution; the adjusted form to Student's t, since patients are fewer than images.
     """
-    from scipy.stats import norm, t
+    from scipy.special import stdtr, stdtrit
+    from scipy.stats import norm
 
     positive = np.asarray(positive, dtype=bool)
     if positive.all() or not positive.any():
@@ -257,8 +258,8 @@ def delong_test(
     if patients is None:
         margin, p_value = float(norm.ppf(level)) * error, float(2 * norm.sf(abs(statistic)))
     else:
-        margin = float(t.ppf(level, used)) * error
-        p_value = float(2 * t.sf(abs(statistic), used))
+        margin = float(stdtrit(used, level)) * error
+        p_value = float(2 * stdtr(used, -abs(statistic)))
     ends = difference - margin, difference + margin
     return Result(difference, statistic, p_value, *ends, se=error, df=used)
 
