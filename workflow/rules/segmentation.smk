@@ -74,7 +74,7 @@ rule score_segmenters:
         images=rules.lungs.output.images,
     output:
         chosen=RESULTS / "segmentation/chosen.csv",
-        # The best segmenter again: the one file that classifiers take their encoder from.
+        # Of the best segmenter, as far as classifiers go: they all start from this one file.
         encoder=RESULTS / "segmentation/encoder.keras",
         per_image=RESULTS / "segmentation/scores_per_image.csv",
         examples=RESULTS / "segmentation/examples.csv",
@@ -93,6 +93,7 @@ rule score_segmenters:
         jobs_per_gpu=JOBS_PER_GPU,
     params:
         losses=SEGMENTATION_LOSSES,
+        backbone=config["segmentation"]["backbone"],
         ensemble_size=config["segmentation"]["ensemble_size"],
         batch_size=config["segmentation"]["training"]["batch_size"],
         examples=2,
