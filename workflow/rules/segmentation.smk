@@ -12,6 +12,8 @@ rule lungs:
         LOGS / "lungs.log",
     benchmark:
         BENCHMARKS / "lungs.tsv"
+    # All trainings wait for it; figures of the images do not matter yet.
+    priority: 20
     conda:
         "../../envs/data.yaml"
     threads: threads_of("data")

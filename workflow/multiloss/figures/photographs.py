@@ -84,13 +84,15 @@ def _packed(thing: bytes) -> bytes:
     if not found:
         return thing
     about, stream = found.groups()
-    deflated, jpeg = zlib.compress(stream, 9), b""
+    jpeg = b""
     if b"/Subtype /Image" in about and b"/DeviceRGB" in about and b"/SMask" not in about:
         size = [int(found[1]) for found in re.finditer(rb"/(?:Width|Height) (\d+)", about)]
-        jpeg = as_jpeg(Image.frombytes("RGB", tuple(size), stream), len(deflated))
+        # Level 9 takes many times as long, and grain is hardly smaller for it.
+        picture = Image.frombytes("RGB", tuple(size), stream)
+        jpeg = as_jpeg(picture, len(zlib.compress(stream, 1)))
         if jpeg and Image.open(io.BytesIO(jpeg)).mode == "L":
             about = about.replace(b"/DeviceRGB", b"/DeviceGray")
-    short = jpeg or deflated
+    short = jpeg or zlib.compress(stream, 9)
     way = b"/DCTDecode" if jpeg else b"/FlateDecode"
     about = _LENGTH.sub(b"/Filter %s /Length %d" % (way, len(short)), about)
     return about + b">>\nstream\n" + short + b"\nendstream\nendobj\n"
