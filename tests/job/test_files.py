@@ -96,11 +96,7 @@ def test_same_table_gives_the_same_bytes_without_carriage_returns(tmp_path: Path
     assert content == 'a,name\n0.3333333333,ä b\n2,"c,d"\n'.encode()
 
 
-def test_copy_and_files_by_the_names_of_models(tmp_path: Path) -> None:
-    (tmp_path / "a.keras").write_bytes(b"weights")
-    files.copy(tmp_path / "a.keras", tmp_path / "new/b.keras")
-    assert (tmp_path / "new/b.keras").read_bytes() == b"weights"
-    assert os.listdir(tmp_path / "new") == ["b.keras"]
+def test_files_by_the_names_of_models() -> None:
     assert files.by_name(["p/focal_0.5-r0.csv", "p/cce-r1.csv"]) == {
         "focal_0.5-r0": Path("p/focal_0.5-r0.csv"),
         "cce-r1": Path("p/cce-r1.csv"),

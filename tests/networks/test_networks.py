@@ -458,3 +458,50 @@ def test_only_train_and_val_images_have_labels():
     np.testing.assert_allclose(balanced, [4 / 6, 2], rtol=1e-6)
     assert classifier.weights_of("none", np.array([0, 0, 0, 1]), 2).tolist() == [1, 1]
     assert balanced.dtype == np.float32
+
+
+def five_steps(optimizer: keras.optimizers.Optimizer) -> list[np.ndarray]:
+    """Kernel and bias of a convolution after five steps along drawn gradients."""
+    layer = keras.layers.Conv2D(16, 3)
+    layer.build((None, 9, 9, 8))
+    variables = layer.trainable_variables
+    rng = np.random.default_rng(3)
+    layer.set_weights([rng.normal(size=variable.shape) for variable in variables])
+    optimizer.build(variables)
+
+    @tf.function(autograph=False)
+    def step(gradients: list[tf.Tensor]) -> None:
+        optimizer.apply(gradients, variables)
+
+    for number in range(5):
+        optimizer.learning_rate = 0.015 / (1 + number)
+        step([tf.constant(rng.normal(size=v.shape), tf.float32) for v in variables])
+    return [variable.numpy() for variable in variables]
+
+
+@pytest.mark.parametrize("nesterov", [True, False])
+@pytest.mark.parametrize("momentum", [0.9, 0.0])
+def test_sgd_in_one_operation_takes_the_steps_of_keras(nesterov, momentum):
+    options = {"momentum": momentum, "nesterov": nesterov}
+    ours = five_steps(training.make_optimizer({"name": "sgd", "learning_rate": 0.015, **options}))
+    theirs = five_steps(keras.optimizers.SGD(0.015, **options))
+    for one, other in zip(ours, theirs, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-6, atol=1e-7)
+    others = five_steps(keras.optimizers.SGD(0.015, momentum=0.8, nesterov=not nesterov))
+    assert not np.allclose(ours[0], others[0], atol=1e-4)
+
+
+def test_a_classifier_from_the_cut_encoder_is_that_from_the_segmenter(segmenter, tmp_path):
+    prediction.save_model(backbones.cut(segmenter, "efficientnetb0"), tmp_path / "cut.keras")
+    prediction.save_model(segmenter, tmp_path / "whole.keras")
+    models = []
+    for name in ("cut", "whole"):
+        keras.utils.set_random_seed(5)
+        source = prediction.load_model(tmp_path / f"{name}.keras")
+        models.append(classifier.build_classifier(source, "efficientnetb0", 3, SIZE, seed=5))
+    cut, whole = models
+    # Weights and the states of the dropout layers' random streams.
+    assert [v.shape for v in cut.variables] == [v.shape for v in whole.variables]
+    for one, other in zip(cut.variables, whole.variables, strict=True):
+        np.testing.assert_array_equal(one.numpy(), other.numpy())
+    assert len(cut.variables) > len(cut.weights)

@@ -12,7 +12,8 @@ rule download:
         BENCHMARKS / "download/{source}.tsv"
     conda:
         "../../envs/data.yaml"
-    threads: threads_of("data")
+    # It has no use for more, and sources can be fetched side by side.
+    threads: 1
     resources:
         mem_mb=memory_of("data"),
         runtime=runtime_of("data"),

@@ -12,6 +12,8 @@ rule lungs:
         LOGS / "lungs.log",
     benchmark:
         BENCHMARKS / "lungs.tsv"
+    # All trainings wait for it; figures of the images do not matter yet.
+    priority: 20
     conda:
         "../../envs/data.yaml"
     threads: threads_of("data")
@@ -74,7 +76,7 @@ rule score_segmenters:
         images=rules.lungs.output.images,
     output:
         chosen=RESULTS / "segmentation/chosen.csv",
-        # The best segmenter again: the one file that classifiers take their encoder from.
+        # Of the best segmenter, as far as classifiers go: they all start from this one file.
         encoder=RESULTS / "segmentation/encoder.keras",
         per_image=RESULTS / "segmentation/scores_per_image.csv",
         examples=RESULTS / "segmentation/examples.csv",
@@ -93,6 +95,7 @@ rule score_segmenters:
         jobs_per_gpu=JOBS_PER_GPU,
     params:
         losses=SEGMENTATION_LOSSES,
+        backbone=config["segmentation"]["backbone"],
         ensemble_size=config["segmentation"]["ensemble_size"],
         batch_size=config["segmentation"]["training"]["batch_size"],
         examples=2,

@@ -4,9 +4,9 @@ import numpy as np
 import pandas as pd
 from multiloss.data.tables import read_array, read_lungs
 from multiloss.job.errors import UserError
-from multiloss.job.files import atomic, copy, write_csv
+from multiloss.job.files import atomic, write_csv
 from multiloss.job.script import run
-from multiloss.networks import prediction, training
+from multiloss.networks import backbones, prediction, training
 from multiloss.networks import segmenter as segmentation
 
 
@@ -37,7 +37,8 @@ def main(snakemake) -> None:
     columns = ["loss", "split", "image_id", "patient_id", "dice", "iou"]
     write_csv(scores[columns], output.per_image)
     write_csv(choice, output.chosen)
-    copy(given[chosen[0]], output.encoder)
+    encoder = backbones.cut(models[chosen[0]], params.backbone)
+    prediction.save_model(encoder, output.encoder)
 
 
 run(main, globals().get("snakemake"))

@@ -8,7 +8,6 @@ import contextlib
 import glob
 import hashlib
 import os
-import shutil
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -37,12 +36,6 @@ def atomic(path: str | Path, durable: bool = True) -> Iterator[Path]:
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
-
-
-def copy(source: str | Path, path: str | Path) -> None:
-    """Copy a file, whole or not at all."""
-    with atomic(path) as temporary:
-        shutil.copyfile(source, temporary)
 
 
 def by_name(paths: Iterable[str | Path]) -> dict[str, Path]:

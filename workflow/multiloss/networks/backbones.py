@@ -206,6 +206,13 @@ def _first_line(error: Exception) -> str:
     return str(error).splitlines()[0][:200] if str(error) else type(error).__name__
 
 
+def cut(model: "keras.Model", backbone: str) -> "keras.Model":
+    """The encoder of a segmenter, or of `encoder`, as far as classifiers go: to its `cut_layer`."""
+    from multiloss.backend import keras
+
+    return keras.Model(model.inputs[0], model.get_layer(get(backbone).cut_layer).output)
+
+
 def load_model(path: str | Path) -> "keras.Model":
     """A saved model, without compiling it and without executing code that it might carry.
 

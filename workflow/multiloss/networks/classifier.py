@@ -24,13 +24,12 @@ def build_classifier(
     """Encoder of `source`, cut at its backbone's `cut_layer` -> zero padding -> 3x3 convolution
     (512, ReLU) -> global average pooling -> dense softmax over `classes`.
 
-    `source`: a trained segmenter, or an encoder of `backbones.encoder`. The encoder's weights are
-    those of `source`; the head starts from `seed`. One flat functional model on (image_size,
+    `source`: a trained segmenter, its encoder, or one of `backbones.encoder`. The encoder's weights
+    are those of `source`; the head starts from `seed`. One flat functional model on (image_size,
     image_size, 3) inputs, as Grad-CAM needs it. All of it computes under the precision in force,
     whichever `source` was trained in.
     """
-    cut = source.get_layer(backbones.get(backbone).cut_layer)
-    encoder = keras.Model(source.inputs[0], cut.output)
+    encoder = backbones.cut(source, backbone)
     precision = keras.mixed_precision.dtype_policy().name
     alike = all(layer.dtype_policy.name == precision for layer in encoder.layers[1:])
     if source.inputs[0].shape[1] != image_size or not alike:
