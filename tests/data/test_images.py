@@ -251,6 +251,21 @@ def test_jpegs_are_looked_at_in_several_threads(jpegs):
     assert list(in_threads(sound, [whole, half] * 20, 4)) == [True, False] * 20
 
 
+def test_threads_take_few_items_ahead():
+    """However many images there are, a few of them are at work or wait to be taken."""
+    taken: list[int] = []
+
+    def items():
+        for number in range(1000):
+            taken.append(number)
+            yield number
+
+    found = in_threads(lambda number: -number, items(), 2)
+    assert [next(found) for _ in range(10)] == [-number for number in range(10)]
+    assert len(taken) < 40
+    assert list(found) == [-number for number in range(10, 1000)]
+
+
 def test_bytes_behind_the_end_of_a_jpeg_do_no_harm(picture, tmp_path):
     path = tmp_path / "a.jpg"
     Image.fromarray(picture).save(path)

@@ -1,6 +1,9 @@
 """The manifest, the table of lungs and the arrays: nothing unknown, doubled, cut or misspelt."""
 
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -69,6 +72,60 @@ def test_faulty_row_is_refused_by_name(tmp_path, column, value, message):
     text = str(caught.value)
     assert text.startswith(f"{path}: ") and "\n" not in text
     assert text.endswith("correct it, or delete the file and run again to have it made anew")
+
+
+def test_columns_not_asked_for_are_left_out(tmp_path):
+    path = tmp_path / "manifest.csv"
+    write_csv(good().assign(bits=8), path)
+    found = read_manifest(path, CLASSES, columns=["bits"])
+    assert found.columns.tolist() == [*good().columns.drop(["group", "lung_mask"]), "bits"]
+    pd.testing.assert_frame_equal(found, read_manifest(path)[found.columns])
+    with pytest.raises(UserError, match="column 'phash' is missing"):
+        read_manifest(path, columns=["phash"])
+
+
+GROWTH = """
+import sys
+from multiloss.data.tables import read_manifest
+
+def most():
+    with open("/proc/self/status") as file:
+        return next(int(line.split()[1]) for line in file if line.startswith("VmHWM"))
+
+few, many, *columns = sys.argv[1:]
+read_manifest(few, columns=columns or None)
+before = most()
+assert len(read_manifest(many, columns=columns or None)) == 40_000
+print(most() - before)
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").is_file(), reason="tells no peak of memory")
+@pytest.mark.parametrize(
+    ("columns", "kilobytes"),
+    [pytest.param(["bits"], 32_000, id="some"), pytest.param([], 44_000, id="all")],
+)
+def test_memory_grows_little_with_the_images(tmp_path, columns, kilobytes):
+    """Of 40,000 images, which take 52 MB where each field is a string of its own."""
+    rows = np.arange(40_000)
+    names = pd.Series(rows).map("train-normal-{:05}".format)
+    table = pd.DataFrame(
+        {
+            "image_id": names, "path": "data/sources/own/" + names + ".jpeg",
+            "label": np.where(rows % 2, "normal", "viral"), "patient_id": names,
+            "split": np.array(["train", "val", "ensemble", "test"])[rows % 4],
+            "width": 1024, "height": 768, "bits": 8,
+            "sha256": pd.Series(rows).map("{:064x}".format), "source": "radiographs",
+            "shipped_split": "train", "group": names, "lung_mask": "", "lesion_mask": "",
+            "patient_known": False, "phash": pd.Series(rows).map("{:016x}".format),
+        }
+    )  # fmt: skip
+    write_csv(table[:8], tmp_path / "few.csv")
+    write_csv(table, tmp_path / "many.csv")
+    command = [sys.executable, "-c", GROWTH, tmp_path / "few.csv", tmp_path / "many.csv", *columns]
+    package = {"PYTHONPATH": str(Path(__file__).parents[2] / "workflow")}
+    done = subprocess.run(command, env=os.environ | package, check=True, capture_output=True)
+    assert int(done.stdout) < kilobytes
 
 
 def test_split_without_images_is_refused(tmp_path):

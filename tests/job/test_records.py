@@ -1,5 +1,6 @@
 """What was written is what is read, whatever bit flips; and one job at a time writes it."""
 
+import hashlib
 import json
 import os
 import shutil
@@ -159,6 +160,17 @@ def test_edited_facts_are_refused_until_their_record_is_deleted(folder, column, 
         records.check([path])
     Path(record).unlink()
     records.check([path])
+
+
+def test_facts_are_the_sha256_of_the_table_without_its_decisions(folder):
+    """As JSON of header and rows: records of earlier versions hold the same."""
+    text = 'image_id,label,split,path\na,x,train,"a,\u00e4.png"\nb,y,test,b.png\n'
+    Path("table.csv").write_text(text, encoding="utf-8")
+    records.write(["table.csv"])
+    header = ["image_id", "label", "split", "path"]
+    told = json.dumps([header, [["a", "a,\u00e4.png"], ["b", "b.png"]]])
+    expected = hashlib.sha256(told.encode()).hexdigest()
+    assert json.loads(records.place("table.csv").read_text())["facts"] == expected
 
 
 def test_copied_study_is_still_known_without_its_dates(folder):

@@ -11,7 +11,7 @@ from multiloss.job.script import run
 
 def main(snakemake) -> None:
     params = snakemake.params
-    manifest = read_manifest(snakemake.input.manifest)
+    manifest = read_manifest(snakemake.input.manifest, columns=["bits"])
     shape = packed_shape(len(manifest), params.image_size, params.rgb)
     with atomic(snakemake.output.images) as path, writing(path, np.uint8, shape) as images:
         for row in progress(manifest.itertuples(), len(manifest), "packing"):

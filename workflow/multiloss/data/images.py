@@ -1,8 +1,9 @@
 """Reading images and masks of any common kind as 8-bit grey or RGB, and writing PNG files."""
 
 import hashlib
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,8 @@ _MOST_BETWEEN = 1 / 4
 # With no more values than these, nothing was smeared: one that fills more than this is a label.
 _FEW_VALUES, _LABEL_SHARE = 8, 0.02
 _VALUES_NAMED = 6
+# Of each thread, so many items are at work, wait for it or wait to be taken.
+_WAITING = 8
 
 
 @dataclass(frozen=True)
@@ -342,7 +345,14 @@ def in_threads(function: Callable[[Any], Any], items: Iterable[Any], threads: in
         yield from map(function, items)
         return
     with ThreadPoolExecutor(threads) as pool:
-        yield from pool.map(function, items)
+        # Not `pool.map`, which holds a place for each of all items at once.
+        waiting: deque[Future] = deque()
+        for item in items:
+            waiting.append(pool.submit(function, item))
+            if len(waiting) > _WAITING * threads:
+                yield waiting.popleft().result()
+        for future in waiting:
+            yield future.result()
 
 
 def _size(array: np.ndarray) -> str:

@@ -19,6 +19,8 @@ _EXTERNAL = "external_"
 REDRAWN_SPLITS = ("train", "val", "ensemble")
 LUNG_SPLITS = ("train", "val", "test")
 COMMON = ["image_id", "path", "patient_id", "split", "width", "height", "sha256"]
+# A column of so many different values, or more, repeats few of them.
+_MANY_VALUES = 1000
 REMEDY = "delete the file and run again to have it made anew"
 
 
@@ -55,8 +57,13 @@ def predicted_splits(table: pd.DataFrame) -> list[str]:
     return [split for split in splits_of(table) if split != TRAIN]
 
 
-def read_manifest(path: str | Path, classes: Sequence[str] | None = None) -> pd.DataFrame:
+def read_manifest(
+    path: str | Path, classes: Sequence[str] | None = None, columns: Sequence[str] | None = None
+) -> pd.DataFrame:
     """data/manifest.csv, one row an image: text as it stands, `width` and `height` int64.
+
+    `columns`: those that are asked for besides `COMMON` and `label`; all others then take no
+    memory. None reads them all.
 
     Raises UserError naming the file, the image and the remedy for a missing column, an incomplete
     row, an image_id that is empty or there twice, a split that is unknown (an external one is
@@ -64,7 +71,7 @@ def read_manifest(path: str | Path, classes: Sequence[str] | None = None) -> pd.
     they are given), a digest that is not 64 hexadecimal digits, and a width or height that is no
     number of pixels.
     """
-    table = _read(path, [*COMMON, "label"], SPLITS, external=True)
+    table = _read(path, [*COMMON, "label"], SPLITS, external=True, besides=columns)
     for split in SPLITS:
         if not (table["split"] == split).any():
             raise UserError(f"{path}: no image in split '{split}': {REMEDY}")
@@ -121,24 +128,33 @@ def prediction_table(
 
 
 def _read(
-    path: str | Path, columns: Sequence[str], splits: Sequence[str], external: bool = False
+    path: str | Path,
+    columns: Sequence[str],
+    splits: Sequence[str],
+    external: bool = False,
+    besides: Sequence[str] | None = None,
 ) -> pd.DataFrame:
     # By hand: pandas fills up a line that was cut, and moves the columns of one that is too long.
     try:
         with open(path, encoding="utf-8-sig", newline="") as file:
-            rows = list(csv.reader(file, strict=True))
+            lines = csv.reader(file, strict=True)
+            header = next(lines, None)
+            if header is None:
+                raise UserError(f"{path}: not a readable table (it is empty): {REMEDY}")
+            asked = header if besides is None else [*columns, *besides]
+            found = {name: _Column(header.index(name)) for name in header if name in asked}
+            for line, row in enumerate(lines, 2):
+                if len(row) != len(header):
+                    raise UserError(
+                        f"{path}: line {line} has {len(row)} fields instead of {len(header)}: "
+                        f"{REMEDY}"
+                    )
+                for column in found.values():
+                    column.take(row)
     except (csv.Error, UnicodeDecodeError) as error:
         raise UserError(f"{path}: not a readable table ({error}): {REMEDY}") from None
-    if not rows:
-        raise UserError(f"{path}: not a readable table (it is empty): {REMEDY}")
-    header = rows.pop(0)
-    for line, row in enumerate(rows, 2):
-        if len(row) != len(header):
-            raise UserError(
-                f"{path}: line {line} has {len(row)} fields instead of {len(header)}: {REMEDY}"
-            )
-    table = pd.DataFrame(rows, columns=header, dtype=str)
-    missing = [name for name in columns if name not in table]
+    table = pd.DataFrame({name: column.values for name, column in found.items()}, dtype=str)
+    missing = [name for name in [*columns, *(besides or [])] if name not in table]
     if missing:
         raise UserError(f"{path}: column '{missing[0]}' is missing: {REMEDY}")
     _refuse(path, table, table["image_id"] == "", "image_id", "empty")
@@ -155,6 +171,24 @@ def _read(
         pixels = table[side].str.fullmatch("[1-9][0-9]{0,5}")
         _refuse(path, table, ~pixels, side, "no number of pixels")
     return table.astype({"width": int, "height": int})
+
+
+class _Column:
+    """The fields at one place of all rows; equal ones are one string in memory."""
+
+    def __init__(self, place: int) -> None:
+        self._place = place
+        self._known: dict[str, str] = {}
+        self.values: list[str] = []
+
+    def take(self, row: Sequence[str]) -> None:
+        value = row[self._place]
+        known = self._known.get(value)
+        if known is None:
+            known = value
+            if len(self._known) < _MANY_VALUES:
+                self._known[value] = value
+        self.values.append(known)
 
 
 def _refuse(

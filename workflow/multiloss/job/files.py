@@ -15,6 +15,8 @@ import pandas as pd
 
 # Enough digits that probabilities read back are the ones written, in both float32 and float64.
 FLOAT_FORMAT = "%.10g"
+# What is turned into text at a time, so that a table of many images takes no more memory for it.
+ROWS_AT_ONCE = 1000
 
 
 @contextlib.contextmanager
@@ -59,7 +61,10 @@ def sweep(outputs: Iterable[str | Path]) -> None:
 def write_csv(table: pd.DataFrame, path: str | Path) -> None:
     """Write a table without index, with fixed digits and line ends, whole or not at all."""
     with atomic(path) as temporary:
-        table.to_csv(temporary, index=False, float_format=FLOAT_FORMAT, lineterminator="\n")
+        table.to_csv(
+            temporary, index=False, float_format=FLOAT_FORMAT, lineterminator="\n",
+            chunksize=ROWS_AT_ONCE,
+        )  # fmt: skip
 
 
 def write_text(text: str, path: str | Path) -> None:

@@ -119,18 +119,24 @@ def _facts(path: Path) -> str | None:
     """sha256 of a table of images without the columns of decisions; None for another file."""
     if path.suffix != ".csv":
         return None
+    digest = hashlib.sha256()
     try:
+        # Line by line: a table of many images is not held in memory.
         with open(path, encoding="utf-8", newline="") as file:
-            rows = list(csv.reader(file))
+            lines = csv.reader(file)
+            header = next(lines, [])
+            if not set(header) >= IMAGE_TABLE:
+                return None
+            kept = {
+                index
+                for index, name in enumerate(header)
+                if name not in DECISIONS and not name.startswith("p_")
+            }
+            digest.update(f"[{json.dumps(header)}, [".encode())
+            for number, row in enumerate(lines):
+                fact = [field for index, field in enumerate(row) if index in kept]
+                digest.update((", " * bool(number) + json.dumps(fact)).encode())
+            digest.update(b"]]")
     except (csv.Error, UnicodeDecodeError):
         return None
-    header = rows[0] if rows else []
-    if not set(header) >= IMAGE_TABLE:
-        return None
-    kept = {
-        index
-        for index, name in enumerate(header)
-        if name not in DECISIONS and not name.startswith("p_")
-    }
-    facts = [[field for index, field in enumerate(row) if index in kept] for row in rows]
-    return hashlib.sha256(json.dumps([header, facts]).encode()).hexdigest()
+    return digest.hexdigest()
