@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+import report_studies
 from markupsafe import Markup
 from multiloss import report
 from multiloss.evaluation import NEAR_ONE
@@ -450,6 +451,23 @@ def test_a_loss_with_one_run_left_stands_for_this_run_alone(free: tuple[Path, Co
     assert verdict == "Better than cross-entropy: hinge loss and a run of focal loss."
     assert "One run alone is left of focal loss, and says little of the loss." in below
     assert "Each other loss was trained once" not in below
+
+
+def test_unequal_variances_of_runs_are_told_beside_the_comparisons(
+    free: tuple[Path, Config],
+) -> None:
+    def how(reason: str) -> str:
+        def change(table: pd.DataFrame) -> None:
+            table["reason"] = table["reason"].astype(object)
+            table.loc[table["row"] == "losses", "reason"] = reason
+
+        rewrite(free[0], "tables/seed_spread.csv", change)
+        found = report_studies.section(facts_of(free), "12_singles")
+        return " ".join(str(table.how) for table in report_studies.tables_of(found).values())
+
+    told = "each comparison has the variance of its own two losses"
+    assert told in how("the losses' runs vary by unequal amounts (Bartlett's test, p < 0.05)")
+    assert told not in how("one loss alone")
 
 
 def test_few_or_heavy_patients_are_told_where_intervals_rest_on_them(

@@ -166,6 +166,12 @@ def test_tests_and_corrections_are_those_of_the_tables(config: dict[str, Any]) -
         r"method \[\d+, \d+\]; a test is significant at an adjusted p of at most 0\.05\.",
         text,
     )
+    assert (
+        "random factors, the variance between runs pooled over the losses, by Student's t" in text
+    )
+    own = pd.concat([replicates.assign(method="own"), replicates.assign(metric="brier")])
+    text = text_of(config, replicate_comparisons=own, significance=runs)
+    assert "each with the variances of its two losses, by Student's t" in text
     text = text_of(config, significance=runs)
     assert "max-T" not in text and "by Holm's method [" in text
     assert "Cochran" not in text and "bootstrap over patients" not in text

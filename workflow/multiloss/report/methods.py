@@ -150,9 +150,11 @@ class Methods:
 
     @property
     def pooled(self) -> bool:
-        """Whether the variance between runs was pooled over the losses."""
+        """Whether the variance between runs was pooled over the losses, by the metric tested."""
         table = self._facts.results.table("tables/replicate_comparisons.csv")
-        return not table.empty and bool((table["method"] == "pooled").any())
+        if table.empty:
+            return False
+        return bool((table["method"][table["metric"] == self._facts.tested] == "pooled").any())
 
     @property
     def heat_metrics(self) -> list[str]:
