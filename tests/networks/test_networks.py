@@ -491,6 +491,15 @@ def test_sgd_in_one_operation_takes_the_steps_of_keras(nesterov, momentum):
     assert not np.allclose(ours[0], others[0], atol=1e-4)
 
 
+def test_adam_with_one_length_of_step_takes_the_steps_of_keras():
+    ours = five_steps(training.make_optimizer({"name": "adam", "learning_rate": 0.015}))
+    theirs = five_steps(keras.optimizers.Adam(0.015))
+    for one, other in zip(ours, theirs, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-6, atol=1e-7)
+    others = five_steps(keras.optimizers.Adam(0.015, beta_2=0.99))
+    assert not np.allclose(ours[0], others[0], atol=1e-4)
+
+
 def test_a_classifier_from_the_cut_encoder_is_that_from_the_segmenter(segmenter, tmp_path):
     prediction.save_model(backbones.cut(segmenter, "efficientnetb0"), tmp_path / "cut.keras")
     prediction.save_model(segmenter, tmp_path / "whole.keras")
