@@ -6,6 +6,7 @@ on one thread each, so that neither side has the settings or the warm memory of 
 `gpu` in their names take a GPU as jobs of the workflow do, and leave threads to TensorFlow.
 """
 
+import contextlib
 import json
 import os
 import subprocess
@@ -343,16 +344,20 @@ def _written(images: Any, folder: str, side: int) -> list[str]:
     return paths
 
 
-def published_way(size: int, batch: int, steps: int, epochs: int = 2) -> dict[str, Any]:
+def published_way(
+    size: int, batch: int, steps: int, epochs: int = 2, quick: bool = False
+) -> dict[str, Any]:
     """As published: files decoded and resized in every epoch, an eager loss with a loop in Python.
 
     Keras' `fit` reads files as its directory iterators do: decoded as colour, resized to the
     nearest pixels, made floats and divided by 255, while another batch is learned from. The crops
     are files of about 512 pixels, as published, and a multiple of `size`, so that resizing gives
-    back what they were made from. Steps run eagerly, as a loss in Python asks for.
+    back what they were made from. Steps run eagerly, as a loss in Python asks for; with `quick` by
+    the workflow's arithmetic of layers in place of Keras'.
     """
     import numpy as np
     from multiloss.backend import keras, tf
+    from multiloss.networks import kernels
 
     _one_thread()
     tf.config.experimental.enable_op_determinism()
@@ -391,7 +396,8 @@ def published_way(size: int, batch: int, steps: int, epochs: int = 2) -> dict[st
     with tempfile.TemporaryDirectory() as folder:
         paths = _written(images, folder, round(512 / size) * size)
         rows = _batches(len(images), batch, epochs)
-        model.fit(Files(), shuffle=False, verbose=0, callbacks=[told])
+        with kernels.quick(model) if quick else contextlib.nullcontext():
+            model.fit(Files(), shuffle=False, verbose=0, callbacks=[told])
     each = (ends[-1] - ends[steps - 1]) / (steps * (epochs - 1))
     return {
         "images_per_second": batch / each,
@@ -429,7 +435,7 @@ def network_alone(size: int, batch: int, steps: int) -> dict[str, float]:
     """
     import numpy as np
     from multiloss.backend import keras, tf
-    from multiloss.networks import classifier, training
+    from multiloss.networks import classifier, kernels, training
 
     training.configure_tensorflow(1, {})
     keras.utils.set_random_seed(SEED)
@@ -441,7 +447,7 @@ def network_alone(size: int, batch: int, steps: int) -> dict[str, float]:
 
     @tf.function(autograph=False)
     def step(x: Any, y: Any) -> Any:
-        with tf.GradientTape() as tape:
+        with tf.GradientTape() as tape, kernels.quick(model):
             value = loss(y, model(x, training=True))
         optimizer.apply(tape.gradient(value, model.trainable_variables))
         return value

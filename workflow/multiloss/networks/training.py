@@ -25,7 +25,7 @@ from multiloss.backend import keras, tf
 from multiloss.job.files import atomic
 from multiloss.job.progress import clock
 from multiloss.job.seeds import derive
-from multiloss.networks import devices
+from multiloss.networks import devices, kernels
 
 logger = logging.getLogger(__name__)
 
@@ -365,7 +365,8 @@ def fit(
     optimizer.build(variables)
 
     def learn(inputs: tf.Tensor, targets: tf.Tensor, *weights: tf.Tensor) -> tf.Tensor:
-        with tf.GradientTape() as tape:
+        # Layers are called while the graph is made, and never after it.
+        with tf.GradientTape() as tape, kernels.quick(model):
             outputs = model(inputs, training=True)
             value = loss(targets, outputs, sample_weight=weights[0] if weights else None)
             scaled = optimizer.scale_loss(value)

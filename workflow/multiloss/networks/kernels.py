@@ -1,0 +1,106 @@
+"""Quicker arithmetic for the layers that take most of a training step.
+
+Keras 3 normalises batches by a dozen operations, each of which goes through all of an activation;
+TensorFlow has one for it. And for a normalisation with a swish behind it, four arrays are kept for
+the gradient, where two do and the others are soon made again. The results are the same but for
+rounding. What is saved of a model knows nothing of it.
+"""
+
+import contextlib
+from collections.abc import Iterator
+from functools import partial
+from typing import Any
+
+from multiloss.backend import keras, tf
+
+Normalization = keras.layers.BatchNormalization
+
+
+@contextlib.contextmanager
+def quick(model: keras.Model) -> Iterator[None]:
+    """Let the layers of `model` learn by quicker arithmetic within the block.
+
+    Outputs without `training` stay what they are to the last digit.
+    """
+    changed = []
+    for layer in model.layers:
+        if isinstance(layer, Normalization) and _by_channel(layer):
+            behind = _swish_behind(layer)
+            if behind is not None:
+                changed.append((behind, "activation", behind.activation))
+                behind.activation = tf.identity
+            changed.append((layer, "call", layer.call))
+            layer.call = partial(_normalised, layer, layer.call, behind is not None)
+    try:
+        yield
+    finally:
+        for layer, name, plain in changed:
+            setattr(layer, name, plain)
+
+
+def _by_channel(layer: Normalization) -> bool:
+    rank = len(layer.input.shape)
+    plain = layer.center and layer.scale and layer.trainable and not layer.synchronized
+    return plain and rank == 4 and layer.axis in (-1, 3)
+
+
+def _swish_behind(layer: Normalization) -> keras.layers.Activation | None:
+    """The swish that alone takes what a layer puts out."""
+    takers = [node.operation for node in layer._outbound_nodes]
+    if len(takers) != 1 or not isinstance(takers[0], keras.layers.Activation):
+        return None
+    return takers[0] if takers[0].activation.__name__ == "swish" else None
+
+
+def _normalised(
+    layer: Normalization, plain: Any, swish: bool, inputs: tf.Tensor, training=None, mask=None
+) -> tf.Tensor:
+    """`BatchNormalization.call`, in training by TensorFlow's own operation, then the swish."""
+    if not training or mask is not None:
+        x = plain(inputs, training=training, mask=mask)
+        return x * tf.sigmoid(x) if swish else x
+    gamma, beta = tf.convert_to_tensor(layer.gamma), tf.convert_to_tensor(layer.beta)
+    outputs, mean, variance = _learning(inputs, gamma, beta, layer.epsilon, swish)
+    for moving, own in ((layer.moving_mean, mean), (layer.moving_variance, variance)):
+        moving.assign(moving * layer.momentum + own * (1 - layer.momentum))
+    return outputs
+
+
+def _learning(
+    inputs: tf.Tensor, gamma: tf.Tensor, beta: tf.Tensor, epsilon: float, swish: bool
+) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    """Normalised (B, H, W, C) `inputs`, with the swish if asked for, and mean and variance (C,).
+
+    For the gradient the inputs alone are kept.
+    """
+
+    @tf.custom_gradient
+    def of(inputs: tf.Tensor, gamma: tf.Tensor, beta: tf.Tensor) -> tuple:
+        x, mean, variance, *kept = tf.raw_ops.FusedBatchNormV3(
+            x=inputs, scale=gamma, offset=beta, mean=[], variance=[], epsilon=epsilon,
+            is_training=True,
+        )  # fmt: skip
+        # It tells the variance of the population, where Keras follows that of the batch.
+        count = tf.cast(tf.reduce_prod(tf.shape(inputs)[:3]), variance.dtype)
+        variance *= (count - 1) / count
+
+        def gradient(upstream: tf.Tensor, *_: tf.Tensor) -> tuple[tf.Tensor, ...]:
+            if swish:
+                # Not before it is asked for: it would be made, and kept, in the forward pass.
+                with tf.control_dependencies([upstream]):
+                    again = tf.raw_ops.FusedBatchNormV3(
+                        x=inputs, scale=gamma, offset=beta, mean=mean, variance=variance,
+                        epsilon=epsilon, is_training=False,
+                    ).y  # fmt: skip
+                s = tf.sigmoid(again)
+                upstream *= s + tf.raw_ops.SigmoidGrad(y=s, dy=again)
+            found = tf.raw_ops.FusedBatchNormGradV3(
+                y_backprop=upstream, x=inputs, scale=gamma, reserve_space_1=kept[0],
+                reserve_space_2=kept[1], reserve_space_3=kept[2], epsilon=epsilon,
+                is_training=True,
+            )  # fmt: skip
+            return found.x_backprop, found.scale_backprop, found.offset_backprop
+
+        return (x * tf.sigmoid(x) if swish else x, mean, variance), gradient
+
+    return of(inputs, gamma, beta)
