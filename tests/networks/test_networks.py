@@ -21,6 +21,7 @@ from multiloss.networks import (
     backbones,
     classifier,
     model_level,
+    optimizers,
     prediction,
     training,
 )
@@ -483,7 +484,7 @@ def five_steps(optimizer: keras.optimizers.Optimizer) -> list[np.ndarray]:
 @pytest.mark.parametrize("momentum", [0.9, 0.0])
 def test_sgd_in_one_operation_takes_the_steps_of_keras(nesterov, momentum):
     options = {"momentum": momentum, "nesterov": nesterov}
-    ours = five_steps(training.make_optimizer({"name": "sgd", "learning_rate": 0.015, **options}))
+    ours = five_steps(optimizers.make({"name": "sgd", "learning_rate": 0.015, **options}))
     theirs = five_steps(keras.optimizers.SGD(0.015, **options))
     for one, other in zip(ours, theirs, strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-6, atol=1e-7)
@@ -492,7 +493,7 @@ def test_sgd_in_one_operation_takes_the_steps_of_keras(nesterov, momentum):
 
 
 def test_adam_with_one_length_of_step_takes_the_steps_of_keras():
-    ours = five_steps(training.make_optimizer({"name": "adam", "learning_rate": 0.015}))
+    ours = five_steps(optimizers.make({"name": "adam", "learning_rate": 0.015}))
     theirs = five_steps(keras.optimizers.Adam(0.015))
     for one, other in zip(ours, theirs, strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-6, atol=1e-7)
