@@ -98,7 +98,9 @@ def gpu_in_words(told: str) -> str | None:
 
 
 def machine() -> dict[str, Any]:
-    """What the numbers were measured on."""
+    """What the numbers were measured on, and of which version."""
+    from multiloss import __version__
+
     cpu = platform.processor() or platform.machine()
     facts = Path("/proc/cpuinfo")
     if facts.is_file():
@@ -106,7 +108,7 @@ def machine() -> dict[str, Any]:
         named = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
         cpu = named[0] if named else cpu
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
-    versions = {"Python": platform.python_version()}
+    versions = {"multiloss": __version__, "Python": platform.python_version()}
     for package in VERSIONS:
         try:
             versions[package] = importlib.metadata.version(package)
