@@ -999,7 +999,7 @@ def test_ensembles_are_counted_by_what_their_members_are(
         "seeds": 2,
     }
     # Over seeds a kind of ensemble is one hypothesis, however many replicates there are.
-    assert " of 10 kinds of ensembles " in words_of(page, "answer")
+    assert " of 11 kinds of ensembles " in words_of(page, "answer")
 
 
 # ---- studies of other shapes ----------------------------------------------------------------

@@ -87,6 +87,19 @@ def running(kind: str, shown: str = "%i") -> str:
     raise AssertionError(f"no job of {kind} ever ran")
 
 
+def processes(folder: Path, ending: bytes) -> list[int]:
+    """Numbers of the processes that run a script of this ending below the folder."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            words = path.read_bytes().split(b"\0")
+        except OSError:  # it has ended
+            continue
+        if any(word.startswith(os.fsencode(folder)) and word.endswith(ending) for word in words):
+            found.append(int(path.parent.name))
+    return found
+
+
 def interfere(
     folder: Path, config: Path, fault: Callable[[subprocess.Popen], None], *targets: str
 ) -> str:
@@ -109,7 +122,7 @@ def interfere(
 def test_job_cancelled_in_flight(cluster, undisturbed, tmp_path):
     def cancel(process: subprocess.Popen) -> None:
         number = running("rule_train_wildcards")
-        time.sleep(4)
+        time.sleep(1)
         subprocess.run(["scancel", number], check=True)
 
     text = interfere(tmp_path, study(tmp_path), cancel, PREDICTIONS)
@@ -127,14 +140,10 @@ def test_job_over_its_memory(cluster, undisturbed, tmp_path):
 def test_job_over_its_time(cluster, undisturbed, tmp_path):
     def freeze(process: subprocess.Popen) -> None:
         running("rule_train_wildcards")
-        time.sleep(6)
-        for path in Path("/proc").glob("[0-9]*/cmdline"):
-            words = path.read_bytes().split(b"\0")
-            if any(
-                word.startswith(os.fsencode(tmp_path)) and word.endswith(b".train.py")
-                for word in words
-            ):
-                os.kill(int(path.parent.name), signal.SIGSTOP)
+        while not (trainings := processes(tmp_path, b".train.py")):
+            time.sleep(0.2)
+        for number in trainings:
+            os.kill(number, signal.SIGSTOP)
 
     config = study(tmp_path, resources={"training": {"runtime": 1}})
     text = interfere(tmp_path, config, freeze, PREDICTIONS)
