@@ -42,6 +42,7 @@ class Server:
         self.password = ""
         self.faults: list[str] = []
         self.requests: list[dict[str, str]] = []
+        self.released = threading.Event()
         server = self
 
         class Handler(http.server.BaseHTTPRequestHandler):
@@ -112,6 +113,9 @@ class Server:
         handler.wfile.flush()
         if fault == "stall":
             time.sleep(1.5)
+            return
+        if fault == "hold":
+            self.released.wait(60)
             return
         if fault == "slow":
             for piece in range(len(body) // 2, len(body), 16384):
@@ -361,7 +365,7 @@ def test_progress_has_an_estimate(server, target, monkeypatch, caplog):
 
 
 def test_killed_in_flight_and_continued(server, target):
-    server.faults = ["slow"]
+    server.faults = ["hold"]
     code = (
         "import sys; sys.path.insert(0, sys.argv[1]); from pathlib import Path;"
         "from multiloss.data.sources import download;"
@@ -370,11 +374,12 @@ def test_killed_in_flight_and_continued(server, target):
     package = Path(download.__file__).parents[3]
     child = subprocess.Popen([sys.executable, "-c", code, package, server.url, target])
     part = target.with_suffix(".part")
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while not (part.exists() and part.stat().st_size > 200_000) and time.monotonic() < deadline:
         time.sleep(0.01)
     os.kill(child.pid, signal.SIGKILL)
     child.wait()
+    server.released.set()
     assert not target.exists() and 0 < part.stat().st_size < len(CONTENT)
     kept = part.stat().st_size
     fetch(server, target, sha256=DIGEST)

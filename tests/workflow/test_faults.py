@@ -1,11 +1,13 @@
 """Faults of the place where a study runs: what the user sees, and that nothing is lost."""
 
+import contextlib
 import os
+import signal
 import subprocess
 import sys
 import time
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -48,10 +50,17 @@ def study(folder: Path, **changes: object) -> Path:
     return path
 
 
-def wait_for(condition, process: subprocess.Popen) -> None:
-    while not condition():
+@contextlib.contextmanager
+def stopped(process: subprocess.Popen, once: Callable[[], object]) -> Iterator[None]:
+    """A run that stands still from the moment the condition holds, on a machine of any speed."""
+    while not once():
         assert process.poll() is None, "it ended before anything could be seen"
         time.sleep(0.02)
+    process.send_signal(signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        process.send_signal(signal.SIGCONT)
 
 
 def test_second_run_in_one_folder_is_refused_and_the_first_undisturbed(tmp_path: Path) -> None:
@@ -61,9 +70,8 @@ def test_second_run_in_one_folder_is_refused_and_the_first_undisturbed(tmp_path:
     with subprocess.Popen(
         command(first, SMALLEST, MANIFEST), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     ) as process:
-        wait_for(lambda: locks.is_dir() and any(locks.iterdir()), process)
-        second = snakemake(first, SMALLEST, MANIFEST)
-        assert process.poll() is None, "the first run was too quick for this test"
+        with stopped(process, once=lambda: locks.is_dir() and any(locks.iterdir())):
+            second = snakemake(first, SMALLEST, MANIFEST)
         assert process.wait(timeout=300) == 0
     assert second.returncode != 0
     assert "LockException" in second.stdout + second.stderr
@@ -79,8 +87,9 @@ def test_config_edited_while_it_runs_is_put_right_by_the_next_run(tmp_path: Path
     with subprocess.Popen(
         command(edited, config, MANIFEST), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     ) as process:
-        wait_for(lambda: list((edited / DATA).glob("downloads/*.json")), process)
-        config = study(tmp_path, splits={"ratios": {"train": 0.5, "val": 0.25, "ensemble": 0.25}})
+        with stopped(process, once=lambda: list((edited / DATA).glob("downloads/*.json"))):
+            ratios = {"train": 0.5, "val": 0.25, "ensemble": 0.25}
+            config = study(tmp_path, splits={"ratios": ratios})
         assert process.wait(timeout=300) == 0
     assert snakemake(edited, config, MANIFEST).returncode == 0
     assert snakemake(straight, config, MANIFEST).returncode == 0
