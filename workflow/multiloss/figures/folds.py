@@ -84,8 +84,9 @@ def folds(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Drawing:
         for axes in (left, right):
             axes.grid(axis="y", visible=False)
             axes.locator_params(axis="x", nbins=6)
-    grid[-1, 0].set_xlabel(f"{title} in each fold; {all_sizes(inputs)}")
-    grid[-1, 1].set_xlabel(f"mean difference; {params['percent']} intervals, corrected")
+    # Two lines: in a wide font, the one would be longer than its panel.
+    grid[-1, 0].set_xlabel(f"{title} in each fold\n{all_sizes(inputs)}")
+    grid[-1, 1].set_xlabel(f"mean difference\n{params['percent']} intervals, corrected")
     dot = {"color": style.colours[0], "ms": 3.4, "mec": "white", "mew": 0.4}
     handles = [
         *left.plot([], [], "o", label="one run on its test fold", **dot),
