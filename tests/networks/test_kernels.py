@@ -60,6 +60,46 @@ def test_predictions_stay_to_the_last_digit_and_layers_as_they_were():
     assert normalised.call.__func__ is keras.layers.BatchNormalization.call
 
 
+@pytest.mark.parametrize("padding", ["same", "valid"])
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize(("kernel", "size"), [((5, 5), (9, 12)), ((7, 4), (10, 7)), ((5, 3), 5)])
+def test_gradients_of_wide_depthwise_kernels_are_those_of_keras(padding, stride, kernel, size):
+    height, width = (size, size) if isinstance(size, int) else size
+    keras.utils.set_random_seed(5)
+    inputs = keras.Input((height, width, 3))
+    layer = keras.layers.DepthwiseConv2D(
+        kernel, stride, padding, depth_multiplier=2, use_bias=False
+    )
+    model = keras.Model(inputs, layer(inputs))
+    x = tf.constant(np.random.default_rng(2).normal(size=(2, height, width, 3)), tf.float32)
+
+    def gradients() -> list[tf.Tensor]:
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            value = tf.reduce_sum(model(x, training=True) ** 2)
+        return tape.gradient(value, [x, *model.trainable_variables])
+
+    expected = gradients()
+    with kernels.quick(model):
+        assert layer.call.func is kernels._convolved
+        found = gradients()
+    for own, other in zip(found, expected, strict=True):
+        np.testing.assert_allclose(own, other, rtol=1e-4, atol=1e-4)
+
+
+def test_depthwise_layers_that_oneDNN_learns_quickly_or_that_do_more_are_left_alone():
+    inputs = keras.Input((8, 8, 3))
+    layers = [
+        keras.layers.DepthwiseConv2D(3, use_bias=False),
+        keras.layers.DepthwiseConv2D(5, use_bias=True),
+        keras.layers.DepthwiseConv2D(5, use_bias=False, activation="relu"),
+        keras.layers.DepthwiseConv2D(5, use_bias=False, dilation_rate=2, padding="same"),
+    ]
+    model = keras.Model(inputs, [layer(inputs) for layer in layers])
+    with kernels.quick(model):
+        assert all(layer.call.__func__ is type(layer).call for layer in layers)
+
+
 def step_memory(plain: bool) -> int:
     """Bytes that a training step of EfficientNet-B0 holds at most."""
     source = backbones.encoder("efficientnetb0", 64, None)
