@@ -97,7 +97,7 @@ def write(
         citation=citation,
     )
     text = (
-        templates.environment(HERE)
+        templates.of_page(HERE)
         .get_template("page.html.j2")
         .render(
             study=config["study"],

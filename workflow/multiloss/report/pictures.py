@@ -128,7 +128,7 @@ class _Writer:
         if name not in _SHAPES | _GROUPS | _WORDS:
             raise UserError(f"{self.path} has an element '{name}', which the report does not show")
         attributes = "".join(
-            Markup(' {}="{}"').format(key, value) for key, value in self._attributes(element, name)
+            f' {key}="{escape(value)}"' for key, value in self._attributes(element, name)
         )
         words = escape(element.text) if name in _WORDS and element.text else ""
         inner = words + "".join(self._inside(element, name in _WORDS))

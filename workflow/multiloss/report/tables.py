@@ -87,7 +87,7 @@ def make(
     entry = described()[name]
 
     def said(text: str) -> Markup:
-        return Markup(environment.from_string(" ".join(text.split())).render(known).strip())
+        return Markup(_compiled(environment, text).render(known).strip())
 
     columns = [_column(key, column, said) for key, column in entry["columns"].items()]
     columns += _metrics(entry.get("metrics", ()), entry["columns"])
@@ -121,6 +121,11 @@ def make(
         how=said(entry.get("how", "")),
         folded=bool(entry.get("folded", False)),
     )
+
+
+@cache
+def _compiled(environment: jinja2.Environment, text: str) -> jinja2.Template:
+    return environment.from_string(" ".join(text.split()))
 
 
 def needed(name: str) -> list[str]:

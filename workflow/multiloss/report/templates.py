@@ -39,6 +39,7 @@ left out. Undefined names are errors.
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +67,12 @@ _NAME = re.compile(rf"(?P<place>\d+)_(?P<name>\w+){re.escape(ENDING)}")
 LEVELS = {30: "result", 60: "trust", 80: "paper", 100: "appendix"}
 # Where a block stands in the text that a template gives.
 _PLACE = re.compile(r"\x00(\d+)\x00")
+
+
+@cache
+def of_page(folder: Path) -> jinja2.Environment:
+    """The environment of the page's own templates, each of which is compiled once."""
+    return environment(folder)
 
 
 def environment(folder: Path | Sequence[Path], escape: bool = True) -> jinja2.Environment:
@@ -143,7 +150,7 @@ def section(file: str, facts: Facts, figures: Figures, given: Mapping[str, Any])
     Raises UserError naming a file that cannot be shown.
     """
     place, _, name = file.removesuffix(ENDING).partition("_")
-    taken = _Taken(facts, figures, environment(FOLDER), given)
+    taken = _Taken(facts, figures, of_page(FOLDER), given)
     module = taken.module(file)
     if not hasattr(module, "title"):
         raise UserError(f"report/sections/{file}: it sets no `title`")
@@ -164,7 +171,7 @@ def in_words(facts: Facts, environment: jinja2.Environment) -> Any:
 
 def words(file: str, macro: str, facts: Facts, *arguments: Any) -> Markup:
     """What a macro of a template says, with single blanks between words."""
-    taken = _Taken(facts, Figures(facts), environment(FOLDER), {})
+    taken = _Taken(facts, Figures(facts), of_page(FOLDER), {})
     return Markup(" ".join(getattr(taken.module(file), macro)(*arguments).split()))
 
 

@@ -68,14 +68,25 @@ class ScoreFacts(ImageFacts):
 
     def models(self, *kinds: str, split: str = "test") -> list[str]:
         """Models of those kinds that have metrics on the split, best MCC first, ties by name."""
-        table = self.metrics[(self.metrics["split"] == split) & self.metrics["kind"].isin(kinds)]
-        table = table[table["value"].notna()]
+        return [name for name, kind in self._ranked.get(split, ()) if kind in kinds]
 
-        def best_first(name: str) -> tuple[float, str]:
+    @cached_property
+    def _ranked(self) -> dict[str, list[tuple[str, str]]]:
+        """By split the models that have metrics, with their kinds, best MCC first, then by name."""
+        table = self.metrics
+        table = table[table["value"].notna()].drop_duplicates(["split", "model", "kind"])
+        found: dict[str, list[tuple[str, str]]] = {}
+        for split, model, kind in zip(table["split"], table["model"], table["kind"], strict=True):
+            found.setdefault(split, []).append((model, kind))
+
+        def best_first(split: str, name: str) -> tuple[float, str]:
             value = self.value(name, split=split).value
             return (math.inf if math.isnan(value) else -value, name)
 
-        return sorted(set(table["model"]), key=best_first)
+        return {
+            split: sorted(models, key=lambda model: best_first(split, model[0]))
+            for split, models in found.items()
+        }
 
     def scores(self, model: str, split: str = "test") -> dict[str, Estimate]:
         """The metrics of a model that the report has tables of, by their names."""
