@@ -22,7 +22,9 @@ PIXELS = 2**17
 
 
 def main(snakemake) -> None:
-    params, threads = snakemake.params, snakemake.threads
+    params = snakemake.params
+    # One more than the networks have: these, or a GPU, need not wait for files.
+    threads = snakemake.threads + 1
     training.configure_tensorflow(params.tensorflow_threads, snakemake.resources)
     manifest = read_manifest(snakemake.input.manifest)
     chosen = pd.read_csv(snakemake.input.chosen)["loss"]
