@@ -133,12 +133,11 @@ def makespan(jobs: Iterable[float], machines: int) -> float:
 
 # In the order in which one waits for the other, with the number of jobs of each.
 GPU_STAGES = (
-    ("train_segmenter",), ("score_segmenters",), ("mask",), ("train",),
-    ("features",), ("model_level",), ("gradcam",),
+    ("train_segmenter",), ("mask",), ("train",), ("features",), ("model_level",), ("gradcam",),
 )  # fmt: skip
 CPU_STAGES = (
-    "manifest", "splits", "lungs", "crop", "ensemble", "evaluate", "significance", "calibration",
-    "localisation", "optimism", "figure", "report",
+    "manifest", "splits", "lungs", "score_segmenters", "crop", "ensemble", "evaluate",
+    "significance", "calibration", "localisation", "optimism", "figure", "report",
 )  # fmt: skip
 
 

@@ -435,17 +435,30 @@ def test_shift_moves_by_pixels():
     assert 0 < np.abs(centre - 10).max() <= 5 + 1e-3
 
 
-def test_segmenters_share_one_graph_and_keep_their_own_weights(segmenter, images):
+def test_segmenters_share_one_graph_and_keep_their_own_weights(segmenter, images, tmp_path):
     other = keras.models.clone_model(segmenter)
     other.set_weights([0.5 * weight for weight in segmenter.get_weights()])
     models = {"bce": segmenter, "focal": other}
+    paths = {name: tmp_path / f"{name}.keras" for name in models}
+    for name, model in models.items():
+        prediction.save_model(model, paths[name])
     batch = images[:3]
-    found = segmentation.Segmenter(models, batch.shape[1], batch_size=4).probabilities(batch)
+    found = segmentation.Segmenter(paths, batch_size=4).probabilities(batch)
     assert list(found) == ["bce", "focal"]
     for name, model in models.items():
         alone = prediction.forward(model, 4)(batch)[..., 0]
         np.testing.assert_array_equal(found[name], alone)
     assert not np.array_equal(found["bce"], found["focal"])
+
+
+def test_weights_come_from_a_whole_model_of_the_same_network(segmenter, tmp_path):
+    inputs = keras.Input((2,))
+    model = keras.Model(inputs, keras.layers.Dense(3)(inputs))
+    prediction.save_model(segmenter, tmp_path / "other.keras")
+    (tmp_path / "damaged.keras").write_bytes(b"PK\x03\x04 cut off")
+    for name in ("other", "damaged", "missing"):
+        with pytest.raises(UserError, match=f"{name}.keras: not a model that can be loaded safely"):
+            backbones.load_weights(model, tmp_path / f"{name}.keras")
 
 
 def test_only_train_and_val_images_have_labels():

@@ -84,11 +84,12 @@ def segmenters(wildcards):
     return {loss: segmenter_file(loss) for loss in SEGMENTATION_LOSSES}
 
 
-def segmenter_histories(wildcards):
-    """The epoch logs of the lung segmenters, each by `LOSS.history`."""
+def segmenter_results(wildcards):
+    """What the lung segmenters found and their encoders: `LOSS.masks` and `LOSS.encoder`."""
     return {
-        f"{loss}.history": segmenter_file(loss).removesuffix(".keras") + ".history.csv"
+        f"{loss}.{part}": segmenter_file(loss).removesuffix(".keras") + ending
         for loss in SEGMENTATION_LOSSES
+        for part, ending in (("masks", ".masks.npz"), ("encoder", ".encoder.keras"))
     }
 
 

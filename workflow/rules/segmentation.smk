@@ -1,4 +1,5 @@
-# One lung segmenter per loss, scored on images of their own.
+# One lung segmenter per loss, scored on images of their own. Each finds the lungs of these while it
+# is in memory: another job would start TensorFlow and load it for a second's work.
 
 
 rule lungs:
@@ -39,6 +40,10 @@ rule train_segmenter:
         model=RESULTS / "segmentation/models/{segmentation_loss}.keras",
         history=RESULTS / "segmentation/models/{segmentation_loss}.history.csv",
         versions=RESULTS / "segmentation/models/{segmentation_loss}.versions.json",
+        # Of the val and test images, at their own size.
+        masks=RESULTS / "segmentation/models/{segmentation_loss}.masks.npz",
+        # The network as far as classifiers go.
+        encoder=RESULTS / "segmentation/models/{segmentation_loss}.encoder.keras",
     log:
         LOGS / "train_segmenter/{segmentation_loss}.log",
     benchmark:
@@ -70,13 +75,11 @@ rule train_segmenter:
 
 rule score_segmenters:
     input:
-        unpack(segmenters),
-        unpack(segmenter_histories),
+        unpack(segmenter_results),
         lungs=rules.splits.output.lungs,
-        images=rules.lungs.output.images,
     output:
         chosen=RESULTS / "segmentation/chosen.csv",
-        # Of the best segmenter, as far as classifiers go: they all start from this one file.
+        # Of the best segmenter: all classifiers start from this one file.
         encoder=RESULTS / "segmentation/encoder.keras",
         per_image=RESULTS / "segmentation/scores_per_image.csv",
         examples=RESULTS / "segmentation/examples.csv",
@@ -86,20 +89,15 @@ rule score_segmenters:
     benchmark:
         BENCHMARKS / "score_segmenters.tsv"
     conda:
-        "../../envs/tensorflow.yaml"
-    threads: threads_of("prediction")
+        "../../envs/analysis.yaml"
+    threads: threads_of("analysis")
     resources:
-        mem_mb=memory_of("prediction"),
-        runtime=runtime_of("prediction"),
-        gpu=gpus_of("prediction"),
-        jobs_per_gpu=JOBS_PER_GPU,
+        mem_mb=memory_of("analysis"),
+        runtime=runtime_of("analysis"),
     params:
         losses=SEGMENTATION_LOSSES,
-        backbone=config["segmentation"]["backbone"],
         ensemble_size=config["segmentation"]["ensemble_size"],
-        batch_size=config["segmentation"]["training"]["batch_size"],
         examples=2,
-        tensorflow_threads=threads_of("prediction"),
         code=code_of("score_segmenters.py"),
     message:
         "Scoring the lung segmenters and choosing the best"

@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 USUAL = {
     "calibration": 13, "crop": 4, "diversity": 1, "download": 10, "ensemble": 4,
     "ensemble_tables": 1, "evaluate": 15, "external": 5, "features": 15, "figure": 2, "gradcam": 9,
-    "leakage": 3, "localisation": 3, "lungs": 4, "manifest": 5, "mask": 25, "model_level": 12,
+    "leakage": 3, "localisation": 3, "lungs": 4, "manifest": 5, "mask": 20, "model_level": 12,
     "models": 1, "optimism": 12, "predict": 1, "prediction_sets": 2, "rank": 1, "replicates": 3,
-    "report": 8, "score_segmenters": 20, "seed_ensemble": 1, "segmentation_scores": 5,
+    "report": 8, "score_segmenters": 1, "seed_ensemble": 1, "segmentation_scores": 5,
     "significance": 3, "splits": 3, "train": 28, "train_segmenter": 28, "usefulness": 5,
     "verdicts": 2,
 }  # fmt: skip

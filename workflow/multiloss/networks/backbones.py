@@ -8,6 +8,8 @@ The published study used segmentation-models: another decoder would have other l
 import contextlib
 import io
 import os
+import tempfile
+import zipfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -220,11 +222,30 @@ def load_model(path: str | Path) -> "keras.Model":
     """
     from multiloss.backend import keras
 
+    with _loading(path):
+        _segmentation_models()  # knows the activations of its networks
+        return keras.models.load_model(path, compile=False, safe_mode=True)
+
+
+def load_weights(model: "keras.Model", path: str | Path) -> None:
+    """Give `model` the weights of a saved model of the same architecture.
+
+    Raises UserError for a file that is damaged or of another network.
+    """
+    weights = "model.weights.h5"
+    with _loading(path), tempfile.TemporaryDirectory() as folder:
+        # Where they lie in the archive Keras reads them slower than it builds a whole model.
+        with zipfile.ZipFile(path) as archive:
+            archive.extract(weights, folder)
+        model.load_weights(Path(folder, weights))
+
+
+@contextlib.contextmanager
+def _loading(path: str | Path) -> Iterator[None]:
     if Path(path).suffix != ".keras":
         raise UserError(f"{path}: models are loaded from .keras files alone")
-    _segmentation_models()  # knows the activations of its networks
     try:
-        return keras.models.load_model(path, compile=False, safe_mode=True)
+        yield
     except Exception as error:
         raise UserError(
             f"{path}: not a model that can be loaded safely ({_first_line(error)}); "

@@ -1,0 +1,1 @@
+"""Lung masks and how good they are. TensorFlow does not run here: see `networks.segmenter`."""
