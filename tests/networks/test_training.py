@@ -188,9 +188,12 @@ def test_nan_loss_is_named_and_stopped(problem, tmp_path, caplog):
         def call(self, y_true, y_pred):
             return keras.ops.log(keras.ops.sum(y_pred, axis=-1) - 2.0)
 
-    _, history, epochs_run = run(problem, tmp_path, loss=Broken())
+    _, history, _ = run(problem, tmp_path / "broken", loss=Broken())
     assert "Error: test: the loss became nan in epoch 1, step 1" in caplog.text
-    assert training.diverged(history) and len(history) == 1 and epochs_run == 0
+    assert training.diverged(history) and len(history) == 1
+    _, whole, _ = run(problem, tmp_path / "whole")
+    assert list(history) == list(whole)
+    assert history.drop(columns=["epoch", "learning_rate"]).isna().all().all()
 
 
 def test_a_training_that_cannot_begin_is_a_gap_like_one_that_diverged():

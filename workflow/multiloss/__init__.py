@@ -5,4 +5,4 @@ Importing it loads nothing heavy; TensorFlow comes in only with the modules that
 run networks.
 """
 
-__version__ = "0.10.0"
+__version__ = "0.11.0"

@@ -12,6 +12,7 @@ from multiloss.job.files import atomic
 from multiloss.job.progress import progress
 from multiloss.job.script import run
 from multiloss.networks import model_level, prediction, training
+from multiloss.networks.backbones import load_weights
 
 
 def main(snakemake) -> None:
@@ -21,14 +22,18 @@ def main(snakemake) -> None:
     ranking = pd.read_csv(snakemake.input.ranking)
     folder = Path(snakemake.output.features)
     folder.mkdir(parents=True, exist_ok=True)
-    for member in selection.members(ranking, params.largest_k):
-        extractor = model_level.feature_extractor(prediction.load_model(snakemake.input[member]))
-        shape = (len(images), *extractor.output_shape[1:])
+    members = selection.members(ranking, params.largest_k)
+    # All have one architecture: it is built once, and its graph traced once.
+    model = prediction.load_model(snakemake.input[members[0]])
+    extractor = model_level.feature_extractor(model)
+    run_batch = prediction.forward(extractor, params.batch_size)
+    shape = (len(images), *extractor.output_shape[1:])
+    for member in members:
+        load_weights(model, snakemake.input[member])
         with (
             atomic(folder / f"{member}.npy") as temporary,
             writing(temporary, np.float16, shape) as features,
         ):
-            run_batch = prediction.forward(extractor, params.batch_size)
             starts = range(0, len(images), params.batch_size)
             for start in progress(starts, len(starts), f"features of {member}, batches"):
                 batch = images[start : start + params.batch_size]

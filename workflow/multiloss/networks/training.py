@@ -383,7 +383,9 @@ def fit(
                 "change its parameters in the config",
                 *(name, failure),
             )
-            history.append(row | {"loss": math.nan})
+            # The columns of a training that fails at once are those of any other.
+            validated = [] if history else validate()
+            history.append(row | dict.fromkeys(["loss", *validated], math.nan))
             break
         row |= values
         history.append(row)
