@@ -548,7 +548,7 @@ class _Maker:
                     "width": width,
                     "height": height,
                     "bits": 8,
-                    "sha256": digest(written["image", key]) if self.shape else f"{index:064x}",
+                    "sha256": digest(written["image", key]) if save_images else f"{index:064x}",
                     "source": self.external.get(row["split"], own_source),
                     "shipped_split": "test" if row["split"] == "test" else "train",
                     "group": row["patient_id"],

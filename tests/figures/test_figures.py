@@ -805,3 +805,13 @@ def test_class_names_stand_verbatim_in_the_headings_of_tests():
 def test_segmenters_have_the_titles_of_their_losses():
     labels = [segmentation_scores.label(name) for name in ("bce_dice", "focal_tversky", "and_top3")]
     assert labels == ["BCE + Dice", "focal Tversky", "AND of the top 3"]
+
+
+def test_a_picture_that_is_not_the_listed_one_is_refused(tmp_path, monkeypatch):
+    made = synthetic_results.make(
+        tmp_path, test_images=30, losses=["cce"], ensembles=False, with_tables=False
+    )
+    for file in (made.folder / "results").glob("*/data/sources/*/train-*.png"):
+        file.write_bytes(file.read_bytes() + b"\0")
+    with pytest.raises(UserError, match=r"train-\d+\.png: has changed since it was checked"):
+        paint(made, "samples", monkeypatch)

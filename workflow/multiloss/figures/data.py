@@ -9,7 +9,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 
-from multiloss.data.images import read_grey, read_pixels
+from multiloss.data.images import read_grey, read_unchanged
 from multiloss.figures.drawing import Drawing, Inputs, message, page_of
 from multiloss.figures.style import (
     INK,
@@ -73,7 +73,7 @@ def outline(axes: Axes, mask: np.ndarray, factor: float, **line: Any) -> None:
 
 def samples(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Drawing:
     """Training images drawn at random, one row for each class."""
-    text = ["image_id", "path", "label", "split", "patient_id", "source"]
+    text = ["image_id", "path", "label", "split", "patient_id", "sha256", "source"]
     table = inputs.table("manifest", text=text)
     train = table[table["split"] == "train"].sort_values("image_id", kind="stable")
     classes, columns = page_of(params["classes"], params), 6
@@ -92,7 +92,7 @@ def samples(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Drawing:
         shown.append(chosen)
         for place, image in zip(row, chosen.itertuples(), strict=False):
             phantom = image.source in params["phantoms"]
-            pixels = read_pixels(image.path, int(image.bits), params["rgb"])
+            pixels = read_unchanged(image.path, image.sha256, image.bits, params["rgb"])
             show(place, pixels, style.pixels(columns), style, phantom)
         for place in row[len(chosen) :]:
             bare(place)
@@ -103,21 +103,14 @@ def samples(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Drawing:
 
 def crop_overview(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Drawing:
     """Images with mask outline and crop box: the most suspicious masks, then some at random."""
-    manifest = inputs.table("manifest", text=["image_id", "path", "label", "split", "source"])
+    text = ["image_id", "path", "label", "split", "sha256", "source"]
+    manifest = inputs.table("manifest", text=text)
     boxes = inputs.table("boxes", ["lung_fraction"], text=["image_id", "fallback"])
     boxes["fallback"] = boxes["fallback"].str.lower().isin(["true", "1"])
     checks = inputs.table("checks", ["parts", "suspicion"], text=["image_id", "flags"])
     manifest = manifest.rename(columns={"width": "image_width", "height": "image_height"})
-    columns = [
-        "image_id",
-        "path",
-        "bits",
-        "label",
-        "split",
-        "source",
-        "image_width",
-        "image_height",
-    ]
+    columns = ["image_id", "path", "bits", "sha256", "label", "split", "source"]
+    columns += ["image_width", "image_height"]
     table = manifest[columns].merge(boxes, on="image_id")
     table = table.merge(checks[["image_id", "parts", "flags", "suspicion"]], on="image_id")
     if table.empty:
@@ -142,7 +135,7 @@ def crop_overview(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Dr
     canvas = style.figure(-(-len(chosen) // columns) * tall + 8 + foot_mm)
     for axes, image in zip(panels(canvas, len(chosen), columns), chosen.itertuples(), strict=True):
         phantom = image.source in params["phantoms"]
-        pixels = read_pixels(image.path, int(image.bits), params["rgb"])
+        pixels = read_unchanged(image.path, image.sha256, image.bits, params["rgb"])
         factor = show(axes, pixels, style.pixels(columns), style, phantom)
         mask = inputs.path("masks") / f"{image.image_id}.png"
         outline(axes, read_grey(mask), factor, color=style.colours[4], linewidth=0.9)
@@ -181,7 +174,7 @@ def crop_overview(inputs: Inputs, params: Mapping[str, Any], style: Style) -> Dr
         f"({len(failed) / len(table):.1%}) fell back to the whole image; median share of lung "
         f"{good['lung_fraction'].median():.0%}."
     )
-    return Drawing(canvas, facts, chosen)
+    return Drawing(canvas, facts, chosen.drop(columns="sha256"))
 
 
 def steps(total: int, wanted: int) -> list[int]:

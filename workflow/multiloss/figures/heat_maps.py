@@ -14,7 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 from matplotlib.pyplot import get_cmap
 
-from multiloss.data.images import read_mask_for, read_pixels
+from multiloss.data.images import read_mask_for, read_unchanged
 from multiloss.figures.data import outline, show, shrink, steps
 from multiloss.figures.degenerate import IN_THE_PICTURE, Degenerate
 from multiloss.figures.drawing import Drawing, Inputs, message, page_of
@@ -97,13 +97,13 @@ def stretched(heat: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
 
 def _test_images(inputs: Inputs) -> pd.DataFrame:
     """Manifest rows of the test split, with crop boxes if there are any, indexed by image id."""
-    text = ["image_id", "path", "label", "split", "patient_id", "source"]
+    text = ["image_id", "path", "label", "split", "patient_id", "sha256", "source"]
     manifest = inputs.table("manifest", text=text)
     if "lesion_mask" not in manifest:
         manifest["lesion_mask"] = ""
     manifest["lesion_mask"] = manifest["lesion_mask"].fillna("")
     manifest = manifest.rename(columns={"width": "image_width", "height": "image_height"})
-    columns = ["image_id", "path", "bits", "label", "patient_id", "lesion_mask", "source"]
+    columns = ["image_id", "path", "bits", "sha256", "label", "patient_id", "lesion_mask", "source"]
     columns += ["image_width", "image_height"]
     test = manifest.loc[manifest["split"] == "test", columns]
     if "boxes" not in inputs.files:
@@ -168,7 +168,8 @@ class _Painter:
     def read(self, image_id: str) -> tuple[np.ndarray, np.ndarray | None]:
         if image_id not in self.pixels:
             row = self.images.loc[image_id]
-            image, mask = read_pixels(row["path"], int(row["bits"]), self.rgb), row["lesion_mask"]
+            image = read_unchanged(row["path"], row["sha256"], row["bits"], self.rgb)
+            mask = row["lesion_mask"]
             lesion = read_mask_for(image.shape[:2], [mask]) if mask else None
             self.pixels[image_id] = image, lesion
         return self.pixels[image_id]

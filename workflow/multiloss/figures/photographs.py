@@ -1,4 +1,4 @@
-"""Photographs within SVG and PDF files, packed as JPEG where that is far smaller.
+"""SVG and PDF files whose photographs are JPEG where that is far smaller.
 
 Matplotlib writes pictures without loss, as many pixels as the figure's resolution has. For the
 grain of a radiograph that takes four times as many bytes as a JPEG that nobody tells from it;
@@ -7,10 +7,17 @@ drawings, such as maps of a few colours, stay as they are.
 
 import base64
 import io
-import re
 import zlib
+from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
+import matplotlib
+import numpy as np
+from matplotlib.backends.backend_mixed import MixedModeRenderer
+from matplotlib.backends.backend_pdf import Name, PdfFile, RendererPdf
+from matplotlib.backends.backend_svg import RendererSVG
+from matplotlib.figure import Figure
 from PIL import Image
 
 QUALITY = 90
@@ -18,82 +25,114 @@ QUALITY = 90
 WORTH = 0.5
 # Grain deflated at level 1 has so many times the bytes of level 9, which takes seven times as long.
 QUICK = 1.4
-
-_PNG = re.compile(r'data:image/png;base64,([^"]+)"')
-_STREAM = re.compile(rb"(\d+ 0 obj\n<<.*?)>>\nstream\n(.*)\nendstream\nendobj\n", re.DOTALL)
-_LENGTH = re.compile(rb"/Length \d+(?: 0 R)?")
+POINTS = 72
 
 
-def pack(path: Path) -> None:
-    """Pack the photographs of an SVG or PDF file that Matplotlib wrote, by its ending."""
-    if path.suffix == ".svg":
-        text = pack_svg(path.read_text(encoding="utf-8"))
-        path.write_text(text, encoding="utf-8", newline="\n")
-    elif path.suffix == ".pdf":
-        path.write_bytes(pack_pdf(path.read_bytes()))
+def write_svg(figure: Figure, path: Path) -> None:
+    """Write the figure as SVG; neither a date nor a version is in it."""
+    width, height = figure.get_size_inches() * POINTS
+    undated = {"Date": None, "Creator": None}
+    with path.open("w", encoding="utf-8", newline="\n") as file:
+        _draw(figure, _Svg(width, height, file, image_dpi=figure.dpi, metadata=undated))
 
 
-def as_jpeg(picture: Image.Image, size: int) -> bytes:
-    """The picture as JPEG; nothing where it is seen through or no smaller than `WORTH` * `size`."""
-    if "A" in picture.mode and picture.getchannel("A").getextrema() != (255, 255):
-        return b""
-    rgb = picture.convert("RGB")
+def write_pdf(figure: Figure, path: Path) -> None:
+    """Write the figure as PDF; neither a date nor a version is in it."""
+    width, height = figure.get_size_inches()
+    undated = {"CreationDate": None, "Creator": None, "Producer": None}
+    file = _Pdf(path, metadata=undated)
+    try:
+        file.newPage(width, height)
+        _draw(figure, RendererPdf(file, figure.dpi, height, width))
+        file.finalize()
+    finally:
+        file.close()
+
+
+def _draw(figure: Figure, vectors: RendererSVG | RendererPdf) -> None:
+    """As `Figure.savefig`, which first draws all for a layout that is already there."""
+    dpi = figure.dpi
+    renderer = MixedModeRenderer(figure, *figure.get_size_inches(), dpi, vectors)
+    try:
+        figure.dpi = POINTS
+        figure.draw(renderer)
+        renderer.finalize()
+    finally:
+        figure.dpi = dpi
+
+
+@lru_cache
+def as_jpeg(pixels: bytes, size: tuple[int, int]) -> bytes:
+    """A picture, RGB of `size` (width, height), as JPEG; nothing where that is hardly smaller.
+
+    An SVG and a PDF of one figure have the same pictures.
+    """
+    rgb = Image.frombytes("RGB", size, pixels)
     red, green, blue = rgb.split()
     grey = red.tobytes() == green.tobytes() == blue.tobytes()
     file = io.BytesIO()
     # Full resolution of colours: half of it would smear the edges of heat.
     look = {"quality": QUALITY, "subsampling": 0, "optimize": True}
     (red if grey else rgb).save(file, "JPEG", **look)
-    return file.getvalue() if file.tell() <= WORTH * size else b""
+    most = WORTH * len(zlib.compress(pixels, 1)) / QUICK
+    return file.getvalue() if file.tell() <= most else b""
 
 
-def pack_svg(text: str) -> str:
-    """The SVG with its photographs as JPEG."""
+class _Svg(RendererSVG):
+    """Embeds photographs as JPEG."""
 
-    def packed(found: re.Match[str]) -> str:
-        raw = base64.b64decode(found[1])
-        with Image.open(io.BytesIO(raw)) as picture:
-            jpeg = as_jpeg(picture, len(raw))
+    def draw_image(
+        self, gc: Any, x: float, y: float, im: np.ndarray, transform: Any = None
+    ) -> None:
+        height, width = im.shape[:2]
+        jpeg = b""
+        if transform is None and (im[..., 3] == 255).all():
+            # Here rows run upwards, in files downwards.
+            jpeg = as_jpeg(im[::-1, :, :3].tobytes(), (width, height))
         if not jpeg:
-            return found[0]
-        return f'data:image/jpeg;base64,{base64.b64encode(jpeg).decode("ascii")}"'
-
-    return _PNG.sub(packed, text)
-
-
-def pack_pdf(raw: bytes) -> bytes:
-    """A PDF that Matplotlib wrote without compression: photographs as JPEG, all else deflated."""
-    start = int(raw.rsplit(b"startxref\n", 1)[1].split()[0])
-    table, trailer = raw[start:].split(b"trailer\n", 1)
-    head, count, free, *places = table.splitlines(keepends=True)
-    starts = dict(enumerate((int(place[:10]) for place in places), start=1))
-    order = sorted(starts, key=starts.__getitem__)
-    ends = dict(zip(order, [*(starts[number] for number in order[1:]), start], strict=True))
-    body = [raw[: starts[order[0]]]]
-    size, moved = len(body[0]), {}
-    for number in order:
-        moved[number] = size
-        body.append(_packed(raw[starts[number] : ends[number]]))
-        size += len(body[-1])
-    rows = [b"%010d 00000 n \n" % moved[number] for number in sorted(moved)]
-    trailer = trailer.replace(b"startxref\n%d\n" % start, b"startxref\n%d\n" % size)
-    return b"".join([*body, head, count, free, *rows, b"trailer\n", trailer])
+            super().draw_image(gc, x, y, im, transform)
+            return
+        points = POINTS / self.image_dpi
+        place = {"x": x, "y": self.height - y - height * points}
+        place |= {"width": width * points, "height": height * points}
+        clip = self._get_clip_attrs(gc)
+        if clip:
+            self.writer.start("g", **clip)
+        self.writer.element(
+            "image",
+            attrib={
+                "xlink:href": f"data:image/jpeg;base64,{base64.b64encode(jpeg).decode('ascii')}",
+                "id": self._make_id("image", jpeg),
+                **{name: f"{value:f}" for name, value in place.items()},
+            },
+        )
+        if clip:
+            self.writer.end("g")
 
 
-def _packed(thing: bytes) -> bytes:
-    """An object of the PDF with its stream, if it has one, in fewer bytes."""
-    found = _STREAM.fullmatch(thing)
-    if not found:
-        return thing
-    about, stream = found.groups()
-    jpeg = b""
-    if b"/Subtype /Image" in about and b"/DeviceRGB" in about and b"/SMask" not in about:
-        size = [int(found[1]) for found in re.finditer(rb"/(?:Width|Height) (\d+)", about)]
-        picture = Image.frombytes("RGB", tuple(size), stream)
-        jpeg = as_jpeg(picture, int(len(zlib.compress(stream, 1)) / QUICK))
-        if jpeg and Image.open(io.BytesIO(jpeg)).mode == "L":
-            about = about.replace(b"/DeviceRGB", b"/DeviceGray")
-    short = jpeg or zlib.compress(stream, 9)
-    way = b"/DCTDecode" if jpeg else b"/FlateDecode"
-    about = _LENGTH.sub(b"/Filter %s /Length %d" % (way, len(short)), about)
-    return about + b">>\nstream\n" + short + b"\nendstream\nendobj\n"
+class _Pdf(PdfFile):
+    """Embeds photographs as JPEG."""
+
+    def _writeImg(self, data: np.ndarray, id: int, smask: Any = None) -> None:
+        height, width, channels = data.shape
+        opaque = channels == 3 and smask is None
+        jpeg = as_jpeg(data.tobytes(), (width, height)) if opaque else b""
+        if not jpeg:
+            super()._writeImg(data, id, smask)
+            return
+        with Image.open(io.BytesIO(jpeg)) as picture:
+            space = {"L": "DeviceGray", "RGB": "DeviceRGB"}[picture.mode]
+        about = {
+            "Type": Name("XObject"),
+            "Subtype": Name("Image"),
+            "Width": width,
+            "Height": height,
+            "ColorSpace": Name(space),
+            "BitsPerComponent": 8,
+            "Filter": Name("DCTDecode"),
+        }
+        # It is compressed already.
+        with matplotlib.rc_context({"pdf.compression": 0}):
+            self.beginStream(id, None, about)
+            self.currentstream.write(jpeg)
+            self.endStream()
