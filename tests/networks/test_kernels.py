@@ -31,7 +31,9 @@ def learned(model: keras.Model, x: tf.Tensor) -> tuple[np.ndarray, list[np.ndarr
     return outputs.numpy(), [np.asarray(own) for own in gradients]
 
 
-def test_outputs_gradients_and_moving_statistics_are_those_of_keras():
+@pytest.mark.parametrize("kept_up_to", [0, 10**6])
+def test_outputs_gradients_and_moving_statistics_are_those_of_keras(monkeypatch, kept_up_to):
+    monkeypatch.setattr(kernels, "KEPT_UP_TO", kept_up_to)
     x = tf.constant(np.random.default_rng(0).normal(1, 2, (5, 6, 6, 3)).astype(np.float32))
     plain, quick = network(), network()
     expected = learned(plain, x)
@@ -120,8 +122,9 @@ def step_memory(plain: bool) -> int:
     return tf.config.experimental.get_memory_info("CPU:0")["peak"] - before
 
 
-def test_a_step_holds_less_memory():
+def test_a_step_holds_less_memory(monkeypatch):
     """For the gradient, two arrays of each block of convolution, normalisation and swish."""
+    monkeypatch.setattr(kernels, "KEPT_UP_TO", 0)
     try:
         tf.config.experimental.get_memory_info("CPU:0")
     except ValueError:

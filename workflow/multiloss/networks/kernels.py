@@ -2,10 +2,10 @@
 
 Keras 3 normalises batches by a dozen operations, each of which goes through all of an activation;
 TensorFlow has one for it. And for a normalisation with a swish behind it, four arrays are kept for
-the gradient, where two do and the others are soon made again. On a CPU, the gradient of a depthwise
-5 x 5 kernel takes two to four times as long in oneDNN, which treats it as a dense convolution, as
-in TensorFlow itself. The results are the same but for rounding. What is saved of a model knows
-nothing of it.
+the gradient, where two do: of large arrays the others are made again. On a CPU, the gradient of a
+depthwise 5 x 5 kernel takes two to four times as long in oneDNN, which treats it as a dense
+convolution, as in TensorFlow itself. The results are the same but for rounding. What is saved of a
+model knows nothing of it.
 """
 
 import contextlib
@@ -17,6 +17,9 @@ from multiloss.backend import keras, tf
 
 Normalization = keras.layers.BatchNormalization
 Depthwise = keras.layers.DepthwiseConv2D
+# Up to so many elements of an array, 8 MB, what the gradient needs is kept: to make it again takes
+# a tenth of a step. Networks on 224 x 224 pixels have most of their memory in larger ones.
+KEPT_UP_TO = 2**21
 # oneDNN has a quick gradient of depthwise kernels up to this side.
 WIDE_FROM = 4
 
@@ -80,8 +83,10 @@ def _learning(
 ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
     """Normalised (B, H, W, C) `inputs`, with the swish if asked for, and mean and variance (C,).
 
-    For the gradient the inputs alone are kept.
+    For the gradient of large inputs these alone are kept.
     """
+    size = inputs.shape.num_elements()
+    small = size is not None and size <= KEPT_UP_TO
 
     @tf.custom_gradient
     def of(inputs: tf.Tensor, gamma: tf.Tensor, beta: tf.Tensor) -> tuple:
@@ -89,20 +94,23 @@ def _learning(
             x=inputs, scale=gamma, offset=beta, mean=[], variance=[], epsilon=epsilon,
             is_training=True,
         )  # fmt: skip
+        s = tf.sigmoid(x) if swish else None
         # It tells the variance of the population, where Keras follows that of the batch.
         count = tf.cast(tf.reduce_prod(tf.shape(inputs)[:3]), variance.dtype)
         variance *= (count - 1) / count
 
         def gradient(upstream: tf.Tensor, *_: tf.Tensor) -> tuple[tf.Tensor, ...]:
-            if swish:
+            if swish and small:
+                upstream *= s + tf.raw_ops.SigmoidGrad(y=s, dy=x)
+            elif swish:
                 # Not before it is asked for: it would be made, and kept, in the forward pass.
                 with tf.control_dependencies([upstream]):
                     again = tf.raw_ops.FusedBatchNormV3(
                         x=inputs, scale=gamma, offset=beta, mean=mean, variance=variance,
                         epsilon=epsilon, is_training=False,
                     ).y  # fmt: skip
-                s = tf.sigmoid(again)
-                upstream *= s + tf.raw_ops.SigmoidGrad(y=s, dy=again)
+                rising = tf.sigmoid(again)
+                upstream *= rising + tf.raw_ops.SigmoidGrad(y=rising, dy=again)
             found = tf.raw_ops.FusedBatchNormGradV3(
                 y_backprop=upstream, x=inputs, scale=gamma, reserve_space_1=kept[0],
                 reserve_space_2=kept[1], reserve_space_3=kept[2], epsilon=epsilon,
@@ -110,7 +118,7 @@ def _learning(
             )  # fmt: skip
             return found.x_backprop, found.scale_backprop, found.offset_backprop
 
-        return (x * tf.sigmoid(x) if swish else x, mean, variance), gradient
+        return (x * s if swish else x, mean, variance), gradient
 
     return of(inputs, gamma, beta)
 
