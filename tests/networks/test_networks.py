@@ -505,11 +505,11 @@ def test_sgd_in_one_operation_takes_the_steps_of_keras(nesterov, momentum):
     assert not np.allclose(ours[0], others[0], atol=1e-4)
 
 
-def test_adam_with_one_length_of_step_takes_the_steps_of_keras():
+def test_adam_in_one_operation_takes_the_steps_of_keras():
     ours = five_steps(optimizers.make({"name": "adam", "learning_rate": 0.015}))
     theirs = five_steps(keras.optimizers.Adam(0.015))
     for one, other in zip(ours, theirs, strict=True):
-        np.testing.assert_allclose(one, other, rtol=1e-6, atol=1e-7)
+        np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-6)
     others = five_steps(keras.optimizers.Adam(0.015, beta_2=0.99))
     assert not np.allclose(ours[0], others[0], atol=1e-4)
 

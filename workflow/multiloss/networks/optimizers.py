@@ -31,30 +31,34 @@ class SGD(keras.optimizers.SGD):
 
 
 class Adam(keras.optimizers.Adam):
-    """Keras' Adam, where what all variables have in common is computed once a step.
+    """Keras' Adam, where a step of a variable is one operation instead of ten.
 
-    The values are the same, bit by bit; tracing the step of a U-Net takes two seconds less.
+    The values are the same but for rounding; tracing the step of a U-Net takes seconds less.
     """
 
     def apply(
         self, grads: Sequence[tf.Tensor], trainable_variables: Sequence[Any] | None = None
     ) -> None:
         step = tf.cast(self.iterations + 1, tf.float32)
-        first, second = (
-            1 - tf.pow(tf.cast(b, tf.float32), step) for b in (self.beta_1, self.beta_2)
-        )
-        self._length = tf.cast(self.learning_rate, tf.float32) * tf.sqrt(second) / first
+        self._powers = [tf.pow(tf.cast(b, tf.float32), step) for b in (self.beta_1, self.beta_2)]
         super().apply(grads, trainable_variables)
 
     def update_step(
         self, gradient: tf.Tensor, variable: tf.Variable, learning_rate: tf.Tensor
     ) -> None:
         index = self._get_variable_index(variable)
-        mean, square = self._momentums[index].value, self._velocities[index].value
-        mean.assign_add((gradient - mean) * (1 - self.beta_1), read_value=False)
-        square.assign_add((tf.square(gradient) - square) * (1 - self.beta_2), read_value=False)
-        change = mean * self._length / (tf.sqrt(square) + self.epsilon)
-        variable.assign_sub(change, read_value=False)
+        tf.raw_ops.ResourceApplyAdam(
+            var=variable.handle,
+            m=self._momentums[index].value.handle,
+            v=self._velocities[index].value.handle,
+            beta1_power=self._powers[0],
+            beta2_power=self._powers[1],
+            lr=tf.cast(learning_rate, variable.dtype),
+            beta1=self.beta_1,
+            beta2=self.beta_2,
+            epsilon=self.epsilon,
+            grad=tf.cast(gradient, variable.dtype),
+        )
 
 
 def make(options: Mapping[str, Any]) -> keras.optimizers.Optimizer:
