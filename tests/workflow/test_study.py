@@ -206,7 +206,9 @@ def test_external_tests_reach_nothing_of_the_study(root, straight, tmp_path):
     results = snakemake(root, tmp_path, *(f"results/smallest/{name}" for name in made), *given)
     same = ("segmentation", "masks", "models", "ensembles")
     ours, theirs = digests(straight, *same), digests(results, *same)
-    assert all(ours[name] == theirs[name] for name in ours if name in theirs)
+    # Those of the outside images come behind: the tables of predictions are compared below.
+    longer = {name for name in theirs if name.endswith(".probabilities.npy")}
+    assert {name for name in ours if ours[name] != theirs.get(name, ours[name])} == longer
     assert set(ours) - set(theirs) <= {name for name in ours if name.startswith("segmentation/")}
     for name in made[2:]:
         assert (straight / name).read_bytes() == (results / name).read_bytes(), name
